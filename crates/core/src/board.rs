@@ -1,0 +1,109 @@
+//! What is observed, by stable identity.
+//!
+//! The board hands out cells: the same `Arc` for the same (upstream, region, address), however many
+//! plans come and go. Look-ups by name take a lock and happen when a plan is bound or discovery
+//! changes a set, never for a request.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::budget::Budget;
+use crate::cell::{EndpointCell, RegionCell};
+use crate::endpoint::EndpointSlot;
+
+type Name = Arc<str>;
+
+/// The store of observed state. One per process.
+#[derive(Debug)]
+pub struct Board {
+    origin: Instant,
+    regions: Store<(Name, Name), RegionCell>,
+    endpoints: Store<(Name, Name, Name), EndpointCell>,
+    slots: Store<(Name, Name), EndpointSlot>,
+    budgets: Store<Name, Budget>,
+}
+
+#[derive(Debug)]
+struct Store<K, V>(Mutex<HashMap<K, Arc<V>>>);
+
+impl<K: Hash + Eq + Clone, V> Store<K, V> {
+    fn new() -> Self {
+        Self(Mutex::new(HashMap::new()))
+    }
+
+    fn get_or_insert(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
+        self.lock().entry(key).or_insert_with(|| Arc::new(make())).clone()
+    }
+
+    fn all(&self) -> Vec<(K, Arc<V>)> {
+        self.lock().iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    fn forget_unused(&self) {
+        self.lock().retain(|_, value| Arc::strong_count(value) > 1);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<K, Arc<V>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Board {
+    /// An empty board; cells count time from `origin`.
+    pub fn new(origin: Instant) -> Self {
+        Self {
+            origin,
+            regions: Store::new(),
+            endpoints: Store::new(),
+            slots: Store::new(),
+            budgets: Store::new(),
+        }
+    }
+
+    /// The moment from which the cells count time.
+    pub fn origin(&self) -> Instant {
+        self.origin
+    }
+
+    /// The cell of one region of one upstream, made at first use.
+    pub fn region(&self, upstream: &str, region: &str) -> Arc<RegionCell> {
+        self.regions.get_or_insert((upstream.into(), region.into()), || RegionCell::new(self.origin))
+    }
+
+    /// The cell of one endpoint, made at first use.
+    pub fn endpoint(&self, upstream: &str, region: &str, address: &str) -> Arc<EndpointCell> {
+        let key = (upstream.into(), region.into(), address.into());
+        self.endpoints.get_or_insert(key, || EndpointCell::new(self.origin))
+    }
+
+    /// The slot that holds the endpoints of one region of one upstream, made empty at first use.
+    pub fn slot(&self, upstream: &str, region: &str) -> Arc<EndpointSlot> {
+        self.slots.get_or_insert((upstream.into(), region.into()), EndpointSlot::default)
+    }
+
+    /// The retry budget of one upstream, made at first use.
+    pub fn budget(&self, upstream: &str) -> Arc<Budget> {
+        self.budgets.get_or_insert(upstream.into(), || Budget::new(self.origin))
+    }
+
+    /// Every region cell with its (upstream, region), in no order.
+    pub fn regions(&self) -> Vec<((Name, Name), Arc<RegionCell>)> {
+        self.regions.all()
+    }
+
+    /// Every endpoint cell with its (upstream, region, address), in no order.
+    pub fn endpoints(&self) -> Vec<((Name, Name, Name), Arc<EndpointCell>)> {
+        self.endpoints.all()
+    }
+
+    /// Forgets what no plan, slot or request holds any more. A region that is being drained is
+    /// kept, so that a reload cannot lose an operator's drain.
+    pub fn forget_unused(&self) {
+        self.slots.forget_unused();
+        self.endpoints.forget_unused();
+        self.budgets.forget_unused();
+        self.regions.lock().retain(|_, cell| Arc::strong_count(cell) > 1 || cell.draining());
+    }
+}

@@ -1,0 +1,151 @@
+//! The question put to steering ([`View`], [`Eligibility`]) and its answer ([`Decision`]).
+//!
+//! A decision is the ordered list of candidates and, for every region that is not on it, why not.
+//! The access log, `explain` and the dashboard print this same record. Everything is inline:
+//! deciding allocates nothing.
+
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use serde::Serialize;
+
+use crate::health::Health;
+use crate::ids::{MAX_REGIONS, RegionIdx, RegionSet};
+use crate::plan::Steering;
+
+/// What steering sees of one upstream at one moment.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    /// The policy.
+    pub steering: &'a Steering,
+    /// One row per region of the upstream, in the plan's order.
+    pub rows: ArrayVec<RegionRow, MAX_REGIONS>,
+}
+
+/// What steering sees of one region.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RegionRow {
+    /// Which region.
+    pub region: RegionIdx,
+    /// Its position among the upstream's regions.
+    pub position: u8,
+    /// What is believed of it.
+    pub health: Health,
+    /// Whether an operator drains it.
+    pub draining: bool,
+    /// Endpoints that may take an attempt now (those already tried left out).
+    pub endpoints: u32,
+    /// Measured network round trip.
+    pub rtt: Option<Duration>,
+    /// Great-circle distance from this PoP in kilometres, if both locations are known.
+    pub distance_km: Option<f64>,
+    /// Share under `weighted`, and within a band or tier.
+    pub weight: u32,
+    /// Tier under `priority`.
+    pub tier: u16,
+}
+
+/// What narrows the choice for one attempt of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Eligibility {
+    /// Regions that residency allows. Nothing ever overrides it.
+    pub allowed: RegionSet,
+    /// Regions that this request must not try again.
+    pub tried: RegionSet,
+}
+
+/// The ordered candidates, and why the others are not among them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    /// Best first.
+    pub candidates: ArrayVec<Candidate, MAX_REGIONS>,
+    /// Everyone else.
+    pub excluded: ArrayVec<Excluded, MAX_REGIONS>,
+}
+
+/// One region that may be used.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Which region.
+    pub region: RegionIdx,
+    /// Its position among the upstream's regions.
+    pub position: u8,
+    /// Why it stands where it stands.
+    pub because: Because,
+}
+
+/// One region that may not be used, with the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Excluded {
+    /// Which region.
+    pub region: RegionIdx,
+    /// Why not.
+    pub why: Exclusion,
+}
+
+/// Why a candidate has its rank.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Because {
+    /// The nearest by measured latency.
+    Nearest,
+    /// Within the tolerance of the nearest; drawn among equals.
+    WithinTolerance,
+    /// Farther than the nearest.
+    Farther,
+    /// Not measured yet: ranked by distance or by the configured order.
+    Unmeasured,
+    /// The lowest usable tier, or a higher one behind it.
+    Tier,
+    /// Drawn by weight.
+    Weight,
+    /// Usable, but degraded: behind every healthy one.
+    Degraded,
+}
+
+/// Why a region is no candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exclusion {
+    /// The route's residency does not allow its jurisdictions.
+    Residency,
+    /// It is down.
+    Unhealthy,
+    /// It is being drained.
+    Draining,
+    /// It has no endpoint that may take the attempt.
+    NoEndpoint,
+    /// This request tried it already.
+    Tried,
+    /// Its weight is 0.
+    NoWeight,
+}
+
+impl Because {
+    /// The word for logs and documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nearest => "nearest",
+            Self::WithinTolerance => "within_tolerance",
+            Self::Farther => "farther",
+            Self::Unmeasured => "unmeasured",
+            Self::Tier => "tier",
+            Self::Weight => "weight",
+            Self::Degraded => "degraded",
+        }
+    }
+}
+
+impl Exclusion {
+    /// The word for logs and documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Residency => "residency",
+            Self::Unhealthy => "unhealthy",
+            Self::Draining => "draining",
+            Self::NoEndpoint => "no_endpoint",
+            Self::Tried => "tried",
+            Self::NoWeight => "no_weight",
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Who is there: the endpoints of one region of one upstream.
+//!
+//! A set is immutable and versioned; discovery swaps it in its [`EndpointSlot`] without minting a
+//! plan generation. Each endpoint carries its [`EndpointCell`], so that the hot path goes from
+//! choice to observed state by pointer, never by name.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::board::Board;
+use crate::cell::EndpointCell;
+use crate::plan::EndpointSpec;
+
+/// One endpoint with its observed state.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// `host:port`.
+    pub address: Arc<str>,
+    /// Relative share within its region, at least 1.
+    pub weight: u32,
+    /// What is observed of it. The same cell for the same identity, across plans.
+    pub cell: Arc<EndpointCell>,
+}
+
+/// The endpoints of one region of one upstream, at one moment.
+#[derive(Debug, Default)]
+pub struct EndpointSet {
+    /// Counts up with every swap of its slot.
+    pub version: u64,
+    /// The endpoints. May be empty when discovery found none.
+    pub endpoints: Box<[Endpoint]>,
+}
+
+/// Holds the current [`EndpointSet`] of one region of one upstream; survives reloads by identity.
+#[derive(Debug, Default)]
+pub struct EndpointSlot(ArcSwap<EndpointSet>);
+
+impl EndpointSlot {
+    /// The set of this moment.
+    pub fn load(&self) -> arc_swap::Guard<Arc<EndpointSet>> {
+        self.0.load()
+    }
+
+    /// The set of this moment, to keep.
+    pub fn load_full(&self) -> Arc<EndpointSet> {
+        self.0.load_full()
+    }
+
+    /// Puts `specs` in place unless they are what is there already; cells are found by identity
+    /// on `board`, so what was observed carries over. Says whether anything changed.
+    pub fn replace(&self, upstream: &str, region: &str, specs: &[EndpointSpec], board: &Board) -> bool {
+        let current = self.0.load();
+        if same(&current.endpoints, specs) {
+            return false;
+        }
+        let endpoints = specs
+            .iter()
+            .map(|spec| Endpoint {
+                address: spec.address.clone(),
+                weight: spec.weight.max(1),
+                cell: board.endpoint(upstream, region, &spec.address),
+            })
+            .collect();
+        self.0.store(Arc::new(EndpointSet { version: current.version + 1, endpoints }));
+        true
+    }
+}
+
+fn same(endpoints: &[Endpoint], specs: &[EndpointSpec]) -> bool {
+    endpoints.len() == specs.len()
+        && endpoints
+            .iter()
+            .zip(specs)
+            .all(|(have, want)| have.address == want.address && have.weight == want.weight)
+}

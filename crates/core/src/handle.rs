@@ -1,0 +1,108 @@
+//! The plan that serves, bound to what is observed.
+//!
+//! [`PlanHandle`] is where `control` puts a new plan and where the data plane takes it: one swap,
+//! one load per request. [`Live`] is a plan with its names replaced by pointers: to the slots of
+//! endpoints, to the cells of the board, to the budgets.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::{ArcSwapOption, Guard};
+
+use crate::board::Board;
+use crate::budget::Budget;
+use crate::cell::RegionCell;
+use crate::endpoint::EndpointSlot;
+use crate::ids::{Generation, UpstreamIdx};
+use crate::plan::{Plan, Upstream};
+
+/// An activated plan.
+#[derive(Debug)]
+pub struct Live {
+    /// Its number.
+    pub generation: Generation,
+    /// What is wanted.
+    pub plan: Arc<Plan>,
+    /// Per upstream of the plan, in the plan's order.
+    pub upstreams: Box<[LiveUpstream]>,
+}
+
+/// An upstream's pointers to what is observed.
+#[derive(Debug)]
+pub struct LiveUpstream {
+    /// Per region of the upstream, in the plan's order.
+    pub regions: Box<[LiveRegion]>,
+    /// Tokens for retries within a region and across regions.
+    pub budget: Arc<Budget>,
+}
+
+/// The pointers of one region of one upstream.
+#[derive(Debug)]
+pub struct LiveRegion {
+    /// What is observed of the region.
+    pub cell: Arc<RegionCell>,
+    /// Who is there.
+    pub endpoints: Arc<EndpointSlot>,
+}
+
+impl Live {
+    /// Binds `plan` to `board` under the number `generation`.
+    pub fn bind(plan: Arc<Plan>, board: &Board, generation: Generation) -> Self {
+        let upstreams = plan.upstreams.iter().map(|upstream| bind_upstream(&plan, upstream, board)).collect();
+        Self { generation, plan, upstreams }
+    }
+
+    /// The upstream's record and its pointers.
+    pub fn upstream(&self, upstream: UpstreamIdx) -> (&Upstream, &LiveUpstream) {
+        (self.plan.upstream(upstream), &self.upstreams[upstream.get()])
+    }
+}
+
+fn bind_upstream(plan: &Plan, upstream: &Upstream, board: &Board) -> LiveUpstream {
+    let regions = upstream
+        .regions
+        .iter()
+        .map(|spec| {
+            let name = &plan.region(spec.region).name;
+            let endpoints = board.slot(&upstream.name, name);
+            endpoints.replace(&upstream.name, name, &spec.endpoints, board);
+            LiveRegion { cell: board.region(&upstream.name, name), endpoints }
+        })
+        .collect();
+    let budget = board.budget(&upstream.name);
+    budget.configure(upstream.retry.budget, upstream.retry.cross_region_budget);
+    LiveUpstream { regions, budget }
+}
+
+/// Where the serving plan is kept. Empty until the first activation.
+#[derive(Debug, Default)]
+pub struct PlanHandle {
+    live: ArcSwapOption<Live>,
+    last: AtomicU64,
+}
+
+impl PlanHandle {
+    /// A handle that serves nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The plan for a connection or request with this key. With one plan alive the key decides
+    /// nothing; a staged activation will choose by it. None before the first activation.
+    pub fn load(&self, _key: u64) -> Guard<Option<Arc<Live>>> {
+        self.live.load()
+    }
+
+    /// The newest plan, to keep. None before the first activation.
+    pub fn newest(&self) -> Option<Arc<Live>> {
+        self.live.load_full()
+    }
+
+    /// Binds `plan` to `board`, makes it serve from the next load on, and returns it.
+    pub fn activate(&self, plan: Plan, board: &Board) -> Arc<Live> {
+        let generation = Generation(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let live = Arc::new(Live::bind(Arc::new(plan), board, generation));
+        self.live.store(Some(live.clone()));
+        live
+    }
+}

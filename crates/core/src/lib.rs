@@ -1,0 +1,35 @@
+//! Pure decisions of Tidegate: which route, which regions in which order and why, which endpoint,
+//! whether a failed attempt may be made again.
+//!
+//! Nothing here reads a clock, performs I/O or owns randomness: `now` and `rng` are arguments, so
+//! every decision can be replayed, simulated and tested with literal rows. Four kinds of state have
+//! four types: [`Plan`] (what is wanted), [`EndpointSet`] (who is there), [`Board`] (what is
+//! observed) and [`View`] -> [`Decision`] (what follows from them).
+
+pub mod balance;
+pub mod board;
+pub mod budget;
+pub mod cell;
+pub mod decision;
+pub mod endpoint;
+pub mod ewma;
+pub mod geo;
+pub mod handle;
+pub mod health;
+pub mod ids;
+pub mod plan;
+pub mod retry;
+pub mod route;
+pub mod settings;
+pub mod steer;
+pub mod termination;
+
+pub use board::Board;
+pub use cell::{EndpointCell, InFlight, RegionCell};
+pub use decision::{Candidate, Decision, Exclusion, View};
+pub use endpoint::{Endpoint, EndpointSet, EndpointSlot};
+pub use handle::{Live, LiveRegion, LiveUpstream, PlanHandle};
+pub use health::Health;
+pub use ids::{Generation, RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
+pub use plan::Plan;
+pub use termination::Termination;

@@ -1,0 +1,325 @@
+//! What is wanted: the compiled, immutable form of a configuration.
+//!
+//! Only `config::compile` builds one. Names are resolved to indices, units to types, residency to
+//! a set of regions; whatever is still a string is there to be shown to people. A plan holds no
+//! observed state: that is the [`Board`](crate::Board)'s, which outlives plans.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ids::{RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
+use crate::route::{RouteMatch, RouteTable};
+
+/// One compiled configuration.
+#[derive(Debug)]
+pub struct Plan {
+    /// Hash of the configuration's content (lower-case hex of SHA-256, 64 characters): two plans
+    /// with the same hash decide alike.
+    pub content_hash: Arc<str>,
+    /// Where this process runs.
+    pub pop: Pop,
+    /// Every region, in the order of the configuration (the default preference).
+    pub regions: Box<[Region]>,
+    /// Every upstream.
+    pub upstreams: Box<[Upstream]>,
+    /// Every route, in the order of the configuration.
+    pub routes: Box<[Route]>,
+    /// The index over `routes`.
+    pub table: RouteTable,
+    /// Bounds on what telemetry may keep.
+    pub metrics: MetricsPolicy,
+}
+
+/// The point of presence that this process serves.
+#[derive(Clone, Debug)]
+pub struct Pop {
+    /// Name, for logs, metrics and `Via`. `tidegate` when the configuration names none.
+    pub name: Arc<str>,
+    /// Coordinates, for an order of regions before anything is measured.
+    pub location: Option<Location>,
+}
+
+/// Degrees of latitude (-90 to 90) and longitude (-180 to 180).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Location {
+    /// Degrees north.
+    pub latitude: f64,
+    /// Degrees east.
+    pub longitude: f64,
+}
+
+/// A place where upstreams live.
+#[derive(Clone, Debug)]
+pub struct Region {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// Coordinates, if told.
+    pub location: Option<Location>,
+    /// The jurisdictions that hold there, for `residency.allow`. Empty: none, so that a route with
+    /// a residency rule never goes there.
+    pub jurisdictions: Box<[Arc<str>]>,
+}
+
+/// A named service that lives in one or more regions.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// Where it lives, in the order of the configuration. Never empty.
+    pub regions: Box<[UpstreamRegion]>,
+    /// How a region is chosen.
+    pub steering: Steering,
+    /// How an endpoint of the region is chosen.
+    pub balance: Balance,
+    /// How health is found out.
+    pub health: HealthPolicy,
+    /// When a request may be tried again.
+    pub retry: RetryPolicy,
+    /// How connections are made and kept.
+    pub connection: ConnectionPolicy,
+    /// What is kept of request bodies for replay.
+    pub body: BodyPolicy,
+}
+
+/// One region of one upstream.
+#[derive(Debug)]
+pub struct UpstreamRegion {
+    /// Which region.
+    pub region: RegionIdx,
+    /// Endpoints given in the configuration. Never empty today; discovery may replace them.
+    pub endpoints: Box<[EndpointSpec]>,
+    /// Share under `weighted` steering; 0 takes no first attempts. 1 by default.
+    pub weight: u32,
+    /// Tier under `priority` steering; lower is preferred. The position by default.
+    pub tier: u16,
+}
+
+/// One endpoint as configured.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EndpointSpec {
+    /// `host:port`; the host is an IP address or a name that is resolved when connecting.
+    pub address: Arc<str>,
+    /// Relative share within its region, 1 to 1000. 1 by default.
+    pub weight: u32,
+}
+
+/// How regions are ordered.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Steering {
+    /// Nearest by measured latency. Regions within `tolerance` of the nearest share the traffic by weight.
+    Latency {
+        /// Width of the band in which regions count as equally near.
+        tolerance: Tolerance,
+    },
+    /// Lowest tier that is usable; regions of one tier share by weight.
+    Priority,
+    /// Drawn at random in proportion to weight.
+    Weighted,
+}
+
+/// Width of the band of equal latency.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Tolerance {
+    /// So much above the nearest.
+    Absolute(Duration),
+    /// So many parts of the nearest's latency, 0.1 for 10 %.
+    Relative(f64),
+}
+
+/// How an endpoint is chosen inside the region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balance {
+    /// The cheaper of two drawn at random by peak EWMA x (in flight + 1) / weight.
+    PeakEwma,
+}
+
+/// How health is found out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthPolicy {
+    /// The active probe; none means that endpoints count as usable until requests say otherwise.
+    pub probe: Option<Probe>,
+    /// The share of endpoints (0 to 1) that must be usable for the region to be so.
+    pub min_healthy: f64,
+}
+
+/// An active probe.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    /// What is asked.
+    pub kind: ProbeKind,
+    /// Time between two probes of one endpoint, jittered by a tenth.
+    pub interval: Duration,
+    /// An answer must be complete within this.
+    pub timeout: Duration,
+    /// Successes in a row that make an endpoint healthy.
+    pub rise: u32,
+    /// Failures in a row that make it unhealthy.
+    pub fall: u32,
+}
+
+/// What a probe asks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ProbeKind {
+    /// `GET path` must answer with one of the statuses.
+    Http {
+        /// Path and query, starting with `/`.
+        path: Arc<str>,
+        /// The `Host` to send; the endpoint's address when absent.
+        host: Option<Arc<str>>,
+        /// Inclusive ranges of statuses that count as healthy. 200-299 by default.
+        expect: Box<[(u16, u16)]>,
+    },
+    /// A connection must be accepted.
+    Tcp,
+}
+
+/// When a request may be tried again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetryPolicy {
+    /// Attempts in all, the first included. 1 to 16; 1 is "never again".
+    pub attempts: u8,
+    /// Which failures qualify.
+    pub on: RetryOn,
+    /// Limit of one attempt, from its start to the response's head. None: the request's own deadline.
+    pub per_try: Option<Duration>,
+    /// Tokens for retries within a region, as a part of requests (0.2 for 20 %).
+    pub budget: f64,
+    /// Tokens for retries in another region, as a part of requests (1.0 for 100 %).
+    pub cross_region_budget: f64,
+}
+
+/// The failures that `retry.on` lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetryOn {
+    /// No connection could be made.
+    pub connect: bool,
+    /// The connection ended before the response's head.
+    pub reset: bool,
+    /// The per-try limit passed before the response's head.
+    pub timeout: bool,
+    /// The answer was not valid HTTP.
+    pub bad_response: bool,
+    /// Statuses, sorted.
+    pub statuses: Box<[u16]>,
+}
+
+/// The protocol spoken to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2: by ALPN under TLS, by prior knowledge without.
+    Http2,
+    /// TLS only: what ALPN selects.
+    Auto,
+}
+
+/// How connections to an upstream are made and kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConnectionPolicy {
+    /// The protocol.
+    pub protocol: UpstreamProtocol,
+    /// TLS, if the upstream speaks it.
+    pub tls: Option<UpstreamTls>,
+    /// TCP and TLS set-up must be done within this.
+    pub connect_timeout: Duration,
+    /// Idle connections are closed after this.
+    pub idle_timeout: Duration,
+    /// Idle connections kept for one endpoint by one thread.
+    pub idle_max: u32,
+}
+
+/// TLS towards an upstream: one profile shares one client configuration, so that sessions resume.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UpstreamTls {
+    /// Name sent as SNI and checked against the certificate; the endpoint's host when absent.
+    pub server_name: Option<Arc<str>>,
+    /// PEM text of the certificate authorities to trust. Read when the plan was compiled.
+    pub roots: Option<Arc<str>>,
+    /// PEM text of a client certificate chain and its key.
+    pub client_identity: Option<ClientIdentity>,
+    /// Accept any certificate. For laboratories; `check` warns.
+    pub insecure_skip_verify: bool,
+}
+
+/// A client certificate for mutual TLS.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ClientIdentity {
+    /// PEM chain, leaf first.
+    pub chain: Arc<str>,
+    /// PEM key.
+    pub key: Arc<str>,
+}
+
+impl std::fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientIdentity(..)")
+    }
+}
+
+/// What is kept of request bodies for replay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyPolicy {
+    /// Bytes kept in memory per request; beyond it the body streams and can no longer be replayed.
+    pub replay_bytes: u64,
+    /// Largest request body, if limited; more is answered 413.
+    pub max_bytes: Option<u64>,
+}
+
+/// One route.
+#[derive(Debug)]
+pub struct Route {
+    /// Name for logs and metrics: configured, or made from the match. Unique.
+    pub name: Arc<str>,
+    /// What it matches.
+    pub matches: RouteMatch,
+    /// Where matching requests go.
+    pub upstream: UpstreamIdx,
+    /// The whole request, retries included, up to the response's head.
+    pub timeout: Duration,
+    /// No byte of a body, either way, for so long ends the exchange.
+    pub idle_timeout: Duration,
+    /// The regions that residency allows; `RegionSet::ALL` without a rule.
+    pub allowed: RegionSet,
+    /// The rule's words, for messages. Empty without a rule.
+    pub residency: Box<[Arc<str>]>,
+    /// `Idempotency-Key` makes a request of any method replayable, within its region.
+    pub idempotency_key: bool,
+    /// Opt-in response headers.
+    pub reveal: Reveal,
+}
+
+/// Response headers that a route may add.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reveal {
+    /// `tidegate-region`: which region answered.
+    pub region: bool,
+    /// `tidegate-attempts`: how many attempts it took.
+    pub attempts: bool,
+    /// `server-timing`.
+    pub server_timing: bool,
+}
+
+/// Bounds on what telemetry may keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsPolicy {
+    /// Route x region series before the rest is counted under `other`.
+    pub max_series: u32,
+}
+
+impl Plan {
+    /// The region's record.
+    pub fn region(&self, region: RegionIdx) -> &Region {
+        &self.regions[region.get()]
+    }
+
+    /// The upstream's record.
+    pub fn upstream(&self, upstream: UpstreamIdx) -> &Upstream {
+        &self.upstreams[upstream.get()]
+    }
+
+    /// The route's record.
+    pub fn route(&self, route: RouteIdx) -> &Route {
+        &self.routes[route.get()]
+    }
+}

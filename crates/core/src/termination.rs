@@ -1,0 +1,146 @@
+//! Why a request ended: one word for every request, the same in the log, the metrics and the
+//! problem document.
+
+use http::StatusCode;
+use serde::Serialize;
+
+/// The termination reason of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Termination {
+    /// The answer was delivered whole.
+    Completed,
+    /// An upgraded connection (WebSocket, CONNECT) ended.
+    Tunnelled,
+    /// The client went away first.
+    ClientGone,
+    /// The request was not valid HTTP, or broke a limit.
+    BadRequest,
+    /// The client did not send its request's head or body in time.
+    ClientTimeout,
+    /// No route matches.
+    NoRoute,
+    /// Residency leaves no region. Never a spill.
+    ResidencyBlocked,
+    /// Every eligible region is down or draining.
+    NoHealthyRegion,
+    /// No connection to any candidate.
+    ConnectFailed,
+    /// The upstream's connection ended before its answer's head.
+    UpstreamReset,
+    /// The upstream's connection ended within the answer's body.
+    UpstreamTruncated,
+    /// The upstream's answer was not valid HTTP.
+    BadResponse,
+    /// The upstream did not answer in time; nothing was sent twice.
+    UpstreamTimeout,
+    /// The request's deadline passed.
+    DeadlineExceeded,
+    /// The body did not move for the idle limit.
+    IdleTimeout,
+    /// The retry budget was empty.
+    BudgetExhausted,
+    /// A limit of this process was reached.
+    Overloaded,
+    /// The request body is larger than allowed.
+    BodyTooLarge,
+    /// The process is shutting down.
+    ShuttingDown,
+    /// The upstream answered with a status that `retry.on` lists and no attempt was left; its
+    /// answer was passed on.
+    StatusPassed,
+}
+
+/// Every termination reason, for metrics and documents.
+pub const ALL: [Termination; 20] = [
+    Termination::Completed,
+    Termination::Tunnelled,
+    Termination::ClientGone,
+    Termination::BadRequest,
+    Termination::ClientTimeout,
+    Termination::NoRoute,
+    Termination::ResidencyBlocked,
+    Termination::NoHealthyRegion,
+    Termination::ConnectFailed,
+    Termination::UpstreamReset,
+    Termination::UpstreamTruncated,
+    Termination::BadResponse,
+    Termination::UpstreamTimeout,
+    Termination::DeadlineExceeded,
+    Termination::IdleTimeout,
+    Termination::BudgetExhausted,
+    Termination::Overloaded,
+    Termination::BodyTooLarge,
+    Termination::ShuttingDown,
+    Termination::StatusPassed,
+];
+
+impl Termination {
+    /// The word for logs, metrics and documents.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Tunnelled => "tunnelled",
+            Self::ClientGone => "client_gone",
+            Self::BadRequest => "bad_request",
+            Self::ClientTimeout => "client_timeout",
+            Self::NoRoute => "no_route",
+            Self::ResidencyBlocked => "residency_blocked",
+            Self::NoHealthyRegion => "no_healthy_region",
+            Self::ConnectFailed => "connect_failed",
+            Self::UpstreamReset => "upstream_reset",
+            Self::UpstreamTruncated => "upstream_truncated",
+            Self::BadResponse => "bad_response",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::DeadlineExceeded => "deadline_exceeded",
+            Self::IdleTimeout => "idle_timeout",
+            Self::BudgetExhausted => "budget_exhausted",
+            Self::Overloaded => "overloaded",
+            Self::BodyTooLarge => "body_too_large",
+            Self::ShuttingDown => "shutting_down",
+            Self::StatusPassed => "status_passed",
+        }
+    }
+
+    /// The status that a local reply for this reason carries.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Completed | Self::Tunnelled => StatusCode::OK,
+            Self::BadRequest | Self::ClientGone => StatusCode::BAD_REQUEST,
+            Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UpstreamReset | Self::UpstreamTruncated | Self::BadResponse | Self::StatusPassed => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::UpstreamTimeout | Self::DeadlineExceeded | Self::IdleTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ResidencyBlocked
+            | Self::NoHealthyRegion
+            | Self::ConnectFailed
+            | Self::BudgetExhausted
+            | Self::Overloaded
+            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Whether the user lost an answer that the service owed: what `tidegate_requests_lost_total`
+    /// counts. The client's own mistakes and absences are not losses.
+    pub fn lost(self) -> bool {
+        matches!(
+            self,
+            Self::ResidencyBlocked
+                | Self::NoHealthyRegion
+                | Self::ConnectFailed
+                | Self::UpstreamReset
+                | Self::UpstreamTruncated
+                | Self::BadResponse
+                | Self::UpstreamTimeout
+                | Self::DeadlineExceeded
+                | Self::IdleTimeout
+                | Self::BudgetExhausted
+                | Self::Overloaded
+                | Self::ShuttingDown
+                | Self::StatusPassed
+        )
+    }
+}
