@@ -1,0 +1,108 @@
+//! Writes heads and chunks.
+//!
+//! Everything is appended to a buffer that the caller keeps, so that head and first data leave in
+//! one write. Nothing is checked again here: names and values come from [`crate::Fields`] or from
+//! the `http` crate's types, which cannot hold a line end. Debug builds assert it.
+
+use bytes::{BufMut, BytesMut};
+use http::{Method, StatusCode};
+
+use crate::grammar;
+
+/// The most bytes that [`chunk_head`] appends.
+pub const CHUNK_HEAD_BYTES_MAX: usize = 16 + CRLF.len();
+
+const CRLF: &[u8] = b"\r\n";
+
+/// `METHOD target HTTP/1.1`. The target is origin-form or `*`; the authority for `CONNECT`.
+pub fn request_line(out: &mut BytesMut, method: &Method, target: &[u8]) {
+    debug_assert!(!target.is_empty() && grammar::is_visible(target));
+    append(
+        out,
+        [method.as_str().as_bytes(), b" ", target, b" HTTP/1.1\r\n"],
+    );
+}
+
+/// `HTTP/1.1 status reason`. Without a reason, the registered one, or none.
+pub fn status_line(out: &mut BytesMut, status: StatusCode, reason: Option<&[u8]>) {
+    let registered = || status.canonical_reason().unwrap_or_default().as_bytes();
+    let reason = reason.unwrap_or_else(registered);
+    debug_assert!(is_value(reason));
+    append(
+        out,
+        [b"HTTP/1.1 ", status.as_str().as_bytes(), b" ", reason, CRLF],
+    );
+}
+
+/// One field line. `name` is a token, `value` holds no control byte but HTAB.
+pub fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+    debug_assert!(grammar::is_token(name) && is_value(value));
+    append(out, [name, b": ", value, CRLF]);
+}
+
+/// `content-length`
+pub fn content_length(out: &mut BytesMut, length: u64) {
+    let mut digits = [0; 20];
+    let start = write_digits::<10>(&mut digits, length);
+    append(out, [b"content-length: ", &digits[start..], CRLF]);
+}
+
+/// `transfer-encoding: chunked`
+pub fn chunked(out: &mut BytesMut) {
+    out.put_slice(b"transfer-encoding: chunked\r\n");
+}
+
+/// The empty line that ends a head.
+pub fn end(out: &mut BytesMut) {
+    out.put_slice(CRLF);
+}
+
+/// The line before `len` bytes of chunk data. `len` 0 would end the body, so it must not be 0.
+pub fn chunk_head(out: &mut BytesMut, len: usize) {
+    debug_assert!(len > 0);
+    let mut digits = [0; 16];
+    let start = write_digits::<16>(&mut digits, len as u64);
+    append(out, [&digits[start..], CRLF]);
+}
+
+/// What follows the data of a chunk.
+pub fn chunk_end(out: &mut BytesMut) {
+    out.put_slice(CRLF);
+}
+
+/// The last chunk, the trailers (see [`field`]) and the end of the body.
+pub fn last_chunk<'a>(
+    out: &mut BytesMut,
+    trailers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+) {
+    out.put_slice(b"0\r\n");
+    for (name, value) in trailers {
+        field(out, name, value);
+    }
+    end(out);
+}
+
+/// Appends all parts after making room once.
+fn append<const N: usize>(out: &mut BytesMut, parts: [&[u8]; N]) {
+    out.reserve(parts.iter().map(|part| part.len()).sum());
+    for part in parts {
+        out.extend_from_slice(part);
+    }
+}
+
+/// Writes `number` at the end of `digits` and returns where it starts.
+fn write_digits<const BASE: u64>(digits: &mut [u8], mut number: u64) -> usize {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b"0123456789abcdef"[(number % BASE) as usize];
+        number /= BASE;
+        if number == 0 {
+            return at;
+        }
+    }
+}
+
+fn is_value(value: &[u8]) -> bool {
+    value.iter().all(|&b| grammar::is_value_byte(b))
+}

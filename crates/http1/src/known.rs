@@ -1,0 +1,190 @@
+//! The field names that a proxy asks for, recognised once while a head is read.
+//!
+//! Afterwards a name is one byte, so that no rule and no policy compares strings per request.
+
+macro_rules! known {
+    ($($variant:ident = $name:literal,)+) => {
+        /// A field name that the codec or the proxy gives a meaning to.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Known {
+            $(#[doc = concat!("`", $name, "`")] $variant,)+
+            /// Any other name.
+            Other,
+        }
+
+        impl Known {
+            const ALL: &[Known] = &[$(Known::$variant,)+];
+
+            /// The name in lower case; empty for [`Known::Other`].
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Known::$variant => $name,)+
+                    Known::Other => "",
+                }
+            }
+        }
+    };
+}
+
+known! {
+    AcceptRanges = "accept-ranges",
+    Authorization = "authorization",
+    CacheControl = "cache-control",
+    Connection = "connection",
+    ContentEncoding = "content-encoding",
+    ContentLength = "content-length",
+    ContentRange = "content-range",
+    ContentType = "content-type",
+    Cookie = "cookie",
+    Date = "date",
+    ETag = "etag",
+    Expect = "expect",
+    Forwarded = "forwarded",
+    GrpcStatus = "grpc-status",
+    GrpcTimeout = "grpc-timeout",
+    Host = "host",
+    IdempotencyKey = "idempotency-key",
+    IfRange = "if-range",
+    KeepAlive = "keep-alive",
+    LastModified = "last-modified",
+    ProxyAuthenticate = "proxy-authenticate",
+    ProxyAuthorization = "proxy-authorization",
+    ProxyConnection = "proxy-connection",
+    Range = "range",
+    RetryAfter = "retry-after",
+    Server = "server",
+    ServerTiming = "server-timing",
+    SetCookie = "set-cookie",
+    Te = "te",
+    Traceparent = "traceparent",
+    Trailer = "trailer",
+    TransferEncoding = "transfer-encoding",
+    Upgrade = "upgrade",
+    Via = "via",
+    XForwardedFor = "x-forwarded-for",
+    XForwardedHost = "x-forwarded-host",
+    XForwardedProto = "x-forwarded-proto",
+    XRequestId = "x-request-id",
+}
+
+/// Names no longer than this are looked up.
+const NAME_BYTES_MAX: usize = 19;
+
+/// The most names that share a length.
+const SAME_LENGTH_MAX: usize = 7;
+
+/// Candidates by length of the name, padded with `Other`.
+static BY_LENGTH: [[Known; SAME_LENGTH_MAX]; NAME_BYTES_MAX + 1] = by_length();
+
+impl Known {
+    /// Recognises `name` in any case.
+    #[inline]
+    pub fn of(name: &[u8]) -> Self {
+        let Some(candidates) = BY_LENGTH.get(name.len()) else {
+            return Self::Other;
+        };
+        let named = |known: &Self| known.name().as_bytes().eq_ignore_ascii_case(name);
+        let candidates = candidates.iter().take_while(|&&known| known != Self::Other);
+        candidates.copied().find(named).unwrap_or(Self::Other)
+    }
+
+    /// Whether the field is for the next hop only (RFC 9110 section 7.6.1), whoever nominates it.
+    /// `Trailer` is not: it announces fields that are forwarded.
+    pub const fn is_hop_by_hop(self) -> bool {
+        matches!(
+            self,
+            Self::Connection
+                | Self::KeepAlive
+                | Self::ProxyAuthenticate
+                | Self::ProxyAuthorization
+                | Self::ProxyConnection
+                | Self::Te
+                | Self::TransferEncoding
+                | Self::Upgrade
+        )
+    }
+
+    /// Whether a `Connection` option may name this field. Nominating a field that frames, routes
+    /// or authorises a message asks the proxy to remove what the next hop decides by.
+    pub(crate) const fn may_be_nominated(self) -> bool {
+        let framing = matches!(self, Self::TransferEncoding);
+        matches!(self, Self::Other | Self::Trailer) || (self.is_hop_by_hop() && !framing)
+    }
+
+    /// Whether the field may not stand in a trailer section (RFC 9110 section 6.5.1).
+    pub(crate) const fn is_forbidden_in_trailers(self) -> bool {
+        self.is_hop_by_hop()
+            || matches!(
+                self,
+                Self::Authorization
+                    | Self::ContentEncoding
+                    | Self::ContentLength
+                    | Self::ContentRange
+                    | Self::ContentType
+                    | Self::Cookie
+                    | Self::Expect
+                    | Self::Forwarded
+                    | Self::Host
+                    | Self::IdempotencyKey
+                    | Self::Range
+                    | Self::Trailer
+                    | Self::XForwardedFor
+                    | Self::XForwardedHost
+                    | Self::XForwardedProto
+            )
+    }
+
+    /// The bit of this name in a set of names; `Other` has one too.
+    pub(crate) const fn bit(self) -> u64 {
+        1 << self as u8
+    }
+}
+
+const fn by_length() -> [[Known; SAME_LENGTH_MAX]; NAME_BYTES_MAX + 1] {
+    let mut table = [[Known::Other; SAME_LENGTH_MAX]; NAME_BYTES_MAX + 1];
+    let mut used = [0; NAME_BYTES_MAX + 1];
+    let mut at = 0;
+    while at < Known::ALL.len() {
+        let length = Known::ALL[at].name().len();
+        table[length][used[length]] = Known::ALL[at];
+        used[length] += 1;
+        at += 1;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_found_in_any_case_and_nothing_else_is() {
+        for &known in Known::ALL {
+            assert_eq!(Known::of(known.name().as_bytes()), known);
+            assert_eq!(
+                Known::of(known.name().to_ascii_uppercase().as_bytes()),
+                known
+            );
+            assert_eq!(
+                Known::of(format!("{}x", known.name()).as_bytes()),
+                Known::Other
+            );
+            assert!(crate::grammar::is_token(known.name().as_bytes()));
+        }
+        for name in [
+            "",
+            "x",
+            "content_length",
+            "hos",
+            "a-name-of-no-special-meaning",
+        ] {
+            assert_eq!(Known::of(name.as_bytes()), Known::Other, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_set_of_names_fits_its_bits() {
+        assert!((Known::Other as u8) < 64);
+    }
+}

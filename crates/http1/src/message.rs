@@ -1,0 +1,21 @@
+//! What requests and responses have in common.
+
+/// The version that a message was sent in. Others are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Version {
+    /// `HTTP/1.0`: closes by default, knows no chunks.
+    Http10,
+    /// `HTTP/1.1`
+    Http11,
+}
+
+impl Version {
+    /// From the tokeniser's minor version, which is 0 or 1.
+    pub(crate) fn from_minor(minor: Option<u8>) -> Self {
+        if minor == Some(1) {
+            Self::Http11
+        } else {
+            Self::Http10
+        }
+    }
+}
