@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use fastrand::Rng;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::EndpointSet;
 
 /// The endpoints that a request has tried already, by position in the set of one version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,6 @@ impl Tried {
 }
 
 /// The position of the endpoint to use; none when no usable one is left that was not tried.
-pub fn pick(endpoints: &[Endpoint], tried: Tried, _now: Instant, _rng: &mut Rng) -> Option<usize> {
-    (0..endpoints.len()).find(|&at| !tried.contains(at) && endpoints[at].cell.health().usable())
+pub fn pick(set: &EndpointSet, tried: Tried, _now: Instant, _rng: &mut Rng) -> Option<usize> {
+    (0..set.endpoints.len()).find(|&at| set.open(at, tried))
 }

@@ -34,11 +34,17 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
     }
 
     fn get_or_insert(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
-        self.lock().entry(key).or_insert_with(|| Arc::new(make())).clone()
+        self.lock()
+            .entry(key)
+            .or_insert_with(|| Arc::new(make()))
+            .clone()
     }
 
     fn all(&self) -> Vec<(K, Arc<V>)> {
-        self.lock().iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+        self.lock()
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
     }
 
     fn forget_unused(&self) {
@@ -69,23 +75,29 @@ impl Board {
 
     /// The cell of one region of one upstream, made at first use.
     pub fn region(&self, upstream: &str, region: &str) -> Arc<RegionCell> {
-        self.regions.get_or_insert((upstream.into(), region.into()), || RegionCell::new(self.origin))
+        self.regions
+            .get_or_insert((upstream.into(), region.into()), || {
+                RegionCell::new(self.origin)
+            })
     }
 
     /// The cell of one endpoint, made at first use.
     pub fn endpoint(&self, upstream: &str, region: &str, address: &str) -> Arc<EndpointCell> {
         let key = (upstream.into(), region.into(), address.into());
-        self.endpoints.get_or_insert(key, || EndpointCell::new(self.origin))
+        self.endpoints
+            .get_or_insert(key, || EndpointCell::new(self.origin))
     }
 
     /// The slot that holds the endpoints of one region of one upstream, made empty at first use.
     pub fn slot(&self, upstream: &str, region: &str) -> Arc<EndpointSlot> {
-        self.slots.get_or_insert((upstream.into(), region.into()), EndpointSlot::default)
+        self.slots
+            .get_or_insert((upstream.into(), region.into()), EndpointSlot::default)
     }
 
     /// The retry budget of one upstream, made at first use.
     pub fn budget(&self, upstream: &str) -> Arc<Budget> {
-        self.budgets.get_or_insert(upstream.into(), || Budget::new(self.origin))
+        self.budgets
+            .get_or_insert(upstream.into(), || Budget::new(self.origin))
     }
 
     /// Every region cell with its (upstream, region), in no order.
@@ -104,6 +116,8 @@ impl Board {
         self.slots.forget_unused();
         self.endpoints.forget_unused();
         self.budgets.forget_unused();
-        self.regions.lock().retain(|_, cell| Arc::strong_count(cell) > 1 || cell.draining());
+        self.regions
+            .lock()
+            .retain(|_, cell| Arc::strong_count(cell) > 1 || cell.draining());
     }
 }

@@ -23,13 +23,18 @@ pub enum Purse {
 impl Budget {
     /// An empty budget.
     pub fn new(origin: Instant) -> Self {
-        Self { _origin: origin, in_region: AtomicU64::new(0), cross_region: AtomicU64::new(0) }
+        Self {
+            _origin: origin,
+            in_region: AtomicU64::new(0),
+            cross_region: AtomicU64::new(0),
+        }
     }
 
     /// Sets the parts of requests that may be retried (0.2 for 20 %).
     pub fn configure(&self, in_region: f64, cross_region: f64) {
         self.in_region.store(in_region.to_bits(), Ordering::Relaxed);
-        self.cross_region.store(cross_region.to_bits(), Ordering::Relaxed);
+        self.cross_region
+            .store(cross_region.to_bits(), Ordering::Relaxed);
     }
 
     /// Enters one request.

@@ -99,7 +99,10 @@ impl EndpointCell {
 
     /// Attempts with an outcome, and those of them that failed, since the cell was made.
     pub fn totals(&self) -> (u64, u64) {
-        (self.requests.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
+        (
+            self.requests.load(Ordering::Relaxed),
+            self.failures.load(Ordering::Relaxed),
+        )
     }
 
     /// What is believed of the endpoint.
@@ -204,7 +207,10 @@ impl RegionCell {
 
 impl InFlight {
     /// Counts an attempt at `endpoint` in `region`.
-    pub fn begin(endpoint: std::sync::Arc<EndpointCell>, region: std::sync::Arc<RegionCell>) -> Self {
+    pub fn begin(
+        endpoint: std::sync::Arc<EndpointCell>,
+        region: std::sync::Arc<RegionCell>,
+    ) -> Self {
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
         region.in_flight.fetch_add(1, Ordering::Relaxed);
         Self { endpoint, region }

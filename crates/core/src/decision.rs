@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::health::Health;
 use crate::ids::{MAX_REGIONS, RegionIdx, RegionSet};
 use crate::plan::Steering;
+use crate::termination::Termination;
 
 /// What steering sees of one upstream at one moment.
 #[derive(Clone, Debug)]
@@ -33,7 +34,8 @@ pub struct RegionRow {
     pub health: Health,
     /// Whether an operator drains it.
     pub draining: bool,
-    /// Endpoints that may take an attempt now (those already tried left out).
+    /// Endpoints that may take an attempt now, those already tried left out. Counting stops at the
+    /// first on the hot path, because steering only asks whether there is one.
     pub endpoints: u32,
     /// Measured network round trip.
     pub rtt: Option<Duration>,
@@ -50,6 +52,8 @@ pub struct RegionRow {
 pub struct Eligibility {
     /// Regions that residency allows. Nothing ever overrides it.
     pub allowed: RegionSet,
+    /// Regions that the attempt may go to; a retry that must stay in its region has one here.
+    pub within: RegionSet,
     /// Regions that this request must not try again.
     pub tried: RegionSet,
 }
@@ -101,6 +105,8 @@ pub enum Because {
     Weight,
     /// Usable, but degraded: behind every healthy one.
     Degraded,
+    /// A retry that stays in its region, at another endpoint.
+    Stay,
 }
 
 /// Why a region is no candidate.
@@ -115,10 +121,27 @@ pub enum Exclusion {
     Draining,
     /// It has no endpoint that may take the attempt.
     NoEndpoint,
+    /// The attempt has to stay in another region.
+    Scope,
     /// This request tried it already.
     Tried,
-    /// Its weight is 0.
+    /// Its weight is 0: it takes failovers only.
     NoWeight,
+}
+
+impl Decision {
+    /// Why a request without a candidate ends: residency when that alone left no region.
+    pub fn termination(&self) -> Termination {
+        if self
+            .excluded
+            .iter()
+            .all(|excluded| excluded.why == Exclusion::Residency)
+        {
+            Termination::ResidencyBlocked
+        } else {
+            Termination::NoHealthyRegion
+        }
+    }
 }
 
 impl Because {
@@ -132,6 +155,7 @@ impl Because {
             Self::Tier => "tier",
             Self::Weight => "weight",
             Self::Degraded => "degraded",
+            Self::Stay => "stay",
         }
     }
 }
@@ -144,6 +168,7 @@ impl Exclusion {
             Self::Unhealthy => "unhealthy",
             Self::Draining => "draining",
             Self::NoEndpoint => "no_endpoint",
+            Self::Scope => "scope",
             Self::Tried => "tried",
             Self::NoWeight => "no_weight",
         }

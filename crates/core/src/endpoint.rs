@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+use crate::balance::Tried;
 use crate::board::Board;
 use crate::cell::EndpointCell;
 use crate::plan::EndpointSpec;
@@ -30,6 +31,42 @@ pub struct EndpointSet {
     pub version: u64,
     /// The endpoints. May be empty when discovery found none.
     pub endpoints: Box<[Endpoint]>,
+    /// Sum of the weights up to and including each endpoint, for draws by weight.
+    cumulative: Box<[u32]>,
+}
+
+impl EndpointSet {
+    /// The set of `endpoints` under the number `version`.
+    pub fn new(version: u64, endpoints: Box<[Endpoint]>) -> Self {
+        let running = |sum: &mut u32, endpoint: &Endpoint| {
+            *sum = sum.saturating_add(endpoint.weight);
+            Some(*sum)
+        };
+        let cumulative = endpoints.iter().scan(0, running).collect();
+        Self {
+            version,
+            endpoints,
+            cumulative,
+        }
+    }
+
+    /// Sum of all weights; 0 for an empty set.
+    pub fn total_weight(&self) -> u32 {
+        self.cumulative.last().copied().unwrap_or(0)
+    }
+
+    /// The endpoint that holds the share number `share`, below the total weight.
+    pub fn at_share(&self, share: u32) -> usize {
+        if self.total_weight() as usize == self.endpoints.len() {
+            return share as usize;
+        }
+        self.cumulative.partition_point(|&sum| sum <= share)
+    }
+
+    /// Whether the endpoint at `at` may take an attempt of a request that tried `tried`.
+    pub fn open(&self, at: usize, tried: Tried) -> bool {
+        !tried.contains(at) && self.endpoints[at].cell.health().usable()
+    }
 }
 
 /// Holds the current [`EndpointSet`] of one region of one upstream; survives reloads by identity.
@@ -49,7 +86,13 @@ impl EndpointSlot {
 
     /// Puts `specs` in place unless they are what is there already; cells are found by identity
     /// on `board`, so what was observed carries over. Says whether anything changed.
-    pub fn replace(&self, upstream: &str, region: &str, specs: &[EndpointSpec], board: &Board) -> bool {
+    pub fn replace(
+        &self,
+        upstream: &str,
+        region: &str,
+        specs: &[EndpointSpec],
+        board: &Board,
+    ) -> bool {
         let current = self.0.load();
         if same(&current.endpoints, specs) {
             return false;
@@ -62,7 +105,8 @@ impl EndpointSlot {
                 cell: board.endpoint(upstream, region, &spec.address),
             })
             .collect();
-        self.0.store(Arc::new(EndpointSet { version: current.version + 1, endpoints }));
+        self.0
+            .store(Arc::new(EndpointSet::new(current.version + 1, endpoints)));
         true
     }
 }

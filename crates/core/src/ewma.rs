@@ -43,6 +43,7 @@ impl AtomicEwma {
 
     /// Enters one sample.
     pub fn observe(&self, took: Duration, _origin: Instant, _now: Instant) {
-        self.0.store((took.as_micros() as u64).max(1), Ordering::Relaxed);
+        self.0
+            .store((took.as_micros() as u64).max(1), Ordering::Relaxed);
     }
 }

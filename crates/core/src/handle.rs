@@ -13,6 +13,7 @@ use crate::board::Board;
 use crate::budget::Budget;
 use crate::cell::RegionCell;
 use crate::endpoint::EndpointSlot;
+use crate::geo::distance_km;
 use crate::ids::{Generation, UpstreamIdx};
 use crate::plan::{Plan, Upstream};
 
@@ -43,18 +44,31 @@ pub struct LiveRegion {
     pub cell: Arc<RegionCell>,
     /// Who is there.
     pub endpoints: Arc<EndpointSlot>,
+    /// Great-circle distance from this PoP in kilometres, if both locations are known.
+    pub distance_km: Option<f64>,
 }
 
 impl Live {
     /// Binds `plan` to `board` under the number `generation`.
     pub fn bind(plan: Arc<Plan>, board: &Board, generation: Generation) -> Self {
-        let upstreams = plan.upstreams.iter().map(|upstream| bind_upstream(&plan, upstream, board)).collect();
-        Self { generation, plan, upstreams }
+        let upstreams = plan
+            .upstreams
+            .iter()
+            .map(|upstream| bind_upstream(&plan, upstream, board))
+            .collect();
+        Self {
+            generation,
+            plan,
+            upstreams,
+        }
     }
 
     /// The upstream's record and its pointers.
     pub fn upstream(&self, upstream: UpstreamIdx) -> (&Upstream, &LiveUpstream) {
-        (self.plan.upstream(upstream), &self.upstreams[upstream.get()])
+        (
+            self.plan.upstream(upstream),
+            &self.upstreams[upstream.get()],
+        )
     }
 }
 
@@ -63,10 +77,19 @@ fn bind_upstream(plan: &Plan, upstream: &Upstream, board: &Board) -> LiveUpstrea
         .regions
         .iter()
         .map(|spec| {
-            let name = &plan.region(spec.region).name;
-            let endpoints = board.slot(&upstream.name, name);
-            endpoints.replace(&upstream.name, name, &spec.endpoints, board);
-            LiveRegion { cell: board.region(&upstream.name, name), endpoints }
+            let region = plan.region(spec.region);
+            let endpoints = board.slot(&upstream.name, &region.name);
+            endpoints.replace(&upstream.name, &region.name, &spec.endpoints, board);
+            let distance_km = plan
+                .pop
+                .location
+                .zip(region.location)
+                .map(|(a, b)| distance_km(a, b));
+            LiveRegion {
+                cell: board.region(&upstream.name, &region.name),
+                endpoints,
+                distance_km,
+            }
         })
         .collect();
     let budget = board.budget(&upstream.name);

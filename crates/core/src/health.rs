@@ -83,7 +83,12 @@ impl ProbeCounts {
         let (counter, other, limit, to) = if success {
             (&self.successes, &self.failures, probe.rise, Health::Healthy)
         } else {
-            (&self.failures, &self.successes, probe.fall, Health::Unhealthy)
+            (
+                &self.failures,
+                &self.successes,
+                probe.fall,
+                Health::Unhealthy,
+            )
         };
         other.store(0, Ordering::Relaxed);
         let in_a_row = counter.fetch_add(1, Ordering::Relaxed).saturating_add(1);
@@ -104,7 +109,9 @@ pub fn roll_up(endpoints: impl IntoIterator<Item = Health>, min_healthy: f64) ->
         degraded += u32::from(health == Health::Degraded);
     }
     match () {
-        () if usable == 0 || f64::from(usable) < min_healthy * f64::from(total) => Health::Unhealthy,
+        () if usable == 0 || f64::from(usable) < min_healthy * f64::from(total) => {
+            Health::Unhealthy
+        }
         () if known == 0 => Health::Unknown,
         () if usable < total || degraded > 0 => Health::Degraded,
         () => Health::Healthy,

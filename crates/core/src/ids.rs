@@ -83,7 +83,9 @@ impl RegionSet {
 
     /// The members, lowest index first.
     pub fn iter(self) -> impl Iterator<Item = RegionIdx> {
-        (0..MAX_REGIONS as u8).map(RegionIdx).filter(move |region| self.contains(*region))
+        (0..MAX_REGIONS as u8)
+            .map(RegionIdx)
+            .filter(move |region| self.contains(*region))
     }
 }
 
@@ -98,7 +100,9 @@ impl FromIterator<RegionIdx> for RegionSet {
 
 impl fmt::Debug for RegionSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.iter().map(|region| region.0)).finish()
+        f.debug_set()
+            .entries(self.iter().map(|region| region.0))
+            .finish()
     }
 }
 
@@ -108,10 +112,15 @@ mod tests {
 
     #[test]
     fn a_set_holds_what_was_inserted() {
-        let set: RegionSet = [RegionIdx(0), RegionIdx(31), RegionIdx(0)].into_iter().collect();
+        let set: RegionSet = [RegionIdx(0), RegionIdx(31), RegionIdx(0)]
+            .into_iter()
+            .collect();
         assert_eq!(set.len(), 2);
         assert!(set.contains(RegionIdx(31)) && !set.contains(RegionIdx(30)));
-        assert_eq!(set.iter().collect::<Vec<_>>(), [RegionIdx(0), RegionIdx(31)]);
+        assert_eq!(
+            set.iter().collect::<Vec<_>>(),
+            [RegionIdx(0), RegionIdx(31)]
+        );
         assert!(RegionSet::EMPTY.is_empty() && RegionSet::ALL.len() == MAX_REGIONS);
     }
 }

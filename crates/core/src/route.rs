@@ -56,7 +56,9 @@ pub struct RouteTable {
 impl RouteTable {
     /// Builds the index; the position in `routes` is the [`RouteIdx`].
     pub fn new<'a>(routes: impl IntoIterator<Item = &'a RouteMatch>) -> Self {
-        Self { routes: routes.into_iter().cloned().collect() }
+        Self {
+            routes: routes.into_iter().cloned().collect(),
+        }
     }
 
     /// The route for a request, if any matches. Allocates nothing.

@@ -112,7 +112,9 @@ impl Network {
     pub fn contains(&self, ip: std::net::IpAddr) -> bool {
         use std::net::IpAddr::{V4, V6};
         match (self.address.to_canonical(), ip.to_canonical()) {
-            (V4(net), V4(ip)) => leading_equal(net.to_bits().into(), ip.to_bits().into(), self.prefix, 32),
+            (V4(net), V4(ip)) => {
+                leading_equal(net.to_bits().into(), ip.to_bits().into(), self.prefix, 32)
+            }
             (V6(net), V6(ip)) => leading_equal(net.to_bits(), ip.to_bits(), self.prefix, 128),
             _ => false,
         }
@@ -144,8 +146,15 @@ mod tests {
     #[test]
     fn networks_contain_by_prefix() {
         let check = |net: &str, prefix, ip: &str, expected| {
-            let network = Network { address: net.parse().unwrap(), prefix };
-            assert_eq!(network.contains(ip.parse().unwrap()), expected, "{net}/{prefix} {ip}");
+            let network = Network {
+                address: net.parse().unwrap(),
+                prefix,
+            };
+            assert_eq!(
+                network.contains(ip.parse().unwrap()),
+                expected,
+                "{net}/{prefix} {ip}"
+            );
         };
         check("10.0.0.0", 8, "10.255.1.1", true);
         check("10.0.0.0", 8, "11.0.0.0", false);

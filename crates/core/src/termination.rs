@@ -110,10 +110,13 @@ impl Termination {
             Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UpstreamReset | Self::UpstreamTruncated | Self::BadResponse | Self::StatusPassed => {
-                StatusCode::BAD_GATEWAY
+            Self::UpstreamReset
+            | Self::UpstreamTruncated
+            | Self::BadResponse
+            | Self::StatusPassed => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimeout | Self::DeadlineExceeded | Self::IdleTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
             }
-            Self::UpstreamTimeout | Self::DeadlineExceeded | Self::IdleTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::ResidencyBlocked
             | Self::NoHealthyRegion
             | Self::ConnectFailed

@@ -1,0 +1,244 @@
+//! One attempt's whole choice: view, eligibility, steering, balancing.
+//!
+//! The data plane calls [`choose`] anew for *every* attempt, so that residency, drain, health and
+//! what was tried already are checked against this moment and not against the first one. Between
+//! two attempts it asks [`reach`] what is left, lets [`retry::next_try`](crate::retry::next_try)
+//! decide where to go, and enters the answer with [`Ask::follow`]. Nothing here allocates, and
+//! nothing here records: a choice changes no state until an attempt is made of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::Guard;
+use arrayvec::ArrayVec;
+use fastrand::Rng;
+
+use crate::balance::{self, Tried};
+use crate::cell::InFlight;
+use crate::decision::{Because, Candidate, Decision, Eligibility, View};
+use crate::endpoint::{Endpoint, EndpointSet};
+use crate::handle::{Live, LiveUpstream};
+use crate::ids::{RegionIdx, RegionSet, UpstreamIdx};
+use crate::retry::{Destination, NextTry, Reach, Scope};
+use crate::steer;
+
+/// The most attempts that one request may make (`retry.attempts` has the same bound).
+pub const MAX_ATTEMPTS: usize = 16;
+
+/// What one request asks for: made once, narrowed after each failed attempt.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Regions that residency allows. Set once; nothing ever widens it.
+    pub allowed: RegionSet,
+    /// Regions that attempts may go to. `RegionSet::ALL` until an attempt that another region must
+    /// not repeat (an `Idempotency-Key` that only one region has seen); never widened after that.
+    pub within: RegionSet,
+    /// The region that the next attempt prefers while it is eligible.
+    pub stay: Option<RegionIdx>,
+    /// Regions that this request has left for good.
+    pub tried_regions: RegionSet,
+    /// Endpoints that this request has tried.
+    pub tried_endpoints: TriedEndpoints,
+    /// The moment of the attempt.
+    pub now: Instant,
+}
+
+/// The endpoints that a request has tried, in all its regions.
+///
+/// A try counts for the version of the set in which it was made: when discovery swaps the set in
+/// between, positions mean something else, and the tries in that region are forgotten.
+#[derive(Clone, Debug, Default)]
+pub struct TriedEndpoints(ArrayVec<Try, MAX_ATTEMPTS>);
+
+#[derive(Clone, Copy, Debug)]
+struct Try {
+    version: u64,
+    endpoint: u32,
+    position: u8,
+}
+
+/// The endpoint for one attempt.
+///
+/// It pins a version of the endpoint set without counting a reference. That is cheap while short:
+/// take what the attempt needs ([`Choice::begin`], the address) rather than keep it across waits.
+#[derive(Debug)]
+pub struct Choice {
+    /// Which region.
+    pub region: RegionIdx,
+    /// The region's position among the upstream's regions.
+    pub position: u8,
+    /// Why this region.
+    pub because: Because,
+    /// The endpoint's position in `set`.
+    pub at: usize,
+    /// The set that was chosen from.
+    pub set: Guard<Arc<EndpointSet>>,
+}
+
+impl Ask {
+    /// The ask of a request that has tried nothing yet.
+    pub fn new(allowed: RegionSet, now: Instant) -> Self {
+        Self {
+            allowed,
+            within: RegionSet::ALL,
+            stay: None,
+            tried_regions: RegionSet::EMPTY,
+            tried_endpoints: TriedEndpoints::default(),
+            now,
+        }
+    }
+
+    /// The part of the ask that steering looks at.
+    pub fn eligibility(&self) -> Eligibility {
+        Eligibility {
+            allowed: self.allowed,
+            within: self.within,
+            tried: self.tried_regions,
+        }
+    }
+
+    /// Enters that an attempt was made with `choice`.
+    pub fn tried(&mut self, choice: &Choice) {
+        self.tried_endpoints
+            .insert(choice.position, choice.set.version, choice.at);
+    }
+
+    /// Narrows the ask to where the next attempt goes after one failed in `region` at `position`.
+    pub fn follow(&mut self, next: &NextTry, region: RegionIdx, position: u8) {
+        self.stay = (next.to != Destination::OtherRegion).then_some(region);
+        match next.to {
+            Destination::OtherRegion => self.tried_regions.insert(region),
+            Destination::OtherEndpoint => {}
+            Destination::SameEndpoint => self.tried_endpoints.forget(position),
+        }
+        if next.scope == Scope::Region {
+            self.within = RegionSet::from_iter([region]);
+        }
+    }
+}
+
+impl TriedEndpoints {
+    /// Enters a try. Beyond [`MAX_ATTEMPTS`] it is not remembered.
+    pub fn insert(&mut self, position: u8, version: u64, endpoint: usize) {
+        let endpoint = u32::try_from(endpoint).unwrap_or(u32::MAX);
+        let _ = self.0.try_push(Try {
+            version,
+            endpoint,
+            position,
+        });
+    }
+
+    /// What was tried in the region at `position`, in this version of its set.
+    pub fn within(&self, position: u8, version: u64) -> Tried {
+        let mut tried = Tried::default();
+        for entry in self
+            .0
+            .iter()
+            .filter(|entry| (entry.position, entry.version) == (position, version))
+        {
+            tried.insert(entry.endpoint as usize);
+        }
+        tried
+    }
+
+    /// Forgets the tries in the region at `position`: its endpoints may be asked again.
+    pub fn forget(&mut self, position: u8) {
+        self.0.retain(|entry| entry.position != position);
+    }
+}
+
+impl Choice {
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.set.endpoints[self.at]
+    }
+
+    /// Counts an attempt at the endpoint as in flight until the guard drops. `upstream` is the one
+    /// that was chosen from.
+    pub fn begin(&self, upstream: &LiveUpstream) -> InFlight {
+        let region = &upstream.regions[usize::from(self.position)].cell;
+        InFlight::begin(self.endpoint().cell.clone(), region.clone())
+    }
+}
+
+/// Chooses region and endpoint for one attempt. Without a choice the decision has no candidate and
+/// a reason for every region; see [`Decision::termination`].
+///
+/// A retry that was meant to stay in its region stays if the region is still eligible, and moves on
+/// if it went down during the backoff. A region whose endpoints turn out to be used up in the same instant is closed and steering asked
+/// again, so the loop ends after as many rounds as there are regions.
+pub fn choose(
+    live: &Live,
+    upstream: UpstreamIdx,
+    ask: &Ask,
+    rng: &mut Rng,
+) -> (Decision, Option<Choice>) {
+    let (wanted, observed) = live.upstream(upstream);
+    let mut view = View::of(wanted, observed, &ask.tried_endpoints);
+    loop {
+        let mut decision = steer::decide(&view, &ask.eligibility(), rng);
+        prefer(ask.stay, &mut decision);
+        let Some(&first) = decision.candidates.first() else {
+            return (decision, None);
+        };
+        if let Some(choice) = endpoint_of(first, observed, ask, rng) {
+            return (decision, Some(choice));
+        }
+        view.rows[usize::from(first.position)].endpoints = 0;
+    }
+}
+
+fn prefer(stay: Option<RegionIdx>, decision: &mut Decision) {
+    let candidates = &mut decision.candidates;
+    if let Some(at) = candidates
+        .iter()
+        .position(|candidate| Some(candidate.region) == stay)
+    {
+        candidates[at].because = Because::Stay;
+        candidates[..=at].rotate_right(1);
+    }
+}
+
+fn endpoint_of(
+    candidate: Candidate,
+    observed: &LiveUpstream,
+    ask: &Ask,
+    rng: &mut Rng,
+) -> Option<Choice> {
+    let Candidate {
+        region,
+        position,
+        because,
+    } = candidate;
+    let set = observed.regions[usize::from(position)].endpoints.load();
+    let tried = ask.tried_endpoints.within(position, set.version);
+    let at = balance::pick(&set, tried, ask.now, rng)?;
+    Some(Choice {
+        region,
+        position,
+        because,
+        at,
+        set,
+    })
+}
+
+/// What is left to try after an attempt failed in the region at `position`.
+pub fn reach(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> Reach {
+    let (wanted, observed) = live.upstream(upstream);
+    let eligibility = ask.eligibility();
+    let open = |tried, at: Option<u8>| {
+        let view = View::of(wanted, observed, tried);
+        view.rows.iter().any(|row| match at {
+            Some(position) => {
+                row.position == position && steer::exclusion(row, &eligibility).is_none()
+            }
+            None => row.position != position && steer::exclusion(row, &eligibility).is_none(),
+        })
+    };
+    Reach {
+        here: open(&ask.tried_endpoints, Some(position)),
+        again: open(&TriedEndpoints::default(), Some(position)),
+        elsewhere: open(&ask.tried_endpoints, None),
+        moved: !ask.tried_regions.is_empty(),
+    }
+}
