@@ -190,3 +190,246 @@ impl BodyDecoder {
 fn at_most(left: u64, available: usize) -> usize {
     usize::try_from(left).map_or(available, |left| left.min(available))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Data, trailers as `name=value;`, and how much of the input belonged to the body.
+    type Read = (String, String, usize);
+
+    fn read(framing: Framing, input: &[u8], limits: &Limits) -> Result<Read, BodyError> {
+        let mut decoder = BodyDecoder::new(framing, limits);
+        let (mut data, mut trailers, mut at) = (Vec::new(), String::new(), 0);
+        loop {
+            match decoder.decode(&input[at..])? {
+                Decoded::Data { skip, len } => {
+                    at += skip;
+                    data.extend_from_slice(&input[at..at + len]);
+                    at += len;
+                }
+                Decoded::Trailers { skip, fields } => {
+                    at += skip;
+                    for field in fields.iter() {
+                        let text = String::from_utf8_lossy;
+                        trailers += &format!("{}={};", text(field.name), text(field.value));
+                    }
+                }
+                Decoded::More { .. } => {
+                    decoder.on_eof()?;
+                    break;
+                }
+                Decoded::End { skip } => {
+                    at += skip;
+                    break;
+                }
+            }
+        }
+        let data = String::from_utf8_lossy(&data).into_owned();
+        Ok((data, trailers, at))
+    }
+
+    /// Reads `input` and then foreign bytes, which must be left alone.
+    #[track_caller]
+    fn accept(framing: Framing, input: &str, data: &str, trailers: &str) {
+        let followed = format!("{input}GET /");
+        let result = read(framing, followed.as_bytes(), &Limits::default());
+        let expected = (data.to_owned(), trailers.to_owned(), input.len());
+        assert_eq!(result, Ok(expected), "{input:?}");
+    }
+
+    #[track_caller]
+    fn refuse(input: impl AsRef<[u8]>, reason: &str) {
+        let shown = String::from_utf8_lossy(input.as_ref());
+        match read(Framing::Chunked, input.as_ref(), &Limits::default()) {
+            Err(error) => assert_eq!(error.reason(), reason, "{shown:?}"),
+            Ok(read) => panic!("{shown:?} was taken: {read:?}"),
+        }
+    }
+
+    #[test]
+    fn lengths_are_counted() {
+        accept(Framing::None, "", "", "");
+        accept(Framing::Length(0), "", "", "");
+        accept(Framing::Length(5), "hello", "hello", "");
+        let limits = Limits::default();
+        assert_eq!(
+            read(Framing::Length(6), b"hello", &limits),
+            Err(BodyError::Truncated)
+        );
+        let all = read(Framing::UntilClose, b"hello", &limits);
+        assert_eq!(all, Ok(("hello".to_owned(), String::new(), 5)));
+    }
+
+    #[test]
+    fn what_is_left_is_told() {
+        let limits = Limits::default();
+        let mut decoder = BodyDecoder::new(Framing::Length(5), &limits);
+        assert_eq!((decoder.remaining(), decoder.is_done()), (Some(5), false));
+        assert!(matches!(
+            decoder.decode(b"abc"),
+            Ok(Decoded::Data { skip: 0, len: 3 })
+        ));
+        assert_eq!(
+            (decoder.remaining(), decoder.on_eof()),
+            (Some(2), Err(BodyError::Truncated))
+        );
+        assert!(matches!(
+            decoder.decode(b"defg"),
+            Ok(Decoded::Data { skip: 0, len: 2 })
+        ));
+        assert_eq!((decoder.is_done(), decoder.on_eof()), (true, Ok(())));
+        assert!(matches!(
+            decoder.decode(b"fg"),
+            Ok(Decoded::End { skip: 0 })
+        ));
+        let chunked = BodyDecoder::new(Framing::Chunked, &limits);
+        assert_eq!((chunked.remaining(), chunked.is_done()), (None, false));
+        assert!(BodyDecoder::new(Framing::None, &limits).is_done());
+        assert_eq!(
+            BodyDecoder::new(Framing::UntilClose, &limits).remaining(),
+            None
+        );
+    }
+
+    #[test]
+    fn chunks_come_out_as_data() {
+        let check = |input: &str, data: &str| accept(Framing::Chunked, input, data, "");
+        check("0\r\n\r\n", "");
+        check("5\r\nhello\r\n0\r\n\r\n", "hello");
+        check("1\r\na\r\n00A\r\n0123456789\r\n000\r\n\r\n", "a0123456789");
+        check("0000000000000001\r\na\r\n0\r\n\r\n", "a");
+        check("2\r\n\r\n\r\n0\r\n\r\n", "\r\n");
+        check("1;a\r\nx\r\n0;b=c\r\n\r\n", "x");
+        check(
+            "1 ;\ta = b ; c=\"d;\\\"\te\u{e9}\" ;f\r\nx\r\n0\r\n\r\n",
+            "x",
+        );
+        check("1;a=\"\"\r\nx\r\n0\r\n\r\n", "x");
+    }
+
+    #[test]
+    fn trailers_come_last() {
+        let check = |input: &str, trailers: &str| accept(Framing::Chunked, input, "", trailers);
+        check("0\r\nGrpc-Status: 0\r\n\r\n", "Grpc-Status=0;");
+        check("0\r\na:1\r\nB:\t2 \r\na:\r\n\r\n", "a=1;B=2;a=;");
+    }
+
+    #[test]
+    fn chunk_lines_are_held_to_their_grammar() {
+        for size in [
+            "",
+            "g",
+            "-1",
+            "+1",
+            "0x1",
+            " 1",
+            "1_0",
+            "1.",
+            "\u{ff11}",
+            "00000000000000001",
+        ] {
+            refuse(format!("{size}\r\n"), "chunk_size_invalid");
+        }
+        refuse("\n", "chunk_size_invalid");
+        refuse(";a\r\n", "chunk_size_invalid");
+        refuse("ffffffffffffffff\r\n", "chunk_size_too_large");
+        refuse("8000000000000000\r\n", "chunk_size_too_large");
+        refuse("11111111111111111\r\n", "chunk_size_invalid");
+        let odd = [
+            "1 ", "1\t", "1;", "1; ", "1;a=", "1;=b", "1;a b", "1;a=\"b", "1 a", "1;a;", "1;a ",
+        ];
+        let more = [
+            "1;a=b c",
+            "1;a=\"b\"c",
+            "1;a=b ",
+            "1;a=\"\\\x01\"",
+            "1;a=\0",
+            "1;\u{e9}",
+            "1;a==b",
+        ];
+        for line in odd.iter().chain(&more) {
+            refuse(
+                format!("{line}\r\nx\r\n0\r\n\r\n"),
+                "chunk_extension_invalid",
+            );
+        }
+        refuse("1\nx\r\n", "chunk_line_end");
+        refuse("1\rx", "chunk_line_end");
+        refuse("1;a\nx\r\n", "chunk_line_end");
+        refuse("1;a=\"\n\"\r\nx\r\n", "chunk_line_end");
+        refuse("1;a\rb\r\n", "chunk_line_end");
+        for end in ["y", "\n", "\rx", "0\r\n"] {
+            refuse(format!("1\r\nx{end}"), "chunk_data_end");
+        }
+        for cut in [
+            "",
+            "1",
+            "1\r",
+            "1\r\n",
+            "1\r\nx",
+            "1\r\nx\r\n0\r\n",
+            "0\r\na: b\r\n",
+            "1;a",
+        ] {
+            refuse(cut, "body_truncated");
+        }
+    }
+
+    #[test]
+    fn trailers_are_held_to_the_rules_of_heads() {
+        let check = |lines: &str, reason: &str| refuse(format!("0\r\n{lines}\r\n"), reason);
+        check("A : b\r\n", "space_before_colon");
+        check("A: b\r\n c\r\n", "field_folded");
+        check(" A: b\r\n", "field_folded");
+        check("A: b\nC: d\r\n", "bare_lf");
+        check("A: b\rc\r\n", "bare_cr");
+        check("A: b\0\r\n", "field_value_invalid");
+        check("A\r\n", "field_colon_missing");
+        check(&"a:b\r\n".repeat(129), "fields_too_many");
+        refuse("0\r\n\n", "bare_lf");
+        refuse("0\r\nA: b\r\n\n", "bare_lf");
+        let framing = [
+            "Content-Length",
+            "transfer-encoding",
+            "Host",
+            "Connection",
+            "TE",
+            "Upgrade",
+        ];
+        let other = [
+            "Trailer",
+            "Cookie",
+            "Authorization",
+            "X-Forwarded-For",
+            "Forwarded",
+            "Expect",
+        ];
+        for name in framing.iter().chain(&other) {
+            check(&format!("{name}: 1\r\n"), "trailer_forbidden");
+        }
+    }
+
+    #[test]
+    fn sizes_are_bounded() {
+        let limits = Limits::default();
+        let line = |len: usize| format!("1;{}\r\nx\r\n", "a".repeat(len - 2));
+        let body =
+            |lines: String| read(Framing::Chunked, (lines + "0\r\n\r\n").as_bytes(), &limits);
+        let max = limits.chunk_line_bytes;
+        assert!(body(line(max)).is_ok());
+        assert_eq!(body(line(max + 1)), Err(BodyError::ChunkLineTooLong));
+        let many = limits.chunk_extension_bytes / (max - 1);
+        assert!(body(line(max).repeat(many)).is_ok());
+        assert_eq!(
+            body(line(max).repeat(many + 1)),
+            Err(BodyError::ChunkExtensionsTooLarge)
+        );
+        let trailers = |len: usize| format!("0\r\na:{}\r\n\r\n", "b".repeat(len - 6)).into_bytes();
+        let read = |len: usize| read(Framing::Chunked, &trailers(len), &limits).map(|_| ());
+        assert_eq!(read(limits.trailer_bytes), Ok(()));
+        let error = read(limits.trailer_bytes + 1);
+        assert_eq!(error, Err(BodyError::Trailers(FieldError::TooLarge)));
+        assert_eq!(error.map_err(|error| error.status().as_u16()), Err(431));
+    }
+}

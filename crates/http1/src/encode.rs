@@ -106,3 +106,63 @@ fn write_digits<const BASE: u64>(digits: &mut [u8], mut number: u64) -> usize {
 fn is_value(value: &[u8]) -> bool {
     value.iter().all(|&b| grammar::is_value_byte(b))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(write: impl FnOnce(&mut BytesMut), expected: &str) {
+        let mut out = BytesMut::from("kept|");
+        write(&mut out);
+        assert_eq!(String::from_utf8_lossy(&out), format!("kept|{expected}"));
+    }
+
+    #[test]
+    fn heads_are_written() {
+        check(
+            |out| request_line(out, &Method::GET, b"/a?b"),
+            "GET /a?b HTTP/1.1\r\n",
+        );
+        check(
+            |out| status_line(out, StatusCode::OK, None),
+            "HTTP/1.1 200 OK\r\n",
+        );
+        check(
+            |out| status_line(out, StatusCode::OK, Some(b"Fine")),
+            "HTTP/1.1 200 Fine\r\n",
+        );
+        check(
+            |out| status_line(out, StatusCode::OK, Some(b"")),
+            "HTTP/1.1 200 \r\n",
+        );
+        let odd = StatusCode::from_u16(599).expect("a status");
+        check(|out| status_line(out, odd, None), "HTTP/1.1 599 \r\n");
+        check(|out| field(out, b"A", b"b c"), "A: b c\r\n");
+        check(chunked, "transfer-encoding: chunked\r\n");
+        check(end, "\r\n");
+    }
+
+    #[test]
+    fn numbers_are_written() {
+        for number in [0, 7, 10, 1024, u64::from(u32::MAX), u64::MAX] {
+            check(
+                |out| content_length(out, number),
+                &format!("content-length: {number}\r\n"),
+            );
+        }
+        for len in [1, 0xF, 0x10, 0xabc, usize::MAX] {
+            check(|out| chunk_head(out, len), &format!("{len:x}\r\n"));
+        }
+    }
+
+    #[test]
+    fn the_last_chunk_carries_trailers() {
+        check(|out| last_chunk(out, []), "0\r\n\r\n");
+        check(
+            |out| last_chunk(out, [(&b"a"[..], &b"1"[..])]),
+            "0\r\na: 1\r\n\r\n",
+        );
+        check(chunk_end, "\r\n");
+    }
+}

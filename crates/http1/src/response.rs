@@ -254,3 +254,286 @@ fn framing(
     }
     Ok(declared.unwrap_or(Framing::UntilClose))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: RequestContext = RequestContext {
+        head_request: false,
+        connect: false,
+        upgrade: false,
+    };
+    const HEAD: RequestContext = RequestContext {
+        head_request: true,
+        ..PLAIN
+    };
+    const CONNECT: RequestContext = RequestContext {
+        connect: true,
+        ..PLAIN
+    };
+    const UPGRADE: RequestContext = RequestContext {
+        upgrade: true,
+        ..PLAIN
+    };
+
+    #[track_caller]
+    fn accept(input: impl AsRef<[u8]>, context: RequestContext) -> ResponseHead {
+        let shown = String::from_utf8_lossy(input.as_ref()).into_owned();
+        let mut buf = BytesMut::from(input.as_ref());
+        buf.extend_from_slice(b"REST");
+        let head = parse_response(&mut buf, context, &Limits::default());
+        let head = head.unwrap_or_else(|error| panic!("{shown:?}: {error}"));
+        assert_eq!(&buf[..], b"REST", "exactly the head of {shown:?} is taken");
+        head.unwrap_or_else(|| panic!("{shown:?} is incomplete"))
+    }
+
+    /// Expects a refusal, whole and byte by byte.
+    #[track_caller]
+    fn refuse_in(context: RequestContext, input: impl AsRef<[u8]>, reason: &str) {
+        let input = input.as_ref();
+        let shown = String::from_utf8_lossy(input);
+        let error = match parse_response(&mut BytesMut::from(input), context, &Limits::default()) {
+            Err(error) => error,
+            Ok(head) => panic!("{shown:?} was taken: {head:?}"),
+        };
+        assert_eq!(error.reason(), reason, "{shown:?}");
+        assert_eq!(
+            trickle(input, context),
+            Some(error),
+            "{shown:?} byte by byte"
+        );
+    }
+
+    #[track_caller]
+    fn refuse(input: impl AsRef<[u8]>, reason: &str) {
+        refuse_in(PLAIN, input, reason);
+    }
+
+    fn trickle(input: &[u8], context: RequestContext) -> Option<ResponseError> {
+        let mut parser = ResponseParser::new();
+        let mut buf = BytesMut::new();
+        input.iter().find_map(|b| {
+            buf.extend_from_slice(&[*b]);
+            parser.parse(&mut buf, context, &Limits::default()).err()
+        })
+    }
+
+    fn with(status: u16, lines: &str) -> String {
+        format!("HTTP/1.1 {status} X\r\n{lines}\r\n")
+    }
+
+    #[test]
+    fn a_common_head_is_understood() {
+        let head = accept(
+            "HTTP/1.1 200 Very  OK \r\nETag: \"a\"\r\nContent-Length: 3\r\nConnection: x, y\r\nX: 1\r\n\r\n",
+            PLAIN,
+        );
+        assert_eq!(
+            (head.status, head.version),
+            (StatusCode::OK, Version::Http11)
+        );
+        assert_eq!(&head.reason[..], b"Very  OK");
+        assert_eq!(head.framing, Framing::Length(3));
+        assert!(head.keep_alive && !head.is_interim());
+        let forwarded = head.fields.iter().filter(|field| !field.hop_by_hop);
+        assert!(
+            forwarded
+                .map(|field| field.name)
+                .eq([&b"ETag"[..], b"Content-Length"])
+        );
+    }
+
+    #[test]
+    fn reasons_may_be_missing_or_odd() {
+        let check = |line: &str, reason: &[u8]| {
+            assert_eq!(
+                &accept(format!("{line}\r\n\r\n"), PLAIN).reason[..],
+                reason,
+                "{line:?}"
+            );
+        };
+        check("HTTP/1.1 200", b"");
+        check("HTTP/1.1 200 ", b"");
+        check("HTTP/1.1 200 \t ", b"");
+        check("HTTP/1.1 200 caf\u{e9}\t!", "caf\u{e9}\t!".as_bytes());
+    }
+
+    #[test]
+    fn the_status_line_is_held_to_its_grammar() {
+        let odd = [
+            "HTTP/1.2 200 X",
+            "HTTP/2.0 200 X",
+            "http/1.1 200 X",
+            "HTTP/1.1  200 X",
+            "ICY 200 X",
+        ];
+        let more = [
+            "HTTP/1.1 20 X",
+            "HTTP/1.1 2000 X",
+            "HTTP/1.1 +20 X",
+            "HTTP/1.1\t200 X",
+            "X",
+        ];
+        let rest = [
+            "",
+            "HTTP/1.1 200\tX",
+            "HTTP/1.1 200 X\0",
+            "HTTP/1.1 200 \x7f",
+            " HTTP/1.1 200 X",
+        ];
+        for line in odd.iter().chain(&more).chain(&rest) {
+            refuse(format!("{line}\r\n\r\n"), "status_line_invalid");
+        }
+        for status in ["099", "000", "600", "999"] {
+            refuse(format!("HTTP/1.1 {status} X\r\n\r\n"), "status_invalid");
+        }
+        refuse("\r\nHTTP/1.1 200 X\r\n\r\n", "status_line_invalid");
+        refuse("\nHTTP/1.1 200 X\r\n\r\n", "bare_lf");
+        refuse("HTTP/1.1 200 X\n\r\n", "bare_lf");
+        refuse("HTTP/1.1 200 X\rY\r\n\r\n", "bare_cr");
+        refuse("SSH-2.0-x", "status_line_invalid");
+    }
+
+    #[test]
+    fn field_lines_are_held_to_their_grammar() {
+        refuse(with(200, "A : b\r\n"), "space_before_colon");
+        refuse(with(200, "A: b\r\n c\r\n"), "field_folded");
+        refuse(with(200, " A: b\r\n"), "field_folded");
+        refuse(with(200, "A: b\nC: d\r\n"), "bare_lf");
+        refuse(with(200, "A: b\0\r\n"), "field_value_invalid");
+        refuse(with(200, "A b\r\n"), "field_name_invalid");
+        refuse(with(200, "A\r\n"), "field_colon_missing");
+        refuse(with(200, &"a: b\r\n".repeat(129)), "fields_too_many");
+        refuse(
+            with(200, &format!("a: {}\r\n", "v".repeat(64 * 1024))),
+            "head_too_large",
+        );
+        refuse("H".repeat(64 * 1024), "status_line_invalid");
+    }
+
+    #[test]
+    fn a_body_has_one_unmistakable_end() {
+        let both = "content_length_and_transfer_encoding";
+        refuse(
+            with(200, "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"),
+            both,
+        );
+        refuse(
+            with(200, "Content-Length: 5\r\nContent-Length: 5\r\n"),
+            "content_length_repeated",
+        );
+        refuse(
+            with(200, "Content-Length: 5,5\r\n"),
+            "content_length_repeated",
+        );
+        refuse(
+            with(200, "Content-Length: -1\r\n"),
+            "content_length_invalid",
+        );
+        refuse(
+            with(200, "Transfer-Encoding: gzip\r\n"),
+            "transfer_encoding_unsupported",
+        );
+        refuse(
+            with(200, "Transfer-Encoding: chunked, chunked\r\n"),
+            "transfer_encoding_invalid",
+        );
+        refuse(
+            "HTTP/1.0 200 X\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "transfer_encoding_in_http10",
+        );
+        refuse(with(204, "Content-Length: 1\r\n"), "body_forbidden");
+        refuse(
+            with(204, "Transfer-Encoding: chunked\r\n"),
+            "body_forbidden",
+        );
+        refuse(with(103, "Content-Length: 1\r\n"), "body_forbidden");
+        refuse_in(
+            CONNECT,
+            with(200, "Transfer-Encoding: chunked\r\n"),
+            "body_forbidden",
+        );
+        refuse_in(
+            HEAD,
+            with(200, "Content-Length: x\r\n"),
+            "content_length_invalid",
+        );
+    }
+
+    #[test]
+    fn framing_follows_status_and_method() {
+        let length = "Content-Length: 3\r\n";
+        let chunked = "Transfer-Encoding: chunked\r\n";
+        let check = |context, status, lines, framing, keep_alive| {
+            let head = accept(with(status, lines), context);
+            assert_eq!(
+                (head.framing, head.keep_alive),
+                (framing, keep_alive),
+                "{status} {lines}"
+            );
+        };
+        check(PLAIN, 200, length, Framing::Length(3), true);
+        check(PLAIN, 200, chunked, Framing::Chunked, true);
+        check(PLAIN, 200, "", Framing::UntilClose, false);
+        check(
+            PLAIN,
+            205,
+            "Content-Length: 0\r\n",
+            Framing::Length(0),
+            true,
+        );
+        check(
+            PLAIN,
+            200,
+            "Connection: close\r\nContent-Length: 3\r\n",
+            Framing::Length(3),
+            false,
+        );
+        check(PLAIN, 204, "", Framing::None, true);
+        check(PLAIN, 304, length, Framing::None, true);
+        check(PLAIN, 304, chunked, Framing::None, true);
+        check(PLAIN, 100, "", Framing::None, true);
+        check(PLAIN, 103, "Link: a\r\n", Framing::None, true);
+        check(HEAD, 200, length, Framing::None, true);
+        check(HEAD, 200, chunked, Framing::None, true);
+        check(HEAD, 200, "", Framing::None, true);
+        check(CONNECT, 200, "", Framing::None, false);
+        check(CONNECT, 200, "Content-Length: 0\r\n", Framing::None, false);
+        check(CONNECT, 403, length, Framing::Length(3), true);
+        let old = accept("HTTP/1.0 200 X\r\nContent-Length: 3\r\n\r\n", PLAIN);
+        assert!(!old.keep_alive);
+    }
+
+    #[test]
+    fn a_length_that_must_not_be_sent_is_not_forwarded() {
+        for (context, status) in [(PLAIN, 204), (PLAIN, 103), (CONNECT, 200)] {
+            let head = accept(with(status, "Content-Length: 0\r\n"), context);
+            assert!(head.fields.iter().all(|field| field.hop_by_hop), "{status}");
+        }
+        let head = accept(with(304, "Content-Length: 9\r\n"), PLAIN);
+        assert!(head.fields.iter().all(|field| !field.hop_by_hop));
+    }
+
+    #[test]
+    fn a_switch_of_protocols_must_be_asked_for() {
+        let full = "Connection: upgrade\r\nUpgrade: websocket\r\n";
+        let head = accept(with(101, full), UPGRADE);
+        assert_eq!(head.upgrade.as_deref(), Some(&b"websocket"[..]));
+        assert!(!head.keep_alive && !head.is_interim());
+        refuse(with(101, full), "switch_unasked");
+        refuse_in(UPGRADE, with(101, ""), "switch_unasked");
+        refuse_in(
+            UPGRADE,
+            with(101, "Upgrade: websocket\r\n"),
+            "switch_unasked",
+        );
+        refuse_in(
+            UPGRADE,
+            format!("HTTP/1.0 101 X\r\n{full}\r\n"),
+            "switch_unasked",
+        );
+        assert_eq!(accept(with(200, full), UPGRADE).upgrade, None);
+        assert!(accept(with(103, ""), PLAIN).is_interim());
+    }
+}
