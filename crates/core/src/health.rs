@@ -78,7 +78,7 @@ pub struct ProbeCounts {
 impl ProbeCounts {
     /// Enters one result; the state that follows, if it differs from `from`. From `Unknown`, one
     /// result is enough either way: nobody has to wait for `rise` probes to start, and a region
-    /// that was dead before we came is not tried first.
+    /// that was dead before we came is not tried first. Probes never end a drain.
     pub fn step(&self, success: bool, from: Health, probe: &Probe) -> Option<Health> {
         let (counter, other, limit, to) = if success {
             (&self.successes, &self.failures, probe.rise, Health::Healthy)
@@ -93,27 +93,99 @@ impl ProbeCounts {
         other.store(0, Ordering::Relaxed);
         let in_a_row = counter.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let reached = in_a_row >= limit || from == Health::Unknown;
-        (reached && from != to).then_some(to)
+        (reached && from != to && from != Health::Draining).then_some(to)
     }
 }
 
-/// The health of a region from that of its endpoints: usable when at least `min_healthy` (0 to 1)
-/// of them are, and at least one. Unknown while nothing is known of any; an empty region is
-/// unhealthy.
+/// How much more than its share a region's fit endpoints are trusted to carry (ALGORITHMS 5.1,
+/// Envoy's overprovisioning factor). One endpoint of many must not send a region's users abroad.
+pub const OVERPROVISIONING: f64 = 1.4;
+
+/// The health of a region from that of its endpoints.
+///
+/// Unhealthy when fewer than `min_healthy` (0 to 1) of them are usable, or none is; an empty region
+/// is. Degraded when those that are usable and not degraded fall short of the whole even with
+/// [`OVERPROVISIONING`], that is below 71.4 %. Unknown while nothing is known of any.
 pub fn roll_up(endpoints: impl IntoIterator<Item = Health>, min_healthy: f64) -> Health {
-    let (mut total, mut usable, mut known, mut degraded) = (0u32, 0u32, 0u32, 0u32);
+    let (mut total, mut usable, mut known, mut fit) = (0u32, 0u32, 0u32, 0u32);
     for health in endpoints {
         total += 1;
         usable += u32::from(health.usable());
         known += u32::from(health != Health::Unknown);
-        degraded += u32::from(health == Health::Degraded);
+        fit += u32::from(health.usable() && health != Health::Degraded);
     }
     match () {
-        () if usable == 0 || f64::from(usable) < min_healthy * f64::from(total) => {
-            Health::Unhealthy
-        }
+        () if usable == 0 || below(usable, min_healthy, total) => Health::Unhealthy,
         () if known == 0 => Health::Unknown,
-        () if usable < total || degraded > 0 => Health::Degraded,
+        () if below(fit, 1.0 / OVERPROVISIONING, total) => Health::Degraded,
         () => Health::Healthy,
+    }
+}
+
+/// Whether `part` is less than `share` of `total`. The margin is for shares such as 0.55, of which
+/// a hundred endpoints are 55.000000000000007.
+fn below(part: u32, share: f64, total: u32) -> bool {
+    f64::from(part) < share * f64::from(total) - 1e-9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `h`ealthy, `d`egraded, `u`nhealthy, `x` draining, `?` unknown.
+    fn check(endpoints: &str, min_healthy: f64, expected: Health) {
+        let health = |letter| match letter {
+            'h' => Health::Healthy,
+            'd' => Health::Degraded,
+            'u' => Health::Unhealthy,
+            'x' => Health::Draining,
+            _ => Health::Unknown,
+        };
+        let actual = roll_up(endpoints.chars().map(health), min_healthy);
+        assert_eq!(actual, expected, "{endpoints} at {min_healthy}");
+    }
+
+    #[test]
+    fn endpoints_roll_up_into_their_region() {
+        check("", 0.0, Health::Unhealthy);
+        check("h", 0.3, Health::Healthy);
+        check("u", 0.0, Health::Unhealthy);
+        check("?", 0.3, Health::Unknown);
+        check("??", 1.0, Health::Unknown);
+        check("?h", 0.3, Health::Healthy);
+        check("?u", 0.3, Health::Degraded);
+        check("d", 0.3, Health::Degraded);
+        check("hu", 0.3, Health::Degraded);
+        check("hx", 0.3, Health::Degraded);
+        check("xx", 0.0, Health::Unhealthy);
+    }
+
+    #[test]
+    fn a_few_lost_endpoints_do_not_degrade_a_region() {
+        check("hhhu", 0.3, Health::Healthy);
+        check("hhhhhuu", 0.3, Health::Healthy);
+        check("hhhhuu", 0.3, Health::Degraded);
+        check("hhhd", 0.3, Health::Healthy);
+        check("hhdd", 0.3, Health::Degraded);
+    }
+
+    #[test]
+    fn the_minimum_is_met_exactly() {
+        let of_hundred = |fit: usize| "h".repeat(fit) + &"u".repeat(100 - fit);
+        check(&of_hundred(55), 0.55, Health::Degraded);
+        check(&of_hundred(54), 0.55, Health::Unhealthy);
+        check("huuuuuuuuu", 0.1, Health::Degraded);
+        check("hhhuuuuuuu", 0.3, Health::Degraded);
+        check("hhuuuuuuuu", 0.3, Health::Unhealthy);
+        check("hhu", 1.0, Health::Unhealthy);
+    }
+
+    #[test]
+    fn health_survives_its_number() {
+        use Health::{Degraded, Draining, Healthy, Unhealthy, Unknown};
+        for health in [Unknown, Healthy, Degraded, Unhealthy, Draining] {
+            assert_eq!(Health::from_u8(health as u8), health);
+        }
+        assert_eq!(Health::from_u8(9), Unknown);
     }
 }

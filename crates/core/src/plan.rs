@@ -129,7 +129,7 @@ pub enum Tolerance {
 /// How an endpoint is chosen inside the region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Balance {
-    /// The cheaper of two drawn at random by peak EWMA x (in flight + 1) / weight.
+    /// The cheaper of two drawn at random by weight, by peak EWMA x (in flight / weight + 1).
     PeakEwma,
 }
 
