@@ -45,7 +45,8 @@ pub struct ResponseHead {
     pub fields: Fields,
     /// How the body ends: [`Framing::None`] for 1xx, 204, 304, to `HEAD`, and a 2xx to `CONNECT`.
     pub framing: Framing,
-    /// Whether the connection may take another request after this answer.
+    /// Whether the connection may take another request after this answer. Of no meaning with an
+    /// interim answer: the final one decides.
     pub keep_alive: bool,
     /// With 101, the protocol that the connection switches to.
     pub upgrade: Option<Bytes>,

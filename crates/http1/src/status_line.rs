@@ -12,7 +12,7 @@ pub(crate) const FIXED_BYTES: usize = 12;
 /// not ended yet is fine as far as it goes.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), ResponseError> {
     if let Some(at) = bytes.iter().enumerate().position(|(at, &b)| !fits(at, b)) {
-        return Err(fault(&bytes[at..]));
+        return fault(&bytes[at..]);
     }
     let rest = bytes.get(FIXED_BYTES..).unwrap_or_default();
     let end = match rest {
@@ -20,8 +20,8 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), ResponseError> {
         _ => Some(0),
     };
     match end.map(|at| &rest[at..]) {
-        None | Some([b'\r']) | Some([b'\r', b'\n', ..]) => Ok(()),
-        Some(at) => Err(fault(at)),
+        None | Some([b'\r', b'\n', ..]) => Ok(()),
+        Some(at) => fault(at),
     }
 }
 
@@ -43,10 +43,12 @@ fn fits(at: usize, b: u8) -> bool {
     }
 }
 
-fn fault(at: &[u8]) -> ResponseError {
+/// Names the fault at the first byte of `at`. A CR whose successor has not arrived is none yet.
+fn fault(at: &[u8]) -> Result<(), ResponseError> {
     match at {
-        [b'\n', ..] => FieldError::BareLf.into(),
-        [b'\r', b, ..] if *b != b'\n' => FieldError::BareCr.into(),
-        _ => ResponseError::StatusLine,
+        [b'\r'] => Ok(()),
+        [b'\n', ..] => Err(FieldError::BareLf.into()),
+        [b'\r', b, ..] if *b != b'\n' => Err(FieldError::BareCr.into()),
+        _ => Err(ResponseError::StatusLine),
     }
 }

@@ -1,0 +1,12 @@
+//! Any bytes as a stream of responses: no panic, and no other meaning than hyper's.
+//! Run it with `cargo +nightly fuzz run response` in `crates/http1`.
+#![no_main]
+
+#[path = "../../tests/codec/differential.rs"]
+mod differential;
+#[path = "../../tests/codec/transcript.rs"]
+mod transcript;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    differential::response(bytes);
+});
