@@ -88,7 +88,7 @@ pub struct Excluded {
 }
 
 /// Why a candidate has its rank.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Because {
     /// The nearest by measured latency.
@@ -172,5 +172,58 @@ impl Exclusion {
             Self::Tried => "tried",
             Self::NoWeight => "no_weight",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_their_serialised_form() {
+        use Because::{
+            Degraded, Farther, Nearest, Stay, Tier, Unmeasured, Weight, WithinTolerance,
+        };
+        for because in [
+            Nearest,
+            WithinTolerance,
+            Farther,
+            Unmeasured,
+            Tier,
+            Weight,
+            Degraded,
+            Stay,
+        ] {
+            let json = serde_json::to_string(&because).expect("a word");
+            assert_eq!(json, format!("\"{}\"", because.as_str()));
+        }
+        use Exclusion::{Draining, NoEndpoint, NoWeight, Residency, Scope, Tried, Unhealthy};
+        for why in [
+            Residency, Unhealthy, Draining, NoEndpoint, Scope, Tried, NoWeight,
+        ] {
+            let json = serde_json::to_string(&why).expect("a word");
+            assert_eq!(json, format!("\"{}\"", why.as_str()));
+        }
+    }
+
+    #[test]
+    fn residency_is_blamed_only_when_it_left_no_region() {
+        let check = |reasons: &[Exclusion], expected| {
+            let excluded = reasons.iter().map(|&why| Excluded {
+                region: RegionIdx(0),
+                why,
+            });
+            let decision = Decision {
+                excluded: excluded.collect(),
+                ..Decision::default()
+            };
+            assert_eq!(decision.termination(), expected, "{reasons:?}");
+        };
+        check(&[Exclusion::Residency; 2], Termination::ResidencyBlocked);
+        check(
+            &[Exclusion::Residency, Exclusion::Unhealthy],
+            Termination::NoHealthyRegion,
+        );
+        check(&[Exclusion::Draining], Termination::NoHealthyRegion);
     }
 }

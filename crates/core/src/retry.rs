@@ -326,3 +326,426 @@ fn listed(policy: &RetryPolicy, situation: &Situation) -> bool {
         Failure::Status(status) => on.statuses.binary_search(&status).is_ok(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::RetryOn;
+
+    const ALL_KINDS: [Idempotency; 4] = [
+        Idempotency::Safe,
+        Idempotency::Idempotent,
+        Idempotency::Keyed,
+        Idempotency::No,
+    ];
+    const ALL_PHASES: [Phase; 5] = [
+        Phase::Connecting,
+        Phase::NothingSent,
+        Phase::Sent,
+        Phase::HeadReceived,
+        Phase::BodyUnderWay,
+    ];
+
+    fn policy() -> RetryPolicy {
+        let on = RetryOn {
+            connect: true,
+            reset: true,
+            timeout: true,
+            bad_response: true,
+            statuses: [502, 503].into(),
+        };
+        RetryPolicy {
+            attempts: 3,
+            on,
+            per_try: None,
+            budget: 0.2,
+            cross_region_budget: 1.0,
+        }
+    }
+
+    const SITUATION: Situation = Situation {
+        failure: Failure::Reset,
+        phase: Phase::Sent,
+        idempotency: Idempotency::Safe,
+        body: BodyState::Untouched,
+        attempts: 1,
+        left: Duration::from_secs(5),
+    };
+
+    fn check(failure: Failure, phase: Phase, idempotency: Idempotency, expected: Verdict) {
+        let situation = Situation {
+            failure,
+            phase,
+            idempotency,
+            ..SITUATION
+        };
+        assert_eq!(verdict(&policy(), &situation), expected, "{situation:?}");
+    }
+
+    #[test]
+    fn what_was_not_processed_is_made_again_whatever_it_is() {
+        for idempotency in ALL_KINDS {
+            let retry = Verdict::Retry(Scope::Global);
+            check(Failure::Connect, Phase::Connecting, idempotency, retry);
+            check(
+                Failure::ConnectTimeout,
+                Phase::Connecting,
+                idempotency,
+                retry,
+            );
+            check(Failure::Timeout, Phase::Connecting, idempotency, retry);
+            check(Failure::Reset, Phase::NothingSent, idempotency, retry);
+            check(Failure::Refused, Phase::Sent, idempotency, retry);
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_processed_depends_on_what_it_is() {
+        let sent = [
+            (Failure::Reset, Phase::Sent),
+            (Failure::Timeout, Phase::Sent),
+            (Failure::BadResponse, Phase::HeadReceived),
+            (Failure::Status(503), Phase::HeadReceived),
+        ];
+        for (failure, phase) in sent {
+            check(
+                failure,
+                phase,
+                Idempotency::Safe,
+                Verdict::Retry(Scope::Global),
+            );
+            check(
+                failure,
+                phase,
+                Idempotency::Idempotent,
+                Verdict::Retry(Scope::Global),
+            );
+            check(
+                failure,
+                phase,
+                Idempotency::Keyed,
+                Verdict::Retry(Scope::Region),
+            );
+            check(
+                failure,
+                phase,
+                Idempotency::No,
+                Verdict::Stop(WhyNot::NotIdempotent),
+            );
+        }
+    }
+
+    #[test]
+    fn nothing_is_made_again_once_the_client_has_the_head() {
+        for idempotency in ALL_KINDS {
+            check(
+                Failure::Reset,
+                Phase::BodyUnderWay,
+                idempotency,
+                Verdict::Stop(WhyNot::Committed),
+            );
+        }
+    }
+
+    #[test]
+    fn only_listed_failures_are_made_again() {
+        let on = [
+            (
+                Failure::Connect,
+                RetryOn {
+                    connect: true,
+                    ..RetryOn::default()
+                },
+            ),
+            (
+                Failure::ConnectTimeout,
+                RetryOn {
+                    connect: true,
+                    ..RetryOn::default()
+                },
+            ),
+            (
+                Failure::Reset,
+                RetryOn {
+                    reset: true,
+                    ..RetryOn::default()
+                },
+            ),
+            (
+                Failure::Timeout,
+                RetryOn {
+                    timeout: true,
+                    ..RetryOn::default()
+                },
+            ),
+            (
+                Failure::BadResponse,
+                RetryOn {
+                    bad_response: true,
+                    ..RetryOn::default()
+                },
+            ),
+            (
+                Failure::Status(418),
+                RetryOn {
+                    statuses: [418].into(),
+                    ..RetryOn::default()
+                },
+            ),
+            (
+                Failure::Refused,
+                RetryOn {
+                    reset: true,
+                    ..RetryOn::default()
+                },
+            ),
+        ];
+        for (failure, on) in on {
+            let situation = Situation {
+                failure,
+                ..SITUATION
+            };
+            let with = |on| verdict(&RetryPolicy { on, ..policy() }, &situation);
+            assert_eq!(with(on), Verdict::Retry(Scope::Global), "{failure:?}");
+            assert_eq!(
+                with(RetryOn::default()),
+                Verdict::Stop(WhyNot::NotListed),
+                "{failure:?}"
+            );
+        }
+        check(
+            Failure::Status(500),
+            Phase::HeadReceived,
+            Idempotency::Safe,
+            Verdict::Stop(WhyNot::NotListed),
+        );
+    }
+
+    #[test]
+    fn a_reset_before_anything_was_sent_counts_as_no_connection() {
+        let on = RetryOn {
+            connect: true,
+            ..RetryOn::default()
+        };
+        let policy = RetryPolicy { on, ..policy() };
+        for (phase, expected) in [
+            (Phase::Connecting, Verdict::Retry(Scope::Global)),
+            (Phase::NothingSent, Verdict::Retry(Scope::Global)),
+            (Phase::Sent, Verdict::Stop(WhyNot::NotListed)),
+        ] {
+            assert_eq!(
+                verdict(&policy, &Situation { phase, ..SITUATION }),
+                expected,
+                "{phase:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn body_attempts_and_deadline_bound_it() {
+        let check = |change: fn(&mut Situation), expected| {
+            let mut situation = SITUATION;
+            change(&mut situation);
+            assert_eq!(verdict(&policy(), &situation), expected, "{situation:?}");
+        };
+        let stop = |why| Verdict::Stop(why);
+        check(|s| s.body = BodyState::Kept, Verdict::Retry(Scope::Global));
+        check(|s| s.body = BodyState::Lost, stop(WhyNot::BodyLost));
+        check(|s| s.attempts = 2, Verdict::Retry(Scope::Global));
+        check(|s| s.attempts = 3, stop(WhyNot::Attempts));
+        check(|s| s.attempts = u8::MAX, stop(WhyNot::Attempts));
+        check(|s| s.left = Duration::ZERO, stop(WhyNot::Deadline));
+    }
+
+    #[test]
+    fn phases_are_in_order() {
+        assert!(ALL_PHASES.is_sorted());
+    }
+
+    #[test]
+    fn methods_have_their_idempotency() {
+        for (method, keyed, expected) in [
+            (Method::GET, false, Idempotency::Safe),
+            (Method::HEAD, true, Idempotency::Safe),
+            (Method::OPTIONS, false, Idempotency::Safe),
+            (Method::TRACE, false, Idempotency::Safe),
+            (Method::PUT, true, Idempotency::Idempotent),
+            (Method::DELETE, false, Idempotency::Idempotent),
+            (Method::POST, false, Idempotency::No),
+            (Method::POST, true, Idempotency::Keyed),
+            (Method::PATCH, true, Idempotency::Keyed),
+            (Method::CONNECT, true, Idempotency::No),
+        ] {
+            assert_eq!(idempotency(&method, keyed), expected, "{method} {keyed}");
+        }
+    }
+
+    const EVERYWHERE: Reach = Reach {
+        here: true,
+        again: true,
+        elsewhere: true,
+        moved: false,
+    };
+
+    fn check_next(
+        failure: Failure,
+        attempts: u8,
+        scope: Scope,
+        reach: Reach,
+        expected: &[Destination],
+    ) {
+        let situation = Situation {
+            failure,
+            attempts,
+            ..SITUATION
+        };
+        let tries = next_try(&policy(), &situation, scope, reach);
+        let to: Vec<_> = tries.as_slice().iter().map(|next| next.to).collect();
+        assert_eq!(to, expected, "{failure:?} {attempts} {scope:?} {reach:?}");
+        assert!(tries.as_slice().iter().all(|next| next.scope == scope));
+    }
+
+    #[test]
+    fn a_silent_region_is_left_and_one_bad_endpoint_is_gone_around() {
+        use Destination::{OtherEndpoint, OtherRegion};
+        for failure in [Failure::Timeout, Failure::ConnectTimeout] {
+            check_next(
+                failure,
+                1,
+                Scope::Global,
+                EVERYWHERE,
+                &[OtherRegion, OtherEndpoint],
+            );
+        }
+        for failure in [
+            Failure::Connect,
+            Failure::Reset,
+            Failure::Refused,
+            Failure::BadResponse,
+            Failure::Status(503),
+        ] {
+            check_next(
+                failure,
+                1,
+                Scope::Global,
+                EVERYWHERE,
+                &[OtherEndpoint, OtherRegion],
+            );
+            check_next(
+                failure,
+                2,
+                Scope::Global,
+                EVERYWHERE,
+                &[OtherRegion, OtherEndpoint],
+            );
+        }
+    }
+
+    #[test]
+    fn where_leaving_is_impossible_the_request_stays() {
+        use Destination::{OtherEndpoint, OtherRegion, SameEndpoint};
+        let stuck = Reach {
+            elsewhere: false,
+            ..EVERYWHERE
+        };
+        let single = Reach {
+            here: false,
+            ..stuck
+        };
+        let nothing = Reach {
+            again: false,
+            ..single
+        };
+        let abroad = Reach {
+            here: false,
+            ..EVERYWHERE
+        };
+        for attempts in [1, 2] {
+            for failure in [Failure::Connect, Failure::Timeout] {
+                check_next(failure, attempts, Scope::Global, stuck, &[OtherEndpoint]);
+                check_next(
+                    failure,
+                    attempts,
+                    Scope::Region,
+                    EVERYWHERE,
+                    &[OtherEndpoint],
+                );
+                check_next(failure, attempts, Scope::Global, single, &[SameEndpoint]);
+                check_next(failure, attempts, Scope::Region, abroad, &[SameEndpoint]);
+                check_next(failure, attempts, Scope::Global, abroad, &[OtherRegion]);
+                check_next(failure, attempts, Scope::Global, nothing, &[]);
+                check_next(failure, attempts, Scope::Region, nothing, &[]);
+            }
+        }
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_its_bound() {
+        let expected = [0, 25, 75, 175, 250, 250, 250];
+        for (retry, ms) in expected.into_iter().enumerate() {
+            assert_eq!(
+                backoff(retry as u8),
+                Duration::from_millis(ms),
+                "retry {retry}"
+            );
+        }
+        assert_eq!(backoff(u8::MAX), BACKOFF_MAX);
+    }
+
+    #[test]
+    fn the_first_move_abroad_waits_for_nothing() {
+        let backoffs = |attempts, left, reach| {
+            let left = Duration::from_millis(left);
+            let situation = Situation {
+                failure: Failure::Timeout,
+                attempts,
+                left,
+                ..SITUATION
+            };
+            let tries = next_try(&policy(), &situation, Scope::Global, reach);
+            tries
+                .as_slice()
+                .iter()
+                .map(|next| next.backoff.as_millis())
+                .collect::<Vec<_>>()
+        };
+        let moved = Reach {
+            moved: true,
+            ..EVERYWHERE
+        };
+        assert_eq!(backoffs(1, 5_000, EVERYWHERE), [0, 25]);
+        assert_eq!(backoffs(2, 5_000, EVERYWHERE), [0, 75]);
+        assert_eq!(backoffs(2, 5_000, moved), [75, 75]);
+        assert_eq!(backoffs(2, 40, moved), [20, 20]);
+    }
+
+    #[test]
+    fn waits_are_drawn_below_the_backoff() {
+        let backoff = Duration::from_millis(75);
+        let next = NextTry {
+            to: Destination::OtherEndpoint,
+            scope: Scope::Global,
+            backoff,
+        };
+        let mut rng = Rng::with_seed(5);
+        let waits: Vec<_> = (0..1_000).map(|_| next.wait(&mut rng)).collect();
+        assert!(waits.iter().all(|wait| *wait < backoff));
+        assert!(waits.iter().any(|wait| *wait < backoff / 10));
+        assert!(waits.iter().any(|wait| *wait > backoff * 9 / 10));
+    }
+
+    #[test]
+    fn a_try_is_paid_from_its_purse_or_the_next_ones() {
+        let now = Instant::now();
+        let pay = |in_region, cross_region, reach| {
+            let budget = Budget::new(now);
+            budget.configure(in_region, cross_region);
+            let tries = next_try(&policy(), &SITUATION, Scope::Global, reach);
+            tries.pay(&budget, now).map(|next| next.to)
+        };
+        assert_eq!(pay(0.2, 1.0, EVERYWHERE), Ok(Destination::OtherEndpoint));
+        assert_eq!(pay(0.0, 1.0, EVERYWHERE), Ok(Destination::OtherRegion));
+        assert_eq!(pay(0.0, 0.0, EVERYWHERE), Err(WhyNot::Budget));
+        assert_eq!(pay(0.2, 1.0, Reach::default()), Err(WhyNot::NoCandidate));
+    }
+}

@@ -3,13 +3,23 @@
 //! The most specific match wins, and the earlier of two equals: host (exact, then the longest
 //! wildcard suffix, then any), then path (exact, then the longest prefix), then the number of
 //! further conditions (methods, headers). Routes are found by hash of the host and a trie of path
-//! segments, so the cost grows with the request, not with the number of routes.
+//! segments, so the cost grows with the request, not with the number of routes; only routes that
+//! share host and path are gone through one by one.
+//!
+//! Paths are compared byte for byte, as the client wrote them: nothing is decoded or normalised, so
+//! `//`, `%2F`, `.` and `..` match literally, and what matched is what the upstream gets to see.
+
+mod index;
+mod shadow;
 
 use std::sync::Arc;
 
 use http::Method;
 
 use crate::ids::RouteIdx;
+
+pub use index::RouteTable;
+pub use shadow::shadowed;
 
 /// What a route matches. Everything that is given must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +41,7 @@ pub enum PathMatch {
     /// Exactly this, byte for byte.
     Exact(Arc<str>),
     /// This path and everything below it, by whole segments: `/api` matches `/api` and `/api/x`,
-    /// not `/apix`. `/` matches everything.
+    /// not `/apix`. One `/` at the end makes no difference; `/` matches everything.
     Prefix(Arc<str>),
 }
 
@@ -47,23 +57,62 @@ pub trait RequestFacts {
     fn has_header(&self, name: &http::HeaderName, value: &str) -> bool;
 }
 
-/// The index over a plan's routes.
-#[derive(Debug, Default)]
-pub struct RouteTable {
-    routes: Vec<RouteMatch>,
+/// The host that a route asks for, ready to be compared.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum HostKey {
+    Exact(Box<str>),
+    /// What follows `*.`.
+    Below(Box<str>),
+    Any,
 }
 
-impl RouteTable {
-    /// Builds the index; the position in `routes` is the [`RouteIdx`].
-    pub fn new<'a>(routes: impl IntoIterator<Item = &'a RouteMatch>) -> Self {
-        Self {
-            routes: routes.into_iter().cloned().collect(),
-        }
+impl RouteMatch {
+    /// Whether the conditions beside host and path hold.
+    fn conditions_hold(&self, request: &impl RequestFacts) -> bool {
+        (self.methods.is_empty() || self.methods.contains(request.method()))
+            && self
+                .headers
+                .iter()
+                .all(|(name, value)| request.has_header(name, value))
     }
 
-    /// The route for a request, if any matches. Allocates nothing.
-    pub fn find(&self, request: &impl RequestFacts) -> Option<RouteIdx> {
-        let _ = request;
-        (!self.routes.is_empty()).then_some(RouteIdx(0))
+    /// How many conditions there are beside host and path; a list of methods is one.
+    fn conditions(&self) -> usize {
+        usize::from(!self.methods.is_empty()) + self.headers.len()
     }
+
+    fn host_key(&self) -> HostKey {
+        let host = self
+            .host
+            .as_deref()
+            .unwrap_or("*")
+            .trim_end_matches('.')
+            .to_ascii_lowercase();
+        match host.strip_prefix("*.") {
+            Some(below) => HostKey::Below(below.into()),
+            None if host.is_empty() || host == "*" => HostKey::Any,
+            None => HostKey::Exact(host.into()),
+        }
+    }
+}
+
+/// Takes the first segment off a path, with the slash before it: `/api`, then `/x`. A slash at the
+/// end is a segment of its own, so that `/api/` is not `/api`; a path without one (`*`) is too.
+fn split_segment(path: &str) -> Option<(&str, &str)> {
+    let after_first = path.as_bytes().get(1..)?;
+    let end = after_first
+        .iter()
+        .position(|&byte| byte == b'/')
+        .map_or(path.len(), |at| at + 1);
+    path.split_at_checked(end)
+}
+
+/// A prefix without the slash at its end: `/` becomes empty and has no segment.
+fn prefix_key(prefix: &str) -> &str {
+    prefix.strip_suffix('/').unwrap_or(prefix)
+}
+
+/// The routes of one place, as a set of (rank, index): more conditions first, then the earlier.
+fn by_rank(routes: &[&RouteMatch], group: &mut [RouteIdx]) {
+    group.sort_by_key(|&route| (std::cmp::Reverse(routes[route.get()].conditions()), route));
 }

@@ -188,3 +188,335 @@ fn at_share(rows: &[&RegionRow], mut share: u64) -> usize {
         })
         .unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ids::{RegionIdx, RegionSet};
+
+    const BAND: Steering = Steering::Latency {
+        tolerance: Tolerance::Absolute(Duration::from_millis(10)),
+    };
+    const ANY: Eligibility = Eligibility {
+        allowed: RegionSet::ALL,
+        within: RegionSet::ALL,
+        tried: RegionSet::EMPTY,
+    };
+
+    const ROW: RegionRow = RegionRow {
+        region: RegionIdx(0),
+        position: 0,
+        health: Health::Healthy,
+        draining: false,
+        endpoints: 1,
+        rtt: None,
+        distance_km: None,
+        weight: 1,
+        tier: 0,
+    };
+
+    fn rtt(ms: u64) -> RegionRow {
+        RegionRow {
+            rtt: Some(Duration::from_millis(ms)),
+            ..ROW
+        }
+    }
+
+    fn km(distance: f64) -> RegionRow {
+        RegionRow {
+            distance_km: Some(distance),
+            ..ROW
+        }
+    }
+
+    fn weight(weight: u32) -> RegionRow {
+        RegionRow { weight, ..ROW }
+    }
+
+    fn tier(tier: u16) -> RegionRow {
+        RegionRow { tier, ..ROW }
+    }
+
+    fn sick(row: RegionRow) -> RegionRow {
+        RegionRow {
+            health: Health::Degraded,
+            ..row
+        }
+    }
+
+    fn set(regions: &[u8]) -> RegionSet {
+        regions.iter().copied().map(RegionIdx).collect()
+    }
+
+    fn decided(
+        steering: &Steering,
+        rows: &[RegionRow],
+        eligibility: &Eligibility,
+        seed: u64,
+    ) -> Decision {
+        let placed = rows.iter().enumerate().map(|(at, row)| RegionRow {
+            region: RegionIdx(at as u8),
+            position: at as u8,
+            ..*row
+        });
+        let view = View {
+            steering,
+            rows: placed.collect(),
+        };
+        decide(&view, eligibility, &mut Rng::with_seed(seed))
+    }
+
+    fn check_exclusion(row: RegionRow, eligibility: Eligibility, expected: Option<Exclusion>) {
+        let decision = decided(&BAND, &[row], &eligibility, 0);
+        let excluded = decision.excluded.first().map(|excluded| excluded.why);
+        assert_eq!(excluded, expected, "{row:?}");
+        assert_eq!(decision.candidates.len() + decision.excluded.len(), 1);
+    }
+
+    #[test]
+    fn every_exclusion_has_its_reason_and_the_gravest_is_told() {
+        let mut row = ROW;
+        let mut eligibility = ANY;
+        check_exclusion(row, eligibility, None);
+        check_exclusion(
+            RegionRow {
+                health: Health::Unknown,
+                ..row
+            },
+            eligibility,
+            None,
+        );
+        check_exclusion(
+            RegionRow {
+                health: Health::Degraded,
+                ..row
+            },
+            eligibility,
+            None,
+        );
+        row.endpoints = 0;
+        check_exclusion(row, eligibility, Some(Exclusion::NoEndpoint));
+        row.health = Health::Unhealthy;
+        check_exclusion(row, eligibility, Some(Exclusion::Unhealthy));
+        row.draining = true;
+        check_exclusion(row, eligibility, Some(Exclusion::Draining));
+        eligibility.tried = set(&[0]);
+        check_exclusion(row, eligibility, Some(Exclusion::Tried));
+        eligibility.within = set(&[1]);
+        check_exclusion(row, eligibility, Some(Exclusion::Scope));
+        eligibility.allowed = set(&[1]);
+        check_exclusion(row, eligibility, Some(Exclusion::Residency));
+        let drained = RegionRow {
+            health: Health::Draining,
+            ..ROW
+        };
+        check_exclusion(drained, ANY, Some(Exclusion::Draining));
+    }
+
+    /// The order and the reasons, where no draw is involved (whatever the seed).
+    fn check(steering: &Steering, rows: &[RegionRow], expected: &[(u8, Because)]) {
+        for seed in 0..20 {
+            let decision = decided(steering, rows, &ANY, seed);
+            let actual: Vec<_> = decision
+                .candidates
+                .iter()
+                .map(|c| (c.region.0, c.because))
+                .collect();
+            assert_eq!(actual, expected);
+        }
+    }
+
+    #[test]
+    fn latency_orders_by_round_trip() {
+        use Because::{Degraded, Farther, Nearest, Unmeasured};
+        check(
+            &BAND,
+            &[rtt(80), rtt(10), rtt(160)],
+            &[(1, Nearest), (0, Farther), (2, Farther)],
+        );
+        check(&BAND, &[rtt(21), rtt(10)], &[(1, Nearest), (0, Farther)]);
+        check(
+            &BAND,
+            &[sick(rtt(10)), rtt(80)],
+            &[(1, Nearest), (0, Degraded)],
+        );
+        check(
+            &BAND,
+            &[sick(rtt(80)), sick(rtt(10))],
+            &[(1, Degraded), (0, Degraded)],
+        );
+        let relative = Steering::Latency {
+            tolerance: Tolerance::Relative(0.1),
+        };
+        check(
+            &relative,
+            &[rtt(112), rtt(100)],
+            &[(1, Nearest), (0, Farther)],
+        );
+        check(&BAND, &[], &[]);
+        check(&BAND, &[ROW, rtt(300)], &[(1, Nearest), (0, Unmeasured)]);
+    }
+
+    #[test]
+    fn unmeasured_regions_rank_by_distance_or_order() {
+        use Because::{Farther, Nearest, Unmeasured};
+        let by = |order: [u8; 3]| order.map(|at| (at, Unmeasured));
+        check(&BAND, &[km(900.0), km(100.0), km(500.0)], &by([1, 2, 0]));
+        check(&BAND, &[km(900.0), km(100.0), ROW], &by([0, 1, 2]));
+        check(&BAND, &[ROW, ROW, ROW], &by([0, 1, 2]));
+        // 5,000 km are taken for 50 ms, 1,000 for 10.
+        check(
+            &BAND,
+            &[rtt(70), km(5_000.0), rtt(20)],
+            &[(2, Nearest), (1, Unmeasured), (0, Farther)],
+        );
+        check(
+            &BAND,
+            &[rtt(70), km(1_000.0)],
+            &[(1, Unmeasured), (0, Farther)],
+        );
+    }
+
+    #[test]
+    fn priority_orders_by_tier() {
+        use Because::{Degraded, Tier};
+        check(
+            &Steering::Priority,
+            &[tier(2), tier(0), tier(1)],
+            &[(1, Tier), (2, Tier), (0, Tier)],
+        );
+        check(
+            &Steering::Priority,
+            &[tier(1), sick(tier(0))],
+            &[(0, Tier), (1, Degraded)],
+        );
+        let rows = [
+            RegionRow {
+                weight: 0,
+                ..tier(0)
+            },
+            tier(0),
+            tier(1),
+        ];
+        check(
+            &Steering::Priority,
+            &rows,
+            &[(1, Tier), (0, Tier), (2, Tier)],
+        );
+    }
+
+    /// How often each region comes first, in percent.
+    fn check_shares(steering: &Steering, rows: &[RegionRow], expected: &[u32]) {
+        let mut first = vec![0u32; rows.len()];
+        for seed in 0..20_000 {
+            let decision = decided(steering, rows, &ANY, seed);
+            first[decision.candidates[0].region.get()] += 1;
+        }
+        for (count, percent) in first.iter().zip(expected) {
+            assert!(
+                count.abs_diff(percent * 200) < 200,
+                "{first:?} for {expected:?} %"
+            );
+        }
+    }
+
+    #[test]
+    fn equals_share_by_weight() {
+        let near = |ms, share| RegionRow {
+            weight: share,
+            ..rtt(ms)
+        };
+        check_shares(
+            &Steering::Weighted,
+            &[weight(70), weight(20), weight(10)],
+            &[70, 20, 10],
+        );
+        check_shares(
+            &Steering::Weighted,
+            &[weight(1), weight(0), weight(1)],
+            &[50, 0, 50],
+        );
+        check_shares(
+            &Steering::Weighted,
+            &[sick(weight(9)), weight(1)],
+            &[0, 100],
+        );
+        check_shares(
+            &Steering::Priority,
+            &[tier(0), tier(0), tier(1)],
+            &[50, 50, 0],
+        );
+        check_shares(
+            &BAND,
+            &[near(19, 3), near(10, 1), near(21, 9)],
+            &[75, 25, 0],
+        );
+        let relative = Steering::Latency {
+            tolerance: Tolerance::Relative(0.5),
+        };
+        check_shares(
+            &relative,
+            &[near(10, 1), near(15, 1), near(16, 1)],
+            &[50, 50, 0],
+        );
+    }
+
+    #[test]
+    fn the_second_place_is_drawn_among_the_rest() {
+        let rows = [weight(50), weight(40), weight(10)];
+        let mut second = [0u32; 3];
+        for seed in 0..20_000 {
+            let decision = decided(&Steering::Weighted, &rows, &ANY, seed);
+            second[decision.candidates[1].region.get()] += 1;
+        }
+        // P(i second) = sum over j first of w_j x w_i / (1 - w_j): 38.9, 44.4 and 16.7 %.
+        for (count, expected) in second.iter().zip([7_778u32, 8_889, 3_333]) {
+            assert!(count.abs_diff(expected) < 250, "{second:?}");
+        }
+    }
+
+    #[test]
+    fn weight_zero_takes_failovers_only() {
+        let rows = [weight(0), weight(5), weight(5)];
+        let first = decided(&Steering::Weighted, &rows, &ANY, 1);
+        assert_eq!(
+            first.excluded.as_slice(),
+            [Excluded {
+                region: RegionIdx(0),
+                why: Exclusion::NoWeight
+            }]
+        );
+        for seed in 0..20 {
+            let failover = Eligibility {
+                tried: set(&[1]),
+                ..ANY
+            };
+            let order = decided(&Steering::Weighted, &rows, &failover, seed).candidates;
+            assert_eq!(order.iter().map(|c| c.region.0).collect::<Vec<_>>(), [2, 0]);
+        }
+        let down = RegionRow {
+            health: Health::Unhealthy,
+            ..weight(5)
+        };
+        let alone = decided(&Steering::Weighted, &[weight(0), down], &ANY, 1);
+        assert_eq!(alone.candidates[0].region, RegionIdx(0));
+    }
+
+    #[test]
+    fn the_nearest_keeps_its_reason_when_another_of_the_band_is_drawn() {
+        let rows = [rtt(15), rtt(10)];
+        for seed in 0..20 {
+            for candidate in decided(&BAND, &rows, &ANY, seed).candidates {
+                let nearest = candidate.region == RegionIdx(1);
+                let expected = if nearest {
+                    Because::Nearest
+                } else {
+                    Because::WithinTolerance
+                };
+                assert_eq!(candidate.because, expected);
+            }
+        }
+    }
+}

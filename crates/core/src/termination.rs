@@ -147,3 +147,32 @@ impl Termination {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_one_word_which_is_also_its_serialised_form() {
+        let words: HashSet<_> = ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(words.len(), ALL.len());
+        for reason in ALL {
+            let json = serde_json::to_string(&reason).expect("a word");
+            assert_eq!(json, format!("\"{}\"", reason.as_str()));
+        }
+    }
+
+    #[test]
+    fn what_is_lost_is_the_services_debt_and_answered_with_5xx() {
+        for reason in ALL {
+            assert_eq!(
+                reason.lost(),
+                reason.status().is_server_error(),
+                "{}",
+                reason.as_str()
+            );
+        }
+    }
+}

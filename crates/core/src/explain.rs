@@ -1,0 +1,148 @@
+//! A decision told with names, for people and for records.
+//!
+//! The same [`Decision`] that served a request becomes the story that `explain`, the access log and
+//! the dashboard show; nothing is decided again here, so the story cannot differ from the deed.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::choose::Choice;
+use crate::decision::{Because, Decision, Exclusion};
+use crate::ids::{RegionIdx, RouteIdx};
+use crate::plan::Plan;
+
+/// One decision, told with names. `Display` prints it in aligned lines, without a line end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The route that matched.
+    pub route: Arc<str>,
+    /// The upstream that it leads to.
+    pub upstream: Arc<str>,
+    /// The jurisdictions that the route allows; empty without a residency rule.
+    pub residency: Box<[Arc<str>]>,
+    /// Regions in the order in which they would be tried.
+    pub candidates: Vec<Ranked>,
+    /// Regions left out.
+    pub excluded: Vec<LeftOut>,
+    /// Where the attempt goes; none when no region is eligible.
+    pub chosen: Option<Chosen>,
+}
+
+/// A candidate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ranked {
+    /// The region's name.
+    pub region: Arc<str>,
+    /// Why it has its rank.
+    pub because: Because,
+}
+
+/// A region that is no candidate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// The region's name.
+    pub region: Arc<str>,
+    /// Why not.
+    pub why: Exclusion,
+}
+
+/// The end of a choice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Chosen {
+    /// The region's name.
+    pub region: Arc<str>,
+    /// The endpoint's address.
+    pub endpoint: Arc<str>,
+}
+
+impl Explanation {
+    /// Tells `decision` and `choice`, made for a request of `route`, with the names of `plan`.
+    pub fn new(plan: &Plan, route: RouteIdx, decision: &Decision, choice: Option<&Choice>) -> Self {
+        let name = |region: RegionIdx| plan.region(region).name.clone();
+        let route = plan.route(route);
+        let ranked = decision.candidates.iter();
+        let left_out = decision.excluded.iter();
+        Self {
+            route: route.name.clone(),
+            upstream: plan.upstream(route.upstream).name.clone(),
+            residency: route.residency.clone(),
+            candidates: ranked
+                .map(|c| Ranked {
+                    region: name(c.region),
+                    because: c.because,
+                })
+                .collect(),
+            excluded: left_out
+                .map(|e| LeftOut {
+                    region: name(e.region),
+                    why: e.why,
+                })
+                .collect(),
+            chosen: choice.map(|choice| Chosen {
+                region: name(choice.region),
+                endpoint: choice.endpoint().address.clone(),
+            }),
+        }
+    }
+
+    /// Width of the longest region name.
+    fn width(&self) -> usize {
+        let names = self.candidates.iter().map(|ranked| &ranked.region);
+        let names = names.chain(self.excluded.iter().map(|left_out| &left_out.region));
+        names.map(|name| name.chars().count()).max().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.width();
+        writeln!(f, "route     {}", self.route)?;
+        writeln!(f, "upstream  {}", self.upstream)?;
+        if !self.residency.is_empty() {
+            writeln!(f, "residency {}", self.residency.join(", "))?;
+        }
+        for (at, Ranked { region, because }) in self.candidates.iter().enumerate() {
+            writeln!(f, "{:>7}.  {region:width$}  {}", at + 1, because.told())?;
+        }
+        for LeftOut { region, why } in &self.excluded {
+            writeln!(f, "      -   {region:width$}  {}", why.told())?;
+        }
+        match &self.chosen {
+            Some(chosen) => write!(f, "chosen    {} at {}", chosen.region, chosen.endpoint),
+            None => write!(f, "chosen    none: no region is eligible"),
+        }
+    }
+}
+
+impl Because {
+    /// The reason in words for people.
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::Nearest => "nearest by measured latency",
+            Self::WithinTolerance => "as near as the nearest, within the tolerance",
+            Self::Farther => "farther than the nearest",
+            Self::Unmeasured => "not measured yet: ranked by distance or configured order",
+            Self::Tier => "by its tier",
+            Self::Weight => "drawn by weight",
+            Self::Degraded => "degraded: after the regions that are not",
+            Self::Stay => "the retry stays here, at another endpoint",
+        }
+    }
+}
+
+impl Exclusion {
+    /// The reason in words for people.
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::Residency => "residency does not allow its jurisdictions",
+            Self::Unhealthy => "down",
+            Self::Draining => "being drained",
+            Self::NoEndpoint => "no endpoint left that may take the attempt",
+            Self::Scope => "the retry must not leave its region",
+            Self::Tried => "tried already",
+            Self::NoWeight => "weight 0: takes failovers only",
+        }
+    }
+}

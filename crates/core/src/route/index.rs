@@ -1,0 +1,363 @@
+//! The index over a plan's routes.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use super::{HostKey, PathMatch, RequestFacts, RouteMatch, by_rank, prefix_key, split_segment};
+use crate::ids::RouteIdx;
+
+/// Longest host name (RFC 1035 section 2.3.4). A longer one matches only routes for any host.
+const HOST_MAX: usize = 253;
+
+/// Parent of all exact hosts.
+const EXACT: u32 = 0;
+/// Parent of all wildcard suffixes.
+const BELOW: u32 = 1;
+/// Root of the paths of routes for any host.
+const ANY: u32 = 2;
+
+/// The index over a plan's routes.
+///
+/// One table of edges holds the hosts and, below each, the trie of its paths: (node, label) ->
+/// node. It is built once and only from the configuration, so that a client can choose what is
+/// looked up but not make two look-ups collide.
+pub struct RouteTable {
+    routes: Box<[RouteMatch]>,
+    nodes: Vec<Node>,
+    edges: HashTable<Edge>,
+    /// Lengths of the shortest and the longest wildcard suffix.
+    suffix_lengths: (usize, usize),
+}
+
+/// A place where routes end, each list in order of rank.
+#[derive(Default)]
+struct Node {
+    exact: Vec<RouteIdx>,
+    prefix: Vec<RouteIdx>,
+    /// The next node above with a prefix route.
+    above: Option<u32>,
+}
+
+struct Edge {
+    parent: u32,
+    child: u32,
+    label: Box<str>,
+}
+
+impl RouteTable {
+    /// Builds the index; the position in `routes` is the [`RouteIdx`].
+    pub fn new<'a>(routes: impl IntoIterator<Item = &'a RouteMatch>) -> Self {
+        let routes: Vec<&RouteMatch> = routes.into_iter().collect();
+        let mut table = Self::default();
+        for (at, route) in routes.iter().enumerate() {
+            table.insert(RouteIdx(at as u32), route);
+        }
+        for node in &mut table.nodes {
+            by_rank(&routes, &mut node.exact);
+            by_rank(&routes, &mut node.prefix);
+        }
+        table.routes = routes.into_iter().cloned().collect();
+        table.link();
+        table
+    }
+
+    /// The route for a request, if any matches. Allocates nothing. Case and dots at the end of the
+    /// host make no difference.
+    pub fn find(&self, request: &impl RequestFacts) -> Option<RouteIdx> {
+        let mut buffer = [0; HOST_MAX];
+        let host = lower_case(request.host(), &mut buffer);
+        self.exact_host(host)
+            .and_then(|root| self.find_path(root, request))
+            .or_else(|| {
+                self.wildcards(host)
+                    .find_map(|root| self.find_path(root, request))
+            })
+            .or_else(|| self.find_path(ANY, request))
+    }
+
+    fn exact_host(&self, host: &str) -> Option<u32> {
+        if host.is_empty() {
+            None
+        } else {
+            self.child(EXACT, host)
+        }
+    }
+
+    /// The roots of the wildcards above `host`, longest first.
+    fn wildcards<'a>(&'a self, host: &'a str) -> impl Iterator<Item = u32> + 'a {
+        let (shortest, longest) = self.suffix_lengths;
+        let bytes = host.as_bytes();
+        let from = host.len().saturating_sub(longest).max(2);
+        let to = (host.len() + 1).saturating_sub(shortest);
+        (from..to)
+            .filter(move |&at| bytes[at - 1] == b'.')
+            .filter_map(move |at| self.child(BELOW, host.get(at..)?))
+    }
+
+    /// Goes down as far as the path leads, then up through the prefixes.
+    fn find_path(&self, root: u32, request: &impl RequestFacts) -> Option<RouteIdx> {
+        let (mut node, mut rest) = (root, request.path());
+        while let Some((segment, after)) = split_segment(rest) {
+            let Some(child) = self.child(node, segment) else {
+                break;
+            };
+            (node, rest) = (child, after);
+        }
+        let exact = if rest.is_empty() {
+            self.first(&self.node(node).exact, request)
+        } else {
+            None
+        };
+        exact.or_else(|| {
+            std::iter::successors(Some(node), |&node| self.node(node).above)
+                .find_map(|node| self.first(&self.node(node).prefix, request))
+        })
+    }
+
+    fn first(&self, routes: &[RouteIdx], request: &impl RequestFacts) -> Option<RouteIdx> {
+        routes
+            .iter()
+            .copied()
+            .find(|route| self.routes[route.get()].conditions_hold(request))
+    }
+
+    fn node(&self, node: u32) -> &Node {
+        &self.nodes[node as usize]
+    }
+
+    fn child(&self, parent: u32, label: &str) -> Option<u32> {
+        let is = |edge: &Edge| edge.parent == parent && *edge.label == *label;
+        self.edges
+            .find(hash(parent, label), is)
+            .map(|edge| edge.child)
+    }
+
+    fn insert(&mut self, route: RouteIdx, matches: &RouteMatch) {
+        let root = match matches.host_key() {
+            HostKey::Exact(host) => self.child_or_new(EXACT, &host),
+            HostKey::Below(suffix) => self.wildcard_or_new(&suffix),
+            HostKey::Any => ANY,
+        };
+        match &matches.path {
+            Some(PathMatch::Exact(path)) => self.descend(root, path).exact.push(route),
+            Some(PathMatch::Prefix(path)) => {
+                self.descend(root, prefix_key(path)).prefix.push(route)
+            }
+            None => self.descend(root, "").prefix.push(route),
+        }
+    }
+
+    fn wildcard_or_new(&mut self, suffix: &str) -> u32 {
+        let (shortest, longest) = self.suffix_lengths;
+        self.suffix_lengths = (shortest.min(suffix.len()), longest.max(suffix.len()));
+        self.child_or_new(BELOW, suffix)
+    }
+
+    fn descend(&mut self, root: u32, path: &str) -> &mut Node {
+        let (mut node, mut rest) = (root, path);
+        while let Some((segment, after)) = split_segment(rest) {
+            (node, rest) = (self.child_or_new(node, segment), after);
+        }
+        &mut self.nodes[node as usize]
+    }
+
+    fn child_or_new(&mut self, parent: u32, label: &str) -> u32 {
+        self.child(parent, label).unwrap_or_else(|| {
+            let child = self.nodes.len() as u32;
+            // The parent for now; `link` makes it the next one up that has a prefix route.
+            self.nodes.push(Node {
+                above: (parent > BELOW).then_some(parent),
+                ..Node::default()
+            });
+            let edge = Edge {
+                parent,
+                child,
+                label: label.into(),
+            };
+            self.edges.insert_unique(hash(parent, label), edge, |edge| {
+                hash(edge.parent, &edge.label)
+            });
+            child
+        })
+    }
+
+    /// Shortens every way up to the nodes that have something. Parents come before their children.
+    fn link(&mut self) {
+        for at in 0..self.nodes.len() {
+            let Some(parent) = self.nodes[at]
+                .above
+                .map(|parent| &self.nodes[parent as usize])
+            else {
+                continue;
+            };
+            if parent.prefix.is_empty() {
+                self.nodes[at].above = parent.above;
+            }
+        }
+    }
+}
+
+impl Default for RouteTable {
+    /// A table without routes.
+    fn default() -> Self {
+        Self {
+            routes: Box::default(),
+            nodes: [EXACT, BELOW, ANY].map(|_| Node::default()).into(),
+            edges: HashTable::new(),
+            suffix_lengths: (usize::MAX, 0),
+        }
+    }
+}
+
+impl fmt::Debug for RouteTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.routes).finish()
+    }
+}
+
+fn hash(parent: u32, label: &str) -> u64 {
+    let mut hasher = FixedState::default().build_hasher();
+    hasher.write_u32(parent);
+    hasher.write(label.as_bytes());
+    hasher.finish()
+}
+
+/// `host` in lower case without dots at its end; empty if it is longer than any host name.
+fn lower_case<'a>(host: &str, buffer: &'a mut [u8; HOST_MAX]) -> &'a str {
+    let host = host.trim_end_matches('.').as_bytes();
+    let Some(copy) = buffer.get_mut(..host.len()) else {
+        return "";
+    };
+    copy.copy_from_slice(host);
+    copy.make_ascii_lowercase();
+    std::str::from_utf8(copy).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+    use http::header::{ACCEPT, HeaderName};
+
+    use super::*;
+
+    struct Asked<'a>(Method, &'a str, &'a str, &'a [(HeaderName, &'a str)]);
+
+    impl RequestFacts for Asked<'_> {
+        fn method(&self) -> &Method {
+            &self.0
+        }
+        fn host(&self) -> &str {
+            self.1
+        }
+        fn path(&self) -> &str {
+            self.2
+        }
+        fn has_header(&self, name: &HeaderName, value: &str) -> bool {
+            self.3.iter().any(|(have, is)| have == name && *is == value)
+        }
+    }
+
+    /// `host path`: host `*` for any; a path that ends in `/**` is a prefix, `*` is any.
+    fn route(text: &str) -> RouteMatch {
+        let (host, path) = text.split_once(' ').expect("host and path");
+        let path = match path.strip_suffix("/**") {
+            _ if path == "*" => None,
+            Some(prefix) => Some(PathMatch::Prefix(format!("{prefix}/").into())),
+            None => Some(PathMatch::Exact(path.into())),
+        };
+        let host = (host != "*").then(|| host.into());
+        RouteMatch {
+            host,
+            path,
+            ..RouteMatch::default()
+        }
+    }
+
+    fn check(routes: &[&str], host: &str, path: &str, expected: Option<u32>) {
+        let routes: Vec<_> = routes.iter().map(|text| route(text)).collect();
+        let found = RouteTable::new(&routes).find(&Asked(Method::GET, host, path, &[]));
+        assert_eq!(found, expected.map(RouteIdx), "{host}{path}");
+    }
+
+    #[test]
+    fn exact_host_then_longest_wildcard_then_any() {
+        let routes = ["* *", "*.com *", "*.example.com *", "shop.example.com *"];
+        check(&routes, "shop.example.com", "/", Some(3));
+        check(&routes, "SHOP.Example.Com..", "/", Some(3));
+        check(&routes, "a.shop.example.com", "/", Some(2));
+        check(&routes, "x.example.com", "/", Some(2));
+        check(&routes, "example.com", "/", Some(1));
+        check(&routes, ".example.com", "/", Some(1));
+        check(&routes, "com", "/", Some(0));
+        check(&routes, ".com", "/", Some(0));
+        check(&routes, "", "/", Some(0));
+        check(&routes, &format!("{}.com", "a".repeat(249)), "/", Some(1));
+        check(&routes, &format!("{}.com", "a".repeat(250)), "/", Some(0));
+        check(&["shop.example.com *"], "shop.example.org", "/", None);
+        check(&[], "shop.example.com", "/", None);
+    }
+
+    #[test]
+    fn exact_path_then_longest_prefix() {
+        let routes = ["h /**", "h /api/**", "h /api/v1/**", "h /api", "h /api/v1/"];
+        check(&routes, "h", "/", Some(0));
+        check(&routes, "h", "/api", Some(3));
+        check(&routes, "h", "/api/", Some(1));
+        check(&routes, "h", "/apix", Some(0));
+        check(&routes, "h", "/api/v1", Some(2));
+        check(&routes, "h", "/api/v1/", Some(4));
+        check(&routes, "h", "/api/v1/x/y", Some(2));
+        check(&routes, "h", "/api/v2/x/y", Some(1));
+        check(&routes, "h", "*", Some(0));
+        check(&["h /api/**"], "h", "/", None);
+        check(&["h *"], "h", "", Some(0));
+    }
+
+    #[test]
+    fn paths_match_byte_for_byte() {
+        let routes = ["h /a/**", "h /a/../b", "h //a", "h /a%2Fb", "h *"];
+        check(&routes, "h", "/a/../b", Some(1));
+        check(&routes, "h", "//a", Some(2));
+        check(&routes, "h", "/a%2Fb", Some(3));
+        check(&routes, "h", "/a%2fb", Some(4));
+        check(&routes, "h", "/A/x", Some(4));
+        check(&routes, "h", "/a//", Some(0));
+    }
+
+    #[test]
+    fn a_more_general_place_serves_when_conditions_fail() {
+        let mut routes = ["h /a/b", "h /a/**", "*.x *", "* /a/**"].map(route);
+        routes[0].methods = [Method::PUT].into();
+        routes[1].headers = [(ACCEPT, "text/plain".into())].into();
+        let table = RouteTable::new(&routes);
+        let find = |method, host, headers| {
+            table
+                .find(&Asked(method, host, "/a/b", headers))
+                .map(|at| at.0)
+        };
+        assert_eq!(find(Method::PUT, "h", &[]), Some(0));
+        assert_eq!(find(Method::GET, "h", &[(ACCEPT, "text/plain")]), Some(1));
+        assert_eq!(find(Method::GET, "h", &[(ACCEPT, "text/html")]), Some(3));
+    }
+
+    #[test]
+    fn more_conditions_win_then_the_earlier() {
+        let mut routes = ["h /a"; 5].map(route);
+        routes[2].methods = [Method::GET, Method::HEAD].into();
+        routes[3].methods = [Method::GET].into();
+        routes[4].methods = [Method::GET].into();
+        routes[4].headers = [(ACCEPT, "a".into())].into();
+        let table = RouteTable::new(&routes);
+        let find = |method, headers| {
+            table
+                .find(&Asked(method, "h", "/a", headers))
+                .map(|at| at.0)
+        };
+        assert_eq!(find(Method::POST, &[]), Some(0));
+        assert_eq!(find(Method::GET, &[]), Some(2));
+        assert_eq!(find(Method::GET, &[(ACCEPT, "a")]), Some(4));
+    }
+}
