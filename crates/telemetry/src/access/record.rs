@@ -1,0 +1,222 @@
+//! What one line of the access log tells.
+//!
+//! A record borrows everything: it is built on the stack when a request ends. The query of the
+//! target is left out on purpose, as are header fields: they carry what users type.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use tidegate_core::decision::{Because, Exclusion};
+use tidegate_core::retry::Phase;
+use tidegate_core::{Generation, Termination};
+
+use super::json::Json;
+use super::time::Stamp;
+use crate::labels::{AttemptOutcome, Label};
+
+/// Bytes of a path that are logged.
+const MAX_PATH: usize = 2_048;
+/// Bytes of a host, a method, a request id and any other text that are logged.
+const MAX_TEXT: usize = 256;
+/// Attempts that are logged. Policy allows 16.
+const MAX_ATTEMPTS: usize = 32;
+
+/// One request that ended.
+#[derive(Clone, Debug)]
+pub struct AccessRecord<'a> {
+    /// When its head had arrived.
+    pub at: SystemTime,
+    /// The request id, as in `x-request-id`.
+    pub id: &'a str,
+    /// Who connected.
+    pub client: SocketAddr,
+    /// The listener's name.
+    pub listener: &'a str,
+    /// `http/1.1` or `h2`.
+    pub protocol: &'a str,
+    /// TLS of the connection, if any.
+    pub tls: Option<TlsRecord<'a>>,
+    /// Method, as the client wrote it.
+    pub method: &'a str,
+    /// Host, as the client wrote it. Empty: none.
+    pub host: &'a [u8],
+    /// Path without query, as the client wrote it.
+    pub path: &'a [u8],
+    /// The route that matched.
+    pub route: Option<&'a str>,
+    /// The route's upstream.
+    pub upstream: Option<&'a str>,
+    /// The plan that decided.
+    pub generation: Generation,
+    /// The status that the client got; none if it got no answer.
+    pub status: Option<StatusCode>,
+    /// Why the request ended.
+    pub reason: Termination,
+    /// Bytes of the request's body that were read.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body that were sent.
+    pub bytes_out: u64,
+    /// From the request's head to the end of its answer.
+    pub duration: Duration,
+    /// From the request's head to the first byte of the final answer's head; none without one.
+    pub ttfb: Option<Duration>,
+    /// Whether it was answered because of a later attempt.
+    pub rescued: bool,
+    /// Every attempt, in order.
+    pub attempts: &'a [AttemptRecord<'a>],
+    /// The regions that were not eligible for the last decision, with the reason.
+    pub excluded: &'a [Excluded<'a>],
+}
+
+/// TLS of the client's connection.
+#[derive(Clone, Copy, Debug)]
+pub struct TlsRecord<'a> {
+    /// The name that the client asked for.
+    pub sni: Option<&'a str>,
+    /// The protocol that was agreed on.
+    pub alpn: Option<&'a str>,
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'a str,
+}
+
+/// One attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptRecord<'a> {
+    /// Region.
+    pub region: &'a str,
+    /// `host:port`.
+    pub endpoint: &'a str,
+    /// Why the region was chosen.
+    pub because: Because,
+    /// How far it got.
+    pub phase: Phase,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// The status of its head, if one came.
+    pub status: Option<StatusCode>,
+    /// Time to open its connection; none on a kept one, or before there was one.
+    pub connect: Option<Duration>,
+    /// Whether it used a kept connection.
+    pub reused: bool,
+    /// From its start to its head, or to its failure.
+    pub took: Duration,
+}
+
+/// A region that was not eligible.
+#[derive(Clone, Copy, Debug)]
+pub struct Excluded<'a> {
+    /// Region.
+    pub region: &'a str,
+    /// Why not.
+    pub why: Exclusion,
+}
+
+impl AccessRecord<'_> {
+    /// Appends the record to `line` as one JSON object and a line feed.
+    pub(super) fn append(&self, line: &mut Vec<u8>, stamp: &mut Stamp) {
+        Json::new(line).object(|json| {
+            json.key("ts").text(stamp.format(self.at), MAX_TEXT);
+            json.key("id").text(self.id.as_bytes(), MAX_TEXT);
+            self.append_connection(json);
+            self.append_request(json);
+            self.append_answer(json);
+            json.key("attempts").array(|json| {
+                self.attempts
+                    .iter()
+                    .take(MAX_ATTEMPTS)
+                    .for_each(|attempt| attempt.append(json));
+            });
+            self.append_excluded(json);
+        });
+        line.push(b'\n');
+    }
+
+    fn append_connection(&self, json: &mut Json<'_>) {
+        json.key("client").display(self.client);
+        json.key("listener")
+            .text(self.listener.as_bytes(), MAX_TEXT);
+        json.key("protocol")
+            .text(self.protocol.as_bytes(), MAX_TEXT);
+        let Some(tls) = self.tls else { return };
+        json.key("tls").object(|json| {
+            optional(json, "sni", tls.sni);
+            optional(json, "alpn", tls.alpn);
+            json.key("version").text(tls.version.as_bytes(), MAX_TEXT);
+        });
+    }
+
+    fn append_request(&self, json: &mut Json<'_>) {
+        json.key("method").text(self.method.as_bytes(), MAX_TEXT);
+        json.key("host").text(self.host, MAX_TEXT);
+        json.key("path").text(without_query(self.path), MAX_PATH);
+        optional(json, "route", self.route);
+        optional(json, "upstream", self.upstream);
+        json.key("generation").number(self.generation.0);
+    }
+
+    fn append_answer(&self, json: &mut Json<'_>) {
+        if let Some(status) = self.status {
+            json.key("status").number(status.as_u16().into());
+        }
+        json.key("reason").word(self.reason.as_str());
+        json.key("bytes_in").number(self.bytes_in);
+        json.key("bytes_out").number(self.bytes_out);
+        json.key("duration_us").number(micros(self.duration));
+        if let Some(ttfb) = self.ttfb {
+            json.key("ttfb_us").number(micros(ttfb));
+        }
+        json.key("rescued").boolean(self.rescued);
+    }
+
+    fn append_excluded(&self, json: &mut Json<'_>) {
+        if self.excluded.is_empty() {
+            return;
+        }
+        json.key("excluded").array(|json| {
+            for excluded in self.excluded {
+                json.object(|json| {
+                    json.key("region")
+                        .text(excluded.region.as_bytes(), MAX_TEXT);
+                    json.key("why").word(excluded.why.as_str());
+                });
+            }
+        });
+    }
+}
+
+impl AttemptRecord<'_> {
+    fn append(&self, json: &mut Json<'_>) {
+        json.object(|json| {
+            json.key("region").text(self.region.as_bytes(), MAX_TEXT);
+            json.key("endpoint")
+                .text(self.endpoint.as_bytes(), MAX_TEXT);
+            json.key("because").word(self.because.as_str());
+            json.key("phase").word(self.phase.word());
+            json.key("outcome").word(self.outcome.word());
+            if let Some(status) = self.status {
+                json.key("status").number(status.as_u16().into());
+            }
+            if let Some(connect) = self.connect {
+                json.key("connect_us").number(micros(connect));
+            }
+            json.key("reused").boolean(self.reused);
+            json.key("us").number(micros(self.took));
+        });
+    }
+}
+
+fn optional(json: &mut Json<'_>, key: &'static str, text: Option<&str>) {
+    if let Some(text) = text {
+        json.key(key).text(text.as_bytes(), MAX_TEXT);
+    }
+}
+
+/// The promise that no query is logged does not depend on the caller.
+fn without_query(path: &[u8]) -> &[u8] {
+    memchr::memchr2(b'?', b'#', path).map_or(path, |end| &path[..end])
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,149 @@
+//! Every metric that Tidegate exports: name, kind, unit, labels and meaning, in one table.
+//!
+//! Exposition takes names, types and label names from here only, so that a metric that is not in
+//! the catalogue cannot be exported; `docs/metrics.md` is [`markdown`] of the same table.
+
+use std::fmt::Write;
+
+/// What a metric's value does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, until the process restarts or its labels leave the configuration.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts per upper bound, with their sum.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Full name, starting with `tidegate_`, ending with the unit where there is one.
+    pub name: &'static str,
+    /// What its value does.
+    pub kind: Kind,
+    /// The unit of its value, in words; `1` for a flag or a code.
+    pub unit: &'static str,
+    /// Its label names, in the order in which values are given.
+    pub labels: &'static [&'static str],
+    /// What it tells, in one sentence.
+    pub help: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($id:ident = $kind:ident $name:literal in $unit:literal by [$($label:ident),*]: $help:literal;)*) => {
+        $(#[doc = $help] pub const $id: Metric = Metric {
+            name: $name,
+            kind: Kind::$kind,
+            unit: $unit,
+            labels: &[$(stringify!($label)),*],
+            help: $help,
+        };)*
+        /// Every metric, in the order of exposition.
+        pub const METRICS: &[Metric] = &[$($id),*];
+    };
+}
+
+catalogue! {
+    REQUESTS = Counter "tidegate_requests_total" in "requests" by [route, region, status_class]:
+        "Requests that ended, by route, the region that answered and the class of the status. Region `none`: answered here; class `none`: no answer was sent; route `other`: beyond `metrics.max_series`.";
+    REQUEST_DURATION = Histogram "tidegate_request_duration_seconds" in "seconds" by [route, region]:
+        "Time from a request's head to the end of its answer.";
+    REQUESTS_RESCUED = Counter "tidegate_requests_rescued_total" in "requests" by [from, to, why]:
+        "Requests that were answered because of a later attempt: the region that failed, the region that answered and what the failed attempt met.";
+    REQUESTS_LOST = Counter "tidegate_requests_lost_total" in "requests" by [why]:
+        "Requests whose answer the service owed and did not deliver, by termination reason.";
+    TERMINATIONS = Counter "tidegate_request_terminations_total" in "requests" by [reason]:
+        "Requests that ended, by termination reason; each counts once.";
+    SERIES_OVERFLOW = Counter "tidegate_metrics_series_overflow_total" in "requests" by []:
+        "Requests that were counted under route `other` because `metrics.max_series` was reached.";
+    ATTEMPTS = Counter "tidegate_attempts_total" in "attempts" by [upstream, region, outcome]:
+        "Attempts that ended, by where they went and how they ended.";
+    RETRIES = Counter "tidegate_retries_total" in "attempts" by [upstream, scope]:
+        "Attempts after the first of their request; scope `in_region` or `cross_region`.";
+    RETRY_REFUSED = Counter "tidegate_retry_refused_total" in "requests" by [why]:
+        "Failed attempts after which no other was made, by the reason.";
+    CONNECTIONS_OPENED = Counter "tidegate_upstream_connections_opened_total" in "connections" by [upstream, region]:
+        "Connections to upstreams that were opened.";
+    CONNECT_DURATION = Histogram "tidegate_upstream_connect_duration_seconds" in "seconds" by [upstream, region]:
+        "Time to open a connection to an upstream, TLS included.";
+    IDLE_CONNECTIONS = Gauge "tidegate_upstream_idle_connections" in "connections" by [upstream, region]:
+        "Connections to upstreams that are kept open without a request.";
+    IN_FLIGHT = Gauge "tidegate_upstream_in_flight" in "attempts" by [upstream, region]:
+        "Attempts under way.";
+    REGION_HEALTH = Gauge "tidegate_region_health" in "1" by [upstream, region]:
+        "Health of a region: 0 unknown, 1 healthy, 2 degraded, 3 unhealthy, 4 draining.";
+    REGION_DRAINING = Gauge "tidegate_region_draining" in "1" by [upstream, region]:
+        "1 while an operator drains the region, else 0.";
+    REGION_RTT = Gauge "tidegate_region_rtt_seconds" in "seconds" by [upstream, region]:
+        "Network round trip to a region, averaged; absent before the first measurement.";
+    ENDPOINT_HEALTH = Gauge "tidegate_endpoint_health" in "1" by [upstream, region, endpoint]:
+        "Health of an endpoint: 0 unknown, 1 healthy, 2 degraded, 3 unhealthy, 4 draining.";
+    PROBES = Counter "tidegate_probes_total" in "probes" by [upstream, region, result]:
+        "Active probes that ended, by result.";
+    DOWNSTREAM_OPEN = Gauge "tidegate_downstream_connections" in "connections" by [listener]:
+        "Connections of clients that are open.";
+    DOWNSTREAM_OPENED = Counter "tidegate_downstream_connections_total" in "connections" by [listener, tls]:
+        "Connections of clients that were established, by TLS version; `none` for plaintext.";
+    HANDSHAKE_FAILURES = Counter "tidegate_tls_handshake_failures_total" in "connections" by [listener, why]:
+        "Connections of clients that ended within the TLS handshake.";
+    PLAN_GENERATION = Gauge "tidegate_plan_generation" in "1" by []:
+        "Number of the plan that serves; absent before the first.";
+    PLAN_INFO = Gauge "tidegate_plan_info" in "1" by [hash]:
+        "Always 1; the label is the content hash of the plan that serves.";
+    RELOADS = Counter "tidegate_reloads_total" in "reloads" by [result]:
+        "Attempts to reload the configuration, by result.";
+    CERTIFICATE_NOT_AFTER = Gauge "tidegate_certificate_not_after_seconds" in "seconds" by [name]:
+        "Unix time at which a listener's certificate expires.";
+    ACCESS_LOG_DROPPED = Counter "tidegate_access_log_dropped_total" in "records" by []:
+        "Access records that were given up because the log could not be written fast enough, or at all.";
+    BUILD_INFO = Gauge "tidegate_build_info" in "1" by [version]:
+        "Always 1; the label is the version of Tidegate.";
+}
+
+impl Kind {
+    /// The word of the Prometheus text format.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+const HEAD: &str = "\
+# Metrics
+
+Tidegate exports these at `GET /metrics` of the admin listener, in the Prometheus text format (0.0.4).
+This page is generated from `crates/telemetry/src/catalogue.rs`; `UPDATE_DOCS=1 cargo test -p tidegate-telemetry` rewrites it.
+
+A counter with labels appears with its first event; the counters of terminations and losses are there from the
+start. Counters belong to names: a reload goes on counting where it was. What the configuration no longer
+names disappears.
+
+| metric | kind | unit | labels | meaning |
+|---|---|---|---|---|
+";
+
+/// `docs/metrics.md`: the catalogue as a table, with the words that labels can take.
+pub fn markdown() -> String {
+    let mut page = HEAD.to_owned();
+    for metric in METRICS {
+        let labels: Vec<_> = metric
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect();
+        let (name, kind, unit) = (metric.name, metric.kind.as_str(), metric.unit);
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            page,
+            "| `{name}` | {kind} | {unit} | {} | {} |",
+            labels.join(" "),
+            metric.help
+        );
+    }
+    page
+}

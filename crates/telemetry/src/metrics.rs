@@ -1,0 +1,174 @@
+//! The counters of one process, and how they are recorded.
+//!
+//! Whoever serves requests holds a [`PlanSeries`]: the plan's indices lead to counters without a
+//! name, a lock or an allocation (only the first request of a route and region looks its names
+//! up). Series belong to names, so a new plan goes on counting where the last one stopped. What
+//! the board or the plan knows already is not counted again: a scrape reads it there.
+
+mod collect;
+mod listener;
+mod plan_series;
+mod registry;
+mod series;
+mod shard;
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tidegate_core::retry::WhyNot;
+use tidegate_core::{Live, Plan, Termination};
+
+use crate::labels::{AttemptOutcome, Label, ReloadResult};
+
+pub use listener::{ListenerSeries, OpenConnection};
+pub use plan_series::PlanSeries;
+pub use series::{Series, UpstreamHandle, UpstreamSeries};
+pub use shard::BOUNDS;
+
+use plan_series::Table;
+use registry::Registry;
+use shard::{Counts, Padded, Shards};
+
+type Name = Arc<str>;
+
+/// The label value for what is beyond a bound.
+pub const OTHER: &str = "other";
+/// The label value for a route or region that a request never had.
+pub const NONE: &str = "none";
+/// Pairs of regions and reasons that rescues are counted by, before the rest is `other`.
+const MAX_RESCUE_SERIES: usize = 4_096;
+
+/// The store of counters. One per process.
+#[derive(Debug)]
+pub struct Metrics {
+    routes: Registry<(Name, Name), Series>,
+    upstreams: Registry<(Name, Name), UpstreamSeries>,
+    rescued: Registry<(Name, Name, &'static str), Padded<AtomicU64>>,
+    listeners: Registry<Name, listener::Shard>,
+    global: Shards<Global>,
+    reloads: Counts<ReloadResult, { ReloadResult::ALL.len() }>,
+    access_log_dropped: AtomicU64,
+    certificates: Mutex<Vec<(String, i64)>>,
+    table: Mutex<Weak<Table>>,
+}
+
+/// What is counted without names.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Global {
+    terminations: Counts<Termination, { Termination::ALL.len() }>,
+    refused: Counts<WhyNot, { WhyNot::ALL.len() }>,
+}
+
+impl Metrics {
+    /// A store in which everything is zero.
+    #[expect(clippy::new_ret_no_self, reason = "handles point back into the store")]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            routes: Registry::default(),
+            upstreams: Registry::default(),
+            rescued: Registry::default(),
+            listeners: Registry::default(),
+            global: shard::fresh(),
+            reloads: Counts::default(),
+            access_log_dropped: AtomicU64::new(0),
+            certificates: Mutex::default(),
+            table: Mutex::default(),
+        })
+    }
+
+    /// The series of `plan`, for as long as it serves. Cheap: all threads share one table, whose
+    /// entries are resolved when they are first used.
+    pub fn route_series(self: &Arc<Self>, plan: &Arc<Plan>) -> PlanSeries {
+        let mut cached = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = cached
+            .upgrade()
+            .filter(|table| table.is_for(plan))
+            .unwrap_or_else(|| {
+                self.make_room(plan);
+                let table = Arc::new(Table::new(plan.clone()));
+                *cached = Arc::downgrade(&table);
+                table
+            });
+        PlanSeries::new(self.clone(), table)
+    }
+
+    /// The series of one region of one upstream by name, to keep beyond a plan: for probes and
+    /// for connections, which outlive plans.
+    pub fn upstream(&self, upstream: &str, region: &str) -> UpstreamHandle {
+        UpstreamHandle::new(self.upstreams.get((upstream.into(), region.into())))
+    }
+
+    /// The series of one listener.
+    pub fn listener(&self, name: &str) -> ListenerSeries {
+        ListenerSeries::new(self.listeners.get(name.into()))
+    }
+
+    /// Counts the end of one request: once for each, whatever happened to it. Losses
+    /// ([`Termination::lost`]) are the part of these that the service is to blame for.
+    pub fn terminated(&self, reason: Termination) {
+        shard::mine(&self.global).terminations.add(reason);
+    }
+
+    /// Counts a failed attempt after which no other was made.
+    pub fn retry_refused(&self, why: WhyNot) {
+        shard::mine(&self.global).refused.add(why);
+    }
+
+    /// Counts one attempt to reload.
+    pub fn reloaded(&self, result: ReloadResult) {
+        self.reloads.add(result);
+    }
+
+    /// Replaces what is told of certificates: name and the Unix time of expiry in seconds.
+    pub fn set_certificates(&self, certificates: Vec<(String, i64)>) {
+        *self.certificates() = certificates;
+    }
+
+    /// Counts access records that were given up.
+    pub fn access_log_dropped(&self, records: u64) {
+        self.access_log_dropped
+            .fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// Everything in the Prometheus text format (0.0.4); gauges of regions, endpoints and the plan
+    /// are read from `live`, and absent without it.
+    pub fn render(&self, live: Option<&Live>) -> String {
+        collect::render(self, live)
+    }
+
+    /// Forgets series that `plan` does not name, so that they do not use up the bound for ever.
+    fn make_room(&self, plan: &Plan) {
+        if self.routes.len() >= plan.metrics.max_series as usize {
+            let routes: HashSet<&str> = plan.routes.iter().map(|route| &*route.name).collect();
+            self.routes
+                .retain(|(route, _)| routes.contains(&**route) || **route == *OTHER);
+        }
+        let upstreams: HashSet<&str> = plan
+            .upstreams
+            .iter()
+            .map(|upstream| &*upstream.name)
+            .collect();
+        self.upstreams
+            .retain(|(upstream, _)| upstreams.contains(&**upstream));
+    }
+
+    fn route(&self, route: &Name, region: &Name, max_series: u32) -> Shards<Series> {
+        let other = (OTHER.into(), OTHER.into());
+        self.routes
+            .get_within((route.clone(), region.clone()), max_series as usize, other)
+    }
+
+    fn rescue(&self, from: &Name, to: &Name, why: AttemptOutcome) -> Shards<Padded<AtomicU64>> {
+        let key = (from.clone(), to.clone(), why.word());
+        let other = (OTHER.into(), OTHER.into(), why.word());
+        self.rescued.get_within(key, MAX_RESCUE_SERIES, other)
+    }
+
+    fn certificates(&self) -> MutexGuard<'_, Vec<(String, i64)>> {
+        self.certificates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

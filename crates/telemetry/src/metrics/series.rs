@@ -1,0 +1,96 @@
+//! One thread's part of the series of a route and region, and of an upstream and region.
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::shard::{Counts, Histogram, Shards, mine};
+use crate::labels::{AttemptOutcome, Label, ProbeResult, RetryScope, StatusClass};
+
+/// The requests of one route that one region answered.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Series {
+    pub(super) classes: Counts<StatusClass, { StatusClass::ALL.len() }>,
+    pub(super) duration: Histogram,
+}
+
+/// The attempts at, connections to and probes of one region of one upstream.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct UpstreamSeries {
+    pub(super) attempts: Counts<AttemptOutcome, { AttemptOutcome::ALL.len() }>,
+    pub(super) retries: Counts<RetryScope, { RetryScope::ALL.len() }>,
+    pub(super) probes: Counts<ProbeResult, { ProbeResult::ALL.len() }>,
+    pub(super) connect: Histogram,
+    idle: AtomicI64,
+}
+
+/// An [`UpstreamSeries`] to keep: it leads every thread to its own part.
+#[derive(Clone, Debug)]
+pub struct UpstreamHandle(Shards<UpstreamSeries>);
+
+impl Series {
+    /// Enters one request: the status that the client got (none if it got no answer) and the time
+    /// from its head to the end of its answer.
+    pub fn record(&self, status: Option<StatusCode>, took: Duration) {
+        self.classes.add(status.into());
+        self.duration.record(took);
+    }
+}
+
+impl UpstreamSeries {
+    /// Enters the end of one attempt.
+    pub fn attempted(&self, outcome: AttemptOutcome) {
+        self.attempts.add(outcome);
+    }
+
+    /// Counts an attempt after the first of its request, made here.
+    pub fn retried(&self, scope: RetryScope) {
+        self.retries.add(scope);
+    }
+
+    /// Counts a connection that was opened, and the time that took, TLS included.
+    pub fn connected(&self, took: Duration) {
+        self.connect.record(took);
+    }
+
+    /// A connection became idle. Each call is matched by one of [`idle_ended`](Self::idle_ended),
+    /// on whatever thread, through a handle of the same upstream and region.
+    pub fn idle_began(&self) {
+        self.idle.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An idle connection was taken, or closed.
+    pub fn idle_ended(&self) {
+        self.idle.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts one active probe.
+    pub fn probed(&self, result: ProbeResult) {
+        self.probes.add(result);
+    }
+
+    pub(super) fn idle_total(shards: &[Self]) -> i64 {
+        shards
+            .iter()
+            .map(|shard| shard.idle.load(Ordering::Relaxed))
+            .sum()
+    }
+}
+
+impl UpstreamHandle {
+    pub(super) fn new(shards: Shards<UpstreamSeries>) -> Self {
+        Self(shards)
+    }
+}
+
+impl Deref for UpstreamHandle {
+    type Target = UpstreamSeries;
+
+    fn deref(&self) -> &UpstreamSeries {
+        mine(&self.0)
+    }
+}
