@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use crate::content;
 
@@ -96,9 +96,7 @@ impl Body for ContentBody {
         ready!(self.poll_pause(cx));
         let piece = self.take_piece();
         if !self.pause.is_zero() && self.next < self.end {
-            self.sleep = Some(Box::pin(tokio::time::sleep_until(
-                Instant::now() + self.pause,
-            )));
+            self.sleep = Some(Box::pin(tokio::time::sleep(self.pause)));
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

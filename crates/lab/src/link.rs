@@ -5,7 +5,8 @@
 //! do; therefore the round trip of the handshake is charged to the *first bytes* instead: an answer on a new
 //! connection takes two round trips, as over a real ocean, but a probe that times `connect` alone reads about
 //! zero. Modes switch while connections are open. No packet is ever lost or reordered inside a connection: TCP
-//! would hide that.
+//! would hide that. A request held by a black hole arrives when the path heals, even when its sender has long
+//! closed in order and gone elsewhere; only a sender that reset takes its bytes with it.
 
 mod acceptor;
 mod connection;

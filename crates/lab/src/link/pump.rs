@@ -123,11 +123,27 @@ impl<'a> Pump<'a> {
             Ok(0) => self.finish(Segment::Fin),
             Ok(n) => {
                 self.queued_bytes += n;
+                self.shared.counters.held(n);
                 self.enqueue(n, Segment::Data(Bytes::copy_from_slice(&self.buffer[..n])));
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(_) => self.finish(Segment::Reset),
+            Err(_) => self.broken(),
         }
+    }
+
+    /// The sender reset. While nothing passes, what it had sent is lost with it: nobody is left to resend it.
+    fn broken(&mut self) {
+        if !self.shared.order().mode.passes() {
+            self.lose_queue();
+        }
+        self.finish(Segment::Reset);
+    }
+
+    fn lose_queue(&mut self) {
+        self.queue.clear();
+        self.shared
+            .counters
+            .lost(std::mem::take(&mut self.queued_bytes));
     }
 
     fn finish(&mut self, last: Segment) {
@@ -191,7 +207,7 @@ impl<'a> Pump<'a> {
 
 impl Drop for Pump<'_> {
     fn drop(&mut self) {
-        self.shared.counters.dropped(self.queued_bytes);
+        self.lose_queue();
     }
 }
 

@@ -12,12 +12,15 @@ use tokio::time::Instant;
 use super::LinkSpec;
 use crate::sync::locked;
 
+/// No delay or jitter is longer, so that no due time runs off the clock.
+const DELAY_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// Delay and rate of a link, the same in both directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Shape {
-    /// Time from one end to the other.
+    /// Time from one end to the other. More than a day counts as a day.
     pub delay_one_way: Duration,
-    /// Up to this much more, drawn evenly for each read. Order is kept.
+    /// Up to this much more, drawn evenly for each read, at most a day. Order is kept.
     pub jitter: Duration,
     /// Bytes a second and direction, shared by all connections; `None` is no limit. 0 counts as 1.
     pub bandwidth: Option<u64>,
@@ -29,7 +32,8 @@ pub enum Mode {
     /// Everything passes.
     Up,
     /// Connections stay and the kernel still completes new ones, but nothing passes either way, bytes already
-    /// under way included. They go on when the link is up again, as TCP would resend them.
+    /// under way included. They go on when the link is up again, as TCP would resend them. Connections beyond
+    /// the link's limit are reset even so.
     BlackHole,
     /// [`Mode::BlackHole`], and a connect hangs too: its SYN finds the accept queue full and is dropped. When the
     /// link is up again it succeeds with the kernel's next resend (1, 3, 7 s after the first).
@@ -43,6 +47,16 @@ pub enum Mode {
         /// Bytes counted per connection, from the switch or from its start.
         after: u64,
     },
+}
+
+impl Shape {
+    fn bounded(self) -> Self {
+        Self {
+            delay_one_way: self.delay_one_way.min(DELAY_MAX),
+            jitter: self.jitter.min(DELAY_MAX),
+            ..self
+        }
+    }
 }
 
 impl Mode {
@@ -90,6 +104,8 @@ pub struct LinkStats {
     pub bytes_to_upstream: u64,
     /// Bytes delivered to clients.
     pub bytes_to_client: u64,
+    /// Bytes on the way now, both directions together.
+    pub bytes_held: u64,
     /// Bytes read from one end that never reached the other.
     pub bytes_dropped: u64,
 }
@@ -100,11 +116,19 @@ pub(super) struct Counters {
     open: AtomicU64,
     to_upstream: AtomicU64,
     to_client: AtomicU64,
+    held: AtomicU64,
     dropped: AtomicU64,
 }
 
 impl Counters {
+    /// Bytes have been read and are on the way.
+    pub(super) fn held(&self, bytes: usize) {
+        self.held.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Bytes on the way have arrived.
     pub(super) fn delivered(&self, direction: Direction, bytes: usize) {
+        self.held.fetch_sub(bytes as u64, Relaxed);
         let counter = match direction {
             Direction::ToUpstream => &self.to_upstream,
             Direction::ToClient => &self.to_client,
@@ -112,6 +136,13 @@ impl Counters {
         counter.fetch_add(bytes as u64, Relaxed);
     }
 
+    /// Bytes on the way were lost.
+    pub(super) fn lost(&self, bytes: usize) {
+        self.held.fetch_sub(bytes as u64, Relaxed);
+        self.dropped(bytes);
+    }
+
+    /// Bytes were thrown away as they were read.
     pub(super) fn dropped(&self, bytes: usize) {
         self.dropped.fetch_add(bytes as u64, Relaxed);
     }
@@ -122,6 +153,7 @@ impl Counters {
             open: self.open.load(Relaxed),
             bytes_to_upstream: self.to_upstream.load(Relaxed),
             bytes_to_client: self.to_client.load(Relaxed),
+            bytes_held: self.held.load(Relaxed),
             bytes_dropped: self.dropped.load(Relaxed),
         }
     }
@@ -175,17 +207,21 @@ impl Shared {
 
     /// When the handshake of a connection that starts `now` would be over at the client.
     pub(super) fn established_at(&self, now: Instant) -> Instant {
-        now + locked(&self.shape).delay_one_way * 2
+        now + self.bounded_shape().delay_one_way * 2
     }
 
     /// When `bytes` that enter at `now` come out at the other end.
     pub(super) fn due(&self, direction: Direction, bytes: usize, now: Instant) -> Instant {
-        let shape = *locked(&self.shape);
+        let shape = self.bounded_shape();
         let sent = match shape.bandwidth {
             Some(rate) => self.serialise(direction, bytes, rate.max(1), now),
             None => now,
         };
         sent + shape.delay_one_way + shape.jitter.mul_f64(self.chance(shape.jitter))
+    }
+
+    fn bounded_shape(&self) -> Shape {
+        locked(&self.shape).bounded()
     }
 
     fn chance(&self, jitter: Duration) -> f64 {
@@ -272,6 +308,19 @@ mod tests {
             shared.due(Direction::ToClient, 100, later),
             later + 100 * MS
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_absurd_delay_is_a_day() {
+        let shape = Shape {
+            delay_one_way: Duration::MAX,
+            jitter: Duration::MAX,
+            bandwidth: Some(0),
+        };
+        let shared = shared(shape);
+        let now = Instant::now();
+        assert_eq!(shared.established_at(now), now + 2 * DELAY_MAX);
+        assert!(shared.due(Direction::ToClient, usize::MAX, now) <= now + 3 * DELAY_MAX);
     }
 
     #[tokio::test(start_paused = true)]

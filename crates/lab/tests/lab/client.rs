@@ -156,43 +156,19 @@ async fn a_spliced_body_is_caught_at_the_byte() {
 async fn broken_transport_is_sorted() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n12345";
     let cases = [
-        (vec![Action::ReadHead, Action::Reset], Fault::Reset),
-        (vec![Action::ReadHead, Action::Close], Fault::Closed),
+        (vec![Action::Reset], Fault::Reset),
+        (vec![Action::Close], Fault::Closed),
         (
-            vec![
-                Action::ReadHead,
-                Action::send("nonsense\r\n\r\n"),
-                Action::Close,
-            ],
+            vec![Action::send("nonsense\r\n\r\n"), Action::Close],
             Fault::Protocol,
         ),
-        (
-            vec![Action::ReadHead, Action::send(head), Action::Close],
-            Fault::Body,
-        ),
-        (
-            vec![Action::ReadHead, Action::send(head), Action::ReadBytes(1)],
-            Fault::Body,
-        ),
+        (vec![Action::send(head), Action::Close], Fault::Body),
     ];
     for (script, expected) in cases {
+        let script = [vec![Action::ReadHead], script].concat();
         let upstream = RawUpstream::start(vec![script]).await.unwrap();
-        let timeout = if expected == Fault::Body {
-            500 * MS
-        } else {
-            PATIENCE
-        };
-        let spec = ClientSpec {
-            timeout,
-            ..spec(upstream.addr(), vec![RequestSpec::get("/")])
-        };
-        let report = run(spec).await;
-        let stalled = report.outcomes.contains_key(&Outcome::TimedOut);
-        assert!(
-            stalled || report.outcomes.get(&Outcome::Transport(expected)) == Some(&20),
-            "{expected:?}: {:?}",
-            report.outcomes
-        );
+        let spec = spec(upstream.addr(), vec![RequestSpec::get("/")]);
+        check(spec, Outcome::Transport(expected)).await;
     }
 }
 
@@ -261,9 +237,15 @@ async fn h2_connections_die_and_are_replaced() {
 #[tokio::test]
 async fn silence_is_a_timeout() {
     let upstream = RawUpstream::start(vec![]).await.unwrap();
-    let mut spec = spec(upstream.addr(), vec![RequestSpec::get("/")]);
-    spec.timeout = 30 * MS;
-    check(spec, Outcome::TimedOut).await;
+    let mut silent = spec(upstream.addr(), vec![RequestSpec::get("/")]);
+    silent.timeout = 30 * MS;
+    check(silent, Outcome::TimedOut).await;
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n12345";
+    let script = vec![Action::ReadHead, Action::send(half), Action::Stall];
+    let upstream = RawUpstream::start(vec![script]).await.unwrap();
+    let mut halfway = spec(upstream.addr(), vec![RequestSpec::get("/")]);
+    halfway.timeout = 30 * MS;
+    check(halfway, Outcome::TimedOut).await;
 }
 
 #[tokio::test]
@@ -280,7 +262,6 @@ async fn latency_counts_from_the_intended_time() {
     let report = run(slow).await;
     // One worker, 50 ms each, meant 5 ms apart: the 20th ends 1000 ms after the start, meant for 95 ms.
     assert!(report.latency.max() >= 890_000, "{}", report.latency.max());
-    assert!(report.latency.min() < report.latency.max() / 2);
     assert!(
         report
             .incidents

@@ -66,6 +66,16 @@ async fn a_black_hole_swallows_and_gives_back() {
     read_until(&mut new, b"a").await;
 }
 
+/// Waits until the link has taken in exactly `bytes` and delivered none of them.
+async fn holds(link: &Link, bytes: u64) {
+    let what = format!("{bytes} bytes on the way");
+    wait_until(&what, PATIENCE, || async {
+        link.stats().bytes_held == bytes
+    })
+    .await
+    .unwrap();
+}
+
 #[tokio::test]
 async fn a_black_hole_stops_what_is_under_way() {
     let upstream = talker().await;
@@ -73,15 +83,16 @@ async fn a_black_hole_stops_what_is_under_way() {
         .await
         .unwrap();
     let mut open = greeted(&link).await;
-    link.set_delay(150 * MS);
+    let delay = 700 * MS;
+    link.set_delay(delay);
     open.write_all(b"\r\n\r\n").await.unwrap();
+    holds(&link, 4).await;
     link.set(Mode::BlackHole).await.unwrap();
-    tokio::time::timeout(SILENCE + 150 * MS, open.read_u8())
+    tokio::time::timeout(delay + SILENCE, open.read_u8())
         .await
         .unwrap_err();
     assert!(upstream.received(0).unwrap().is_empty());
-    drop(open);
-    drop(link);
+    assert_eq!(link.stats().bytes_held, 4);
 }
 
 #[tokio::test]
@@ -91,20 +102,45 @@ async fn what_dies_in_a_black_hole_is_counted_as_dropped() {
     let mut open = greeted(&link).await;
     link.set(Mode::BlackHole).await.unwrap();
     open.write_all(b"twelve bytes").await.unwrap();
-    drop(open);
-    assert!(!upstream.peer_ended(0));
-    link.set_delay(Duration::ZERO);
-    wait_until("reading by the link", PATIENCE, || async {
-        // The link has no gauge of queued bytes; the kernel's queue is empty once it has read them.
-        link.stats().open == 1
-    })
-    .await
-    .unwrap();
+    holds(&link, 12).await;
     link.set(Mode::Reset).await.unwrap();
     wait_until("the end", PATIENCE, || async { link.stats().open == 0 })
         .await
         .unwrap();
-    assert_eq!(link.stats().bytes_to_upstream, 0);
+    let stats = link.stats();
+    assert_eq!(
+        (
+            stats.bytes_to_upstream,
+            stats.bytes_dropped,
+            stats.bytes_held
+        ),
+        (0, 12, 0)
+    );
+}
+
+#[tokio::test]
+async fn a_sender_that_closed_is_still_heard_after_a_black_hole_and_one_that_reset_is_not() {
+    let upstream = RawUpstream::start(vec![vec![Action::send("a"), Action::ReadAll]])
+        .await
+        .unwrap();
+    let link = link_to(&upstream).await;
+    let (mut closing, mut resetting) = (greeted(&link).await, greeted(&link).await);
+    link.set(Mode::BlackHole).await.unwrap();
+    closing.write_all(b"closed").await.unwrap();
+    resetting.write_all(b"reset").await.unwrap();
+    holds(&link, 11).await;
+    drop(closing);
+    resetting.set_zero_linger().unwrap();
+    drop(resetting);
+    holds(&link, 6).await;
+    link.set(Mode::Up).await.unwrap();
+    wait_until("both ends", PATIENCE, || async {
+        upstream.peer_ended(0) && upstream.peer_ended(1)
+    })
+    .await
+    .unwrap();
+    assert_eq!(upstream.received(0).unwrap(), b"closed");
+    assert!(upstream.received(1).unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -160,8 +196,6 @@ async fn refuse_closes_the_port_and_keeps_it() {
         assert!(is_reset(&mut open).await);
         let error = TcpStream::connect(addr).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-        let taken = std::net::TcpListener::bind(addr);
-        drop(taken);
         link.set(Mode::Up).await.unwrap();
         assert_eq!(link.addr(), addr);
     }
