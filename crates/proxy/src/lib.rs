@@ -1,1 +1,46 @@
-//! placeholder
+//! The data plane of Tidegate: it accepts clients, speaks TLS and HTTP with them, and carries each
+//! request to an endpoint of the region that steering chose, or to the next one when that fails.
+//!
+//! Two halves, both of concrete types: the protocols (`h1`, `h2`, `tls`) turn bytes into requests
+//! and answers; the `pipeline` decides, attempts, retries and answers, and knows no protocol. Every
+//! connection lives on the thread that accepted it (see `worker`); what threads share is the plan,
+//! the board, metric handles, TLS configurations and the directory of idle connections.
+//!
+//! It never reads configuration files and knows neither the admin listener nor the probes: what it
+//! is to do comes as [`ProxyOptions`] and through `PlanHandle`, what it learns goes to the `Board`.
+
+mod accept;
+mod admit;
+mod answer;
+mod attempt;
+mod body;
+mod clock;
+mod conn;
+mod connection;
+mod context;
+mod exchange;
+mod facts;
+mod finish;
+mod forward;
+mod h1;
+mod h2;
+mod handshake;
+mod head;
+mod io;
+mod listener;
+mod outbound;
+mod pipeline;
+mod problem;
+mod record;
+mod request_id;
+mod seat;
+mod server;
+mod tally;
+mod tls;
+mod tunnel;
+mod upstream;
+mod wheel;
+mod worker;
+
+pub use server::{Drained, Proxy, ProxyOptions, Running, StartError};
+pub use tls::{CertificateHandle, LoadedCertificate, TlsError};

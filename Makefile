@@ -1,0 +1,39 @@
+# The entry points. `make demo` and `make test` work on a fresh machine that has Rust.
+CARGO ?= cargo
+.DEFAULT_GOAL := help
+
+.PHONY: help demo test build setup fmt lint unit docs microbench fuzz
+
+help: ## List the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup ## Watch a region die and nothing get lost (about a minute, all on loopback)
+	$(CARGO) build --release --quiet --bin tidegate
+	./target/release/tidegate demo $(DEMO_ARGS)
+
+test: setup ## Format, lints, every test
+	$(MAKE) --no-print-directory fmt lint unit
+
+build: setup ## The release binary: target/release/tidegate
+	$(CARGO) build --release --bin tidegate
+
+setup: ## Install a C compiler and cmake if they are missing
+	@sh scripts/setup.sh
+
+fmt: ## Check the format
+	$(CARGO) fmt --all --check
+
+lint: ## Clippy, warnings denied
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+unit: ## Unit, property, integration tests and the guards
+	$(CARGO) test --workspace --locked
+
+docs: ## Write the generated references anew
+	UPDATE_DOCS=1 $(CARGO) test --workspace --locked --quiet -- reference catalogue docs
+
+microbench: setup ## Micro-benchmarks, allocations counted
+	$(CARGO) bench -p tidegate-core -p tidegate-http1
+
+fuzz: ## One minute for each fuzz target (needs cargo-fuzz and a nightly toolchain)
+	@sh scripts/fuzz.sh

@@ -1,0 +1,61 @@
+//! What a request must pass before anything is attempted for it: the plan, the route, the limits.
+
+use std::rc::Rc;
+
+use http::{Method, StatusCode};
+use tidegate_core::plan::Route;
+use tidegate_core::retry::{Idempotency, idempotency};
+use tidegate_core::{RouteIdx, Termination};
+use tidegate_http1::{Framing, Known};
+
+use crate::context::Context;
+use crate::pipeline::Request;
+use crate::problem::Refusal;
+use crate::worker::Bound;
+
+/// A request that may go on.
+pub(crate) struct Admitted {
+    pub(crate) bound: Rc<Bound>,
+    pub(crate) route: RouteIdx,
+    pub(crate) idempotency: Idempotency,
+}
+
+/// Loads the plan once, finds the route, checks the limits.
+pub(crate) fn admit(context: &Context, request: &Request) -> Result<Admitted, Refusal> {
+    refuse_proxying(request)?;
+    let bound = context.worker.bound().ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
+    let plan = &bound.live.plan;
+    let index = plan.table.find(&request.head).ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
+    let route = plan.route(index);
+    refuse_large(request, plan.upstream(route.upstream).body.max_bytes)?;
+    let idempotency = idempotency_of(request, route);
+    Ok(Admitted { route: index, idempotency, bound })
+}
+
+/// CONNECT without a protocol asks for a tunnel to anywhere, which this is not.
+fn refuse_proxying(request: &Request) -> Result<(), Refusal> {
+    if *request.head.method() == Method::CONNECT && request.head.upgrade().is_none() {
+        let detail = "CONNECT to other hosts is not offered here".to_owned();
+        return Err(Refusal::new(Termination::BadRequest, Some(detail)).with_status(StatusCode::NOT_IMPLEMENTED));
+    }
+    Ok(())
+}
+
+fn refuse_large(request: &Request, max: Option<u64>) -> Result<(), Refusal> {
+    match (request.head.framing(request.has_body), max) {
+        (Framing::Length(length), Some(max)) if length > max => {
+            let detail = format!("the body has {length} bytes, {max} are allowed");
+            Err(Refusal::new(Termination::BodyTooLarge, Some(detail)))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn idempotency_of(request: &Request, route: &Route) -> Idempotency {
+    if request.head.upgrade().is_some() {
+        return Idempotency::No;
+    }
+    let name = http::HeaderName::from_static("idempotency-key");
+    let keyed = route.idempotency_key && request.head.field(Known::IdempotencyKey, &name).is_some();
+    idempotency(request.head.method(), keyed)
+}

@@ -1,0 +1,299 @@
+//! The answer to a request, whoever made it: an upstream's, relayed as it comes, or one of ours.
+
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tidegate_core::Termination;
+use tidegate_core::retry::Failure;
+use tidegate_http1::{Framing, encode};
+
+use crate::body::{Piece, ReplayBody};
+use crate::exchange::{Exchange, ExchangeError};
+use crate::finish::Finish;
+use crate::forward::{ResponseAdditions, interim_fields, local_fields, response_fields};
+use crate::head::ResponseHead;
+use crate::request_id::RequestId;
+use crate::tunnel::Duplex;
+use crate::clock::now;
+use crate::wheel::Timer;
+
+/// An answer: its head, its body on the way, and what must be done at its end.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) head: AnswerHead,
+    pub(crate) body: Download,
+    /// The upstream's side of an upgraded connection; the answer is 101 (or 200 over HTTP/2).
+    pub(crate) tunnel: Option<Box<dyn Duplex>>,
+    /// What the answer's added fields are made of.
+    pub(crate) words: AnswerWords,
+    pub(crate) finish: Finish,
+}
+
+/// Where the head's fields come from.
+pub(crate) enum AnswerHead {
+    /// An upstream.
+    Upstream(ResponseHead),
+    /// Ourselves.
+    Local {
+        /// `Content-Type` of the body.
+        content_type: &'static str,
+        /// `Retry-After` in seconds, where it helps.
+        retry_after: Option<u32>,
+    },
+}
+
+/// What the added fields are made of.
+pub(crate) struct AnswerWords {
+    pub(crate) request_id: RequestId,
+    pub(crate) pop: std::sync::Arc<str>,
+    pub(crate) region: Option<std::sync::Arc<str>>,
+    pub(crate) attempts: Option<u8>,
+    pub(crate) server_timing: Option<String>,
+}
+
+impl AnswerWords {
+    fn additions(&self) -> ResponseAdditions<'_> {
+        ResponseAdditions {
+            request_id: &self.request_id,
+            pop: &self.pop,
+            region: self.region.as_deref(),
+            attempts: self.attempts,
+            server_timing: self.server_timing.as_deref(),
+        }
+    }
+}
+
+impl Answer {
+    /// Writes the head for an HTTP/1.1 client; says how the body must be framed. `close` tells the
+    /// client that the connection ends with this answer.
+    pub(crate) fn write_h1(&self, out: &mut BytesMut, method: &Method, http11: bool, close: bool) -> Framing {
+        let framing = self.h1_framing(method, http11);
+        let close = close || framing == Framing::UntilClose;
+        match &self.head {
+            AnswerHead::Upstream(ResponseHead::H1(head)) => encode::status_line(out, self.status, Some(&head.reason)),
+            _ => encode::status_line(out, self.status, None),
+        }
+        match &self.head {
+            AnswerHead::Upstream(head) => response_fields(head, &self.words.additions(), out),
+            AnswerHead::Local { .. } => self.local_fields(out),
+        }
+        match framing {
+            Framing::Length(length) => encode::content_length(out, length),
+            Framing::Chunked => encode::chunked(out),
+            Framing::None => self.write_announced_length(out, method),
+            Framing::UntilClose => {}
+        }
+        if close {
+            encode::field(out, b"connection", b"close");
+        } else if !http11 {
+            encode::field(out, b"connection", b"keep-alive");
+        }
+        encode::end(out);
+        framing
+    }
+
+    /// The head for an HTTP/2 client.
+    pub(crate) fn h2_head(&self) -> http::Response<()> {
+        let mut response = http::Response::new(());
+        *response.status_mut() = self.status;
+        let fields = response.headers_mut();
+        match &self.head {
+            AnswerHead::Upstream(head) => response_fields(head, &self.words.additions(), fields),
+            AnswerHead::Local { .. } => self.local_fields(fields),
+        }
+        if let Some(length) = self.announced_length() {
+            fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        response
+    }
+
+    /// Enters what was moved: bytes of content that the client took, and those that it sent.
+    pub(crate) fn moved(&mut self, sent: u64) {
+        self.finish.sent(sent);
+        if let Source::Relay(relay) = &self.body.source {
+            self.finish.received(relay.upload.read_bytes());
+        }
+    }
+
+    fn local_fields(&self, sink: &mut impl crate::forward::Sink) {
+        let AnswerHead::Local { content_type, retry_after } = &self.head else { return };
+        sink.add(b"content-type", content_type.as_bytes());
+        sink.add(b"cache-control", b"no-store");
+        if let Some(seconds) = retry_after {
+            sink.add(b"retry-after", seconds.to_string().as_bytes());
+        }
+        local_fields(&self.words.additions(), sink);
+    }
+
+    fn h1_framing(&self, method: &Method, http11: bool) -> Framing {
+        let bodiless = *method == Method::HEAD
+            || self.status.is_informational()
+            || matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        match self.announced_length() {
+            _ if bodiless => Framing::None,
+            Some(length) => Framing::Length(length),
+            None if self.body.is_ended() => Framing::Length(0),
+            None if http11 => Framing::Chunked,
+            None => Framing::UntilClose,
+        }
+    }
+
+    /// HEAD and 304 answers say how long the body would have been, if the upstream said so.
+    fn write_announced_length(&self, out: &mut BytesMut, method: &Method) {
+        let says = *method == Method::HEAD || self.status == StatusCode::NOT_MODIFIED;
+        if let (true, Some(length)) = (says, self.announced_length()) {
+            encode::content_length(out, length);
+        }
+    }
+
+    fn announced_length(&self) -> Option<u64> {
+        match &self.head {
+            AnswerHead::Local { .. } => self.body.full_len(),
+            AnswerHead::Upstream(head) => head.announced_length(),
+        }
+    }
+}
+
+/// Writes an interim (1xx) head for an HTTP/1.1 client.
+pub(crate) fn write_interim(out: &mut BytesMut, head: &ResponseHead) {
+    encode::status_line(out, head.status(), None);
+    interim_fields(head, out);
+    encode::end(out);
+}
+
+/// An interim (1xx) head for an HTTP/2 client.
+pub(crate) fn interim_h2(head: &ResponseHead) -> http::Response<()> {
+    let mut response = http::Response::new(());
+    *response.status_mut() = head.status();
+    let mut fields = HeaderMap::new();
+    interim_fields(head, &mut fields);
+    *response.headers_mut() = fields;
+    response
+}
+
+/// The body of an answer, pulled by whoever writes it to the client. Pulling also pushes what is
+/// left of the request's body, so that both flow at the same time.
+pub(crate) struct Download {
+    source: Source,
+    timer: Option<Timer>,
+    idle: Duration,
+}
+
+enum Source {
+    Empty,
+    Full(Bytes),
+    Relay(Box<Relay>),
+}
+
+struct Relay {
+    exchange: Exchange,
+    upload: ReplayBody,
+    uploading: bool,
+}
+
+impl Download {
+    /// No body.
+    pub(crate) fn empty() -> Self {
+        Self { source: Source::Empty, timer: None, idle: Duration::ZERO }
+    }
+
+    /// A body that is all there.
+    pub(crate) fn full(body: Bytes) -> Self {
+        Self { source: Source::Full(body), ..Self::empty() }
+    }
+
+    /// The rest of an exchange whose head has arrived; no movement for `idle` ends it.
+    pub(crate) fn relay(exchange: Exchange, upload: ReplayBody, timer: Timer, idle: Duration) -> Self {
+        if exchange.is_ended() && upload.is_done() {
+            return Self::empty();
+        }
+        timer.set(now() + idle);
+        let uploading = !upload.is_done();
+        Self { source: Source::Relay(Box::new(Relay { exchange, upload, uploading })), timer: Some(timer), idle }
+    }
+
+    /// Whether nothing (more) will come.
+    pub(crate) fn is_ended(&self) -> bool {
+        match &self.source {
+            Source::Empty => true,
+            Source::Full(body) => body.is_empty(),
+            Source::Relay(relay) => relay.exchange.is_ended(),
+        }
+    }
+
+    fn full_len(&self) -> Option<u64> {
+        match &self.source {
+            Source::Empty => Some(0),
+            Source::Full(body) => Some(body.len() as u64),
+            Source::Relay(_) => None,
+        }
+    }
+
+    /// The next piece; `None` after the last. An error is the reason why the request ends.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Termination>>> {
+        match &mut self.source {
+            Source::Empty => Poll::Ready(None),
+            Source::Full(body) => {
+                let body = std::mem::take(body);
+                self.source = Source::Empty;
+                Poll::Ready((!body.is_empty()).then_some(Ok(Piece::Data(body))))
+            }
+            Source::Relay(relay) => {
+                let piece = relay.poll_piece(cx);
+                self.poll_idle(cx, piece)
+            }
+        }
+    }
+
+    /// Tells that the client took something: the idle limit starts anew.
+    pub(crate) fn moved(&self) {
+        if let Some(timer) = &self.timer {
+            timer.set(now() + self.idle);
+        }
+    }
+
+    fn poll_idle(
+        &mut self,
+        cx: &mut Context<'_>,
+        piece: Poll<Option<Result<Piece, Termination>>>,
+    ) -> Poll<Option<Result<Piece, Termination>>> {
+        if piece.is_ready() {
+            self.moved();
+            return piece;
+        }
+        self.poll_stalled(cx).map(|()| Some(Err(Termination::IdleTimeout)))
+    }
+
+    /// Ready once nothing has moved for the idle limit.
+    pub(crate) fn poll_stalled(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &self.timer {
+            Some(timer) => timer.poll_expired(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Relay {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Termination>>> {
+        if self.uploading {
+            match self.exchange.poll_upload(cx, &mut self.upload) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.uploading = false,
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(termination(&error)))),
+            }
+        }
+        let piece = ready!(self.exchange.poll_body(cx));
+        Poll::Ready(piece.map(|piece| piece.map_err(|error| termination(&error))))
+    }
+}
+
+/// The reason for which a request ends when its exchange breaks after the head.
+fn termination(error: &ExchangeError) -> Termination {
+    match error {
+        ExchangeError::Client(error) => error.termination(),
+        ExchangeError::Upstream { failure: Failure::BadResponse, .. } => Termination::BadResponse,
+        ExchangeError::Upstream { .. } => Termination::UpstreamTruncated,
+    }
+}

@@ -1,0 +1,202 @@
+//! A stream with its two buffers, driven by polls.
+//!
+//! Reading appends to `rbuf`; what is to be written is gathered in `wbuf` and leaves in one system
+//! call. A big piece of a body is not copied into `wbuf` but follows it in the same vectored write.
+//! Both buffers are given back while the connection idles.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
+
+use crate::io::Stream;
+
+/// Read so much at a time, into a buffer that all connections of a thread share.
+const READ_SMALL: usize = 16 * 1024;
+/// Read so much at a time once a body shows to be big.
+const READ_LARGE: usize = 256 * 1024;
+/// Pieces of at least this size are written from where they are.
+const BYPASS: usize = 16 * 1024;
+/// Gather no more than this before it must be written.
+const WRITE_LIMIT: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SMALL].into());
+}
+
+/// A buffered connection.
+pub(crate) struct Conn {
+    io: Stream,
+    /// Bytes that were read and not yet used.
+    pub(crate) rbuf: BytesMut,
+    /// Bytes that are to be written.
+    pub(crate) wbuf: BytesMut,
+    tail: Bytes,
+    after: &'static [u8],
+    big: bool,
+    received: u64,
+    written: u64,
+    eof: bool,
+}
+
+impl Conn {
+    /// A connection over `io`, with nothing buffered.
+    pub(crate) fn new(io: Stream) -> Self {
+        Self {
+            io,
+            rbuf: BytesMut::new(),
+            wbuf: BytesMut::new(),
+            tail: Bytes::new(),
+            after: b"",
+            big: false,
+            received: 0,
+            written: 0,
+            eof: false,
+        }
+    }
+
+    /// Reads once, appending to `rbuf`. 0 means that the peer has finished sending.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let read = ready!(if self.big { self.poll_read_big(cx) } else { self.poll_read_small(cx) })?;
+        self.received += read as u64;
+        self.eof |= read == 0;
+        self.big = read >= READ_SMALL;
+        Poll::Ready(Ok(read))
+    }
+
+    fn poll_read_big(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.rbuf.reserve(READ_LARGE);
+        poll_read_buf(Pin::new(&mut self.io), cx, &mut self.rbuf)
+    }
+
+    /// Heads and small bodies pass through the thread's scratch, so that a connection that waits
+    /// owns no buffer.
+    fn poll_read_small(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut scratch = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut scratch))?;
+            self.rbuf.extend_from_slice(scratch.filled());
+            Poll::Ready(Ok(scratch.filled().len()))
+        })
+    }
+
+    /// Adds a piece of a body to what is to be written, and `after` behind it.
+    pub(crate) fn push(&mut self, data: Bytes, after: &'static [u8]) {
+        self.settle();
+        if data.len() >= BYPASS {
+            self.tail = data;
+            self.after = after;
+        } else {
+            self.wbuf.extend_from_slice(&data);
+            self.wbuf.extend_from_slice(after);
+        }
+    }
+
+    /// Puts the tail into `wbuf`, so that more can follow it.
+    pub(crate) fn settle(&mut self) {
+        if !self.tail.is_empty() || !self.after.is_empty() {
+            self.wbuf.extend_from_slice(&self.tail);
+            self.wbuf.extend_from_slice(self.after);
+            self.tail = Bytes::new();
+            self.after = b"";
+        }
+    }
+
+    /// Whether so much waits to be written that no more should be added.
+    pub(crate) fn is_full(&self) -> bool {
+        !self.tail.is_empty() || !self.after.is_empty() || self.wbuf.len() >= WRITE_LIMIT
+    }
+
+    /// Whether nothing waits to be written.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.wbuf.is_empty() && self.tail.is_empty() && self.after.is_empty()
+    }
+
+    /// Writes all that waits and flushes the stream.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.is_flushed() {
+            let wrote = ready!(self.poll_write_once(cx))?;
+            if wrote == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += wrote as u64;
+            self.consume_written(wrote);
+        }
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_write_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let io = Pin::new(&mut self.io);
+        if self.tail.is_empty() && self.after.is_empty() {
+            return io.poll_write(cx, &self.wbuf);
+        }
+        let parts = [&self.wbuf[..], &self.tail[..], self.after].map(IoSlice::new);
+        let first = parts.iter().position(|part| !part.is_empty()).unwrap_or(0);
+        io.poll_write_vectored(cx, &parts[first..])
+    }
+
+    fn consume_written(&mut self, wrote: usize) {
+        let head = wrote.min(self.wbuf.len());
+        self.wbuf.advance(head);
+        let tail = (wrote - head).min(self.tail.len());
+        self.tail.advance(tail);
+        self.after = &self.after[wrote - head - tail..];
+        if self.tail.is_empty() {
+            self.tail = Bytes::new();
+        }
+        if self.wbuf.is_empty() {
+            self.wbuf.clear();
+        }
+    }
+
+    /// Ends the sending direction (TLS close_notify, FIN).
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    /// Whether the connection is silent and open, as an idle one must be: nothing buffered, nothing
+    /// to read, no end. Costs no system call while the reactor knows the socket as not readable.
+    pub(crate) fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
+        self.rbuf.is_empty() && self.is_flushed() && !self.eof && self.poll_fill(cx).is_pending()
+    }
+
+    /// Gives the buffers back, for a connection that idles. Nothing may be buffered.
+    pub(crate) fn release(&mut self) {
+        if self.rbuf.is_empty() {
+            self.rbuf = BytesMut::new();
+        }
+        if self.is_flushed() {
+            self.wbuf = BytesMut::new();
+        }
+        self.big = false;
+    }
+
+    /// Bytes read since the connection was made.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Bytes handed to the system since the connection was made.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Whether the peer has finished sending.
+    pub(crate) fn at_eof(&self) -> bool {
+        self.eof
+    }
+
+    /// The stream below.
+    pub(crate) fn io_mut(&mut self) -> &mut Stream {
+        &mut self.io
+    }
+
+    /// The stream and what was read ahead, for a tunnel.
+    pub(crate) fn into_parts(self) -> (Stream, BytesMut) {
+        (self.io, self.rbuf)
+    }
+}

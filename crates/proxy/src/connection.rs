@@ -1,0 +1,73 @@
+//! Which protocol a client speaks: what ALPN agreed on, else what its first bytes say.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, ready};
+
+use crate::conn::Conn;
+use crate::context::Context;
+use crate::facts::ConnectionFacts;
+use crate::io::Stream;
+use crate::listener::ListenerContext;
+use crate::clock::now;
+use crate::wheel::Timer;
+use crate::worker::Worker;
+use crate::{h1, h2};
+
+/// The first bytes of an HTTP/2 client (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves one client's connection until it ends.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    listener: Rc<ListenerContext>,
+    stream: Stream,
+    facts: ConnectionFacts,
+) {
+    let context = Context::new(worker, listener, facts);
+    let mut conn = Conn::new(stream);
+    let h2 = match context.facts.tls.as_ref().and_then(|tls| tls.alpn) {
+        Some(alpn) => alpn == "h2",
+        None => match detect(&context, &mut conn).await {
+            Some(h2) => h2,
+            None => return,
+        },
+    };
+    if h2 {
+        let (io, read_ahead) = conn.into_parts();
+        h2::server::serve(context, io, read_ahead).await;
+    } else {
+        h1::server::serve(context, conn).await;
+    }
+}
+
+/// Whether the first bytes are HTTP/2's; none if the connection ended or took too long to tell.
+async fn detect(context: &Context, conn: &mut Conn) -> Option<bool> {
+    let timer = context.worker.wheel.timer();
+    timer.set(now() + context.listener.limits.header_timeout);
+    poll_fn(|cx| poll_detect(cx, conn, &timer, context)).await
+}
+
+fn poll_detect(
+    cx: &mut TaskContext<'_>,
+    conn: &mut Conn,
+    timer: &Timer,
+    context: &Context,
+) -> Poll<Option<bool>> {
+    loop {
+        let seen = conn.rbuf.len().min(PREFACE.len());
+        if conn.rbuf[..seen] != PREFACE[..seen] {
+            return Poll::Ready(Some(false));
+        }
+        if seen == PREFACE.len() {
+            return Poll::Ready(Some(true));
+        }
+        if timer.poll_expired(cx).is_ready() || context.worker.is_stopping() {
+            return Poll::Ready(None);
+        }
+        match ready!(conn.poll_fill(cx)) {
+            Ok(read) if read > 0 => {}
+            _ => return Poll::Ready(None),
+        }
+    }
+}

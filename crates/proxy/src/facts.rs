@@ -1,0 +1,42 @@
+//! Every fact of a client's connection that later steps need, as one typed value.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// What is known of a client's connection once it is accepted and, under TLS, shaken hands with.
+/// One per connection, shared by its requests.
+#[derive(Clone, Debug)]
+pub struct ConnectionFacts {
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// Who connected.
+    pub client: SocketAddr,
+    /// The address that was connected to.
+    pub local: SocketAddr,
+    /// Whether the listener believes this client's `X-Forwarded-*` and deadline fields.
+    pub trusted: bool,
+    /// TLS, unless the listener is plaintext.
+    pub tls: Option<TlsFacts>,
+}
+
+/// What the TLS handshake told.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFacts {
+    /// The name that the client asked for.
+    pub sni: Option<Arc<str>>,
+    /// The protocol that was agreed on: `h2`, `http/1.1`, or none.
+    pub alpn: Option<&'static str>,
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The client's certificate chain in DER, leaf first; empty without mutual TLS.
+    pub client_certificates: Vec<Bytes>,
+}
+
+impl ConnectionFacts {
+    /// `https` or `http`, as the client sees it.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}

@@ -1,0 +1,89 @@
+//! Writes an answer to an HTTP/1.1 client.
+
+use std::future::poll_fn;
+use std::task::{Context as TaskContext, Poll};
+
+use http::Method;
+use tidegate_core::Termination;
+use tidegate_http1::Framing;
+
+use crate::answer::{Answer, Download};
+use crate::body::Piece;
+use crate::conn::Conn;
+use crate::h1::SharedConn;
+use crate::h1::client::{encode_data, end_body};
+
+/// What the request's head says about how to answer.
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) http11: bool,
+}
+
+/// Writes `answer` whole. Ok if the connection may serve another request as far as the answer goes.
+pub(crate) async fn respond(conn: &SharedConn, answer: &mut Answer, asked: &Asked, close: bool) -> Result<bool, Termination> {
+    let framing = answer.write_h1(&mut conn.borrow_mut().wbuf, &asked.method, asked.http11, close);
+    let mut writer = Writer { conn, framing, ended: framing == Framing::None, sent: 0 };
+    let written = poll_fn(|cx| writer.poll_relay(cx, &mut answer.body)).await;
+    let sent = writer.sent;
+    answer.moved(sent);
+    written.map(|()| !close && framing != Framing::UntilClose)
+}
+
+struct Writer<'a> {
+    conn: &'a SharedConn,
+    framing: Framing,
+    ended: bool,
+    sent: u64,
+}
+
+impl Writer<'_> {
+    /// Moves pieces from the upstream to the client until the last is written.
+    fn poll_relay(&mut self, cx: &mut TaskContext<'_>, body: &mut Download) -> Poll<Result<(), Termination>> {
+        loop {
+            let starved = self.encode_available(cx, body)?;
+            let mut conn = self.conn.borrow_mut();
+            let before = conn.written();
+            let flushed = conn.poll_flush(cx);
+            if conn.written() != before {
+                body.moved();
+            }
+            match flushed {
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Termination::ClientGone)),
+                Poll::Ready(Ok(())) if self.ended => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if !starved => {}
+                Poll::Ready(Ok(())) => return Poll::Pending,
+                Poll::Pending => return body.poll_stalled(cx).map(|()| Err(Termination::IdleTimeout)),
+            }
+        }
+    }
+
+    /// Encodes pieces until the buffer is full or none is ready; true if the latter.
+    fn encode_available(&mut self, cx: &mut TaskContext<'_>, body: &mut Download) -> Result<bool, Termination> {
+        while !self.ended && !self.conn.borrow().is_full() {
+            // The piece is pulled without the borrow: pulling may read the request's body from
+            // this very connection.
+            match body.poll_piece(cx) {
+                Poll::Pending => return Ok(true),
+                Poll::Ready(piece) => self.encode(piece.transpose()?),
+            }
+        }
+        Ok(false)
+    }
+
+    fn encode(&mut self, piece: Option<Piece>) {
+        let mut conn = self.conn.borrow_mut();
+        match piece {
+            Some(Piece::Data(data)) => {
+                self.sent += data.len() as u64;
+                encode_data(&mut conn, self.framing, data);
+            }
+            Some(Piece::Trailers(trailers)) => self.end(&mut conn, Some(&trailers)),
+            None => self.end(&mut conn, None),
+        }
+    }
+
+    fn end(&mut self, conn: &mut Conn, trailers: Option<&http::HeaderMap>) {
+        end_body(conn, self.framing, trailers);
+        self.ended = true;
+    }
+}

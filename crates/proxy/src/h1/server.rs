@@ -1,0 +1,260 @@
+//! Serves HTTP/1.1 clients: one request after the other on a connection, each with its deadline.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, ready};
+use std::time::{Duration, Instant};
+
+use tidegate_core::Termination;
+use tidegate_http1::{self as http1, Framing, Limits, RequestError, RequestParser};
+
+use crate::answer::{Answer, write_interim};
+use crate::body::Upload;
+use crate::conn::Conn;
+use crate::context::Context;
+use crate::h1::SharedConn;
+use crate::h1::reader::{BodyReader, Progress};
+use crate::h1::respond::{Asked, respond};
+use crate::head::{RequestHead, ResponseHead};
+use crate::pipeline::{self, Client, Request};
+use crate::problem;
+use crate::tunnel;
+use crate::clock::now;
+use crate::wheel::Timer;
+
+/// After an answer that ends the connection, what the client still sends is read and thrown away
+/// for so long, so that the kernel does not reset the connection under the answer.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What follows a request.
+enum Next {
+    /// Another request.
+    Request,
+    /// The end, once the client has had time to read the answer.
+    Linger,
+    /// The end.
+    Close,
+}
+
+/// Serves the client of `conn` until either side ends the connection.
+pub(crate) async fn serve(context: Rc<Context>, conn: Conn) {
+    let limits = limits(&context);
+    let timer = context.worker.wheel.timer();
+    let conn: SharedConn = Rc::new(RefCell::new(conn));
+    let mut waiting = context.listener.limits.header_timeout;
+    loop {
+        let head = match read_head(&context, &conn, &timer, &limits, waiting).await {
+            Ok(Some(head)) => head,
+            Ok(None) => return,
+            Err(refusal) => {
+                refuse(&context, &conn, refusal).await;
+                return linger(&conn, &timer).await;
+            }
+        };
+        timer.clear();
+        match Box::pin(serve_one(&context, &conn, head, &limits)).await {
+            Next::Request => waiting = context.listener.limits.idle_timeout,
+            Next::Linger => return linger(&conn, &timer).await,
+            Next::Close => return,
+        }
+    }
+}
+
+fn limits(context: &Context) -> Limits {
+    let limits = &context.listener.limits;
+    Limits { head_bytes: limits.header_bytes, fields: limits.header_fields, ..Limits::default() }
+}
+
+/// The next request's head; none when the connection ended, idled too long, or the process stops.
+async fn read_head(
+    context: &Context,
+    conn: &SharedConn,
+    timer: &Timer,
+    limits: &Limits,
+    waiting: Duration,
+) -> Result<Option<http1::RequestHead>, Refusal> {
+    let mut reader = HeadReader { context, timer, limits, parser: RequestParser::default(), started: None };
+    timer.set(now() + waiting);
+    poll_fn(|cx| reader.poll(cx, &mut conn.borrow_mut())).await
+}
+
+/// Why a connection gets an answer that no request pipeline made.
+enum Refusal {
+    Malformed(RequestError),
+    Late,
+}
+
+struct HeadReader<'a> {
+    context: &'a Context,
+    timer: &'a Timer,
+    limits: &'a Limits,
+    parser: RequestParser,
+    started: Option<Instant>,
+}
+
+impl HeadReader<'_> {
+    fn poll(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        conn: &mut Conn,
+    ) -> Poll<Result<Option<http1::RequestHead>, Refusal>> {
+        loop {
+            if !conn.rbuf.is_empty() {
+                self.start();
+                let parsed = self.parser.parse(&mut conn.rbuf, self.limits);
+                if let Some(head) = parsed.map_err(Refusal::Malformed)? {
+                    return Poll::Ready(Ok(Some(head)));
+                }
+            } else if self.context.worker.is_stopping() {
+                return Poll::Ready(Ok(None));
+            } else {
+                conn.release();
+            }
+            if self.timer.poll_expired(cx).is_ready() {
+                let late = self.started.is_some();
+                return Poll::Ready(if late { Err(Refusal::Late) } else { Ok(None) });
+            }
+            match ready!(conn.poll_fill(cx)) {
+                Ok(read) if read > 0 => {}
+                _ => return Poll::Ready(Ok(None)),
+            }
+        }
+    }
+
+    /// The head's own limit runs from its first byte.
+    fn start(&mut self) {
+        if self.started.is_none() {
+            let at = now();
+            self.started = Some(at);
+            self.timer.set(at + self.context.listener.limits.header_timeout);
+        }
+    }
+}
+
+/// Answers what is no valid request, or came too slowly.
+async fn refuse(context: &Rc<Context>, conn: &SharedConn, refusal: Refusal) {
+    let mut answer = match refusal {
+        Refusal::Malformed(error) => {
+            problem::refused(context, error.status(), error.reason(), &error.to_string())
+        }
+        Refusal::Late => problem::late(context),
+    };
+    let asked = Asked { method: http::Method::GET, http11: true };
+    let _sent = respond(conn, &mut answer, &asked, true).await;
+    answer.finish.end();
+}
+
+async fn serve_one(context: &Rc<Context>, conn: &SharedConn, head: http1::RequestHead, limits: &Limits) -> Next {
+    let asked = Asked { method: head.method.clone(), http11: head.version == http1::Version::Http11 };
+    let keep_alive = head.keep_alive;
+    let (upload, progress) = upload(conn, head.framing, limits);
+    let has_body = progress.is_some();
+    let mut client = H1Client { conn: conn.clone(), body: progress.clone() };
+    let request = Request { head: RequestHead::H1(head), upload, has_body };
+    let answer = pipeline::serve(context, request, &mut client).await;
+    if answer.tunnel.is_some() {
+        return switch(context, conn, answer).await;
+    }
+    let read = || progress.as_ref().is_none_or(|progress| progress.is_done());
+    answer_one(context, conn, answer, &asked, keep_alive, read).await
+}
+
+fn upload(conn: &SharedConn, framing: Framing, limits: &Limits) -> (Upload, Option<Rc<Progress>>) {
+    match framing {
+        Framing::None | Framing::Length(0) => (Upload::Empty, None),
+        framing => {
+            let (reader, progress) = BodyReader::new(conn.clone(), framing, limits);
+            (Upload::H1(reader), Some(progress))
+        }
+    }
+}
+
+async fn answer_one(
+    context: &Context,
+    conn: &SharedConn,
+    mut answer: Answer,
+    asked: &Asked,
+    keep_alive: bool,
+    read: impl Fn() -> bool,
+) -> Next {
+    // A body that was not read yet when a whole answer is there will not be read any more.
+    let close = !keep_alive || context.worker.is_stopping() || (answer.body.is_ended() && !read());
+    let next = match respond(conn, &mut answer, asked, close).await {
+        Ok(again) if again && read() => Next::Request,
+        Ok(_) => Next::Linger,
+        Err(termination) => {
+            answer.finish.broke(termination);
+            Next::Close
+        }
+    };
+    answer.finish.end();
+    next
+}
+
+/// Answers `101 Switching Protocols` and relays bytes both ways until the tunnel ends.
+async fn switch(context: &Rc<Context>, conn: &SharedConn, mut answer: Answer) -> Next {
+    let Some(upstream) = answer.tunnel.take() else { return Next::Close };
+    tunnel::write_switching(&answer, &mut conn.borrow_mut().wbuf);
+    let flushed = poll_fn(|cx| conn.borrow_mut().poll_flush(cx)).await;
+    match flushed {
+        Ok(()) => tunnel::run(context, tunnel::H1Side(conn.clone()), upstream, &mut answer.finish).await,
+        Err(_) => answer.finish.broke(Termination::ClientGone),
+    }
+    answer.finish.end();
+    Next::Close
+}
+
+async fn linger(conn: &SharedConn, timer: &Timer) {
+    timer.set(now() + LINGER);
+    poll_fn(|cx| {
+        let mut conn = conn.borrow_mut();
+        if conn.poll_shutdown(cx)?.is_pending() && timer.poll_expired(cx).is_pending() {
+            return Poll::Pending;
+        }
+        loop {
+            conn.rbuf.clear();
+            if timer.poll_expired(cx).is_ready() || ready!(conn.poll_fill(cx))? == 0 {
+                return Poll::Ready(Ok::<(), std::io::Error>(()));
+            }
+        }
+    })
+    .await
+    .ok();
+}
+
+/// The client as the pipeline sees it while it waits for an upstream.
+struct H1Client {
+    conn: SharedConn,
+    body: Option<Rc<Progress>>,
+}
+
+impl Client for H1Client {
+    fn interim(&mut self, head: &ResponseHead) {
+        write_interim(&mut self.conn.borrow_mut().wbuf, head);
+    }
+
+    fn send_continue(&mut self) {
+        self.conn.borrow_mut().wbuf.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+
+    fn poll_flush(&mut self, cx: &mut TaskContext<'_>) {
+        // A client that cannot be written to shows as gone when it is read from.
+        let _flushed = self.conn.borrow_mut().poll_flush(cx);
+    }
+
+    fn poll_gone(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        if self.body.as_ref().is_some_and(|body| !body.is_done()) {
+            return Poll::Pending;
+        }
+        let mut conn = self.conn.borrow_mut();
+        // A pipelined request waits in the buffer, and with it the end of the stream behind it.
+        if !conn.rbuf.is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(conn.poll_fill(cx)) {
+            Ok(read) if read > 0 => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The rules for HTTP/2 requests that the `h2` crate leaves to its users.
+//!
+//! It has refused connection-specific fields, `TE` other than `trailers`, misplaced or doubled
+//! pseudo-fields and bad lengths (RFC 9113 section 8.2.2). Left are the target and its agreement
+//! with `Host`, which decide where a request goes and so must mean the same to everybody.
+
+use http::request::Parts;
+use http::{Method, header};
+
+/// Why a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Malformed {
+    /// Neither `:authority` nor `Host`.
+    #[error("the request names no authority")]
+    NoAuthority,
+    /// `:authority` and `Host` differ, or there is more than one `Host` (RFC 9113 section 8.3.1).
+    #[error(":authority and Host do not agree")]
+    Authority,
+    /// User information in the authority (RFC 9110 section 4.2.4).
+    #[error("the authority has user information")]
+    UserInfo,
+    /// The path does not start with `/`, or holds what no path may.
+    #[error("the path is not valid")]
+    Path,
+    /// CONNECT without `:protocol`: this is not a forward proxy.
+    #[error("CONNECT is not served")]
+    Connect,
+}
+
+impl Malformed {
+    /// The rule's stable name.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::NoAuthority => "no_authority",
+            Self::Authority => "authority_mismatch",
+            Self::UserInfo => "authority_user_info",
+            Self::Path => "path_invalid",
+            Self::Connect => "connect_not_served",
+        }
+    }
+}
+
+/// Checks what is known of a request before its body.
+pub(super) fn validate(parts: &Parts) -> Result<(), Malformed> {
+    authority(parts)?;
+    if parts.method == Method::CONNECT && parts.extensions.get::<h2::ext::Protocol>().is_none() {
+        return Err(Malformed::Connect);
+    }
+    path(parts)
+}
+
+fn authority(parts: &Parts) -> Result<(), Malformed> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    let pseudo = parts.uri.authority().map(|authority| authority.as_str());
+    let name = match (pseudo, host) {
+        (_, Some(_)) if second.is_some() => return Err(Malformed::Authority),
+        (Some(pseudo), Some(host)) if !pseudo.as_bytes().eq_ignore_ascii_case(host.as_bytes()) => {
+            return Err(Malformed::Authority);
+        }
+        (Some(pseudo), _) => pseudo,
+        (None, Some(host)) => host.to_str().map_err(|_| Malformed::Authority)?,
+        (None, None) => "",
+    };
+    match name {
+        "" => Err(Malformed::NoAuthority),
+        name if name.contains('@') => Err(Malformed::UserInfo),
+        name if name.bytes().any(|byte| byte <= b' ' || b"/?#\\,\x7f".contains(&byte)) => {
+            Err(Malformed::Authority)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn path(parts: &Parts) -> Result<(), Malformed> {
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    let server_wide = path == "*" && parts.method == Method::OPTIONS;
+    let clean = path.bytes().all(|byte| byte > b' ' && byte != b'#' && byte != 0x7f);
+    if server_wide || (path.starts_with('/') && clean) { Ok(()) } else { Err(Malformed::Path) }
+}

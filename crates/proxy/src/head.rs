@@ -1,0 +1,203 @@
+//! Heads of requests and responses, whichever protocol they came by.
+//!
+//! An HTTP/1.1 head stays the bytes that were read (names and values are slices of them) and is
+//! rewritten slice by slice; an HTTP/2 head stays its `HeaderMap`. Nothing is converted unless the
+//! two sides differ.
+
+use bytes::Bytes;
+use http::{HeaderName, Method, StatusCode, Version, header};
+use tidegate_core::route::RequestFacts;
+use tidegate_http1::{self as http1, Framing, Known};
+
+/// A request's head.
+pub(crate) enum RequestHead {
+    /// From an HTTP/1.1 client.
+    H1(http1::RequestHead),
+    /// From an HTTP/2 client.
+    H2(Box<http::request::Parts>),
+}
+
+/// A response's head.
+pub(crate) enum ResponseHead {
+    /// From an HTTP/1.1 upstream.
+    H1(http1::ResponseHead),
+    /// From an HTTP/2 upstream.
+    H2(Box<http::response::Parts>),
+}
+
+impl RequestHead {
+    /// Method.
+    pub(crate) fn method(&self) -> &Method {
+        match self {
+            Self::H1(head) => &head.method,
+            Self::H2(parts) => &parts.method,
+        }
+    }
+
+    /// Host and port as the client gave them; empty when it gave none (HTTP/1.0).
+    pub(crate) fn authority(&self) -> &str {
+        match self {
+            Self::H1(head) => std::str::from_utf8(head.authority()).unwrap_or(""),
+            Self::H2(parts) => h2_authority(parts),
+        }
+    }
+
+    /// Path and query; `*` for a server-wide OPTIONS, empty for CONNECT.
+    pub(crate) fn path_and_query(&self) -> &str {
+        match self {
+            Self::H1(head) => head.path_and_query(),
+            Self::H2(parts) => parts.uri.path_and_query().map_or("", |target| target.as_str()),
+        }
+    }
+
+    /// The protocol's name for logs and `Via`: `1.0`, `1.1` or `2`.
+    pub(crate) fn version(&self) -> &'static str {
+        match self {
+            Self::H1(head) if head.version == http1::Version::Http10 => "1.0",
+            Self::H1(_) => "1.1",
+            Self::H2(_) => "2",
+        }
+    }
+
+    /// Value of the first field with this name; none if absent or not visible ASCII.
+    pub(crate) fn field(&self, known: Known, name: &HeaderName) -> Option<&str> {
+        match self {
+            Self::H1(head) => head.fields.get(known).and_then(|value| std::str::from_utf8(value).ok()),
+            Self::H2(parts) => parts.headers.get(name).and_then(|value| value.to_str().ok()),
+        }
+    }
+
+    /// Whether the client waits for `100 Continue` before it sends its body.
+    pub(crate) fn expects_continue(&self) -> bool {
+        match self {
+            Self::H1(head) => head.expect_continue,
+            Self::H2(parts) => {
+                parts.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+            }
+        }
+    }
+
+    /// How the body is announced. `has_body` says whether an HTTP/2 stream stays open after its head.
+    pub(crate) fn framing(&self, has_body: bool) -> Framing {
+        match self {
+            Self::H1(head) => head.framing,
+            Self::H2(_) if !has_body => Framing::None,
+            Self::H2(parts) => content_length(&parts.headers).map_or(Framing::Chunked, Framing::Length),
+        }
+    }
+
+    /// The protocol that the client wants to switch to: `websocket` by `Upgrade` or by extended
+    /// CONNECT. None for an ordinary request.
+    pub(crate) fn upgrade(&self) -> Option<&str> {
+        match self {
+            Self::H1(head) => std::str::from_utf8(head.upgrade.as_deref()?).ok(),
+            Self::H2(parts) => parts.extensions.get::<h2::ext::Protocol>().map(|protocol| protocol.as_str()),
+        }
+    }
+
+    /// Whether the client takes trailers (`TE: trailers`), as gRPC's do.
+    pub(crate) fn te_trailers(&self) -> bool {
+        match self {
+            Self::H1(head) => head.te_trailers,
+            Self::H2(parts) => parts.headers.get(header::TE).is_some_and(|te| te.as_bytes() == b"trailers"),
+        }
+    }
+}
+
+fn h2_authority(parts: &http::request::Parts) -> &str {
+    parts
+        .uri
+        .authority()
+        .map(|authority| authority.as_str())
+        .or_else(|| parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()))
+        .unwrap_or("")
+}
+
+/// `Content-Length` of an HTTP/2 head; none if absent or not a number (h2 has refused those).
+pub(crate) fn content_length(headers: &http::HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// The host of an authority, without port and without the brackets' neighbours: `[::1]:80` -> `[::1]`.
+pub(crate) fn host_of(authority: &str) -> &str {
+    match authority.rfind(':') {
+        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
+        _ => authority,
+    }
+}
+
+impl RequestFacts for RequestHead {
+    fn method(&self) -> &Method {
+        RequestHead::method(self)
+    }
+
+    fn host(&self) -> &str {
+        host_of(self.authority())
+    }
+
+    fn path(&self) -> &str {
+        let target = self.path_and_query();
+        target.split_once('?').map_or(target, |(path, _)| path)
+    }
+
+    fn has_header(&self, name: &HeaderName, value: &str) -> bool {
+        match self {
+            Self::H1(head) => head.fields.iter().any(|field| {
+                field.name.eq_ignore_ascii_case(name.as_str().as_bytes()) && field.value == value.as_bytes()
+            }),
+            Self::H2(parts) => parts.headers.get_all(name).iter().any(|have| have.as_bytes() == value.as_bytes()),
+        }
+    }
+}
+
+impl ResponseHead {
+    /// Status.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::H1(head) => head.status,
+            Self::H2(parts) => parts.status,
+        }
+    }
+
+    /// Value of the first field with this name.
+    pub(crate) fn field(&self, known: Known, name: &HeaderName) -> Option<Bytes> {
+        match self {
+            Self::H1(head) => head.fields.get(known).map(Bytes::copy_from_slice),
+            Self::H2(parts) => parts.headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes())),
+        }
+    }
+
+    /// The length that the body has, or would have had (HEAD, 304).
+    pub(crate) fn announced_length(&self) -> Option<u64> {
+        match self {
+            Self::H1(head) => match head.framing {
+                Framing::Length(length) => Some(length),
+                _ => std::str::from_utf8(head.fields.get(Known::ContentLength)?).ok()?.parse().ok(),
+            },
+            Self::H2(parts) => content_length(&parts.headers),
+        }
+    }
+
+    /// The version that the upstream spoke.
+    pub(crate) fn version(&self) -> Version {
+        match self {
+            Self::H1(head) if head.version == http1::Version::Http10 => Version::HTTP_10,
+            Self::H1(_) => Version::HTTP_11,
+            Self::H2(_) => Version::HTTP_2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_of;
+
+    #[test]
+    fn the_host_of_an_authority_has_no_port() {
+        for (authority, host) in
+            [("a.b:80", "a.b"), ("a.b", "a.b"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")]
+        {
+            assert_eq!(host_of(authority), host);
+        }
+    }
+}

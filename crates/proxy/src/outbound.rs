@@ -1,0 +1,106 @@
+//! The client's request as the upstream gets it, in the protocol that the connection speaks.
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use tidegate_core::retry::{Failure, Phase};
+use tidegate_http1::{Framing, RequestContext, encode};
+
+use crate::exchange::{Exchange, ExchangeError};
+use crate::forward::{RequestAdditions, Sink, request_fields};
+use crate::h1::client as h1;
+use crate::h2::client as h2;
+use crate::pipeline::Serving;
+use crate::tunnel;
+use crate::upstream::pool::{Checked, Link};
+
+/// Starts the exchange on the connection that was checked out.
+pub(crate) fn start(serving: &Serving<'_>, checked: Checked) -> Result<Exchange, ExchangeError> {
+    match checked.link {
+        Link::H1(conn) => {
+            let framing = h1_framing(serving);
+            let context = RequestContext {
+                head_request: *serving.head.method() == Method::HEAD,
+                connect: false,
+                upgrade: serving.head.upgrade().is_some(),
+            };
+            let write = |out: &mut BytesMut| write_h1(serving, framing, out);
+            Ok(Exchange::H1(h1::Exchange::start(conn, checked.home, context, framing, write)))
+        }
+        Link::H2(handle) => {
+            let request = h2_request(serving, checked.tls)?;
+            let end = serving.body.is_empty();
+            Ok(Exchange::H2(h2::Exchange::start(handle, request, end)?))
+        }
+    }
+}
+
+fn additions<'a>(serving: &'a Serving<'_>, without_expect: bool) -> RequestAdditions<'a> {
+    RequestAdditions {
+        client: &serving.context.words,
+        request_id: &serving.id,
+        pop: &serving.bound.live.plan.pop.name,
+        without_expect,
+    }
+}
+
+/// A body of unknown length is sent in chunks. A method that usually carries a body says that it is
+/// empty (RFC 9110 section 8.6); a bodiless GET says nothing.
+fn h1_framing(serving: &Serving<'_>) -> Framing {
+    match serving.body.framing() {
+        Framing::Length(0) => Framing::None,
+        framing => framing,
+    }
+}
+
+fn write_h1(serving: &Serving<'_>, framing: Framing, out: &mut BytesMut) {
+    let head = &serving.head;
+    let upgrade = head.upgrade();
+    let method = if upgrade.is_some() { &Method::GET } else { head.method() };
+    encode::request_line(out, method, head.path_and_query().as_bytes());
+    encode::field(out, b"host", head.authority().as_bytes());
+    request_fields(head, &additions(serving, serving.continued), out);
+    if let Some(protocol) = upgrade {
+        tunnel::write_upgrade(head, protocol, &mut serving.context.worker.rng.borrow_mut(), out);
+    } else if head.te_trailers() {
+        encode::field(out, b"te", b"trailers");
+        encode::field(out, b"connection", b"te");
+    }
+    match framing {
+        Framing::Length(length) => encode::content_length(out, length),
+        Framing::Chunked => encode::chunked(out),
+        Framing::None if announces_empty(head.method()) && upgrade.is_none() => encode::content_length(out, 0),
+        Framing::None | Framing::UntilClose => {}
+    }
+    encode::end(out);
+}
+
+fn announces_empty(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+fn h2_request(serving: &Serving<'_>, tls: bool) -> Result<http::Request<()>, ExchangeError> {
+    let head = &serving.head;
+    let mut fields = HeaderMap::new();
+    request_fields(head, &additions(serving, true), &mut fields);
+    if head.te_trailers() {
+        fields.add(b"te", b"trailers");
+    }
+    if let Framing::Length(length) = serving.body.framing() {
+        fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    let mut request = http::Request::new(());
+    *request.method_mut() = head.method().clone();
+    *request.uri_mut() = uri(head.authority(), head.path_and_query(), tls)?;
+    *request.version_mut() = http::Version::HTTP_2;
+    *request.headers_mut() = fields;
+    Ok(request)
+}
+
+fn uri(authority: &str, path_and_query: &str, tls: bool) -> Result<Uri, ExchangeError> {
+    let scheme = if tls { "https" } else { "http" };
+    let path = if path_and_query == "*" { "/" } else { path_and_query };
+    Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build().map_err(|error| {
+        let detail = format!("the request's target cannot be sent over HTTP/2: {error}");
+        ExchangeError::upstream(Failure::BadResponse, Phase::NothingSent, detail)
+    })
+}

@@ -1,0 +1,295 @@
+//! The life of a request, top to bottom: admit, choose, attempt, judge, commit.
+//!
+//! Every attempt is chosen anew from the board of that moment, so residency, health and drain hold
+//! for the last try as for the first. Whether there is another try is decided by data alone
+//! (`core::retry`); this file only carries out what was decided.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
+
+use tidegate_core::choose::{Ask, Choice, choose, reach};
+use tidegate_core::plan::{Route, Upstream};
+use tidegate_core::retry::{Failure, Idempotency, Situation, Verdict, WhyNot, next_try, verdict};
+use tidegate_core::{LiveUpstream, Termination};
+
+use crate::admit::{Admitted, admit};
+use crate::answer::{Answer, AnswerHead, AnswerWords, Download};
+use crate::attempt::{Answered, Ended, Failed};
+use crate::body::{ReplayBody, Upload};
+use crate::context::Context;
+use crate::finish::Finish;
+use crate::head::{RequestHead, ResponseHead};
+use crate::problem;
+use crate::request_id::RequestId;
+use crate::clock::now;
+use crate::wheel::Timer;
+use crate::worker::Bound;
+
+/// A request as the protocol modules hand it over.
+pub(crate) struct Request {
+    pub(crate) head: RequestHead,
+    pub(crate) upload: Upload,
+    /// Whether a body follows the head.
+    pub(crate) has_body: bool,
+}
+
+/// The client while it waits for its answer.
+pub(crate) trait Client {
+    /// Passes an interim (1xx) head on.
+    fn interim(&mut self, head: &ResponseHead);
+
+    /// Says `100 Continue` in our own name.
+    fn send_continue(&mut self);
+
+    /// Moves on what was passed on. Failures show in `poll_gone`.
+    fn poll_flush(&mut self, cx: &mut TaskContext<'_>);
+
+    /// Ready once the client is known to have gone away.
+    fn poll_gone(&mut self, cx: &mut TaskContext<'_>) -> Poll<()>;
+}
+
+/// Serves one request. Whatever happens there is an answer; whoever writes it ends its `finish`.
+pub(crate) async fn serve<C: Client>(context: &Rc<Context>, request: Request, client: &mut C) -> Answer {
+    let id = request_id(context, &request.head);
+    let mut finish = Finish::begin(context, &request.head, &id);
+    match admit(context, &request) {
+        Ok(admitted) => Serving::new(context, admitted, request, id, finish).run(client).await,
+        Err(refusal) => {
+            finish.failed(refusal.termination);
+            problem::answer(context, id, finish, refusal)
+        }
+    }
+}
+
+fn request_id(context: &Context, head: &RequestHead) -> RequestId {
+    let given = || {
+        let name = http::HeaderName::from_static("x-request-id");
+        RequestId::given(head.field(tidegate_http1::Known::XRequestId, &name)?)
+    };
+    let given = if context.words.trusted() { given() } else { None };
+    given.unwrap_or_else(|| RequestId::make(&mut context.worker.rng.borrow_mut()))
+}
+
+/// A request between admission and commit.
+pub(crate) struct Serving<'a> {
+    pub(crate) context: &'a Rc<Context>,
+    pub(crate) bound: Rc<Bound>,
+    pub(crate) admitted: Admitted,
+    pub(crate) head: RequestHead,
+    pub(crate) body: ReplayBody,
+    pub(crate) id: RequestId,
+    pub(crate) finish: Finish,
+    pub(crate) timer: Timer,
+    /// When the whole request must be answered. Set once its body is read: a slow client's time is
+    /// not the upstream's.
+    pub(crate) deadline: Option<Instant>,
+    /// Whether the client was told to continue.
+    pub(crate) continued: bool,
+    /// Whether the last failure was that of an old idle connection.
+    pub(crate) stale: bool,
+    ask: Ask,
+    attempts: u8,
+}
+
+impl<'a> Serving<'a> {
+    fn new(
+        context: &'a Rc<Context>,
+        admitted: Admitted,
+        request: Request,
+        id: RequestId,
+        mut finish: Finish,
+    ) -> Self {
+        let at = now();
+        finish.admitted(&admitted.bound, admitted.route);
+        let bound = admitted.bound.clone();
+        let route = bound.live.plan.route(admitted.route);
+        let policy = &bound.live.plan.upstream(route.upstream).body;
+        let framing = request.head.framing(request.has_body);
+        let max = policy.max_bytes.unwrap_or(u64::MAX);
+        let body = ReplayBody::new(request.upload, framing, policy.replay_bytes, max);
+        let deadline = body.is_read().then(|| at + route.timeout);
+        let ask = Ask::new(route.allowed, at);
+        Self {
+            timer: context.worker.wheel.timer(),
+            context,
+            admitted,
+            head: request.head,
+            body,
+            id,
+            finish,
+            deadline,
+            continued: false,
+            stale: false,
+            ask,
+            attempts: 0,
+            bound,
+        }
+    }
+
+    pub(crate) fn route(&self) -> &Route {
+        self.bound.live.plan.route(self.admitted.route)
+    }
+
+    pub(crate) fn upstream(&self) -> (&Upstream, &LiveUpstream) {
+        self.bound.live.upstream(self.route().upstream)
+    }
+
+    async fn run<C: Client>(mut self, client: &mut C) -> Answer {
+        self.upstream().1.budget.deposit(now());
+        loop {
+            let choice = match self.choose() {
+                Ok(choice) => choice,
+                Err(termination) => return self.fail(termination),
+            };
+            let failed = match self.attempt(choice, client).await {
+                Ok(answered) => match self.as_failure(answered) {
+                    Ok(answered) => return self.commit(answered, None),
+                    Err(failed) => failed,
+                },
+                Err(Ended::Failed(failed)) => failed,
+                Err(Ended::Client(termination)) => return self.fail(termination),
+            };
+            if let Err(why) = self.move_on(&failed).await {
+                return self.stop(failed, why);
+            }
+        }
+    }
+
+    /// The endpoint for the next attempt, or why there is none.
+    fn choose(&mut self) -> Result<Choice, Termination> {
+        self.ask.now = now();
+        let upstream = self.route().upstream;
+        let mut rng = self.context.worker.rng.borrow_mut();
+        let (decision, choice) = choose(&self.bound.live, upstream, &self.ask, &mut rng);
+        drop(rng);
+        self.finish.decided(&decision);
+        let choice = choice.ok_or_else(|| decision.termination())?;
+        self.attempts = self.attempts.saturating_add(1);
+        Ok(choice)
+    }
+
+    /// An answer whose status the policy counts as a failure is one.
+    fn as_failure(&self, answered: Answered) -> Result<Answered, Failed> {
+        let status = answered.head.status().as_u16();
+        if self.upstream().0.retry.on.statuses.binary_search(&status).is_err() {
+            return Ok(answered);
+        }
+        Err(Failed::by_status(status, answered))
+    }
+
+    /// Prepares another attempt: verdict, budget, backoff. An error says why there is none.
+    async fn move_on(&mut self, failed: &Failed) -> Result<(), WhyNot> {
+        let situation = self.situation(failed);
+        let scope = match verdict(&self.upstream().0.retry, &situation) {
+            Verdict::Retry(scope) => scope,
+            Verdict::Stop(why) => return Err(why),
+        };
+        self.enter_try(failed);
+        let (upstream, live) = self.upstream();
+        let reach = reach(&self.bound.live, self.route().upstream, &self.ask, failed.place.position);
+        let next = next_try(&upstream.retry, &situation, scope, reach).pay(&live.budget, now())?;
+        self.ask.follow(&next, failed.place.region, failed.place.position);
+        self.finish.retried(&next);
+        self.body.rewind();
+        let wait = next.wait(&mut self.context.worker.rng.borrow_mut());
+        self.wait(wait).await;
+        Ok(())
+    }
+
+    /// An endpoint that failed is not asked again, unless only an old idle connection of it did.
+    fn enter_try(&mut self, failed: &Failed) {
+        self.stale = failed.stale;
+        if !failed.stale {
+            let place = &failed.place;
+            self.ask.tried_endpoints.insert(place.position, place.set_version, place.at);
+        }
+    }
+
+    fn situation(&self, failed: &Failed) -> Situation {
+        let at = now();
+        let left = self.deadline.map_or(self.route().timeout, |deadline| deadline.saturating_duration_since(at));
+        Situation {
+            failure: failed.failure,
+            phase: failed.phase,
+            idempotency: self.admitted.idempotency,
+            body: self.body.state(),
+            attempts: self.attempts,
+            left,
+        }
+    }
+
+    async fn wait(&self, wait: Duration) {
+        if !wait.is_zero() {
+            self.timer.set(now() + wait);
+            poll_fn(|cx| self.timer.poll_expired(cx)).await;
+        }
+    }
+
+    /// No other attempt: the upstream's own answer if it gave one, else a problem document.
+    fn stop(self, failed: Failed, why: WhyNot) -> Answer {
+        self.finish.refused_retry(why);
+        let termination = failed.termination(why);
+        match failed.answered {
+            Some(answered) => self.commit(*answered, Some(termination)),
+            None => self.fail(termination),
+        }
+    }
+
+    /// The answer's head goes to the client: from here on nothing is tried again.
+    fn commit(mut self, answered: Answered, passed: Option<Termination>) -> Answer {
+        let status = answered.head.status();
+        self.finish.received(self.body.read_bytes());
+        self.finish.committed(status, passed, answered.in_flight);
+        let words = self.words();
+        let idle = self.route().idle_timeout;
+        let (tunnel, body) = match answered.tunnel {
+            Some(tunnel) => (Some(tunnel), Download::empty()),
+            None => (None, Download::relay(answered.exchange, self.body, self.timer, idle)),
+        };
+        Answer { status, head: AnswerHead::Upstream(answered.head), body, tunnel, words, finish: self.finish }
+    }
+
+    fn fail(mut self, termination: Termination) -> Answer {
+        self.finish.received(self.body.read_bytes());
+        let refusal = problem::Refusal::new(termination, self.finish.detail());
+        let refusal = refusal.outcome_unknown(self.finish.outcome_unknown(self.admitted.idempotency));
+        self.finish.failed(termination);
+        let words = self.words();
+        problem::local(refusal, words, self.finish)
+    }
+
+    fn words(&mut self) -> AnswerWords {
+        let reveal = self.route().reveal;
+        let region = self.finish.region().filter(|_| reveal.region);
+        AnswerWords {
+            request_id: self.id.clone(),
+            pop: self.bound.live.plan.pop.name.clone(),
+            region,
+            attempts: reveal.attempts.then_some(self.attempts),
+            server_timing: reveal.server_timing.then(|| self.finish.server_timing()),
+        }
+    }
+}
+
+impl Failed {
+    /// The reason for which the request ends when this failure is the last.
+    fn termination(&self, why: WhyNot) -> Termination {
+        match (why, self.failure) {
+            (WhyNot::Budget, _) if self.answered.is_none() => Termination::BudgetExhausted,
+            (WhyNot::Deadline, _) if self.answered.is_none() => Termination::DeadlineExceeded,
+            (_, Failure::Connect | Failure::ConnectTimeout | Failure::Refused) => Termination::ConnectFailed,
+            (_, Failure::Reset) => Termination::UpstreamReset,
+            (_, Failure::Timeout) => Termination::UpstreamTimeout,
+            (_, Failure::BadResponse) => Termination::BadResponse,
+            (_, Failure::Status(_)) => Termination::StatusPassed,
+        }
+    }
+}
+
+/// Whether a request that may have been processed must not be sent again, so that an old idle
+/// connection, which may die under it, is no place for it.
+pub(crate) fn needs_fresh_connection(idempotency: Idempotency) -> bool {
+    matches!(idempotency, Idempotency::No | Idempotency::Keyed)
+}

@@ -1,0 +1,198 @@
+//! Answers of our own: what went wrong, as `application/problem+json` (RFC 9457) with the
+//! termination reason, or as a gRPC status for gRPC clients.
+
+use std::fmt::Write as _;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use tidegate_core::Termination;
+
+use crate::answer::{Answer, AnswerHead, AnswerWords, Download};
+use crate::context::Context;
+use crate::finish::Finish;
+use crate::request_id::RequestId;
+
+/// Longest detail that is shown, in bytes.
+const DETAIL_LIMIT: usize = 300;
+
+/// Why a request is answered by ourselves.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) termination: Termination,
+    status: StatusCode,
+    detail: Option<String>,
+    outcome_unknown: bool,
+}
+
+impl Refusal {
+    /// The answer for this reason, with what a person needs to know.
+    pub(crate) fn new(termination: Termination, detail: Option<String>) -> Self {
+        Self { termination, status: termination.status(), detail, outcome_unknown: false }
+    }
+
+    /// Another status than the reason's usual one.
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The request was sent and may have been processed: nobody knows.
+    pub(crate) fn outcome_unknown(mut self, unknown: bool) -> Self {
+        self.outcome_unknown = unknown;
+        self
+    }
+
+    fn body(&self, id: &RequestId) -> Bytes {
+        let reason = self.termination.as_str();
+        let kind = if self.outcome_unknown { "outcome-unknown" } else { reason };
+        let mut json = String::with_capacity(256);
+        json.push_str("{\"type\":\"urn:tidegate:problem:");
+        json.push_str(kind);
+        json.push_str("\",\"title\":");
+        quote(&mut json, title(self.termination, self.outcome_unknown));
+        let _infallible = write!(json, ",\"status\":{},\"reason\":\"{reason}\"", self.status.as_u16());
+        if let Some(detail) = &self.detail {
+            json.push_str(",\"detail\":");
+            quote(&mut json, shorten(detail));
+        }
+        json.push_str(",\"request_id\":");
+        quote(&mut json, id.as_str());
+        json.push_str("}\n");
+        json.into()
+    }
+
+    /// Seconds after which trying again may help.
+    fn retry_after(&self) -> Option<u32> {
+        use Termination::{BudgetExhausted, ConnectFailed, NoHealthyRegion, Overloaded, ShuttingDown};
+        let helps =
+            matches!(self.termination, BudgetExhausted | ConnectFailed | NoHealthyRegion | Overloaded | ShuttingDown);
+        helps.then_some(1)
+    }
+}
+
+/// The answer to a request that was not admitted.
+pub(crate) fn answer(context: &Context, id: RequestId, finish: Finish, refusal: Refusal) -> Answer {
+    let words = plain_words(context, id);
+    local(refusal, words, finish)
+}
+
+/// An answer of our own with these words.
+pub(crate) fn local(refusal: Refusal, words: AnswerWords, mut finish: Finish) -> Answer {
+    let body = refusal.body(&words.request_id);
+    finish.answered_locally(refusal.status);
+    Answer {
+        status: refusal.status,
+        head: AnswerHead::Local {
+            content_type: "application/problem+json",
+            retry_after: refusal.retry_after(),
+        },
+        body: Download::full(body),
+        tunnel: None,
+        words,
+        finish,
+    }
+}
+
+/// The answer to bytes that are no valid request. `reason` is the rule's stable name.
+pub(crate) fn refused(context: &Rc<Context>, status: StatusCode, reason: &str, said: &str) -> Answer {
+    let detail = format!("{reason}: {said}");
+    unparsed(context, Refusal::new(Termination::BadRequest, Some(detail)).with_status(status))
+}
+
+/// The answer to a head that did not come in time.
+pub(crate) fn late(context: &Rc<Context>) -> Answer {
+    let detail = "the request's head was not complete in time".to_owned();
+    unparsed(context, Refusal::new(Termination::ClientTimeout, Some(detail)))
+}
+
+fn unparsed(context: &Rc<Context>, refusal: Refusal) -> Answer {
+    let id = RequestId::make(&mut context.worker.rng.borrow_mut());
+    let mut finish = Finish::unparsed(context, &id);
+    finish.failed(refusal.termination);
+    answer(context, id, finish, refusal)
+}
+
+fn plain_words(context: &Context, id: RequestId) -> AnswerWords {
+    let pop = context.worker.bound().map_or_else(|| "tidegate".into(), |bound| bound.live.plan.pop.name.clone());
+    AnswerWords { request_id: id, pop, region: None, attempts: None, server_timing: None }
+}
+
+fn title(termination: Termination, outcome_unknown: bool) -> &'static str {
+    if outcome_unknown {
+        return "The request was sent, no answer came, and its outcome is unknown";
+    }
+    match termination {
+        Termination::Completed | Termination::Tunnelled => "Done",
+        Termination::ClientGone => "The client went away",
+        Termination::BadRequest => "The request is not acceptable",
+        Termination::ClientTimeout => "The request did not arrive in time",
+        Termination::NoRoute => "No route matches the request",
+        Termination::ResidencyBlocked => "No region is left that the route's residency allows",
+        Termination::NoHealthyRegion => "No usable region is left",
+        Termination::ConnectFailed => "No connection to the service could be made",
+        Termination::UpstreamReset => "The service ended the connection before it answered",
+        Termination::UpstreamTruncated => "The service ended the connection within its answer",
+        Termination::BadResponse => "The service's answer was not valid HTTP",
+        Termination::UpstreamTimeout => "The service did not answer in time",
+        Termination::DeadlineExceeded => "The request's deadline passed",
+        Termination::IdleTimeout => "The exchange did not move for too long",
+        Termination::BudgetExhausted => "The service fails and the budget for retries is used up",
+        Termination::Overloaded => "A limit of the proxy was reached",
+        Termination::BodyTooLarge => "The request's body is too large",
+        Termination::ShuttingDown => "The proxy is shutting down",
+        Termination::StatusPassed => "The service answered with an error",
+    }
+}
+
+fn shorten(detail: &str) -> &str {
+    let mut end = detail.len().min(DETAIL_LIMIT);
+    while !detail.is_char_boundary(end) {
+        end -= 1;
+    }
+    &detail[..end]
+}
+
+/// Appends `text` as a JSON string (RFC 8259 section 7).
+fn quote(json: &mut String, text: &str) {
+    json.push('"');
+    for character in text.chars() {
+        match character {
+            '"' => json.push_str("\\\""),
+            '\\' => json.push_str("\\\\"),
+            control if control < ' ' => {
+                let _infallible = write!(json, "\\u{:04x}", control as u32);
+            }
+            other => json.push(other),
+        }
+    }
+    json.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_names_reason_and_request() {
+        let refusal = Refusal::new(Termination::NoRoute, Some("quote \" and \n".to_owned()));
+        let body = refusal.body(&RequestId::given("id-1").unwrap());
+        let text = std::str::from_utf8(&body).unwrap();
+        assert!(text.contains(r#""type":"urn:tidegate:problem:no_route""#), "{text}");
+        assert!(text.contains(r#""detail":"quote \" and \u000a""#), "{text}");
+        assert!(text.contains(r#""request_id":"id-1""#) && text.contains(r#""status":404"#), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_the_problems_type() {
+        let refusal = Refusal::new(Termination::UpstreamTimeout, None).outcome_unknown(true);
+        let body = refusal.body(&RequestId::given("id").unwrap());
+        assert!(std::str::from_utf8(&body).unwrap().contains("urn:tidegate:problem:outcome-unknown"));
+    }
+
+    #[test]
+    fn details_are_bounded_at_a_character() {
+        let detail = "é".repeat(400);
+        assert!(shorten(&detail).len() <= DETAIL_LIMIT);
+    }
+}

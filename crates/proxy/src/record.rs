@@ -1,0 +1,141 @@
+//! What only the access log wants of a request. Kept apart, so that it costs nothing while the log
+//! is off.
+
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use smallvec::SmallVec;
+use tidegate_core::choose::MAX_ATTEMPTS;
+use tidegate_core::{Decision, RouteIdx, Termination};
+use tidegate_telemetry::access::{AccessRecord, AttemptRecord, Excluded, TlsRecord};
+use tidegate_telemetry::labels::AttemptOutcome;
+
+use crate::context::Context;
+use crate::finish::Try;
+use crate::head::RequestHead;
+use crate::request_id::RequestId;
+use crate::worker::Bound;
+
+/// Longest path and query that is kept.
+const TARGET_LIMIT: usize = 2048;
+
+/// The words of a request's head, and its last decision.
+pub(crate) struct Record {
+    at: SystemTime,
+    id: RequestId,
+    protocol: &'static str,
+    method: http::Method,
+    host: Box<str>,
+    path: Box<str>,
+    decision: Decision,
+}
+
+/// How the request ended.
+pub(crate) struct Ended<'a> {
+    pub(crate) bound: Option<&'a Bound>,
+    pub(crate) route: Option<RouteIdx>,
+    pub(crate) status: Option<StatusCode>,
+    pub(crate) reason: Termination,
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) took: Duration,
+    pub(crate) first_byte: Option<Duration>,
+    pub(crate) rescued: bool,
+    pub(crate) tries: &'a [Try],
+}
+
+impl Record {
+    /// The record of a request with this head.
+    pub(crate) fn of(head: &RequestHead, id: &RequestId) -> Self {
+        let target = head.path_and_query();
+        let path = target.split('?').next().unwrap_or_default();
+        Self {
+            protocol: match head.version() {
+                "2" => "h2",
+                "1.0" => "http/1.0",
+                _ => "http/1.1",
+            },
+            method: head.method().clone(),
+            host: head.authority().into(),
+            path: path.get(..TARGET_LIMIT).unwrap_or(path).into(),
+            ..Self::unparsed(id)
+        }
+    }
+
+    /// The record of something that was no request.
+    pub(crate) fn unparsed(id: &RequestId) -> Self {
+        Self {
+            at: SystemTime::now(),
+            id: id.clone(),
+            protocol: "http/1.1",
+            method: http::Method::default(),
+            host: "".into(),
+            path: "".into(),
+            decision: Decision::default(),
+        }
+    }
+
+    /// A decision fell; the last one is logged.
+    pub(crate) fn decided(&mut self, decision: &Decision) {
+        self.decision = decision.clone();
+    }
+
+    /// Writes the line.
+    pub(crate) fn write(&self, context: &Context, ended: &Ended<'_>) {
+        let attempts: SmallVec<[AttemptRecord<'_>; MAX_ATTEMPTS]> = ended.tries.iter().map(attempt).collect();
+        let excluded = self.excluded(ended);
+        let plan = ended.bound.map(|bound| &bound.live.plan);
+        let route = plan.zip(ended.route).map(|(plan, route)| plan.route(route));
+        let facts = &context.facts;
+        context.worker.access.borrow_mut().write(&AccessRecord {
+            at: self.at,
+            id: self.id.as_str(),
+            client: facts.client,
+            listener: &facts.listener,
+            protocol: self.protocol,
+            tls: facts.tls.as_ref().map(|tls| TlsRecord {
+                sni: tls.sni.as_deref(),
+                alpn: tls.alpn,
+                version: tls.version,
+            }),
+            method: self.method.as_str(),
+            host: self.host.as_bytes(),
+            path: self.path.as_bytes(),
+            route: route.map(|route| &*route.name),
+            upstream: plan.zip(route).map(|(plan, route)| &*plan.upstream(route.upstream).name),
+            generation: ended.bound.map(Bound::generation).unwrap_or_default(),
+            status: ended.status,
+            reason: ended.reason,
+            bytes_in: ended.received,
+            bytes_out: ended.sent,
+            duration: ended.took,
+            ttfb: ended.first_byte,
+            rescued: ended.rescued,
+            attempts: &attempts,
+            excluded: &excluded,
+        });
+    }
+
+    fn excluded<'a>(&self, ended: &Ended<'a>) -> Vec<Excluded<'a>> {
+        let Some(bound) = ended.bound else { return Vec::new() };
+        let named = self.decision.excluded.iter().map(|excluded| Excluded {
+            region: &bound.live.plan.region(excluded.region).name,
+            why: excluded.why,
+        });
+        named.collect()
+    }
+}
+
+fn attempt(attempt: &Try) -> AttemptRecord<'_> {
+    AttemptRecord {
+        region: &attempt.region,
+        endpoint: &attempt.place.endpoint,
+        because: attempt.place.because,
+        phase: attempt.phase,
+        outcome: attempt.outcome.unwrap_or(AttemptOutcome::Abandoned),
+        status: attempt.status,
+        connect: attempt.connect,
+        reused: attempt.reused,
+        took: attempt.took,
+    }
+}

@@ -1,0 +1,256 @@
+//! Starting and stopping the data plane: sockets, worker threads, shutdown.
+//!
+//! Shutdown has no fixed wait. Sockets close, connections end with what they are doing, and it is
+//! over the moment the last of them is gone; what is left at the time limit is cut.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tidegate_core::settings::Listener;
+use tidegate_core::{Board, PlanHandle};
+use tidegate_telemetry::access::AccessHandle;
+use tidegate_telemetry::metrics::Metrics;
+use tokio::sync::watch;
+
+use crate::listener::{ListenerContext, Sockets};
+use crate::seat::Seat;
+use crate::tally::Tally;
+use crate::tls::client::Profiles;
+use crate::tls::{CertificateHandle, TlsError};
+use crate::upstream::pool::Directory;
+use crate::worker::Shared;
+
+/// What the data plane is started with.
+pub struct ProxyOptions {
+    /// Where clients connect.
+    pub listeners: Vec<Listener>,
+    /// Worker threads; 0 counts as 1.
+    pub threads: usize,
+    /// The plan to serve, now and after every reload.
+    pub plan: Arc<PlanHandle>,
+    /// Where outcomes are entered.
+    pub board: Arc<Board>,
+    /// Where requests are counted.
+    pub metrics: Arc<Metrics>,
+    /// Where requests are written down.
+    pub access: AccessHandle,
+}
+
+/// The data plane.
+pub struct Proxy;
+
+/// The data plane while it serves. Dropping it cuts every connection.
+#[derive(Debug)]
+pub struct Running {
+    addresses: Vec<(String, SocketAddr)>,
+    certificates: CertificateHandle,
+    sockets: Sockets,
+    signals: Signals,
+    tally: Tally,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// How a shutdown went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Whether every connection ended by itself.
+    pub finished: bool,
+    /// Connections that were cut at the time limit.
+    pub cut: usize,
+}
+
+/// Why the data plane cannot start. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's address cannot be had.
+    #[error("listener {listener}: cannot listen on {address}: {source}")]
+    Bind {
+        /// The listener.
+        listener: String,
+        /// Its address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A listener's certificates cannot be used.
+    #[error("listener {listener}: {source}")]
+    Tls {
+        /// The listener.
+        listener: String,
+        /// What is wrong.
+        source: TlsError,
+    },
+    /// A worker thread cannot run.
+    #[error("a worker cannot start: {0}")]
+    Worker(#[from] io::Error),
+}
+
+/// The two things that workers are told, in this order.
+#[derive(Debug)]
+struct Signals {
+    /// Accept no more, end with what is under way.
+    shutdown: watch::Sender<bool>,
+    /// Drop what is left and return.
+    cut: watch::Sender<bool>,
+}
+
+impl Proxy {
+    /// Binds every listener and starts the workers; returns once all of them accept. Blocks for as
+    /// long as that takes (files are read, threads started); needs no runtime of its caller.
+    pub fn start(options: ProxyOptions) -> Result<Running, StartError> {
+        let threads = options.threads.max(1);
+        let listeners = contexts(&options)?;
+        let sockets = Sockets::new();
+        let addresses = bind(&sockets, &options.listeners, threads)?;
+        let signals = Signals {
+            shutdown: watch::Sender::new(false),
+            cut: watch::Sender::new(false),
+        };
+        let shared = Arc::new(Shared {
+            plan: options.plan,
+            board: options.board,
+            metrics: options.metrics,
+            profiles: Profiles::default(),
+            directory: Directory::new(threads),
+            shutdown: signals.shutdown.subscribe(),
+        });
+        let mut running = Running {
+            addresses,
+            certificates: CertificateHandle::new(secured(&listeners)),
+            sockets,
+            signals,
+            tally: Tally::default(),
+            threads: Vec::with_capacity(threads),
+        };
+        running.seat_workers(&shared, &listeners, &options.access, threads)?;
+        Ok(running)
+    }
+}
+
+impl Running {
+    /// Name and address of every listener, port 0 resolved.
+    pub fn addresses(&self) -> &[(String, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// Reads certificates again, from any thread.
+    pub fn certificates(&self) -> CertificateHandle {
+        self.certificates.clone()
+    }
+
+    /// Client connections that are open.
+    pub fn connections(&self) -> usize {
+        // Each accept loop counts as well, until the shutdown.
+        self.tally
+            .open()
+            .saturating_sub(self.threads.len() * self.addresses.len())
+    }
+
+    /// Stops accepting at once, lets connections finish what they are doing, and returns when the
+    /// last is gone, or cuts the rest after `timeout`.
+    pub async fn shutdown(mut self, timeout: Duration) -> Drained {
+        // The workers' own descriptors go on until they have emptied their backlogs.
+        self.sockets.close();
+        self.signals.shutdown.send_replace(true);
+        let finished = tokio::time::timeout(timeout, self.tally.empty())
+            .await
+            .is_ok();
+        let cut = if finished { 0 } else { self.tally.open() };
+        self.signals.cut.send_replace(true);
+        let threads = std::mem::take(&mut self.threads);
+        if tokio::task::spawn_blocking(move || join(threads))
+            .await
+            .is_err()
+        {
+            tracing::error!("the workers could not be waited for");
+        }
+        Drained { finished, cut }
+    }
+
+    fn seat_workers(
+        &mut self,
+        shared: &Arc<Shared>,
+        listeners: &[ListenerContext],
+        access: &AccessHandle,
+        threads: usize,
+    ) -> Result<(), StartError> {
+        let (ready, readiness) = mpsc::channel();
+        for index in 0..threads {
+            let seat = Seat {
+                index,
+                shared: shared.clone(),
+                listeners: listeners.to_vec(),
+                table: self.sockets.table(),
+                access: access.clone(),
+                tally: self.tally.clone(),
+                shutdown: self.signals.shutdown.subscribe(),
+                cut: self.signals.cut.subscribe(),
+            };
+            let ready = ready.clone();
+            let builder = std::thread::Builder::new().name(format!("tidegate-{index}"));
+            self.threads.push(builder.spawn(move || seat.work(ready))?);
+        }
+        drop(ready);
+        // Every accept loop reports once; the channel ends when the last has.
+        readiness.iter().collect::<io::Result<()>>()?;
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.sockets.close();
+        self.signals.shutdown.send_replace(true);
+        self.signals.cut.send_replace(true);
+        join(std::mem::take(&mut self.threads));
+    }
+}
+
+fn contexts(options: &ProxyOptions) -> Result<Vec<ListenerContext>, StartError> {
+    let context = |listener: &Listener| {
+        ListenerContext::new(listener, &options.metrics).map_err(|source| StartError::Tls {
+            listener: listener.name.clone(),
+            source,
+        })
+    };
+    options.listeners.iter().map(context).collect()
+}
+
+fn bind(
+    sockets: &Sockets,
+    listeners: &[Listener],
+    threads: usize,
+) -> Result<Vec<(String, SocketAddr)>, StartError> {
+    let bind = |listener: &Listener| {
+        let Listener {
+            name,
+            bind: address,
+            ..
+        } = listener;
+        match sockets.bind(name, *address, threads) {
+            Ok(bound) => Ok((name.clone(), bound)),
+            Err(source) => Err(StartError::Bind {
+                listener: name.clone(),
+                address: *address,
+                source,
+            }),
+        }
+    };
+    listeners.iter().map(bind).collect()
+}
+
+fn secured(listeners: &[ListenerContext]) -> Vec<(Arc<str>, Arc<crate::tls::server::ServerTls>)> {
+    let tls = |listener: &ListenerContext| Some((listener.name.clone(), listener.tls.clone()?));
+    listeners.iter().filter_map(tls).collect()
+}
+
+fn join(threads: Vec<JoinHandle<()>>) {
+    for thread in threads {
+        if thread.join().is_err() {
+            tracing::error!("a worker ended by a panic");
+        }
+    }
+}

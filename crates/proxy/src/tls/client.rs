@@ -1,0 +1,298 @@
+//! TLS and everything else that is needed to connect to an upstream: its profile.
+//!
+//! A profile's identity is its TLS material and protocol. Plans come and go; as long as one of them
+//! has an upstream with the same identity, its client configuration stays the same object, so that
+//! sessions resume and pooled connections stay usable across reloads.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WantsClientCert};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tidegate_core::plan::{ClientIdentity, ConnectionPolicy, UpstreamProtocol, UpstreamTls};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsConnector, client};
+
+/// TLS sessions remembered per profile, two or so for each endpoint.
+const SESSIONS: usize = 1024;
+
+/// How to connect to the endpoints of one upstream.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile {
+    /// The same for the same TLS material and protocol, and for nothing else: connections of equal
+    /// `id` are interchangeable.
+    pub(crate) id: u64,
+    /// The protocol to speak.
+    pub(crate) protocol: UpstreamProtocol,
+    /// TLS, if the upstream speaks it; or why its material cannot be used, which fails every
+    /// connection with these words.
+    pub(crate) tls: Option<Result<TlsProfile, String>>,
+    /// TCP and TLS set-up must be done within this.
+    pub(crate) connect_timeout: Duration,
+    /// Idle connections are closed after this.
+    pub(crate) idle_timeout: Duration,
+    /// Idle connections kept for one endpoint by one thread.
+    pub(crate) idle_max: u32,
+}
+
+/// The TLS half of a profile.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsProfile {
+    config: Arc<ClientConfig>,
+    server_name: Option<ServerName<'static>>,
+}
+
+/// Every profile in use. Shared by all threads; asked once per thread and plan.
+#[derive(Debug, Default)]
+pub(crate) struct Profiles(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    known: HashMap<Identity, (u64, Option<Result<TlsProfile, String>>)>,
+    last: u64,
+}
+
+type Identity = (UpstreamProtocol, Option<UpstreamTls>);
+
+impl Profiles {
+    /// The profile for `policy`. Its client configuration is made at most once per identity.
+    pub(crate) fn get(&self, policy: &ConnectionPolicy) -> Arc<Profile> {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (id, tls) = table.get(policy);
+        Arc::new(Profile {
+            id,
+            protocol: policy.protocol,
+            tls,
+            connect_timeout: policy.connect_timeout,
+            idle_timeout: policy.idle_timeout,
+            idle_max: policy.idle_max,
+        })
+    }
+}
+
+impl Table {
+    fn get(&mut self, policy: &ConnectionPolicy) -> (u64, Option<Result<TlsProfile, String>>) {
+        let identity = (policy.protocol, policy.tls.clone());
+        if let Some(known) = self.known.get(&identity) {
+            return known.clone();
+        }
+        self.forget_unused();
+        self.last += 1;
+        let tls = policy
+            .tls
+            .as_ref()
+            .map(|tls| TlsProfile::new(tls, policy.protocol));
+        self.known.insert(identity, (self.last, tls.clone()));
+        (self.last, tls)
+    }
+
+    /// Keeps the table from growing with every reload that changes a certificate.
+    fn forget_unused(&mut self) {
+        self.known.retain(|_, (_, tls)| match tls {
+            None => true,
+            Some(Ok(tls)) => Arc::strong_count(&tls.config) > 1,
+            Some(Err(_)) => false,
+        });
+    }
+}
+
+impl TlsProfile {
+    fn new(tls: &UpstreamTls, protocol: UpstreamProtocol) -> Result<Self, String> {
+        let server_name = tls.server_name.as_deref().map(parse_name).transpose()?;
+        let config = client_config(tls, protocol)?;
+        Ok(Self {
+            config: Arc::new(config),
+            server_name,
+        })
+    }
+
+    /// Shakes hands over `stream`; `host` is the endpoint's, sent and checked unless the profile
+    /// names another. No deadline of its own. Whether h2 was agreed on: [`is_h2`].
+    pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        host: &str,
+        stream: S,
+    ) -> io::Result<client::TlsStream<S>> {
+        TlsConnector::from(self.config.clone())
+            .connect(self.name(host)?, stream)
+            .await
+    }
+
+    /// The same, but offering HTTP/1.1 alone, for requests that switch protocols.
+    pub(crate) async fn connect_h1<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        host: &str,
+        stream: S,
+    ) -> io::Result<client::TlsStream<S>> {
+        let connector = TlsConnector::from(self.config.clone());
+        let alpn = alpn(UpstreamProtocol::Http1);
+        connector
+            .with_alpn(alpn)
+            .connect(self.name(host)?, stream)
+            .await
+    }
+
+    fn name(&self, host: &str) -> io::Result<ServerName<'static>> {
+        match &self.server_name {
+            Some(name) => Ok(name.clone()),
+            None => parse_name(host).map_err(io::Error::other),
+        }
+    }
+}
+
+/// Whether ALPN chose HTTP/2.
+pub(crate) fn is_h2<S>(stream: &client::TlsStream<S>) -> bool {
+    stream.get_ref().1.alpn_protocol() == Some(b"h2")
+}
+
+fn parse_name(name: &str) -> Result<ServerName<'static>, String> {
+    let bare = name
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(name);
+    ServerName::try_from(bare.to_owned())
+        .map_err(|_| format!("`{name}` is neither a host name nor an IP address"))
+}
+
+fn client_config(tls: &UpstreamTls, protocol: UpstreamProtocol) -> Result<ClientConfig, String> {
+    let provider = super::provider();
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let builder = if tls.insecure_skip_verify {
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate::new(&provider)))
+    } else {
+        builder.with_root_certificates(trusted(tls.roots.as_deref())?)
+    };
+    let mut config = identify(builder, tls.client_identity.as_ref())?;
+    config.alpn_protocols = alpn(protocol);
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
+    Ok(config)
+}
+
+fn identify(
+    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+    identity: Option<&ClientIdentity>,
+) -> Result<ClientConfig, String> {
+    let Some(identity) = identity else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let chain = certificates(&identity.chain)
+        .map_err(|error| format!("the client certificate cannot be used: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())
+        .map_err(|error| format!("the client key cannot be used: {error}"))?;
+    builder
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| format!("the client certificate and key cannot be used: {error}"))
+}
+
+fn alpn(protocol: UpstreamProtocol) -> Vec<Vec<u8>> {
+    let (h1, h2) = (b"http/1.1".to_vec(), b"h2".to_vec());
+    match protocol {
+        UpstreamProtocol::Http1 => vec![h1],
+        UpstreamProtocol::Http2 => vec![h2],
+        UpstreamProtocol::Auto => vec![h2, h1],
+    }
+}
+
+fn trusted(roots: Option<&str>) -> Result<Arc<RootCertStore>, String> {
+    let Some(pem) = roots else {
+        return system_roots();
+    };
+    let mut store = RootCertStore::empty();
+    for certificate in certificates(pem).map_err(|error| format!("the roots: {error}"))? {
+        store
+            .add(certificate)
+            .map_err(|error| format!("a root cannot be used: {error}"))?;
+    }
+    Ok(Arc::new(store))
+}
+
+/// Certificates of a PEM text; at least one.
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain = CertificateDer::pem_slice_iter(pem.as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| error.to_string())?;
+    if chain.is_empty() {
+        Err("no certificate in the PEM text".to_owned())
+    } else {
+        Ok(chain)
+    }
+}
+
+/// What the system trusts, read once, by the first profile that needs it.
+fn system_roots() -> Result<Arc<RootCertStore>, String> {
+    static ROOTS: OnceLock<Result<Arc<RootCertStore>, String>> = OnceLock::new();
+    ROOTS.get_or_init(load_system_roots).clone()
+}
+
+fn load_system_roots() -> Result<Arc<RootCertStore>, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut store = RootCertStore::empty();
+    // Systems carry a few odd certificates; they must not cost the use of the others.
+    let (added, _ignored) = store.add_parsable_certificates(found.certs);
+    match (added, found.errors.first()) {
+        (0, Some(error)) => Err(format!(
+            "the system's root certificates cannot be read: {error}"
+        )),
+        (0, None) => {
+            Err("the system has no root certificates; install them or set `roots`".to_owned())
+        }
+        _ => Ok(Arc::new(store)),
+    }
+}
+
+/// Accepts any certificate, but still only from who holds its key.
+#[derive(Debug)]
+struct AnyCertificate(WebPkiSupportedAlgorithms);
+
+impl AnyCertificate {
+    fn new(provider: &CryptoProvider) -> Self {
+        Self(provider.signature_verification_algorithms)
+    }
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}

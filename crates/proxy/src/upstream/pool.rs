@@ -1,0 +1,486 @@
+//! Connections to upstreams, kept per thread and shared before a new one is opened.
+//!
+//! A checkout looks on its own shelf, then on the other threads', then connects. Where HTTP/2 may
+//! be spoken, simultaneous requests wait for the one connect under way. A thread that had to borrow
+//! a stream of another thread's HTTP/2 connection opens its own in the background, since a borrowed
+//! stream wakes two threads for every frame.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate_core::plan::UpstreamProtocol;
+use tidegate_core::{Endpoint, EndpointCell, RegionCell};
+use tokio::sync::watch;
+
+use super::connect::{ConnectError, ConnectErrorKind, Connected, connect};
+use super::key::{ByKey, Key};
+use super::resolve::Resolver;
+use super::shelf::{IdleCount, Picked, Place, Shelf, is_quiet};
+use super::socket::Socket;
+use crate::clock::now;
+use crate::conn::Conn;
+use crate::h2;
+use crate::h2::client::Reserved;
+use crate::io::Stream;
+use crate::tls::client::Profile;
+use crate::worker::Worker;
+
+/// A request that must not be sent twice takes no HTTP/1.1 connection that idled for longer.
+const RECENT: Duration = Duration::from_millis(500);
+/// Idle connections are looked after so often.
+const SWEEP: Duration = Duration::from_secs(1);
+/// A request joins so many shared connects, one after the other, before it gives up.
+const FLIGHTS: usize = 16;
+
+/// The shelves of all threads.
+#[derive(Clone)]
+pub(crate) struct Directory(Arc<[Shelf]>);
+
+/// One thread's connections. A clone is another handle to the same.
+#[derive(Clone)]
+pub(crate) struct Pool(Rc<Inner>);
+
+struct Inner {
+    index: usize,
+    directory: Directory,
+    resolver: Resolver,
+    flights: RefCell<ByKey<Flight>>,
+    sweeping: Cell<bool>,
+}
+
+/// A shared connect under way: its outcome, once there is one.
+type Flight = watch::Receiver<Option<Result<Duration, ConnectError>>>;
+
+/// Where a connection is wanted to.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    /// The endpoint.
+    pub(crate) endpoint: &'a Endpoint,
+    /// The endpoint's region, which learns the round-trip times.
+    pub(crate) region: &'a Arc<RegionCell>,
+    /// How to connect.
+    pub(crate) profile: &'a Arc<Profile>,
+}
+
+/// Which connections a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// Any that looks alive.
+    Any,
+    /// For requests that must not be sent twice: HTTP/2, an HTTP/1.1 connection that was used
+    /// within the last half second and that the system says is open and silent, or a new one.
+    Recent,
+    /// After an old connection broke: HTTP/2, or an HTTP/1.1 connection that nobody used before.
+    New,
+    /// For requests that switch protocols: HTTP/1.1, new.
+    Upgrade,
+}
+
+/// A connection, or a stream of one, to send one request on.
+pub(crate) struct Checked {
+    /// The connection.
+    pub(crate) link: Link,
+    /// Where an HTTP/1.1 connection goes when it can be used again.
+    pub(crate) home: Option<Home>,
+    /// Whether TLS is spoken.
+    pub(crate) tls: bool,
+    /// Whether it had been used before.
+    pub(crate) reused: bool,
+    /// How long connecting took, if this request waited for it.
+    pub(crate) connect: Option<Duration>,
+}
+
+/// What a request is sent on.
+pub(crate) enum Link {
+    /// An HTTP/1.1 connection.
+    H1(Conn),
+    /// One stream of an HTTP/2 connection.
+    H2(h2::client::Handle),
+}
+
+/// A [`Freshness`] at the moment of the checkout.
+#[derive(Clone, Copy)]
+struct Wish {
+    /// HTTP/1.1 connections must have been put down at this moment or later.
+    since: Option<Instant>,
+    /// The system is asked whether they are still as they must be.
+    ask_system: bool,
+}
+
+/// A [`Target`] that a background connect owns.
+struct Destination {
+    endpoint: Endpoint,
+    region: Arc<RegionCell>,
+    profile: Arc<Profile>,
+}
+
+/// Where a connection goes when it can be used again.
+#[derive(Clone)]
+pub(crate) struct Home {
+    pool: Pool,
+    key: Key,
+    cell: Arc<EndpointCell>,
+    profile: Arc<Profile>,
+}
+
+impl Directory {
+    /// Shelves for so many threads.
+    pub(crate) fn new(threads: usize) -> Self {
+        Self((0..threads).map(|_| Shelf::default()).collect())
+    }
+
+    /// What idles, per thread and endpoint.
+    pub(crate) fn idle_counts(&self) -> Vec<(Arc<EndpointCell>, IdleCount)> {
+        self.0.iter().flat_map(Shelf::counts).collect()
+    }
+}
+
+impl Home {
+    /// Gives a connection back. It must be done with its request, with nothing left to read or
+    /// write. To be called on the thread that checked it out.
+    pub(crate) fn put(self, mut conn: Conn) {
+        conn.release();
+        self.pool.0.shelf().with(self.key, &self.cell, self.profile.idle_timeout, |place| {
+            place.put(conn, now(), self.profile.idle_max as usize)
+        });
+        self.pool.start_sweeping();
+    }
+}
+
+impl Target<'_> {
+    fn key(&self) -> Key {
+        Key::new(&self.endpoint.cell, self.profile.id)
+    }
+
+    fn to_destination(self) -> Destination {
+        Destination {
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            profile: self.profile.clone(),
+        }
+    }
+}
+
+impl Destination {
+    fn target(&self) -> Target<'_> {
+        Target { endpoint: &self.endpoint, region: &self.region, profile: &self.profile }
+    }
+}
+
+impl Checked {
+    fn new(
+        pool: &Pool,
+        target: &Target<'_>,
+        link: Link,
+        reused: bool,
+        connect: Option<Duration>,
+    ) -> Self {
+        let home = matches!(link, Link::H1(_)).then(|| pool.home(target));
+        Self { link, home, tls: target.profile.tls.is_some(), reused, connect }
+    }
+
+    /// Whether HTTP/2 is spoken.
+    pub(crate) fn is_h2(&self) -> bool {
+        matches!(self.link, Link::H2(_))
+    }
+
+    /// Leaves the connection to others, unused.
+    fn lay_down(self) {
+        if let (Link::H1(conn), Some(home)) = (self.link, self.home) {
+            home.put(conn);
+        }
+    }
+}
+
+impl Picked {
+    /// What was picked, unless it is a connection that turns out not to be usable.
+    fn into_link(self, is_usable: impl FnOnce(&mut Conn) -> bool) -> Option<Link> {
+        match self {
+            Self::Stream(handle) => Some(Link::H2(handle)),
+            Self::Conn(mut conn) => is_usable(&mut conn).then_some(Link::H1(conn)),
+        }
+    }
+}
+
+impl Wish {
+    fn of(freshness: Freshness) -> Self {
+        match freshness {
+            Freshness::Any => Self { since: None, ask_system: false },
+            Freshness::Recent => Self { since: now().checked_sub(RECENT), ask_system: true },
+            Freshness::New | Freshness::Upgrade => Self { since: Some(now()), ask_system: true },
+        }
+    }
+}
+
+impl Inner {
+    fn shelf(&self) -> &Shelf {
+        &self.directory.0[self.index]
+    }
+
+    fn others(&self) -> impl Iterator<Item = &Shelf> {
+        let own = self.index;
+        self.directory.0.iter().enumerate().filter(move |(at, _)| *at != own).map(|(_, shelf)| shelf)
+    }
+}
+
+/// A connection for one request to `target`: a kept one if there is, else a new one. Dropped while
+/// it waits, it leaves a connect that others may share under way.
+pub(crate) async fn checkout(
+    worker: &Rc<Worker>,
+    target: &Target<'_>,
+    freshness: Freshness,
+) -> Result<Checked, ConnectError> {
+    let pool = &worker.pool;
+    if freshness == Freshness::Upgrade {
+        return pool.connect_h1(target).await;
+    }
+    let wish = Wish::of(freshness);
+    if let Some(link) = pool.reuse(worker, target, wish) {
+        return Ok(Checked::new(pool, target, link, true, None));
+    }
+    if pool.may_speak_h2(target)
+        && let Some(checked) = pool.share_connect(worker, target, wish).await?
+    {
+        return Ok(checked);
+    }
+    pool.connect(worker, target).await
+}
+
+impl Pool {
+    /// The connections of the thread with this index.
+    pub(crate) fn new(index: usize, directory: &Directory) -> Self {
+        Self(Rc::new(Inner {
+            index,
+            directory: directory.clone(),
+            resolver: Resolver::default(),
+            flights: RefCell::default(),
+            sweeping: Cell::new(false),
+        }))
+    }
+
+    fn reuse(&self, worker: &Rc<Worker>, target: &Target<'_>, wish: Wish) -> Option<Link> {
+        self.reuse_own(target, wish).or_else(|| self.take_over(worker, target, wish))
+    }
+
+    fn reuse_own(&self, target: &Target<'_>, wish: Wish) -> Option<Link> {
+        loop {
+            let picked = pick(&mut self.0.shelf().lock(), target.key(), wish.since)?;
+            if let Some(link) = picked.into_link(|conn| is_usable(conn, wish)) {
+                return Some(link);
+            }
+        }
+    }
+
+    fn take_over(&self, worker: &Rc<Worker>, target: &Target<'_>, wish: Wish) -> Option<Link> {
+        let link = self.0.others().find_map(|shelf| take_from(shelf, target, wish.since))?;
+        if matches!(link, Link::H2(_)) && !self.has_channel(target) {
+            let _in_the_background = self.flight(worker, target);
+        }
+        Some(link)
+    }
+
+    fn has_channel(&self, target: &Target<'_>) -> bool {
+        self.0.shelf().lock().get(&target.key()).is_some_and(Place::has_channel)
+    }
+
+    fn may_speak_h2(&self, target: &Target<'_>) -> bool {
+        match target.profile.protocol {
+            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http2 => true,
+            UpstreamProtocol::Auto => {
+                let places = self.0.shelf().lock();
+                places.get(&target.key()).and_then(|place| place.speaks_h2).unwrap_or(true)
+            }
+        }
+    }
+
+    /// Joins the connect under way, or starts one, until a connection or stream can be had. None
+    /// when the endpoint turned out to speak HTTP/1.1, where everybody connects alone.
+    async fn share_connect(
+        &self,
+        worker: &Rc<Worker>,
+        target: &Target<'_>,
+        wish: Wish,
+    ) -> Result<Option<Checked>, ConnectError> {
+        for _ in 0..FLIGHTS {
+            let took = land(self.flight(worker, target)).await?;
+            if let Some(link) = self.reuse(worker, target, wish) {
+                return Ok(Some(Checked::new(self, target, link, false, Some(took))));
+            }
+            if !self.may_speak_h2(target) {
+                return Ok(None);
+            }
+        }
+        let address = &target.endpoint.address;
+        Err(ConnectError::new(
+            ConnectErrorKind::Other,
+            format!("{address} had no stream to spare on any of {FLIGHTS} new connections"),
+        ))
+    }
+
+    /// The connect under way, started if there is none. It goes on when nobody waits any more.
+    fn flight(&self, worker: &Rc<Worker>, target: &Target<'_>) -> Flight {
+        let key = target.key();
+        if let Some(flight) = self.0.flights.borrow().get(&key) {
+            return flight.clone();
+        }
+        let (tell, flight) = watch::channel(None);
+        self.0.flights.borrow_mut().insert(key, flight.clone());
+        let (pool, worker, destination) = (self.clone(), worker.clone(), target.to_destination());
+        tokio::task::spawn_local(async move {
+            let connected = pool.connect(&worker, &destination.target()).await;
+            let outcome = connected.map(|checked| {
+                let took = checked.connect.unwrap_or_default();
+                checked.lay_down();
+                took
+            });
+            pool.0.flights.borrow_mut().remove(&key);
+            // Nobody may be waiting any more.
+            let _unheard = tell.send(Some(outcome));
+        });
+        flight
+    }
+
+    /// A new connection, or a stream of one.
+    async fn connect(
+        &self,
+        worker: &Rc<Worker>,
+        target: &Target<'_>,
+    ) -> Result<Checked, ConnectError> {
+        let connected = self.dial(target, target.profile.protocol).await?;
+        let (took, h2) = (connected.took, connected.h2);
+        self.with_place(target, |place| place.speaks_h2 = Some(h2));
+        let link = if h2 {
+            Link::H2(self.open(worker, target, connected.stream).await?)
+        } else {
+            Link::H1(Conn::new(connected.stream))
+        };
+        Ok(Checked::new(self, target, link, false, Some(took)))
+    }
+
+    /// A new HTTP/1.1 connection, whatever else the endpoint might speak.
+    async fn connect_h1(&self, target: &Target<'_>) -> Result<Checked, ConnectError> {
+        if target.profile.protocol == UpstreamProtocol::Http2 {
+            return Err(ConnectError::new(
+                ConnectErrorKind::Other,
+                "the upstream is set to HTTP/2 only, on which no protocol switch is possible",
+            ));
+        }
+        let connected = self.dial(target, UpstreamProtocol::Http1).await?;
+        let link = Link::H1(Conn::new(connected.stream));
+        Ok(Checked::new(self, target, link, false, Some(connected.took)))
+    }
+
+    async fn dial(
+        &self,
+        target: &Target<'_>,
+        protocol: UpstreamProtocol,
+    ) -> Result<Connected, ConnectError> {
+        let address = &target.endpoint.address;
+        let connected = connect(&self.0.resolver, address, target.profile, protocol).await?;
+        target.region.observe_rtt(connected.rtt, now());
+        Ok(connected)
+    }
+
+    async fn open(
+        &self,
+        worker: &Rc<Worker>,
+        target: &Target<'_>,
+        stream: Stream,
+    ) -> Result<h2::client::Handle, ConnectError> {
+        let region = target.region.clone();
+        let opened = h2::client::open(&worker.wheel, stream, Some(region)).await;
+        let channel = opened.map_err(|error| ended_at_once(target, &error.to_string()))?;
+        let reserved = channel.reserve();
+        self.with_place(target, |place| place.keep(channel, now()));
+        self.start_sweeping();
+        match reserved {
+            Reserved::Handle(handle) => Ok(handle),
+            Reserved::Full | Reserved::Gone => Err(ended_at_once(target, "it takes no streams")),
+        }
+    }
+
+    fn with_place<R>(&self, target: &Target<'_>, run: impl FnOnce(&mut Place) -> R) -> R {
+        let cell = &target.endpoint.cell;
+        self.0.shelf().with(target.key(), cell, target.profile.idle_timeout, run)
+    }
+
+    fn home(&self, target: &Target<'_>) -> Home {
+        Home {
+            pool: self.clone(),
+            key: target.key(),
+            cell: target.endpoint.cell.clone(),
+            profile: target.profile.clone(),
+        }
+    }
+
+    /// Looks after this thread's idle connections for as long as there are any.
+    fn start_sweeping(&self) {
+        if self.0.sweeping.replace(true) {
+            return;
+        }
+        let inner = self.0.clone();
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                if !inner.shelf().sweep(now()) {
+                    break inner.sweeping.set(false);
+                }
+            }
+        });
+    }
+}
+
+fn pick(places: &mut ByKey<Place>, key: Key, since: Option<Instant>) -> Option<Picked> {
+    places.get_mut(&key)?.pick(since)
+}
+
+/// The outcome of a shared connect.
+async fn land(mut flight: Flight) -> Result<Duration, ConnectError> {
+    let outcome = flight.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+    outcome.unwrap_or_else(|| {
+        Err(ConnectError::new(ConnectErrorKind::Other, "the thread that connected has stopped"))
+    })
+}
+
+/// Whether a connection of this thread can take a request.
+fn is_usable(conn: &mut Conn, wish: Wish) -> bool {
+    let silent = !wish.ask_system || socket(conn).is_none_or(|socket| socket.is_silent());
+    silent && is_quiet(conn)
+}
+
+/// What another thread keeps idle, unless that thread is at its shelf right now.
+fn take_from(shelf: &Shelf, target: &Target<'_>, since: Option<Instant>) -> Option<Link> {
+    loop {
+        let picked = pick(&mut *shelf.try_lock()?, target.key(), since)?;
+        if let Some(link) = picked.into_link(rehome) {
+            return Some(link);
+        }
+    }
+}
+
+fn ended_at_once(target: &Target<'_>, why: &str) -> ConnectError {
+    let address = &target.endpoint.address;
+    let detail = format!("{address} ended the HTTP/2 connection at once: {why}");
+    ConnectError::new(ConnectErrorKind::Other, detail)
+}
+
+/// Moves a connection of another thread to this one. The reactor here knows nothing of it yet, so
+/// the system is asked whether it is as it must be.
+fn rehome(conn: &mut Conn) -> bool {
+    let moved = match socket(conn) {
+        Some(socket) => socket.is_silent() && socket.rehome().is_ok(),
+        None => true,
+    };
+    moved && is_quiet(conn)
+}
+
+fn socket(conn: &mut Conn) -> Option<&mut Socket> {
+    match conn.io_mut() {
+        Stream::Upstream(socket) => Some(socket),
+        Stream::UpstreamTls(tls) => Some(tls.get_mut().0),
+        _ => None,
+    }
+}

@@ -1,0 +1,195 @@
+//! One thread's idle connections, where the other threads can reach them.
+//!
+//! Its owner takes the lock for every request, uncontended; the others only before they would open
+//! a new connection, and they do not wait for it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use tidegate_core::EndpointCell;
+
+use super::key::{ByKey, Key};
+use crate::conn::Conn;
+use crate::h2::client::{Channel, Handle, Reserved};
+
+/// The idle connections of one thread.
+#[derive(Default)]
+pub(super) struct Shelf(Mutex<ByKey<Place>>);
+
+/// The connections of one endpoint and profile.
+pub(super) struct Place {
+    /// Keeps the key's address taken.
+    cell: Arc<EndpointCell>,
+    idle_timeout: Duration,
+    /// HTTP/1.1, the most recently used last.
+    idle: Vec<Idle>,
+    /// HTTP/2, whether streams are open or not.
+    channels: Vec<Kept>,
+    /// What the endpoint chose when it had the choice; none before.
+    pub(super) speaks_h2: Option<bool>,
+}
+
+/// What a place had for a request.
+pub(super) enum Picked {
+    /// An HTTP/1.1 connection, still to be checked.
+    Conn(Conn),
+    /// A stream of an HTTP/2 connection.
+    Stream(Handle),
+}
+
+struct Idle {
+    conn: Conn,
+    since: Instant,
+}
+
+struct Kept {
+    channel: Channel,
+    started: u64,
+    since: Instant,
+}
+
+/// How many connections lie idle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct IdleCount {
+    /// HTTP/1.1.
+    pub(crate) h1: usize,
+    /// HTTP/2, those with open streams included.
+    pub(crate) h2: usize,
+}
+
+impl Shelf {
+    pub(super) fn lock(&self) -> MutexGuard<'_, ByKey<Place>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lock, unless another thread holds it.
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, ByKey<Place>>> {
+        match self.0.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// The place for `key`, made if there is none.
+    pub(super) fn with<R>(
+        &self,
+        key: Key,
+        cell: &Arc<EndpointCell>,
+        idle_timeout: Duration,
+        run: impl FnOnce(&mut Place) -> R,
+    ) -> R {
+        let mut places = self.lock();
+        run(places.entry(key).or_insert_with(|| Place::new(cell.clone(), idle_timeout)))
+    }
+
+    /// Drops what has idled too long or died. Says whether anything is left.
+    pub(super) fn sweep(&self, now: Instant) -> bool {
+        let mut dropped = Vec::new();
+        let mut places = self.lock();
+        for place in places.values_mut() {
+            dropped.extend(place.expire(now));
+        }
+        places.retain(|_, place| !place.is_empty());
+        !places.is_empty()
+    }
+
+    /// What idles, per endpoint.
+    pub(super) fn counts(&self) -> Vec<(Arc<EndpointCell>, IdleCount)> {
+        self.lock().values().map(|place| (place.cell.clone(), place.count())).collect()
+    }
+}
+
+impl Place {
+    fn new(cell: Arc<EndpointCell>, idle_timeout: Duration) -> Self {
+        Self { cell, idle_timeout, idle: Vec::new(), channels: Vec::new(), speaks_h2: None }
+    }
+
+    /// Puts a connection down; beyond `max` the one that idled longest is handed back.
+    pub(super) fn put(&mut self, conn: Conn, since: Instant, max: usize) -> Option<Conn> {
+        self.idle.push(Idle { conn, since });
+        (self.idle.len() > max).then(|| self.idle.remove(0).conn)
+    }
+
+    /// A stream if one is to be had, else the HTTP/1.1 connection that was used last, unless that
+    /// was before `since`.
+    pub(super) fn pick(&mut self, since: Option<Instant>) -> Option<Picked> {
+        let stream = self.reserve().map(Picked::Stream);
+        stream.or_else(|| self.take(since).map(Picked::Conn))
+    }
+
+    fn take(&mut self, since: Option<Instant>) -> Option<Conn> {
+        let last = self.idle.last()?;
+        if since.is_some_and(|since| last.since < since) {
+            return None;
+        }
+        self.idle.pop().map(|idle| idle.conn)
+    }
+
+    /// Keeps an HTTP/2 connection.
+    pub(super) fn keep(&mut self, channel: Channel, since: Instant) {
+        self.channels.push(Kept { channel, started: 0, since });
+    }
+
+    /// A stream of the first connection that has one to spare. Connections that take no more are
+    /// forgotten; they end with their last stream.
+    fn reserve(&mut self) -> Option<Handle> {
+        let mut found = None;
+        self.channels.retain(|kept| {
+            if found.is_some() {
+                return true;
+            }
+            match kept.channel.reserve() {
+                Reserved::Handle(handle) => found = Some(handle),
+                Reserved::Full => {}
+                Reserved::Gone => return false,
+            }
+            true
+        });
+        found
+    }
+
+    /// Whether there is an HTTP/2 connection, with a spare stream or without.
+    pub(super) fn has_channel(&self) -> bool {
+        !self.channels.is_empty()
+    }
+
+    fn expire(&mut self, now: Instant) -> Vec<Idle> {
+        let limit = self.idle_timeout;
+        self.channels.retain_mut(|kept| !kept.is_expired(now, limit));
+        self.idle.extract_if(.., |idle| idle.is_expired(now, limit)).collect()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.idle.is_empty() && self.channels.is_empty()
+    }
+
+    fn count(&self) -> IdleCount {
+        IdleCount { h1: self.idle.len(), h2: self.channels.len() }
+    }
+}
+
+impl Idle {
+    fn is_expired(&mut self, now: Instant, limit: Duration) -> bool {
+        let expired = now.saturating_duration_since(self.since) >= limit || !is_quiet(&mut self.conn);
+        self.conn.release();
+        expired
+    }
+}
+
+impl Kept {
+    /// Idle time counts from the sweep that first saw no stream open and none started since.
+    fn is_expired(&mut self, now: Instant, limit: Duration) -> bool {
+        let started = self.channel.started();
+        if started != self.started || self.channel.in_use() > 0 {
+            self.started = started;
+            self.since = now;
+        }
+        self.channel.is_gone() || now.saturating_duration_since(self.since) >= limit
+    }
+}
+
+/// Whether an idle connection is as it must be: open, with nothing to read.
+pub(super) fn is_quiet(conn: &mut Conn) -> bool {
+    conn.is_quiet(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+}

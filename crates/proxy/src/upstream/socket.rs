@@ -1,0 +1,86 @@
+//! A TCP stream that can change its thread.
+//!
+//! A socket is registered with the reactor of the thread that polls it. Another thread that takes
+//! the connection over registers it anew; whatever TLS session lies above stays as it is.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A TCP stream to an upstream. Empty only after a move between threads failed: every operation
+/// then says "not connected".
+#[derive(Debug)]
+pub(crate) struct Socket(Option<TcpStream>);
+
+impl Socket {
+    /// A socket over a stream of this thread's reactor.
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self(Some(stream))
+    }
+
+    /// Moves the socket to the reactor of the calling thread. On an error the socket is closed.
+    pub(crate) fn rehome(&mut self) -> io::Result<()> {
+        let stream = self.0.take().ok_or(io::ErrorKind::NotConnected)?;
+        self.0 = Some(TcpStream::from_std(stream.into_std()?)?);
+        Ok(())
+    }
+
+    /// Whether the connection is open and nothing waits to be read. Asks the system, so that what
+    /// the reactor has not heard of yet counts too.
+    pub(crate) fn is_silent(&self) -> bool {
+        let Some(stream) = &self.0 else { return false };
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = SockRef::from(stream).peek(&mut byte);
+        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    fn stream(self: Pin<&mut Self>) -> io::Result<Pin<&mut TcpStream>> {
+        let stream = self.get_mut().0.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        Ok(Pin::new(stream))
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.stream()?.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream()?.poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream()?.poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream()?.poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+}

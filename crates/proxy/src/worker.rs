@@ -1,0 +1,110 @@
+//! One worker per core: a thread with its own current-thread runtime, on which every connection
+//! that it accepts lives and dies.
+//!
+//! What belongs to the worker is reached through `Rc` and never shared. What is shared is named in
+//! [`Shared`]: the plan, the board, metrics, TLS profiles and the directory of idle connections.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tidegate_core::{Board, Generation, Live, PlanHandle};
+use tidegate_telemetry::access::AccessWriter;
+use tidegate_telemetry::metrics::{Metrics, PlanSeries};
+
+use crate::tls::client::{Profile, Profiles};
+use crate::upstream::pool::{Directory, Pool};
+use crate::wheel::Wheel;
+
+/// What all workers share.
+pub(crate) struct Shared {
+    pub(crate) plan: Arc<PlanHandle>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) profiles: Profiles,
+    pub(crate) directory: Directory,
+    pub(crate) shutdown: tokio::sync::watch::Receiver<bool>,
+}
+
+/// What one thread owns.
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) wheel: Wheel,
+    pub(crate) pool: Pool,
+    pub(crate) rng: RefCell<fastrand::Rng>,
+    pub(crate) access: RefCell<AccessWriter>,
+    stopping: Cell<bool>,
+    bound: RefCell<Option<Rc<Bound>>>,
+}
+
+/// A plan with what this worker resolved for it once, so that no request has to.
+pub(crate) struct Bound {
+    pub(crate) live: Arc<Live>,
+    pub(crate) series: PlanSeries,
+    /// Per upstream of the plan: how to connect.
+    pub(crate) profiles: Vec<Arc<Profile>>,
+}
+
+impl Worker {
+    /// A worker with nothing under way.
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, access: AccessWriter, seed: u64) -> Rc<Self> {
+        Rc::new(Self {
+            index,
+            wheel: Wheel::new(Instant::now()),
+            pool: Pool::new(index, &shared.directory),
+            shared,
+            rng: RefCell::new(fastrand::Rng::with_seed(seed)),
+            access: RefCell::new(access),
+            stopping: Cell::new(false),
+            bound: RefCell::new(None),
+        })
+    }
+
+    /// The plan for the next request; none before the first activation. One load, and a few
+    /// pointers to resolve whenever the generation has changed.
+    pub(crate) fn bound(&self) -> Option<Rc<Bound>> {
+        let live = self.shared.plan.load(0);
+        let live = live.as_ref()?;
+        let mut cached = self.bound.borrow_mut();
+        match &*cached {
+            Some(bound) if bound.live.generation == live.generation => Some(bound.clone()),
+            _ => {
+                let bound = Rc::new(Bound::resolve(live.clone(), &self.shared));
+                *cached = Some(bound.clone());
+                Some(bound)
+            }
+        }
+    }
+
+    /// Whether an access log is kept.
+    pub(crate) fn logs(&self) -> bool {
+        self.access.borrow().is_on()
+    }
+
+    /// Whether the process has been told to stop: connections end with what they are doing.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Tells this worker's connections to end with what they are doing, and wakes the idle ones:
+    /// each waits on a timer, so the wheel knows them all.
+    pub(crate) fn stop(&self) {
+        self.stopping.set(true);
+        self.wheel.wake_all();
+    }
+}
+
+impl Bound {
+    fn resolve(live: Arc<Live>, shared: &Shared) -> Self {
+        let profiles =
+            live.plan.upstreams.iter().map(|upstream| shared.profiles.get(&upstream.connection)).collect();
+        Self { series: shared.metrics.route_series(&live.plan), profiles, live }
+    }
+
+    /// The plan's number.
+    pub(crate) fn generation(&self) -> Generation {
+        self.live.generation
+    }
+}
