@@ -1,8 +1,8 @@
 //! Retry budgets: what keeps a failing upstream from being hit by its own users' retries.
 //!
 //! Two purses, one for retries within a region and one for moves to another. Requests fill both,
-//! and every deposit expires after ten seconds, so that quiet hours do not save up for a storm. Over
-//! any such window, and whatever fails:
+//! and every deposit expires after ten seconds, so that quiet hours do not save up for a storm.
+//! Counted back one such window from any retry, and whatever fails:
 //!
 //! `attempts <= requests x (1 + in-region share + cross-region share) + reserve`
 //!

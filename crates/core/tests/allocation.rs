@@ -1,0 +1,76 @@
+//! A decision allocates nothing: counted, not believed.
+#![allow(unsafe_code)] // An allocator that counts cannot be written without.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use fastrand::Rng;
+use http::Method;
+use tidegate_core::route::{PathMatch, RouteMatch};
+use tidegate_core::{Ask, RegionSet, RouteIdx, choose, reach};
+
+#[path = "support/mod.rs"]
+mod support;
+
+use support::{Asked, UPSTREAM, World, latency};
+
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.with(|count| count.set(count.get() + 1));
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = COUNT.get();
+    work();
+    COUNT.get() - before
+}
+
+#[test]
+fn routing_steering_and_balancing_allocate_nothing() {
+    let path = PathMatch::Prefix("/api/v1".into());
+    let matches = RouteMatch {
+        host: Some("*.example.com".into()),
+        path: Some(path),
+        ..RouteMatch::default()
+    };
+    let world = World::with_routes(latency(10), &[100; 8], vec![matches]);
+    world.measure(&[10, 12, 15, 80, 90, 100, 160, 200]);
+    let (host, path) = ("Shop.Example.COM.".to_owned(), "/api/v1/items/7".to_owned());
+    let asked = Asked {
+        method: Method::GET,
+        host,
+        path,
+        headers: Vec::new(),
+    };
+    let mut rng = Rng::with_seed(1);
+    let mut decide = || {
+        let mut ask = Ask::new(RegionSet::ALL, world.now);
+        assert_eq!(world.live.plan.table.find(&asked), Some(RouteIdx(0)));
+        for _ in 0..3 {
+            let choice = choose(&world.live, UPSTREAM, &ask, &mut rng)
+                .1
+                .expect("open");
+            ask.tried(&choice);
+            assert!(reach(&world.live, UPSTREAM, &ask, choice.position).here);
+        }
+    };
+    decide(); // The slots' first load registers the thread.
+    assert_eq!(allocations(decide), 0);
+    assert_eq!(allocations(|| drop(Box::new(1))), 1, "the counter counts");
+}

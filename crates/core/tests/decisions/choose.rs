@@ -1,0 +1,278 @@
+//! A request's attempts, one choice after the other.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use fastrand::Rng;
+use tidegate_core::explain::Explanation;
+use tidegate_core::plan::{EndpointSpec, Steering};
+use tidegate_core::retry::{Destination, NextTry, Scope};
+use tidegate_core::{
+    Ask, Choice, Decision, Exclusion, Health, RegionIdx, RegionSet, RouteIdx, choose, reach,
+};
+
+use crate::support::{UPSTREAM, World, latency};
+
+fn ask(world: &World) -> Ask {
+    Ask::new(RegionSet::ALL, world.now)
+}
+
+fn chosen(world: &World, ask: &Ask) -> (Decision, Option<Choice>) {
+    choose(&world.live, UPSTREAM, ask, &mut Rng::with_seed(1))
+}
+
+fn address(world: &World, ask: &Ask) -> Option<String> {
+    chosen(world, ask)
+        .1
+        .map(|choice| choice.endpoint().address.to_string())
+}
+
+fn next(to: Destination, scope: Scope) -> NextTry {
+    NextTry {
+        to,
+        scope,
+        backoff: Duration::ZERO,
+    }
+}
+
+fn why(decision: &Decision, region: u8) -> Option<Exclusion> {
+    let excluded = decision
+        .excluded
+        .iter()
+        .find(|excluded| excluded.region == RegionIdx(region));
+    excluded.map(|excluded| excluded.why)
+}
+
+#[test]
+fn the_first_attempt_goes_to_the_nearest() {
+    let world = World::new(latency(5), &[1, 1, 1]);
+    world.measure(&[80, 10, 160]);
+    let (decision, choice) = chosen(&world, &ask(&world));
+    let choice = choice.expect("all are open");
+    assert_eq!(
+        (choice.region, choice.position, choice.at),
+        (RegionIdx(1), 1, 0)
+    );
+    assert_eq!(decision.candidates[0].because, choice.because);
+    assert_eq!(&*choice.endpoint().address, "r1-0:80");
+}
+
+#[test]
+fn a_failover_leaves_the_region_for_good() {
+    let world = World::new(latency(5), &[1, 1]);
+    world.measure(&[10, 80]);
+    let mut ask = ask(&world);
+    let (_, choice) = chosen(&world, &ask);
+    ask.tried(&choice.expect("open"));
+    ask.follow(
+        &next(Destination::OtherRegion, Scope::Global),
+        RegionIdx(0),
+        0,
+    );
+    assert_eq!(address(&world, &ask).as_deref(), Some("r1-0:80"));
+    assert_eq!(why(&chosen(&world, &ask).0, 0), Some(Exclusion::Tried));
+}
+
+#[test]
+fn a_retry_in_the_region_takes_every_endpoint_once() {
+    let world = World::new(latency(5), &[5, 1]);
+    world.measure(&[10, 80]);
+    let (mut ask, mut seen) = (ask(&world), HashSet::new());
+    for _ in 0..5 {
+        let choice = chosen(&world, &ask).1.expect("open");
+        assert_eq!(choice.region, RegionIdx(0));
+        assert!(seen.insert(choice.at), "endpoint {} twice", choice.at);
+        ask.tried(&choice);
+        ask.follow(
+            &next(Destination::OtherEndpoint, Scope::Global),
+            RegionIdx(0),
+            0,
+        );
+    }
+    let (decision, choice) = chosen(&world, &ask);
+    assert_eq!(why(&decision, 0), Some(Exclusion::NoEndpoint));
+    assert_eq!(choice.expect("the other region").region, RegionIdx(1));
+}
+
+#[test]
+fn a_retry_that_was_to_stay_moves_on_when_the_region_goes_down() {
+    let world = World::new(latency(5), &[2, 2]);
+    world.measure(&[80, 10]);
+    let mut ask = ask(&world);
+    ask.follow(
+        &next(Destination::OtherEndpoint, Scope::Global),
+        RegionIdx(0),
+        0,
+    );
+    assert_eq!(chosen(&world, &ask).1.expect("open").region, RegionIdx(0));
+    world.live.upstreams[0].regions[0]
+        .cell
+        .set_health(Health::Unhealthy);
+    assert_eq!(chosen(&world, &ask).1.expect("open").region, RegionIdx(1));
+}
+
+#[test]
+fn a_keyed_request_never_leaves_its_region_again() {
+    let world = World::new(latency(5), &[2, 2]);
+    let mut ask = ask(&world);
+    ask.follow(
+        &next(Destination::OtherEndpoint, Scope::Region),
+        RegionIdx(1),
+        1,
+    );
+    // A later failure that would allow any region does not widen what an earlier one narrowed.
+    ask.follow(
+        &next(Destination::OtherEndpoint, Scope::Global),
+        RegionIdx(1),
+        1,
+    );
+    let (decision, choice) = chosen(&world, &ask);
+    assert_eq!(choice.expect("open").region, RegionIdx(1));
+    assert_eq!(why(&decision, 0), Some(Exclusion::Scope));
+    assert!(!reach(&world.live, UPSTREAM, &ask, 1).elsewhere);
+    world.live.upstreams[0].regions[1]
+        .cell
+        .set_health(Health::Unhealthy);
+    assert!(chosen(&world, &ask).1.is_none());
+}
+
+#[test]
+fn residency_holds_when_nothing_else_is_left() {
+    let world = World::new(latency(5), &[1, 1]);
+    let allowed: RegionSet = [RegionIdx(0)].into_iter().collect();
+    let ask = Ask::new(allowed, world.now);
+    assert_eq!(address(&world, &ask).as_deref(), Some("r0-0:80"));
+    world.live.upstreams[0].regions[0].cell.set_draining(true);
+    let (decision, choice) = chosen(&world, &ask);
+    assert!(choice.is_none());
+    assert_eq!(why(&decision, 0), Some(Exclusion::Draining));
+    assert_eq!(why(&decision, 1), Some(Exclusion::Residency));
+}
+
+#[test]
+fn a_region_whose_endpoints_are_down_is_passed_over_before_its_health_is_known() {
+    let world = World::new(latency(5), &[3, 1]);
+    world.measure(&[10, 80]);
+    world.set(0).endpoints.iter().for_each(|endpoint| {
+        endpoint.cell.set_health(Health::Unhealthy);
+    });
+    let (decision, choice) = chosen(&world, &ask(&world));
+    assert_eq!(choice.expect("open").region, RegionIdx(1));
+    assert_eq!(why(&decision, 0), Some(Exclusion::NoEndpoint));
+}
+
+#[test]
+fn reach_tells_what_is_left() {
+    let world = World::new(latency(5), &[2, 1]);
+    let mut ask = ask(&world);
+    let check = |ask: &Ask, here, again, elsewhere, moved| {
+        let reach = reach(&world.live, UPSTREAM, ask, 0);
+        let actual = (reach.here, reach.again, reach.elsewhere, reach.moved);
+        assert_eq!(actual, (here, again, elsewhere, moved));
+    };
+    let version = world.set(0).version;
+    check(&ask, true, true, true, false);
+    ask.tried_endpoints.insert(0, version, 0);
+    check(&ask, true, true, true, false);
+    ask.tried_endpoints.insert(0, version, 1);
+    check(&ask, false, true, true, false);
+    world.live.upstreams[0].regions[1].cell.set_draining(true);
+    check(&ask, false, true, false, false);
+    world.live.upstreams[0].regions[0]
+        .cell
+        .set_health(Health::Unhealthy);
+    check(&ask, false, false, false, false);
+    ask.tried_regions.insert(RegionIdx(1));
+    check(&ask, false, false, false, true);
+}
+
+#[test]
+fn the_same_endpoint_is_asked_again_after_its_try_is_forgotten() {
+    let world = World::new(latency(5), &[1]);
+    let mut ask = ask(&world);
+    let choice = chosen(&world, &ask).1.expect("open");
+    ask.tried(&choice);
+    assert!(chosen(&world, &ask).1.is_none());
+    ask.follow(
+        &next(Destination::SameEndpoint, Scope::Global),
+        RegionIdx(0),
+        0,
+    );
+    assert_eq!(address(&world, &ask).as_deref(), Some("r0-0:80"));
+}
+
+#[test]
+fn tries_do_not_carry_over_to_another_version_of_the_set() {
+    let world = World::new(latency(5), &[1]);
+    let mut ask = ask(&world);
+    ask.tried(&chosen(&world, &ask).1.expect("open"));
+    let spec = EndpointSpec {
+        address: "new:80".into(),
+        weight: 1,
+    };
+    let slot = &world.live.upstreams[0].regions[0].endpoints;
+    assert!(slot.replace("shop", "r0", std::slice::from_ref(&spec), &world.board));
+    assert!(!slot.replace("shop", "r0", &[spec], &world.board));
+    assert_eq!(address(&world, &ask).as_deref(), Some("new:80"));
+}
+
+#[test]
+fn an_attempt_counts_at_its_endpoint_and_region() {
+    let world = World::new(latency(5), &[1]);
+    let upstream = &world.live.upstreams[0];
+    let choice = chosen(&world, &ask(&world)).1.expect("open");
+    let guard = choice.begin(upstream);
+    assert_eq!(
+        (
+            choice.endpoint().cell.in_flight(),
+            upstream.regions[0].cell.in_flight()
+        ),
+        (1, 1)
+    );
+    drop(guard);
+    assert_eq!(
+        (
+            choice.endpoint().cell.in_flight(),
+            upstream.regions[0].cell.in_flight()
+        ),
+        (0, 0)
+    );
+}
+
+#[test]
+fn a_decision_is_told_with_names() {
+    let world = World::new(Steering::Priority, &[1, 1, 1]);
+    world.live.upstreams[0].regions[0].cell.set_draining(true);
+    let (decision, choice) = chosen(&world, &ask(&world));
+    let told = Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref());
+    let expected = "\
+route     route-0
+upstream  shop
+      1.  r1  by its tier
+      2.  r2  by its tier
+      -   r0  being drained
+chosen    r1 at r1-0:80";
+    assert_eq!(told.to_string(), expected);
+    let json = serde_json::to_value(&told).expect("plain data");
+    assert_eq!(
+        json["candidates"][0],
+        serde_json::json!({ "region": "r1", "because": "tier" })
+    );
+    assert_eq!(
+        json["excluded"][0],
+        serde_json::json!({ "region": "r0", "why": "draining" })
+    );
+    assert_eq!(json["chosen"]["endpoint"], "r1-0:80");
+}
+
+#[test]
+fn a_dead_end_is_told_too() {
+    let world = World::new(Steering::Priority, &[1]);
+    let (decision, choice) = chosen(&world, &Ask::new(RegionSet::EMPTY, world.now));
+    let told =
+        Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref()).to_string();
+    assert!(
+        told.contains("residency does not allow") && told.ends_with("no region is eligible"),
+        "{told}"
+    );
+}

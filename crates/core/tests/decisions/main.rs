@@ -1,0 +1,10 @@
+//! Properties of the pure core, over arbitrary tables, worlds and faults.
+
+mod balance;
+mod budget;
+mod choose;
+mod routes;
+mod simulation;
+mod steer;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,112 @@
+//! Steering: whatever the rows, eligibility is kept and every region is accounted for.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use tidegate_core::decision::{Eligibility, RegionRow};
+use tidegate_core::ids::MAX_REGIONS;
+use tidegate_core::plan::{Steering, Tolerance};
+use tidegate_core::steer::{decide, exclusion};
+use tidegate_core::{Exclusion, Health, RegionIdx, RegionSet, View};
+
+fn health() -> impl Strategy<Value = Health> {
+    prop_oneof![
+        Just(Health::Unknown),
+        Just(Health::Healthy),
+        Just(Health::Degraded),
+        Just(Health::Unhealthy),
+        Just(Health::Draining),
+    ]
+}
+
+fn row() -> impl Strategy<Value = RegionRow> {
+    let facts = (health(), prop::bool::weighted(0.1), 0..4u32);
+    let places = (option::of(0..300u64), option::of(0.0..20_000.0f64));
+    (facts, places, 0..5u32, 0..4u16).prop_map(
+        |((health, draining, endpoints), (rtt, distance_km), weight, tier)| {
+            let (region, position) = (RegionIdx(0), 0);
+            let rtt = rtt.map(Duration::from_millis);
+            RegionRow {
+                region,
+                position,
+                health,
+                draining,
+                endpoints,
+                rtt,
+                distance_km,
+                weight,
+                tier,
+            }
+        },
+    )
+}
+
+fn rows() -> impl Strategy<Value = Vec<RegionRow>> {
+    vec(row(), 1..MAX_REGIONS).prop_map(|mut rows| {
+        for (at, row) in rows.iter_mut().enumerate() {
+            (row.region, row.position) = (RegionIdx(at as u8), at as u8);
+        }
+        rows
+    })
+}
+
+fn steering() -> impl Strategy<Value = Steering> {
+    let absolute = (0..50u64).prop_map(|ms| Tolerance::Absolute(Duration::from_millis(ms)));
+    let relative = (0.0..1.0f64).prop_map(Tolerance::Relative);
+    let latency =
+        prop_oneof![absolute, relative].prop_map(|tolerance| Steering::Latency { tolerance });
+    prop_oneof![latency, Just(Steering::Priority), Just(Steering::Weighted)]
+}
+
+fn regions() -> impl Strategy<Value = RegionSet> {
+    let some = vec(0..MAX_REGIONS as u8, 0..MAX_REGIONS)
+        .prop_map(|set| set.into_iter().map(RegionIdx).collect());
+    prop_oneof![Just(RegionSet::ALL), some]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
+
+    #[test]
+    fn every_region_is_a_candidate_or_excluded_for_a_reason_that_holds(
+        rows in rows(), steering in steering(), seed: u64,
+        allowed in regions(), within in regions(), tried in vec(0..MAX_REGIONS as u8, 0..3),
+    ) {
+        let tried = tried.into_iter().map(RegionIdx).collect();
+        let eligibility = Eligibility { allowed, within, tried };
+        let view = View { steering: &steering, rows: rows.iter().copied().collect() };
+        let decision = decide(&view, &eligibility, &mut Rng::with_seed(seed));
+
+        let listed = decision.candidates.iter().map(|c| c.region).chain(decision.excluded.iter().map(|e| e.region));
+        let mut listed: Vec<_> = listed.collect();
+        listed.sort();
+        prop_assert_eq!(listed, rows.iter().map(|row| row.region).collect::<Vec<_>>());
+
+        for candidate in &decision.candidates {
+            let row = &rows[candidate.region.get()];
+            prop_assert!(allowed.contains(candidate.region) && exclusion(row, &eligibility).is_none());
+        }
+        for excluded in &decision.excluded {
+            let row = &rows[excluded.region.get()];
+            let weightless = steering == Steering::Weighted && row.weight == 0 && tried.is_empty();
+            let expected = exclusion(row, &eligibility).or(weightless.then_some(Exclusion::NoWeight));
+            prop_assert_eq!(Some(excluded.why), expected);
+        }
+        let degraded = decision.candidates.iter().map(|c| rows[c.region.get()].health == Health::Degraded);
+        prop_assert!(degraded.is_sorted(), "what works comes before what is degraded");
+        let any_open = rows.iter().any(|row| exclusion(row, &eligibility).is_none());
+        prop_assert_eq!(any_open, !decision.candidates.is_empty(), "nobody is turned away in vain");
+    }
+
+    #[test]
+    fn the_same_seed_decides_alike(rows in rows(), steering in steering(), seed: u64) {
+        let view = View { steering: &steering, rows: rows.iter().copied().collect() };
+        let all = RegionSet::ALL;
+        let eligibility = Eligibility { allowed: all, within: all, tried: RegionSet::EMPTY };
+        let decide = || decide(&view, &eligibility, &mut Rng::with_seed(seed));
+        prop_assert_eq!(decide(), decide());
+    }
+}

@@ -1,0 +1,197 @@
+//! A plan, a board and their binding for tests and benches, made of a few plain numbers.
+#![allow(dead_code)] // Each binary that includes it uses a part.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderName, Method};
+use tidegate_core::ids::{Generation, RegionIdx, RegionSet, UpstreamIdx};
+use tidegate_core::plan::{
+    Balance, BodyPolicy, ConnectionPolicy, EndpointSpec, HealthPolicy, MetricsPolicy, Plan, Pop,
+    Region, RetryOn, RetryPolicy, Reveal, Route, Steering, Tolerance, Upstream, UpstreamProtocol,
+    UpstreamRegion,
+};
+use tidegate_core::route::{RequestFacts, RouteMatch, RouteTable};
+use tidegate_core::{Board, EndpointSet, Live};
+
+/// One upstream in regions `r0`, `r1`, ... with endpoints `r0-0:80`, `r0-1:80`, ..., bound.
+pub(crate) struct World {
+    /// What is observed.
+    pub(crate) board: Board,
+    /// The binding.
+    pub(crate) live: Live,
+    /// The moment from which the board counts.
+    pub(crate) now: Instant,
+}
+
+/// The only upstream.
+pub(crate) const UPSTREAM: UpstreamIdx = UpstreamIdx(0);
+
+impl World {
+    /// A world of one route for everything; `endpoints` are the numbers of endpoints per region.
+    pub(crate) fn new(steering: Steering, endpoints: &[usize]) -> Self {
+        Self::with_routes(steering, endpoints, vec![RouteMatch::default()])
+    }
+
+    /// A world of many routes, all to the one upstream.
+    pub(crate) fn with_routes(
+        steering: Steering,
+        endpoints: &[usize],
+        routes: Vec<RouteMatch>,
+    ) -> Self {
+        let now = Instant::now();
+        let board = Board::new(now);
+        let plan = Arc::new(plan(steering, endpoints, routes));
+        let live = Live::bind(plan, &board, Generation(1));
+        Self { board, live, now }
+    }
+
+    /// Enters a round trip per region, in milliseconds.
+    pub(crate) fn measure(&self, round_trips: &[u64]) {
+        for (region, ms) in self.live.upstreams[0].regions.iter().zip(round_trips) {
+            region
+                .cell
+                .observe_rtt(Duration::from_millis(*ms), self.now);
+        }
+    }
+
+    /// The endpoints of a region.
+    pub(crate) fn set(&self, region: usize) -> Arc<EndpointSet> {
+        self.live.upstreams[0].regions[region].endpoints.load_full()
+    }
+
+    /// The retry policy.
+    pub(crate) fn retry(&self) -> &RetryPolicy {
+        &self.live.plan.upstreams[0].retry
+    }
+}
+
+/// Latency steering with a tolerance in milliseconds.
+pub(crate) fn latency(tolerance_ms: u64) -> Steering {
+    Steering::Latency {
+        tolerance: Tolerance::Absolute(Duration::from_millis(tolerance_ms)),
+    }
+}
+
+fn plan(steering: Steering, endpoints: &[usize], routes: Vec<RouteMatch>) -> Plan {
+    let table = RouteTable::new(&routes);
+    Plan {
+        content_hash: "0".into(),
+        pop: Pop {
+            name: "test".into(),
+            location: None,
+        },
+        regions: (0..endpoints.len()).map(region).collect(),
+        upstreams: [upstream(steering, endpoints)].into(),
+        routes: routes.into_iter().enumerate().map(route).collect(),
+        table,
+        metrics: MetricsPolicy { max_series: 100 },
+    }
+}
+
+fn region(at: usize) -> Region {
+    Region {
+        name: format!("r{at}").into(),
+        location: None,
+        jurisdictions: Box::default(),
+    }
+}
+
+fn route((at, matches): (usize, RouteMatch)) -> Route {
+    Route {
+        name: format!("route-{at}").into(),
+        matches,
+        upstream: UPSTREAM,
+        timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(60),
+        allowed: RegionSet::ALL,
+        residency: Box::default(),
+        idempotency_key: true,
+        reveal: Reveal::default(),
+    }
+}
+
+fn upstream(steering: Steering, endpoints: &[usize]) -> Upstream {
+    Upstream {
+        name: "shop".into(),
+        regions: endpoints.iter().enumerate().map(upstream_region).collect(),
+        steering,
+        balance: Balance::PeakEwma,
+        health: HealthPolicy {
+            probe: None,
+            min_healthy: 0.3,
+        },
+        retry: retry(),
+        connection: ConnectionPolicy {
+            protocol: UpstreamProtocol::Http1,
+            tls: None,
+            connect_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(60),
+            idle_max: 8,
+        },
+        body: BodyPolicy {
+            replay_bytes: 1 << 20,
+            max_bytes: None,
+        },
+    }
+}
+
+fn upstream_region((at, &endpoints): (usize, &usize)) -> UpstreamRegion {
+    let endpoint = |n| EndpointSpec {
+        address: format!("r{at}-{n}:80").into(),
+        weight: 1,
+    };
+    UpstreamRegion {
+        region: RegionIdx(at as u8),
+        endpoints: (0..endpoints).map(endpoint).collect(),
+        weight: 1,
+        tier: at as u16,
+    }
+}
+
+fn retry() -> RetryPolicy {
+    let on = RetryOn {
+        connect: true,
+        reset: true,
+        timeout: true,
+        bad_response: true,
+        statuses: [502, 503, 504].into(),
+    };
+    RetryPolicy {
+        attempts: 3,
+        on,
+        per_try: None,
+        budget: 0.2,
+        cross_region_budget: 1.0,
+    }
+}
+
+/// A request as literal facts.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    /// Method.
+    pub(crate) method: Method,
+    /// Host.
+    pub(crate) host: String,
+    /// Path.
+    pub(crate) path: String,
+    /// Header fields.
+    pub(crate) headers: Vec<(HeaderName, String)>,
+}
+
+impl RequestFacts for Asked {
+    fn method(&self) -> &Method {
+        &self.method
+    }
+    fn host(&self) -> &str {
+        &self.host
+    }
+    fn path(&self) -> &str {
+        &self.path
+    }
+    fn has_header(&self, name: &HeaderName, value: &str) -> bool {
+        self.headers
+            .iter()
+            .any(|(have, is)| have == name && is == value)
+    }
+}
