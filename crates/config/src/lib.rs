@@ -6,18 +6,31 @@
 //! and goes on, so one typo does not hide the next. Nothing here binds, resolves or contacts
 //! anything; the only files read are those that the configuration names.
 
+mod certificate;
+mod compile;
+mod defaults;
+mod emit;
 mod files;
+mod later;
 mod problem;
+mod raw;
 mod render;
 mod report;
+mod resolved;
 mod span;
+mod suggest;
+mod units;
+mod yaml;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use tidegate_core::Plan;
 use tidegate_core::settings::Settings;
+
+use compile::{Compiled, Context};
 
 pub use files::{Disk, Files, Memory};
 pub use problem::{Label, Problem, Severity};
@@ -78,9 +91,51 @@ pub fn compile(
     files: &dyn Files,
     now: SystemTime,
 ) -> Result<Loaded, Report> {
-    let _ = (files, now);
-    let problem = Problem::error("unfinished", "the compiler is not there yet");
-    Err(Report::new(source_name, text.into(), vec![problem]))
+    let base = Path::new(source_name).parent().unwrap_or(Path::new(""));
+    let mut cx = Context::new(files, base, now);
+    let compiled = stages(&mut cx, text);
+    let report = Report::new(source_name, text.into(), cx.problems);
+    match compiled {
+        Some(compiled) if report.errors() == 0 => Ok(accept(compiled, base, cx.watched, report)),
+        _ => Err(report),
+    }
+}
+
+/// Text to tree to raw types to the plan. None when there is no tree to go on with.
+fn stages(cx: &mut Context<'_>, text: &str) -> Option<Compiled> {
+    let (root, problems) = yaml::parse(text);
+    cx.problems = problems;
+    let root = root?;
+    if root.is_empty() {
+        let help = "an empty file is never a configuration; was it being written just now?";
+        let problem = Problem::error("empty_file", "the configuration is empty");
+        cx.report(problem.help(help.to_owned()));
+        return None;
+    }
+    let (config, problems) = yaml::decode::<raw::Config>(&root);
+    cx.problems.extend(problems);
+    let compiled = root.is_map().then(|| compile::compile(cx, &config));
+    yaml::fill_paths(&mut cx.problems, &root);
+    compiled
+}
+
+fn accept(
+    mut compiled: Compiled,
+    base: &Path,
+    watched: BTreeSet<PathBuf>,
+    report: Report,
+) -> Loaded {
+    let resolved = resolved::yaml(&compiled, base);
+    compiled.plan.content_hash = resolved::content_hash(&resolved, &compiled.plan).into();
+    Loaded {
+        settings: compiled.settings,
+        plan: compiled.plan,
+        warnings: report.problems,
+        watched: watched.into_iter().collect(),
+        resolved,
+        source_name: report.source_name,
+        text: report.text,
+    }
 }
 
 /// The configuration with every default written out, as YAML.

@@ -1,0 +1,143 @@
+//! Raw types to what a process runs on. Every step reports what is wrong and goes on with a
+//! harmless stand-in, so the last step sees every problem; whatever was built is thrown away when
+//! one of them is an error.
+
+mod certificates;
+mod context;
+mod lint;
+mod listeners;
+mod matches;
+mod names;
+mod regions;
+mod residency;
+mod routes;
+mod syntax;
+mod upstream;
+mod upstreams;
+
+use tidegate_core::plan::{MetricsPolicy, Plan, Pop};
+use tidegate_core::route::RouteTable;
+use tidegate_core::settings::{AccessLog, Settings};
+
+use crate::defaults;
+use crate::raw;
+use crate::units;
+use crate::yaml::{Field, WordOr};
+
+pub(crate) use context::Context;
+
+/// Everything that was compiled, hash and places of files still open.
+pub(crate) struct Compiled {
+    pub(crate) settings: Settings,
+    pub(crate) plan: Plan,
+    /// Whether `threads` was left to the machine.
+    pub(crate) threads_auto: bool,
+    /// The files of each upstream's TLS profile, in the order of the plan.
+    pub(crate) tls_files: Vec<upstream::TlsFiles>,
+}
+
+pub(crate) use upstream::TlsFiles;
+
+/// Compiles a whole configuration. Meaningless when the context holds an error afterwards.
+pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
+    let regions = regions::compile(cx, config);
+    let (upstreams, tls_files) = upstreams::compile(cx, config, &regions);
+    let routes = routes::compile(cx, config, &regions);
+    let (settings, threads_auto) = settings(cx, config);
+    lint::unused(cx, config);
+    let table = RouteTable::new(routes.iter().map(|route| &route.matches));
+    let plan = Plan {
+        content_hash: "".into(),
+        pop: pop(cx, config.pop.get()),
+        regions: regions.list.into(),
+        upstreams: upstreams.into(),
+        routes: routes.into(),
+        table,
+        metrics: metrics(cx, config.metrics.get()),
+    };
+    Compiled {
+        settings,
+        plan,
+        threads_auto,
+        tls_files,
+    }
+}
+
+fn pop(cx: &mut Context<'_>, pop: Option<&raw::Pop>) -> Pop {
+    let name = pop.and_then(|pop| names::checked(cx, "PoP", &pop.name));
+    Pop {
+        name: name.unwrap_or(defaults::POP_NAME).into(),
+        location: pop.and_then(|pop| regions::location(cx, &pop.location)),
+    }
+}
+
+fn metrics(cx: &mut Context<'_>, metrics: Option<&raw::Metrics>) -> MetricsPolicy {
+    let max_series = metrics
+        .map(|metrics| cx.number(&metrics.max_series, 1..=1_000_000, defaults::MAX_SERIES))
+        .unwrap_or(defaults::MAX_SERIES);
+    MetricsPolicy {
+        max_series: max_series as u32,
+    }
+}
+
+fn settings(cx: &mut Context<'_>, config: &raw::Config) -> (Settings, bool) {
+    let (threads, threads_auto) = threads(cx, &config.threads);
+    let admin = listeners::admin(cx, config);
+    let settings = Settings {
+        listeners: listeners::compile(cx, config),
+        admin,
+        threads,
+        shutdown_timeout: cx.duration(&config.shutdown_timeout, defaults::SHUTDOWN_TIMEOUT),
+        access_log: access_log(cx, &config.access_log),
+    };
+    lint::binds(cx, config, &settings);
+    (settings, threads_auto)
+}
+
+fn threads(cx: &mut Context<'_>, threads: &Field<raw::Threads>) -> (usize, bool) {
+    let written = threads
+        .get()
+        .map_or(defaults::THREADS, |threads| threads.as_ref());
+    let all = std::thread::available_parallelism().map_or(1, usize::from);
+    match written.parse() {
+        _ if written == "auto" => (all, true),
+        Ok(count @ 1..=1024) => (count, false),
+        _ => {
+            let help = "write `auto`, or a whole number from 1 to 1024";
+            cx.invalid(
+                threads.span(),
+                "value",
+                "a number of threads",
+                written,
+                help,
+            );
+            (all, true)
+        }
+    }
+}
+
+fn access_log(cx: &mut Context<'_>, log: &Field<raw::AccessLog>) -> AccessLog {
+    match log.get() {
+        Some(WordOr::Word(raw::LogWord::Off)) => AccessLog::Off,
+        Some(WordOr::Word(raw::LogWord::Stdout)) | None => AccessLog::Stdout,
+        Some(WordOr::Value(to)) => match cx.required(&to.file, log.span(), "file") {
+            Some(file) if !file.is_empty() => AccessLog::File(file.into()),
+            Some(_) => {
+                cx.invalid(
+                    to.file.span(),
+                    "path",
+                    "a path",
+                    "",
+                    "name a file, or write `off`",
+                );
+                AccessLog::Off
+            }
+            None => AccessLog::Off,
+        },
+    }
+}
+
+/// A duration that is known at compile time.
+fn default_duration(text: &str) -> std::time::Duration {
+    units::duration(text).expect("defaults are durations")
+}

@@ -1,0 +1,107 @@
+//! The files of certificates, keys and authorities: read and judged, so that a bad one is found by
+//! `check` and not by the first client.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::certificate::{Chain, Key, Validity};
+use crate::compile::Context;
+use crate::compile::context::NamedFile;
+use crate::problem::{Problem, quoted};
+use crate::span::Span;
+use crate::yaml::Field;
+
+/// A certificate chain and its key, read.
+pub(crate) struct Pair {
+    pub(crate) chain: NamedFile,
+    pub(crate) key: NamedFile,
+}
+
+/// The files of a chain and its key, if both are named.
+pub(crate) fn pair(
+    cx: &mut Context<'_>,
+    chain_field: &Field<String>,
+    key_field: &Field<String>,
+) -> Option<Pair> {
+    let (chain_file, key_file) = (cx.file(chain_field), cx.file(key_field));
+    let chain = chain_file
+        .as_ref()
+        .and_then(|file| chain(cx, file, chain_field.span()));
+    let key = key_file
+        .as_ref()
+        .and_then(|file| key(cx, file, key_field.span()));
+    if let (Some(chain), Some(key)) = (chain, key)
+        && !key.fits(&chain)
+    {
+        let problem = Problem::error("key_mismatch", "the key is not the key of the certificate");
+        let problem = problem
+            .at(key_field.span())
+            .label(chain_field.span(), "of this certificate");
+        cx.report(problem.help("the chain must begin with the key's own certificate".to_owned()));
+    }
+    Some(Pair {
+        chain: chain_file?,
+        key: key_file?,
+    })
+}
+
+/// A file of certificate authorities: at least one certificate.
+pub(crate) fn authorities(cx: &mut Context<'_>, field: &Field<String>) -> Option<NamedFile> {
+    let file = cx.file(field)?;
+    let content = file.content.as_deref();
+    if let Some(Err(reason)) = content.map(Chain::from_pem) {
+        cx.report(bad_file("invalid_certificate", &file.path, &reason).at(field.span()));
+    }
+    Some(file)
+}
+
+/// The text of a PEM file; none when it could not be read.
+pub(crate) fn text(file: &NamedFile) -> Option<Arc<str>> {
+    let content = file.content.as_deref()?;
+    std::str::from_utf8(content).ok().map(Arc::from)
+}
+
+fn chain(cx: &mut Context<'_>, file: &NamedFile, span: Option<Span>) -> Option<Chain> {
+    match Chain::from_pem(file.content.as_deref()?) {
+        Ok(chain) => {
+            warn_of_dates(cx, &chain, file, span);
+            Some(chain)
+        }
+        Err(reason) => {
+            cx.report(bad_file("invalid_certificate", &file.path, &reason).at(span));
+            None
+        }
+    }
+}
+
+fn key(cx: &mut Context<'_>, file: &NamedFile, span: Option<Span>) -> Option<Key> {
+    let key = Key::from_pem(file.content.as_deref()?);
+    key.map_err(|reason| cx.report(bad_file("invalid_key", &file.path, &reason).at(span)))
+        .ok()
+}
+
+/// Dates only warn: a certificate that expired at night must not also keep a reload from draining
+/// a region.
+fn warn_of_dates(cx: &mut Context<'_>, chain: &Chain, file: &NamedFile, span: Option<Span>) {
+    let shown = quoted(&file.path.display().to_string());
+    let (code, message) = match chain.validity(cx.now) {
+        Validity::Valid => return,
+        Validity::NotYet(date) => (
+            "certificate_not_yet_valid",
+            format!("the certificate {shown} is valid only from {date}"),
+        ),
+        Validity::Expired(date) => (
+            "certificate_expired",
+            format!("the certificate {shown} expired on {date}"),
+        ),
+    };
+    let help = "peers that check it will refuse the connection".to_owned();
+    cx.report(Problem::warning(code, message).at(span).help(help));
+}
+
+fn bad_file(code: &'static str, path: &PathBuf, reason: &str) -> Problem {
+    Problem::error(
+        code,
+        format!("{} {reason}", quoted(&path.display().to_string())),
+    )
+}

@@ -1,0 +1,221 @@
+//! What compiling needs at hand: where problems go, where files come from, what time it is; and
+//! the small conversions that every section uses.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::io;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::compile::default_duration;
+use crate::files::Files;
+use crate::problem::{Problem, quoted};
+use crate::span::Span;
+use crate::units::{self, UnitError};
+use crate::yaml::Field;
+
+/// Longest duration anywhere: what is longer is a typo, and timers stay far from overflow.
+const DURATION_MAX: Duration = Duration::from_secs(720 * 3600);
+
+/// The state of one compilation.
+pub(crate) struct Context<'a> {
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) now: SystemTime,
+    pub(crate) watched: BTreeSet<PathBuf>,
+    files: &'a dyn Files,
+    base: &'a Path,
+}
+
+/// A file that the configuration names.
+pub(crate) struct NamedFile {
+    pub(crate) path: PathBuf,
+    /// None when it could not be read, which was reported.
+    pub(crate) content: Option<Vec<u8>>,
+}
+
+impl<'a> Context<'a> {
+    /// Files are looked up from `base` unless their paths are absolute.
+    pub(crate) fn new(files: &'a dyn Files, base: &'a Path, now: SystemTime) -> Self {
+        Self {
+            problems: Vec::new(),
+            now,
+            watched: BTreeSet::new(),
+            files,
+            base,
+        }
+    }
+
+    pub(crate) fn report(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// Reports a value that breaks the grammar of its key: code `invalid_<kind>`.
+    pub(crate) fn invalid(
+        &mut self,
+        span: Option<Span>,
+        kind: &'static str,
+        what: &str,
+        value: &str,
+        help: &str,
+    ) {
+        let message = format!("{} is not {what}", quoted(value));
+        self.report(
+            Problem::error(invalid_code(kind), message)
+                .at(span)
+                .help(help.to_owned()),
+        );
+    }
+
+    /// The value of a key that must be there; its absence is reported at `parent`.
+    pub(crate) fn required<'f, T>(
+        &mut self,
+        field: &'f Field<T>,
+        parent: Option<Span>,
+        key: &str,
+    ) -> Option<&'f T> {
+        if field.is_absent() {
+            let message = format!("the key `{key}` is missing");
+            self.report(Problem::error("missing_key", message).at(parent));
+        }
+        field.get()
+    }
+
+    /// A duration above zero, at most 720 hours.
+    pub(crate) fn duration(&mut self, field: &Field<impl AsRef<str>>, default: &str) -> Duration {
+        let parse = |text: &str| match units::duration(text)? {
+            Duration::ZERO => Err(out_of_range("must be more than 0", "the shortest is `1us`")),
+            d if d > DURATION_MAX => Err(out_of_range("too long", "the longest is `720h`")),
+            d => Ok(d),
+        };
+        self.unit(field, parse)
+            .unwrap_or_else(|| default_duration(default))
+    }
+
+    /// A size, in bytes, within `range`.
+    pub(crate) fn size(
+        &mut self,
+        field: &Field<impl AsRef<str>>,
+        range: RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let bounds = (
+            units::show_size(*range.start()),
+            units::show_size(*range.end()),
+        );
+        self.unit(field, |text| match units::size(text)? {
+            bytes if range.contains(&bytes) => Ok(bytes),
+            _ => Err(out_of_range(
+                "out of range",
+                &format!("from `{}` to `{}`", bounds.0, bounds.1),
+            )),
+        })
+    }
+
+    /// A share from 0 to `max`.
+    pub(crate) fn percent(
+        &mut self,
+        field: &Field<impl AsRef<str>>,
+        max: f64,
+        default: &str,
+    ) -> f64 {
+        let parsed = self.unit(field, |text| match units::percent(text)? {
+            share if share <= max => Ok(share),
+            _ => Err(out_of_range(
+                "out of range",
+                &format!("at most `{}`", units::show_percent(max)),
+            )),
+        });
+        parsed.unwrap_or_else(|| units::percent(default).expect("defaults are percentages"))
+    }
+
+    /// The value of a scalar with a unit; none when it is absent or was reported.
+    pub(crate) fn unit<T>(
+        &mut self,
+        field: &Field<impl AsRef<str>>,
+        parse: impl FnOnce(&str) -> Result<T, UnitError>,
+    ) -> Option<T> {
+        let text = field.get()?.as_ref();
+        parse(text)
+            .map_err(|error| {
+                let message = format!("{}: {}", quoted(text), error.message);
+                let problem = Problem::error("invalid_unit", message);
+                self.report(problem.at(field.span()).help(error.help));
+            })
+            .ok()
+    }
+
+    /// A whole number within `range`, or `default` when it is absent or out of range.
+    pub(crate) fn number(
+        &mut self,
+        field: &Field<u64>,
+        range: RangeInclusive<u64>,
+        default: u64,
+    ) -> u64 {
+        match field.get() {
+            Some(number) if !range.contains(number) => {
+                let message = format!("{number} is out of range");
+                let help = format!("a whole number from {} to {}", range.start(), range.end());
+                let problem = Problem::error("out_of_range", message);
+                self.report(problem.at(field.span()).help(help));
+                default
+            }
+            number => number.copied().unwrap_or(default),
+        }
+    }
+
+    /// The file that a key names: watched, and read.
+    pub(crate) fn file(&mut self, field: &Field<String>) -> Option<NamedFile> {
+        let name = field.get()?;
+        let path = self.base.join(name);
+        if name.is_empty() || name.contains('\0') {
+            self.invalid(field.span(), "path", "a path", name, "name a file");
+            return Some(NamedFile {
+                path,
+                content: None,
+            });
+        }
+        self.watched.insert(path.clone());
+        let content = match self.files.read(&path) {
+            Ok(content) => Some(content),
+            Err(error) => {
+                self.report(unreadable(&path, &error).at(field.span()));
+                None
+            }
+        };
+        Some(NamedFile { path, content })
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    let shown = quoted(&path.display().to_string());
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            Problem::error("missing_file", format!("there is no file {shown}"))
+                .help("paths are relative to the directory of the configuration".to_owned())
+        }
+        _ => Problem::error("unreadable_file", format!("cannot read {shown}: {error}")),
+    }
+}
+
+fn out_of_range(message: impl Display, help: &str) -> UnitError {
+    UnitError {
+        message: message.to_string(),
+        help: help.to_owned(),
+    }
+}
+
+/// Codes are literals, so that they can be listed and never depend on input.
+fn invalid_code(kind: &'static str) -> &'static str {
+    match kind {
+        "address" => "invalid_address",
+        "endpoint" => "invalid_endpoint",
+        "header" => "invalid_header",
+        "host" => "invalid_host",
+        "jurisdiction" | "name" => "invalid_name",
+        "method" => "invalid_method",
+        "network" => "invalid_network",
+        "path" => "invalid_path",
+        "status" => "invalid_status",
+        _ => "invalid_value",
+    }
+}

@@ -1,0 +1,106 @@
+//! What is wrong between sections: addresses that clash, things that nothing uses.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+
+use tidegate_core::settings::Settings;
+
+use crate::compile::Context;
+use crate::problem::{Problem, quoted};
+use crate::raw;
+use crate::span::Span;
+
+/// Two listeners, or a listener and the admin listener, on one address.
+pub(crate) fn binds(cx: &mut Context<'_>, config: &raw::Config, settings: &Settings) {
+    let fields = config
+        .listeners
+        .get()
+        .into_iter()
+        .flatten()
+        .filter_map(|field| field.get());
+    let spans = fields.map(|raw| raw.bind.span());
+    let listeners = settings
+        .listeners
+        .iter()
+        .map(|listener| listener.bind)
+        .zip(spans);
+    let admin_span = config.admin.get().and_then(|admin| admin.bind.span());
+    let admin = settings.admin.map(|bind| (bind, admin_span));
+    let mut seen: Vec<(SocketAddr, Option<Span>)> = Vec::new();
+    for (bind, span) in listeners.chain(admin).filter(|(bind, _)| bind.port() != 0) {
+        if let Some((_, first)) = seen.iter().find(|(other, _)| clash(bind, *other)) {
+            let message = format!("{} is bound twice", quoted(&bind.to_string()));
+            let problem = Problem::error("address_in_use", message)
+                .at(span)
+                .label(*first, "also here");
+            cx.report(problem.help("give each listener its own port".to_owned()));
+        }
+        seen.push((bind, span));
+    }
+}
+
+/// Whether two addresses cannot both be bound.
+fn clash(a: SocketAddr, b: SocketAddr) -> bool {
+    let covers =
+        |a: IpAddr, b: IpAddr| a == b || (a.is_unspecified() && a.is_ipv4() == b.is_ipv4());
+    a.port() == b.port() && (covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
+}
+
+/// Regions that no upstream lives in, upstreams that no route leads to.
+pub(crate) fn unused(cx: &mut Context<'_>, config: &raw::Config) {
+    let regions = config.regions.get().map_or(&[][..], |entries| &entries.0);
+    let upstreams = config.upstreams.get().map_or(&[][..], |entries| &entries.0);
+    let routes = config.routes.get().map_or(&[][..], Vec::as_slice);
+    let lived_in = upstreams
+        .iter()
+        .filter_map(|entry| entry.value.get()?.regions.get());
+    let lived_in: HashSet<&str> = lived_in
+        .flat_map(|entries| &entries.0)
+        .map(|entry| entry.name.as_str())
+        .collect();
+    let targets = routes
+        .iter()
+        .filter_map(|route| route.get()?.upstream.get());
+    let targets: HashSet<&str> = targets.map(AsRef::as_ref).collect();
+    for entry in regions
+        .iter()
+        .filter(|entry| !lived_in.contains(entry.name.as_str()))
+    {
+        let message = format!("no upstream lives in the region {}", quoted(&entry.name));
+        cx.report(Problem::warning("unused_region", message).at(entry.name_span));
+    }
+    for entry in upstreams
+        .iter()
+        .filter(|entry| !targets.contains(entry.name.as_str()))
+    {
+        let message = format!("no route leads to the upstream {}", quoted(&entry.name));
+        cx.report(Problem::warning("unused_upstream", message).at(entry.name_span));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unspecified_address_covers_its_family() {
+        let check = |a: &str, b: &str, expected| {
+            assert_eq!(
+                clash(a.parse().unwrap(), b.parse().unwrap()),
+                expected,
+                "{a} {b}"
+            );
+            assert_eq!(
+                clash(b.parse().unwrap(), a.parse().unwrap()),
+                expected,
+                "{b} {a}"
+            );
+        };
+        check("127.0.0.1:80", "127.0.0.1:80", true);
+        check("127.0.0.1:80", "127.0.0.2:80", false);
+        check("0.0.0.0:80", "127.0.0.1:80", true);
+        check("0.0.0.0:80", "127.0.0.1:81", false);
+        check("[::]:80", "[::1]:80", true);
+        check("[::]:80", "127.0.0.1:80", false);
+    }
+}

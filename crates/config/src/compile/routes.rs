@@ -1,0 +1,265 @@
+//! Routes: what they match, where they go, and what cannot work between a route and its upstream.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_core::ids::{RegionIdx, UpstreamIdx};
+use tidegate_core::plan::{Reveal, Route};
+use tidegate_core::route::{PathMatch, RouteMatch};
+
+use crate::compile::regions::Regions;
+use crate::compile::{Context, matches, names, residency};
+use crate::defaults;
+use crate::problem::{Problem, quoted};
+use crate::raw;
+use crate::span::Span;
+use crate::units;
+use crate::yaml::Entry;
+
+/// What routes refer to.
+struct Targets<'a> {
+    regions: &'a Regions,
+    upstreams: HashMap<&'a str, Target<'a>>,
+    /// Names in the order of the file, for hints.
+    names: Vec<&'a str>,
+}
+
+/// An upstream as routes see it.
+struct Target<'a> {
+    index: UpstreamIdx,
+    raw: Option<&'a raw::Upstream>,
+    lives_in: Vec<RegionIdx>,
+}
+
+pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config, regions: &Regions) -> Vec<Route> {
+    let Some(list) = cx.required(&config.routes, None, "routes") else {
+        return Vec::new();
+    };
+    if list.is_empty() {
+        let problem = Problem::error("empty_routes", "no route is defined");
+        cx.report(
+            problem
+                .at(config.routes.span())
+                .help("every request would be answered 404".to_owned()),
+        );
+    }
+    let targets = targets(config, regions);
+    let given: Vec<_> = list
+        .iter()
+        .filter_map(|field| Some((field.get()?, field.span())))
+        .collect();
+    let mut routes: Vec<Route> = given
+        .iter()
+        .map(|(raw, span)| route(cx, raw, *span, &targets))
+        .collect();
+    check_names(cx, &given);
+    name_the_rest(&mut routes);
+    check_shadows(cx, &given, &routes);
+    routes
+}
+
+fn targets<'a>(config: &'a raw::Config, regions: &'a Regions) -> Targets<'a> {
+    let entries = config.upstreams.get().map_or(&[][..], |entries| &entries.0);
+    let indexed = (0u16..).zip(entries);
+    let upstreams =
+        indexed.map(|(index, entry)| (entry.name.as_str(), target(index, entry, regions)));
+    let names = entries.iter().map(|entry| entry.name.as_str()).collect();
+    Targets {
+        regions,
+        upstreams: upstreams.collect(),
+        names,
+    }
+}
+
+fn target<'a>(index: u16, entry: &'a Entry<raw::Upstream>, regions: &Regions) -> Target<'a> {
+    let raw = entry.value.get();
+    let names = raw
+        .and_then(|raw| raw.regions.get())
+        .map_or(&[][..], |entries| &entries.0);
+    let lives_in = names
+        .iter()
+        .filter_map(|entry| regions.by_name.get(&entry.name).copied());
+    Target {
+        index: UpstreamIdx(index),
+        raw,
+        lives_in: lives_in.collect(),
+    }
+}
+
+fn route(
+    cx: &mut Context<'_>,
+    raw: &raw::Route,
+    span: Option<Span>,
+    targets: &Targets<'_>,
+) -> Route {
+    let target = upstream(cx, raw, span, targets);
+    let lives_in = target.map_or(&[][..], |target| &target.lives_in);
+    let (allowed, residency) = residency::compile(cx, &raw.residency, targets.regions, lives_in);
+    let timeout = cx.duration(&raw.timeout, defaults::ROUTE_TIMEOUT);
+    check_per_try(cx, raw, timeout, target.and_then(|target| target.raw));
+    Route {
+        name: name(cx, raw),
+        matches: raw
+            .r#match
+            .get()
+            .map(|raw| matches::compile(cx, raw))
+            .unwrap_or_default(),
+        upstream: target.map_or(UpstreamIdx(0), |target| target.index),
+        timeout,
+        idle_timeout: cx.duration(&raw.idle_timeout, defaults::ROUTE_IDLE_TIMEOUT),
+        allowed,
+        residency,
+        idempotency_key: raw.idempotency_key.or(false),
+        reveal: raw.reveal.get().map(reveal).unwrap_or_default(),
+    }
+}
+
+/// The configured name; empty when the route has none yet.
+fn name(cx: &mut Context<'_>, raw: &raw::Route) -> Arc<str> {
+    let valid = names::check_label(cx, "route", &raw.name);
+    raw.name
+        .get()
+        .filter(|_| valid)
+        .map_or("", String::as_str)
+        .into()
+}
+
+fn reveal(raw: &raw::Reveal) -> Reveal {
+    Reveal {
+        region: raw.region.or(false),
+        attempts: raw.attempts.or(false),
+        server_timing: raw.server_timing.or(false),
+    }
+}
+
+fn upstream<'t, 'a>(
+    cx: &mut Context<'_>,
+    raw: &raw::Route,
+    span: Option<Span>,
+    targets: &'t Targets<'a>,
+) -> Option<&'t Target<'a>> {
+    let name = cx.required(&raw.upstream, span, "upstream")?.as_ref();
+    let target = targets.upstreams.get(name);
+    if target.is_none() && !targets.names.is_empty() {
+        let known = targets.names.iter().copied();
+        names::unknown(
+            cx,
+            "unknown_upstream",
+            "upstream",
+            name,
+            raw.upstream.span(),
+            known,
+        );
+    }
+    target
+}
+
+/// A limit of one attempt above that of the whole request never takes effect, so no attempt is
+/// ever given up for another.
+fn check_per_try(
+    cx: &mut Context<'_>,
+    route: &raw::Route,
+    timeout: Duration,
+    upstream: Option<&raw::Upstream>,
+) {
+    let Some(field) = upstream
+        .and_then(|upstream| upstream.retry.get())
+        .map(|retry| &retry.per_try)
+    else {
+        return;
+    };
+    let Some(per_try) = field
+        .get()
+        .and_then(|text| units::duration(text.as_ref()).ok())
+    else {
+        return;
+    };
+    if per_try <= timeout {
+        return;
+    }
+    let (per_try, timeout) = (units::show_duration(per_try), units::show_duration(timeout));
+    let message = format!("`per_try` ({per_try}) is longer than the route's `timeout` ({timeout})");
+    let (span, label) = match route.timeout.span() {
+        Some(span) => (Some(span), field.span()),
+        None => (field.span(), None),
+    };
+    let problem = Problem::error("impossible_timeout", message)
+        .at(span)
+        .label(label, "one attempt");
+    cx.report(problem.help("the request ends before its first attempt could be given up; raise `timeout` or lower `per_try`".to_owned()));
+}
+
+type Given<'a> = (&'a raw::Route, Option<Span>);
+
+fn check_names(cx: &mut Context<'_>, routes: &[Given<'_>]) {
+    let mut seen: HashMap<&str, Option<Span>> = HashMap::new();
+    for field in routes.iter().map(|(raw, _)| &raw.name) {
+        let Some(name) = field.get() else { continue };
+        if let Some(first) = seen.insert(name, field.span()) {
+            let problem = Problem::error(
+                "duplicate_name",
+                format!("two routes are named {}", quoted(name)),
+            );
+            let problem = problem.at(field.span()).label(first, "first here");
+            cx.report(problem.help("give each route its own name".to_owned()));
+        }
+    }
+}
+
+/// Names made of matches, with a number where two are alike.
+fn name_the_rest(routes: &mut [Route]) {
+    let mut taken: HashSet<Arc<str>> = routes.iter().map(|route| route.name.clone()).collect();
+    for route in routes.iter_mut().filter(|route| route.name.is_empty()) {
+        let base = matches::describe(&route.matches);
+        let numbered = (2u32..).map(|number| format!("{base}#{number}"));
+        let free = std::iter::once(base.clone())
+            .chain(numbered)
+            .find(|name| !taken.contains(name.as_str()));
+        route.name = free.unwrap_or(base).into();
+        taken.insert(route.name.clone());
+    }
+}
+
+/// Two routes that match the same: the earlier takes every request, the later never one.
+fn check_shadows(cx: &mut Context<'_>, given: &[Given<'_>], routes: &[Route]) {
+    let mut seen: HashMap<String, Option<Span>> = HashMap::new();
+    for ((raw, span), route) in given.iter().zip(routes) {
+        let span = raw.r#match.span().or(*span);
+        let broken = raw.r#match.get().is_none() && !raw.r#match.is_absent();
+        if broken || !seen_before(&mut seen, &route.matches, span) {
+            continue;
+        }
+        let first = seen.get(&canonical(&route.matches)).copied().flatten();
+        let problem = Problem::error(
+            "shadowed_route",
+            "this route never takes a request: an earlier one matches the same",
+        );
+        let problem = problem.at(span).label(first, "the earlier route");
+        cx.report(problem.help("remove one of the two, or make this one more specific".to_owned()));
+    }
+}
+
+fn seen_before(
+    seen: &mut HashMap<String, Option<Span>>,
+    matches: &RouteMatch,
+    span: Option<Span>,
+) -> bool {
+    let key = canonical(matches);
+    let before = seen.contains_key(&key);
+    seen.entry(key).or_insert(span);
+    before
+}
+
+/// Equal for matches that match the same requests. Methods and headers are sorted already.
+fn canonical(matches: &RouteMatch) -> String {
+    let path = match &matches.path {
+        None => "/ and below".to_owned(),
+        Some(PathMatch::Prefix(prefix)) => format!("{prefix} and below"),
+        Some(PathMatch::Exact(path)) => format!("{path} only"),
+    };
+    format!(
+        "{:?}|{path}|{:?}|{:?}",
+        matches.host, matches.methods, matches.headers
+    )
+}

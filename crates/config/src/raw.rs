@@ -1,0 +1,117 @@
+//! The shape of the file: the same names as the plan, but units, names and references are still
+//! text, and everything may be absent. The doc comments here are what users read: editors show
+//! them from the schema, and the reference is made of them.
+
+mod listener;
+mod route;
+mod text;
+mod upstream;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::defaults;
+use crate::yaml::{Entries, Field, WordOr};
+
+pub(crate) use listener::{Certificate, Limits, Listener, ListenerTls};
+pub(crate) use route::{Match, Residency, Reveal, Route};
+pub(crate) use text::{
+    Address, Coordinates, Duration, Host, Name, Network, OffOrDuration, PathPattern, RetryOn,
+    StatusRange, Threads, Tolerance, Version,
+};
+pub(crate) use upstream::{
+    Balance, Body, Connection, EndpointEntry, Health, Policy, Probe, Protocol, RegionHealth, Retry,
+    Steering, Upstream, UpstreamRegion, UpstreamTls,
+};
+
+/// A Tidegate configuration.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["listeners", "regions", "upstreams", "routes"]))]
+pub(crate) struct Config {
+    /// Where this process runs.
+    pub(crate) pop: Field<Pop>,
+    /// Where clients connect. At least one. A change needs a restart.
+    pub(crate) listeners: Field<Vec<Field<Listener>>>,
+    /// The admin listener: metrics, health and reload. Absent: none. A change needs a restart.
+    pub(crate) admin: Field<Admin>,
+    /// Worker threads, `auto` for one per core. A change needs a restart.
+    #[schemars(extend("default" = defaults::THREADS))]
+    pub(crate) threads: Field<Threads>,
+    /// After SIGTERM, requests in flight get so long to finish. A change needs a restart.
+    #[schemars(extend("default" = defaults::SHUTDOWN_TIMEOUT))]
+    pub(crate) shutdown_timeout: Field<Duration>,
+    /// Where the access log goes, one JSON line a request: `off`, `stdout`, or `{ file: path }`. A change needs a restart.
+    #[schemars(extend("default" = defaults::ACCESS_LOG))]
+    pub(crate) access_log: Field<AccessLog>,
+    /// Bounds on what metrics may keep.
+    pub(crate) metrics: Field<Metrics>,
+    /// The regions by name, at most 32. Their order is the preference while nothing is measured.
+    pub(crate) regions: Field<Entries<Region>>,
+    /// The upstreams by name: services that live in one or more regions.
+    pub(crate) upstreams: Field<Entries<Upstream>>,
+    /// The routes. The most specific match wins, whatever the order; the earlier of two equals would hide the later, which is refused.
+    pub(crate) routes: Field<Vec<Field<Route>>>,
+}
+
+/// The point of presence: where this process runs.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Pop {
+    /// Its name, for logs, metrics and the `Via` header.
+    #[schemars(extend("default" = defaults::POP_NAME))]
+    pub(crate) name: Field<Name>,
+    /// Its latitude and longitude in degrees, to order regions by distance before latency is measured.
+    pub(crate) location: Field<Coordinates>,
+}
+
+/// The admin listener.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["bind"]))]
+pub(crate) struct Admin {
+    /// IP address and port. It changes what the process does, so bind it to loopback.
+    pub(crate) bind: Field<Address>,
+}
+
+/// Where the access log goes.
+pub(crate) type AccessLog = WordOr<LogWord, LogFile>;
+
+/// A destination of the access log without a file.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogWord {
+    /// Nowhere.
+    Off,
+    /// Standard output.
+    Stdout,
+}
+
+/// A file as the access log.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["file"]))]
+pub(crate) struct LogFile {
+    /// The file that records are appended to. Relative to the working directory of the process.
+    pub(crate) file: Field<String>,
+}
+
+/// Bounds on what metrics may keep.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Metrics {
+    /// Pairs of route and region with series of their own; all others are counted as `other`.
+    #[schemars(extend("default" = defaults::MAX_SERIES))]
+    pub(crate) max_series: Field<u64>,
+}
+
+/// A region: a place where upstreams live.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Region {
+    /// Its latitude and longitude in degrees.
+    pub(crate) location: Field<Coordinates>,
+    /// The jurisdictions that hold there, for `residency.allow` of routes. Empty: a route with a residency rule never goes there.
+    #[schemars(extend("default" = []))]
+    pub(crate) jurisdictions: Field<Vec<Field<Name>>>,
+}

@@ -1,0 +1,74 @@
+//! Routes: which requests go to which upstream, and what holds for them on the way.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::defaults;
+use crate::raw::text::{Duration, Host, Name, PathPattern};
+use crate::yaml::{Entries, Field};
+
+/// A route: requests that match go to one upstream.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["upstream"]))]
+pub(crate) struct Route {
+    /// Its unique name, for logs and metrics. By default made of the match.
+    pub(crate) name: Field<String>,
+    /// What it matches; everything that is given must hold. Absent: every request.
+    pub(crate) r#match: Field<Match>,
+    /// The upstream that serves it.
+    pub(crate) upstream: Field<Name>,
+    /// Limit of the whole request, all attempts included, up to the response's head.
+    #[schemars(extend("default" = defaults::ROUTE_TIMEOUT))]
+    pub(crate) timeout: Field<Duration>,
+    /// An exchange ends when no byte of a body moves, either way, for so long.
+    #[schemars(extend("default" = defaults::ROUTE_IDLE_TIMEOUT))]
+    pub(crate) idle_timeout: Field<Duration>,
+    /// Where its requests may go. Absent: anywhere.
+    pub(crate) residency: Field<Residency>,
+    /// An `Idempotency-Key` header makes a request of any method replayable, within its region.
+    #[schemars(extend("default" = false))]
+    pub(crate) idempotency_key: Field<bool>,
+    /// Response headers that tell how a request was served.
+    pub(crate) reveal: Field<Reveal>,
+}
+
+/// What a route matches.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Match {
+    /// Host without port: `shop.example.com`, or `*.example.com` for every name below it.
+    pub(crate) host: Field<Host>,
+    /// Path: exactly (`/login`), or with everything below it (`/api/**`).
+    pub(crate) path: Field<PathPattern>,
+    /// Methods; empty: any.
+    #[schemars(extend("default" = []))]
+    pub(crate) methods: Field<Vec<Field<String>>>,
+    /// Header fields that must have exactly these values.
+    #[schemars(extend("default" = {}))]
+    pub(crate) headers: Field<Entries<String>>,
+}
+
+/// Where the requests of a route may go. It holds for every attempt; when no allowed region is usable the request fails.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["allow"]))]
+pub(crate) struct Residency {
+    /// Jurisdictions: only regions with at least one of them are used.
+    pub(crate) allow: Field<Vec<Field<Name>>>,
+}
+
+/// Response headers that tell how a request was served.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Reveal {
+    /// `tidegate-region`: the region that answered.
+    #[schemars(extend("default" = false))]
+    pub(crate) region: Field<bool>,
+    /// `tidegate-attempts`: how many attempts it took.
+    #[schemars(extend("default" = false))]
+    pub(crate) attempts: Field<bool>,
+    /// `server-timing`: where the time went.
+    #[schemars(extend("default" = false))]
+    pub(crate) server_timing: Field<bool>,
+}

@@ -1,0 +1,218 @@
+//! Upstreams: where a service lives, how a place is chosen, and what happens when it fails.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::defaults;
+use crate::raw::text::{
+    Duration, OffOrDuration, OffOrMap, OffOrSize, Percent, RetryOn, Size, StatusRange, Tolerance,
+};
+use crate::yaml::{Entries, Field, WordOr};
+
+/// An upstream: a named service that lives in one or more regions.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["regions"]))]
+pub(crate) struct Upstream {
+    /// The regions it lives in, by their names. The order breaks ties.
+    pub(crate) regions: Field<Entries<UpstreamRegion>>,
+    /// How a region is chosen.
+    pub(crate) steering: Field<Steering>,
+    /// How an endpoint of the region is chosen: `peak_ewma` takes the cheaper of two drawn at random, by recent latency and requests in flight.
+    #[schemars(extend("default" = defaults::BALANCE))]
+    pub(crate) balance: Field<Balance>,
+    /// How health is found out.
+    pub(crate) health: Field<Health>,
+    /// When a request may be tried again.
+    pub(crate) retry: Field<Retry>,
+    /// What its endpoints speak: `http1`, `http2`, or `auto` (TLS only: what they choose). By default `auto` with `tls`, else `http1`.
+    pub(crate) protocol: Field<Protocol>,
+    /// TLS towards its endpoints. Absent: plaintext.
+    pub(crate) tls: Field<UpstreamTls>,
+    /// How connections are made and kept.
+    pub(crate) connection: Field<Connection>,
+    /// What is kept of request bodies.
+    pub(crate) body: Field<Body>,
+}
+
+/// One region of an upstream.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["endpoints"]))]
+pub(crate) struct UpstreamRegion {
+    /// Its endpoints: `host:port`, or a mapping with a weight. Names are resolved when connecting.
+    pub(crate) endpoints: Field<Vec<Field<EndpointEntry>>>,
+    /// Its share under `weighted` steering, and among regions that are equally good under the others. 0 takes no first attempts.
+    #[schemars(extend("default" = defaults::WEIGHT))]
+    pub(crate) weight: Field<u64>,
+    /// Its tier under `priority` steering; lower is preferred. By default its position, from 0.
+    pub(crate) tier: Field<u64>,
+}
+
+/// An endpoint: an address, or an address with a weight.
+pub(crate) type EndpointEntry = WordOr<String, WeightedEndpoint>;
+
+/// An endpoint with a weight.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["address"]))]
+pub(crate) struct WeightedEndpoint {
+    /// `host:port`, IPv6 in brackets.
+    pub(crate) address: Field<String>,
+    /// Its share within its region, 1 to 1000.
+    #[schemars(extend("default" = defaults::WEIGHT))]
+    pub(crate) weight: Field<u64>,
+}
+
+/// How a region is chosen.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Steering {
+    /// `latency` (nearest as measured), `priority` (lowest tier that is usable) or `weighted` (by weight).
+    #[schemars(extend("default" = defaults::POLICY))]
+    pub(crate) policy: Field<Policy>,
+    /// With `latency`: regions so much above the nearest, a duration or a percentage, count as equally near.
+    #[schemars(extend("default" = defaults::TOLERANCE))]
+    pub(crate) tolerance: Field<Tolerance>,
+}
+
+/// A steering policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Policy {
+    Latency,
+    Priority,
+    Weighted,
+}
+
+/// How an endpoint of a region is chosen.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Balance {
+    PeakEwma,
+}
+
+/// A protocol towards an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Protocol {
+    Http1,
+    Http2,
+    Auto,
+}
+
+/// How health is found out.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Health {
+    /// The active probe of every endpoint; `off` leaves it to requests to find out. By default a TCP connection.
+    pub(crate) probe: Field<OffOrMap<Probe>>,
+    /// When a region counts as usable.
+    pub(crate) region: Field<RegionHealth>,
+}
+
+/// An active probe: HTTP when `http` is given, else a TCP connection.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Probe {
+    /// Path to `GET`.
+    pub(crate) http: Field<String>,
+    /// `true`: an accepted connection is enough. The default without `http`.
+    pub(crate) tcp: Field<bool>,
+    /// With `http`: the `Host` to send. By default the endpoint's address.
+    pub(crate) host: Field<String>,
+    /// With `http`: statuses that count as healthy, single or as ranges.
+    #[schemars(extend("default" = [defaults::EXPECT]))]
+    pub(crate) expect: Field<Vec<Field<StatusRange>>>,
+    /// Time between two probes of one endpoint, varied by a tenth.
+    #[schemars(extend("default" = defaults::PROBE_INTERVAL))]
+    pub(crate) interval: Field<Duration>,
+    /// An answer must be complete within this.
+    #[schemars(extend("default" = defaults::PROBE_TIMEOUT))]
+    pub(crate) timeout: Field<Duration>,
+    /// Successes in a row that make an endpoint healthy.
+    #[schemars(extend("default" = defaults::RISE))]
+    pub(crate) rise: Field<u64>,
+    /// Failures in a row that make it unhealthy.
+    #[schemars(extend("default" = defaults::FALL))]
+    pub(crate) fall: Field<u64>,
+}
+
+/// When a region counts as usable.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RegionHealth {
+    /// The share of its endpoints that must be usable, and at least one.
+    #[schemars(extend("default" = defaults::MIN_HEALTHY))]
+    pub(crate) min_healthy: Field<Percent>,
+}
+
+/// When a request may be tried again. What may have been processed is only sent again if its method is idempotent.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Retry {
+    /// Attempts in all, the first included, 1 to 16. 1 is "never again".
+    #[schemars(extend("default" = defaults::ATTEMPTS))]
+    pub(crate) attempts: Field<u64>,
+    /// What leads to another attempt: `connect` (no connection), `reset` (it ended before the response's head), `timeout` (of `per_try`), `bad_response` (not valid HTTP), and statuses.
+    #[schemars(extend("default" = default_retry_on()))]
+    pub(crate) on: Field<Vec<Field<RetryOn>>>,
+    /// Limit of one attempt, up to the response's head. `off`: only the route's `timeout`.
+    #[schemars(extend("default" = defaults::PER_TRY))]
+    pub(crate) per_try: Field<OffOrDuration>,
+    /// Retries within a region, as a share of its requests.
+    #[schemars(extend("default" = defaults::BUDGET))]
+    pub(crate) budget: Field<Percent>,
+    /// Retries in another region, as a share of requests. 100% lets every request of a dead region move once.
+    #[schemars(extend("default" = defaults::CROSS_REGION_BUDGET))]
+    pub(crate) cross_region_budget: Field<Percent>,
+}
+
+fn default_retry_on() -> Vec<serde_json::Value> {
+    let value = |word: &str| word.parse::<u16>().map_or_else(|_| word.into(), Into::into);
+    defaults::RETRY_ON.into_iter().map(value).collect()
+}
+
+/// TLS towards an upstream. Paths are relative to the configuration's directory.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct UpstreamTls {
+    /// Name to ask for (SNI) and to check the certificate against. By default the endpoint's host.
+    pub(crate) server_name: Field<String>,
+    /// PEM file of the certificate authorities to trust. By default those of the system.
+    pub(crate) ca: Field<String>,
+    /// PEM file of a client certificate chain (mutual TLS). Needs `key`.
+    pub(crate) cert: Field<String>,
+    /// PEM file of the client certificate's key.
+    pub(crate) key: Field<String>,
+    /// Accept any certificate. Anybody on the way can then read and change everything.
+    #[schemars(extend("default" = false))]
+    pub(crate) insecure_skip_verify: Field<bool>,
+}
+
+/// How connections to an upstream are made and kept.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Connection {
+    /// TCP and TLS set-up must be done within this.
+    #[schemars(extend("default" = defaults::CONNECT_TIMEOUT))]
+    pub(crate) connect_timeout: Field<Duration>,
+    /// Idle connections are closed after this.
+    #[schemars(extend("default" = defaults::UPSTREAM_IDLE_TIMEOUT))]
+    pub(crate) idle_timeout: Field<Duration>,
+    /// Idle connections kept for one endpoint by one thread.
+    #[schemars(extend("default" = defaults::IDLE_MAX))]
+    pub(crate) idle_max: Field<u64>,
+}
+
+/// What is kept of request bodies.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Body {
+    /// Bytes of a request's body that are kept in memory to send them again; a longer body streams and cannot be replayed once it is under way.
+    #[schemars(extend("default" = defaults::REPLAY))]
+    pub(crate) replay: Field<Size>,
+    /// Largest request body; more is answered 413. `off`: no limit.
+    #[schemars(extend("default" = "off"))]
+    pub(crate) max: Field<OffOrSize>,
+}

@@ -1,0 +1,425 @@
+//! The configuration as it was understood: every default written out, units in their shortest
+//! form. Made from the compiled values and not from the file, so it shows what will happen. It is
+//! also what the content hash is taken over: comments, order of keys and spelling do not count.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tidegate_core::plan::{
+    Balance, EndpointSpec, HealthPolicy, Location, Plan, Probe, ProbeKind, RetryPolicy, Route,
+    Steering, Tolerance, Upstream, UpstreamProtocol, UpstreamRegion, UpstreamTls,
+};
+use tidegate_core::route::{PathMatch, RouteMatch};
+use tidegate_core::settings::{AccessLog, Listener, ListenerLimits, ListenerTls, TlsVersion};
+
+use crate::compile::{Compiled, TlsFiles};
+use crate::emit::{self, Doc};
+use crate::units::{show_duration, show_percent, show_size};
+
+/// Changes when equal text would be understood differently.
+const HASH_VERSION: &[u8] = b"tidegate-config-1\n";
+
+/// The resolved configuration as YAML; files are named relative to `base` where they lie below it.
+pub(crate) fn yaml(compiled: &Compiled, base: &Path) -> String {
+    let (settings, plan) = (&compiled.settings, &compiled.plan);
+    let threads = if compiled.threads_auto {
+        Doc::plain("auto")
+    } else {
+        Doc::plain(settings.threads)
+    };
+    let upstreams = plan.upstreams.iter().zip(&compiled.tls_files);
+    let regions = plan.regions.iter();
+    emit::yaml(&Doc::map([
+        ("pop", Some(pop(plan))),
+        (
+            "listeners",
+            Some(Doc::List(
+                settings
+                    .listeners
+                    .iter()
+                    .map(|l| listener(l, base))
+                    .collect(),
+            )),
+        ),
+        (
+            "admin",
+            settings
+                .admin
+                .map(|bind| Doc::map([("bind", Some(Doc::text(bind)))])),
+        ),
+        ("threads", Some(threads)),
+        (
+            "shutdown_timeout",
+            Some(duration(settings.shutdown_timeout)),
+        ),
+        ("access_log", Some(access_log(&settings.access_log))),
+        (
+            "metrics",
+            Some(Doc::map([(
+                "max_series",
+                Some(Doc::plain(plan.metrics.max_series)),
+            )])),
+        ),
+        (
+            "regions",
+            Some(Doc::Map(
+                regions.map(|r| (r.name.to_string(), region(r))).collect(),
+            )),
+        ),
+        (
+            "upstreams",
+            Some(Doc::Map(
+                upstreams
+                    .map(|(u, files)| (u.name.to_string(), upstream(plan, u, files, base)))
+                    .collect(),
+            )),
+        ),
+        (
+            "routes",
+            Some(Doc::List(
+                plan.routes.iter().map(|r| route(plan, r)).collect(),
+            )),
+        ),
+    ]))
+}
+
+/// SHA-256 of the resolved text and of the files that became part of the plan, in lower-case hex.
+pub(crate) fn content_hash(resolved: &str, plan: &Plan) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(HASH_VERSION);
+    hasher.update(resolved);
+    for tls in plan
+        .upstreams
+        .iter()
+        .filter_map(|upstream| upstream.connection.tls.as_ref())
+    {
+        let identity = tls.client_identity.as_ref();
+        let parts = [
+            tls.roots.as_ref(),
+            identity.map(|id| &id.chain),
+            identity.map(|id| &id.key),
+        ];
+        for part in parts {
+            hasher.update((part.map_or(0, |part| part.len()) as u64).to_be_bytes());
+            hasher.update(part.map_or("", |part| part));
+        }
+    }
+    let digest = hasher.finalize();
+    digest
+        .iter()
+        .fold(String::with_capacity(64), |mut hex, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+}
+
+fn duration(duration: Duration) -> Doc {
+    Doc::Plain(show_duration(duration))
+}
+
+fn size(bytes: u64) -> Doc {
+    Doc::Plain(show_size(bytes))
+}
+
+fn percent(share: f64) -> Doc {
+    Doc::Plain(show_percent(share))
+}
+
+fn texts<T: ToString>(values: impl IntoIterator<Item = T>) -> Doc {
+    Doc::List(values.into_iter().map(Doc::text).collect())
+}
+
+/// Paths came from text, so the lossy form is exact.
+fn path(path: &Path, base: &Path) -> Doc {
+    Doc::text(path.strip_prefix(base).unwrap_or(path).to_string_lossy())
+}
+
+fn location(location: Option<Location>) -> Option<Doc> {
+    let Location {
+        latitude,
+        longitude,
+    } = location?;
+    Some(Doc::List(vec![Doc::plain(latitude), Doc::plain(longitude)]))
+}
+
+fn pop(plan: &Plan) -> Doc {
+    Doc::map([
+        ("name", Some(Doc::text(&plan.pop.name))),
+        ("location", location(plan.pop.location)),
+    ])
+}
+
+fn access_log(log: &AccessLog) -> Doc {
+    match log {
+        AccessLog::Off => Doc::plain("off"),
+        AccessLog::Stdout => Doc::plain("stdout"),
+        AccessLog::File(file) => Doc::map([("file", Some(Doc::text(file.to_string_lossy())))]),
+    }
+}
+
+fn listener(listener: &Listener, base: &Path) -> Doc {
+    let trusted = listener
+        .trusted
+        .iter()
+        .map(|net| format!("{}/{}", net.address, net.prefix));
+    Doc::map([
+        ("name", Some(Doc::text(&listener.name))),
+        ("bind", Some(Doc::text(listener.bind))),
+        (
+            "tls",
+            listener.tls.as_ref().map(|tls| listener_tls(tls, base)),
+        ),
+        ("limits", Some(limits(&listener.limits))),
+        ("trusted", Some(texts(trusted))),
+    ])
+}
+
+fn listener_tls(tls: &ListenerTls, base: &Path) -> Doc {
+    let version = match tls.min_version {
+        TlsVersion::V1_2 => "1.2",
+        TlsVersion::V1_3 => "1.3",
+    };
+    let pairs = tls.certificates.iter().map(|files| {
+        Doc::map([
+            ("chain", Some(path(&files.chain, base))),
+            ("key", Some(path(&files.key, base))),
+        ])
+    });
+    Doc::map([
+        ("certificates", Some(Doc::List(pairs.collect()))),
+        ("min_version", Some(Doc::text(version))),
+        ("client_ca", tls.client_ca.as_ref().map(|ca| path(ca, base))),
+    ])
+}
+
+fn limits(limits: &ListenerLimits) -> Doc {
+    Doc::map([
+        ("connections", Some(Doc::plain(limits.connections))),
+        (
+            "handshake_timeout",
+            Some(duration(limits.handshake_timeout)),
+        ),
+        ("header_timeout", Some(duration(limits.header_timeout))),
+        ("idle_timeout", Some(duration(limits.idle_timeout))),
+        ("header_size", Some(size(limits.header_bytes as u64))),
+        ("header_fields", Some(Doc::plain(limits.header_fields))),
+        ("h2_streams", Some(Doc::plain(limits.h2_streams))),
+    ])
+}
+
+fn region(region: &tidegate_core::plan::Region) -> Doc {
+    Doc::map([
+        ("location", location(region.location)),
+        ("jurisdictions", Some(texts(region.jurisdictions.iter()))),
+    ])
+}
+
+fn upstream(plan: &Plan, upstream: &Upstream, files: &TlsFiles, base: &Path) -> Doc {
+    let priority = upstream.steering == Steering::Priority;
+    let regions = upstream.regions.iter().map(|region| {
+        (
+            plan.region(region.region).name.to_string(),
+            upstream_region(region, priority),
+        )
+    });
+    let Balance::PeakEwma = upstream.balance;
+    let connection = &upstream.connection;
+    Doc::map([
+        ("regions", Some(Doc::Map(regions.collect()))),
+        ("steering", Some(steering(&upstream.steering))),
+        ("balance", Some(Doc::plain("peak_ewma"))),
+        ("health", Some(health(&upstream.health))),
+        ("retry", Some(retry(&upstream.retry))),
+        ("protocol", Some(Doc::plain(protocol(connection.protocol)))),
+        (
+            "tls",
+            connection
+                .tls
+                .as_ref()
+                .map(|tls| upstream_tls(tls, files, base)),
+        ),
+        (
+            "connection",
+            Some(Doc::map([
+                (
+                    "connect_timeout",
+                    Some(duration(connection.connect_timeout)),
+                ),
+                ("idle_timeout", Some(duration(connection.idle_timeout))),
+                ("idle_max", Some(Doc::plain(connection.idle_max))),
+            ])),
+        ),
+        (
+            "body",
+            Some(Doc::map([
+                ("replay", Some(size(upstream.body.replay_bytes))),
+                (
+                    "max",
+                    Some(upstream.body.max_bytes.map_or(Doc::plain("off"), size)),
+                ),
+            ])),
+        ),
+    ])
+}
+
+/// `tier` is written only where it means something: anywhere else it is refused.
+fn upstream_region(region: &UpstreamRegion, priority: bool) -> Doc {
+    Doc::map([
+        (
+            "endpoints",
+            Some(Doc::List(region.endpoints.iter().map(endpoint).collect())),
+        ),
+        ("weight", Some(Doc::plain(region.weight))),
+        ("tier", priority.then(|| Doc::plain(region.tier))),
+    ])
+}
+
+fn endpoint(endpoint: &EndpointSpec) -> Doc {
+    Doc::map([
+        ("address", Some(Doc::text(&endpoint.address))),
+        ("weight", Some(Doc::plain(endpoint.weight))),
+    ])
+}
+
+fn steering(steering: &Steering) -> Doc {
+    let (policy, tolerance) = match steering {
+        Steering::Latency {
+            tolerance: Tolerance::Absolute(d),
+        } => ("latency", Some(duration(*d))),
+        Steering::Latency {
+            tolerance: Tolerance::Relative(r),
+        } => ("latency", Some(percent(*r))),
+        Steering::Priority => ("priority", None),
+        Steering::Weighted => ("weighted", None),
+    };
+    Doc::map([
+        ("policy", Some(Doc::plain(policy))),
+        ("tolerance", tolerance),
+    ])
+}
+
+fn health(health: &HealthPolicy) -> Doc {
+    let probe = health.probe.as_ref().map_or(Doc::plain("off"), probe);
+    let region = Doc::map([("min_healthy", Some(percent(health.min_healthy)))]);
+    Doc::map([("probe", Some(probe)), ("region", Some(region))])
+}
+
+fn probe(probe: &Probe) -> Doc {
+    let (http, host, expect) = match &probe.kind {
+        ProbeKind::Tcp => (None, None, None),
+        ProbeKind::Http { path, host, expect } => {
+            let ranges = expect.iter().map(|(first, last)| format!("{first}-{last}"));
+            (
+                Some(Doc::text(path)),
+                host.as_ref().map(Doc::text),
+                Some(texts(ranges)),
+            )
+        }
+    };
+    Doc::map([
+        ("tcp", http.is_none().then(|| Doc::plain(true))),
+        ("http", http),
+        ("host", host),
+        ("expect", expect),
+        ("interval", Some(duration(probe.interval))),
+        ("timeout", Some(duration(probe.timeout))),
+        ("rise", Some(Doc::plain(probe.rise))),
+        ("fall", Some(Doc::plain(probe.fall))),
+    ])
+}
+
+fn retry(retry: &RetryPolicy) -> Doc {
+    let on = &retry.on;
+    let failures = [
+        (on.connect, "connect"),
+        (on.reset, "reset"),
+        (on.timeout, "timeout"),
+        (on.bad_response, "bad_response"),
+    ];
+    let words = failures
+        .into_iter()
+        .filter(|(listed, _)| *listed)
+        .map(|(_, word)| Doc::plain(word));
+    let on = words.chain(on.statuses.iter().map(Doc::plain)).collect();
+    Doc::map([
+        ("attempts", Some(Doc::plain(retry.attempts))),
+        ("on", Some(Doc::List(on))),
+        (
+            "per_try",
+            Some(retry.per_try.map_or(Doc::plain("off"), duration)),
+        ),
+        ("budget", Some(percent(retry.budget))),
+        (
+            "cross_region_budget",
+            Some(percent(retry.cross_region_budget)),
+        ),
+    ])
+}
+
+fn protocol(protocol: UpstreamProtocol) -> &'static str {
+    match protocol {
+        UpstreamProtocol::Http1 => "http1",
+        UpstreamProtocol::Http2 => "http2",
+        UpstreamProtocol::Auto => "auto",
+    }
+}
+
+fn upstream_tls(tls: &UpstreamTls, files: &TlsFiles, base: &Path) -> Doc {
+    let file = |file: &Option<std::path::PathBuf>| file.as_ref().map(|file| path(file, base));
+    Doc::map([
+        ("server_name", tls.server_name.as_ref().map(Doc::text)),
+        ("ca", file(&files.ca)),
+        ("cert", file(&files.cert)),
+        ("key", file(&files.key)),
+        (
+            "insecure_skip_verify",
+            Some(Doc::plain(tls.insecure_skip_verify)),
+        ),
+    ])
+}
+
+fn route(plan: &Plan, route: &Route) -> Doc {
+    let residency = (!route.residency.is_empty())
+        .then(|| Doc::map([("allow", Some(texts(route.residency.iter())))]));
+    let reveal = &route.reveal;
+    Doc::map([
+        ("name", Some(Doc::text(&route.name))),
+        ("match", Some(matches(&route.matches))),
+        (
+            "upstream",
+            Some(Doc::text(&plan.upstream(route.upstream).name)),
+        ),
+        ("timeout", Some(duration(route.timeout))),
+        ("idle_timeout", Some(duration(route.idle_timeout))),
+        ("residency", residency),
+        ("idempotency_key", Some(Doc::plain(route.idempotency_key))),
+        (
+            "reveal",
+            Some(Doc::map([
+                ("region", Some(Doc::plain(reveal.region))),
+                ("attempts", Some(Doc::plain(reveal.attempts))),
+                ("server_timing", Some(Doc::plain(reveal.server_timing))),
+            ])),
+        ),
+    ])
+}
+
+fn matches(matches: &RouteMatch) -> Doc {
+    let path = matches.path.as_ref().map(|path| match path {
+        PathMatch::Exact(path) => path.to_string(),
+        PathMatch::Prefix(prefix) => format!("{}/**", prefix.trim_end_matches('/')),
+    });
+    let headers = matches
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), Doc::text(value)));
+    Doc::map([
+        ("host", matches.host.as_ref().map(Doc::text)),
+        ("path", path.map(Doc::Text)),
+        ("methods", Some(texts(matches.methods.iter()))),
+        ("headers", Some(Doc::Map(headers.collect()))),
+    ])
+}

@@ -1,0 +1,16 @@
+//! Text to a tree that knows the place of every key and value. YAML's own rules end here: aliases
+//! and merge keys are resolved under a budget, and what is wrong with the syntax becomes a problem.
+
+mod decode;
+mod error;
+mod field;
+mod node;
+mod parse;
+mod paths;
+mod word_or;
+
+pub(crate) use decode::decode;
+pub(crate) use field::{Entries, Entry, Field};
+pub(crate) use parse::parse;
+pub(crate) use paths::fill_paths;
+pub(crate) use word_or::{Off, WordOr};
