@@ -34,7 +34,10 @@ pub(crate) struct SendBody {
 impl RecvBody {
     /// The body that arrives on `stream`.
     pub(crate) fn new(stream: RecvStream) -> Self {
-        Self { stream, ended: false }
+        Self {
+            stream,
+            ended: false,
+        }
     }
 
     /// The next piece, whose room is given back to the peer; `None` after the last.
@@ -58,7 +61,12 @@ impl RecvBody {
                     self.stream.flow_control().release_capacity(data.len())?;
                     return Poll::Ready(Ok(Some(Piece::Data(data))));
                 }
-                None => return self.stream.poll_trailers(cx).map_ok(|map| map.map(Piece::Trailers)),
+                None => {
+                    return self
+                        .stream
+                        .poll_trailers(cx)
+                        .map_ok(|map| map.map(Piece::Trailers));
+                }
             }
         }
     }
@@ -72,12 +80,21 @@ impl RecvBody {
 impl SendBody {
     /// A body to be sent on `stream`.
     pub(crate) fn new(stream: SendStream<Bytes>) -> Self {
-        Self { stream, rest: Bytes::new(), ends: false, ended: false, taken: 0 }
+        Self {
+            stream,
+            rest: Bytes::new(),
+            ends: false,
+            ended: false,
+            taken: 0,
+        }
     }
 
     /// A stream whose head said that nothing follows.
     pub(crate) fn ended(stream: SendStream<Bytes>) -> Self {
-        Self { ended: true, ..Self::new(stream) }
+        Self {
+            ended: true,
+            ..Self::new(stream)
+        }
     }
 
     /// Ready with the room in bytes (at least 1) once the last piece is gone whole. Zero means that
@@ -99,7 +116,8 @@ impl SendBody {
             return Poll::Ready(Ok(room));
         }
         // What a stream reserves is taken from its neighbours: no more than can be used now.
-        self.stream.reserve_capacity(self.rest.len().clamp(1, CHUNK));
+        self.stream
+            .reserve_capacity(self.rest.len().clamp(1, CHUNK));
         Poll::Ready(ready!(self.stream.poll_capacity(cx)).unwrap_or(Ok(0)))
     }
 
@@ -119,7 +137,11 @@ impl SendBody {
                 self.rest = data;
                 self.ends = end;
                 let room = self.stream.capacity();
-                if room > 0 { self.send_rest(room) } else { Ok(()) }
+                if room > 0 {
+                    self.send_rest(room)
+                } else {
+                    Ok(())
+                }
             }
             Piece::Trailers(trailers) => {
                 self.ended = true;

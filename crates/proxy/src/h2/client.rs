@@ -79,8 +79,16 @@ pub(crate) async fn open(
     let (wire, drain) = coalesce(stream, Bytes::new());
     let (send, mut connection) = builder().handshake(wire).await?;
     let state = Arc::new(State::default());
-    let keep_alive = connection.ping_pong().map(|ping| KeepAlive::new(ping, wheel.timer()));
-    let mut driver = Driver { connection, drain, keep_alive, region, state: state.clone() };
+    let keep_alive = connection
+        .ping_pong()
+        .map(|ping| KeepAlive::new(ping, wheel.timer()));
+    let mut driver = Driver {
+        connection,
+        drain,
+        keep_alive,
+        region,
+        state: state.clone(),
+    };
     tokio::task::spawn_local(async move {
         let ended = poll_fn(|cx| driver.poll(cx)).await;
         tracing::debug!(?ended, "an HTTP/2 connection to an upstream has ended");
@@ -120,7 +128,7 @@ impl Channel {
         self.state.in_use.load(Ordering::Relaxed)
     }
 
-    /// Streams reserved since the connection was made.
+    /// Streams asked for since the connection was made.
     pub(crate) fn started(&self) -> u64 {
         self.state.started.load(Ordering::Relaxed)
     }
@@ -132,7 +140,10 @@ impl Channel {
 }
 
 fn is_ready(send: &mut SendRequest<Bytes>) -> bool {
-    matches!(send.poll_ready(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(())))
+    matches!(
+        send.poll_ready(&mut Context::from_waker(Waker::noop())),
+        Poll::Ready(Ok(()))
+    )
 }
 
 impl Permit {
@@ -200,7 +211,9 @@ impl Driver {
             busy: self.is_busy(),
             doubted: self.state.doubted.swap(false, Ordering::Relaxed),
         };
-        let Some(keep_alive) = &mut self.keep_alive else { return Poll::Pending };
+        let Some(keep_alive) = &mut self.keep_alive else {
+            return Poll::Pending;
+        };
         match ready!(keep_alive.poll(cx, seen)) {
             Sign::Dead => Poll::Ready(()),
             Sign::Alive(rtt) => {
@@ -246,7 +259,11 @@ impl Exchange {
     ) -> Result<Self, ExchangeError> {
         let sent = handle.send.send_request(request, end_of_stream);
         let (response, stream) = sent.map_err(|error| not_sent(&error))?;
-        let upload = if end_of_stream { SendBody::ended(stream) } else { SendBody::new(stream) };
+        let upload = if end_of_stream {
+            SendBody::ended(stream)
+        } else {
+            SendBody::new(stream)
+        };
         Ok(Self {
             response: Some(response),
             upload: Some(upload),
@@ -263,7 +280,9 @@ impl Exchange {
         cx: &mut Context<'_>,
         body: &mut ReplayBody,
     ) -> Poll<Result<(), ExchangeError>> {
-        let Some(upload) = self.upload.as_mut() else { return Poll::Ready(Ok(())) };
+        let Some(upload) = self.upload.as_mut() else {
+            return Poll::Ready(Ok(()));
+        };
         while !upload.is_ended() {
             let room = upload.poll_ready(cx);
             self.blocked = room.is_pending();
@@ -287,7 +306,9 @@ impl Exchange {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<HeadEvent, ExchangeError>> {
-        let Some(response) = self.response.as_mut() else { return Poll::Pending };
+        let Some(response) = self.response.as_mut() else {
+            return Poll::Pending;
+        };
         let failed = |error: h2::Error| broken(&error, Phase::Sent);
         if let Some(interim) = ready!(response.poll_informational(cx)) {
             let (parts, ()) = interim.map_err(failed)?.into_parts();
@@ -309,7 +330,9 @@ impl Exchange {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Piece, ExchangeError>>> {
-        let Some(download) = self.download.as_mut() else { return Poll::Ready(None) };
+        let Some(download) = self.download.as_mut() else {
+            return Poll::Ready(None);
+        };
         let piece = ready!(download.poll_piece(cx));
         Poll::Ready(piece.map(|piece| piece.map_err(|e| broken(&e, Phase::BodyUnderWay))))
     }
@@ -326,19 +349,29 @@ impl Exchange {
 
     /// How far the request got: sent, for it cannot be known, or its answer's head is there.
     pub(crate) fn phase(&self) -> Phase {
-        if self.response.is_some() { Phase::Sent } else { Phase::HeadReceived }
+        if self.response.is_some() {
+            Phase::Sent
+        } else {
+            Phase::HeadReceived
+        }
     }
 
     /// The stream itself, after a final head that opened a tunnel.
     pub(crate) fn into_duplex(mut self) -> Option<H2Duplex> {
         let download = self.download.take()?;
-        Some(H2Duplex::to_upstream(download, self.upload.take()?, self.permit.take()?))
+        Some(H2Duplex::to_upstream(
+            download,
+            self.upload.take()?,
+            self.permit.take()?,
+        ))
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let Some(upload) = self.upload.as_mut() else { return };
+        let Some(upload) = self.upload.as_mut() else {
+            return;
+        };
         if let (Some(_), Some(permit)) = (&self.response, &self.permit) {
             permit.0.doubted.store(true, Ordering::Relaxed);
         }
@@ -351,7 +384,11 @@ impl Drop for Exchange {
 
 /// Nothing of the request left: the stream was never opened.
 fn not_sent(error: &h2::Error) -> ExchangeError {
-    let failure = if error.is_go_away() { Failure::Refused } else { Failure::Reset };
+    let failure = if error.is_go_away() {
+        Failure::Refused
+    } else {
+        Failure::Reset
+    };
     ExchangeError::upstream(failure, Phase::NothingSent, format!("no stream: {error}"))
 }
 

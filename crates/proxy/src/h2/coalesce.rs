@@ -165,7 +165,11 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
 }
 
 fn nonzero(wrote: usize) -> io::Result<usize> {
-    if wrote == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(wrote) }
+    if wrote == 0 {
+        Err(io::ErrorKind::WriteZero.into())
+    } else {
+        Ok(wrote)
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Coalesce<S> {

@@ -27,12 +27,20 @@ pub(crate) struct H2Duplex {
 impl H2Duplex {
     /// A client's stream.
     pub(crate) fn new(recv: RecvBody, send: SendBody) -> Self {
-        Self { recv, send, unread: Bytes::new(), _permit: None }
+        Self {
+            recv,
+            send,
+            unread: Bytes::new(),
+            _permit: None,
+        }
     }
 
     /// A stream to an upstream, counted by `permit`.
     pub(super) fn to_upstream(recv: RecvBody, send: SendBody, permit: Permit) -> Self {
-        Self { _permit: Some(permit), ..Self::new(recv, send) }
+        Self {
+            _permit: Some(permit),
+            ..Self::new(recv, send)
+        }
     }
 }
 
@@ -43,7 +51,10 @@ impl AsyncRead for H2Duplex {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.unread.is_empty() {
-            match ready!(self.recv.poll_piece(cx)).transpose().map_err(io::Error::other)? {
+            match ready!(self.recv.poll_piece(cx))
+                .transpose()
+                .map_err(io::Error::other)?
+            {
                 Some(Piece::Data(data)) => self.unread = data,
                 Some(Piece::Trailers(_)) | None => return Poll::Ready(Ok(())),
             }

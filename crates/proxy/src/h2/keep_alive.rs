@@ -30,8 +30,10 @@ pub(super) struct KeepAlive {
     ping: PingPong,
     timer: Timer,
     sent: Option<Instant>,
-    /// Bytes received when the timer was set; none while it is not.
-    armed: Option<u64>,
+    /// Whether the timer runs towards the next ping.
+    armed: bool,
+    /// Bytes received when the timer was set.
+    heard: u64,
     /// Bytes received when the last ping was sent; none before the first.
     pinged: Option<u64>,
     silent: u8,
@@ -60,7 +62,15 @@ pub(super) enum Sign {
 impl KeepAlive {
     /// Pings by `ping`, with deadlines on `timer`.
     pub(super) fn new(ping: PingPong, timer: Timer) -> Self {
-        Self { ping, timer, sent: None, armed: None, pinged: None, silent: 0 }
+        Self {
+            ping,
+            timer,
+            sent: None,
+            armed: false,
+            heard: 0,
+            pinged: None,
+            silent: 0,
+        }
     }
 
     /// Sends what is due. Ready when a ping told something; to be called again then.
@@ -69,7 +79,7 @@ impl KeepAlive {
             ready!(self.poll_due(cx, seen));
             self.send(seen);
         }
-        self.poll_pong(cx)
+        self.poll_pong(cx, seen)
     }
 
     fn poll_due(&mut self, cx: &mut Context<'_>, seen: Observed) -> Poll<()> {
@@ -81,54 +91,77 @@ impl KeepAlive {
             self.disarm();
             return Poll::Pending;
         }
+        if !self.armed {
+            self.arm(seen.received);
+        }
         loop {
-            match self.armed {
-                None => self.arm(seen.received),
-                Some(heard) => {
-                    ready!(self.timer.poll_expired(cx));
-                    if heard == seen.received {
-                        return Poll::Ready(());
-                    }
-                    self.arm(seen.received);
-                }
+            ready!(self.timer.poll_expired(cx));
+            if self.heard == seen.received {
+                return Poll::Ready(());
             }
+            self.arm(seen.received);
         }
     }
 
-    fn poll_pong(&mut self, cx: &mut Context<'_>) -> Poll<Sign> {
-        let Some(sent) = self.sent else { return Poll::Pending };
+    fn poll_pong(&mut self, cx: &mut Context<'_>, seen: Observed) -> Poll<Sign> {
+        let Some(sent) = self.sent else {
+            return Poll::Pending;
+        };
         match self.ping.poll_pong(cx) {
             Poll::Ready(Ok(_)) => {
                 self.sent = None;
                 self.disarm();
-                Poll::Ready(Sign::Alive(now().saturating_duration_since(sent)))
+                return Poll::Ready(Sign::Alive(now().saturating_duration_since(sent)));
             }
             // The connection has ended, which its own future tells better.
-            Poll::Ready(Err(_)) => Poll::Pending,
-            Poll::Pending => self.timer.poll_expired(cx).map(|()| Sign::Dead),
+            Poll::Ready(Err(_)) => return Poll::Pending,
+            Poll::Pending => {}
+        }
+        loop {
+            ready!(self.timer.poll_expired(cx));
+            if self.heard == seen.received {
+                return Poll::Ready(Sign::Dead);
+            }
+            // Whatever else arrives is life too: the pong may queue behind a big body.
+            self.wait(seen.received, TIMEOUT);
         }
     }
 
     fn send(&mut self, seen: Observed) {
-        let quiet = self.pinged.is_some_and(|at| seen.received <= at + PING_FRAME);
-        self.silent = if quiet { self.silent.saturating_add(1) } else { 0 };
+        let quiet = self
+            .pinged
+            .is_some_and(|at| seen.received <= at + PING_FRAME);
+        self.silent = if quiet {
+            self.silent.saturating_add(1)
+        } else {
+            0
+        };
         self.pinged = Some(seen.received);
         // Refused only when the connection has ended.
         let _sent = self.ping.send_ping(Ping::opaque());
-        let at = now();
-        self.sent = Some(at);
-        self.timer.set(at + TIMEOUT);
+        self.sent = Some(now());
+        self.wait(seen.received, TIMEOUT);
     }
 
     fn arm(&mut self, received: u64) {
-        let pause = if self.silent < PATIENCE { INTERVAL } else { SLOW_INTERVAL };
-        self.armed = Some(received);
-        self.timer.set(now() + pause);
+        self.armed = true;
+        self.wait(
+            received,
+            if self.silent < PATIENCE {
+                INTERVAL
+            } else {
+                SLOW_INTERVAL
+            },
+        );
+    }
+
+    fn wait(&mut self, received: u64, limit: Duration) {
+        self.heard = received;
+        self.timer.set(now() + limit);
     }
 
     fn disarm(&mut self) {
-        if self.armed.take().is_some() || self.sent.is_none() {
-            self.timer.clear();
-        }
+        self.armed = false;
+        self.timer.clear();
     }
 }

@@ -35,10 +35,19 @@ pub(crate) async fn serve(context: Rc<Context>, io: Stream, read_ahead: BytesMut
     let timer = context.worker.wheel.timer();
     timer.set(now() + context.listener.limits.header_timeout);
     let handshake = builder(&context.listener.limits).handshake(wire);
-    let Some(connection) = shake_hands(handshake, &drain, &timer).await else { return };
+    let Some(connection) = shake_hands(&context, handshake, &drain, &timer).await else {
+        return;
+    };
     timer.clear();
     let counts = Rc::default();
-    let mut server = Server { context, connection, drain, timer, counts, farewell: Farewell::Stay };
+    let mut server = Server {
+        context,
+        connection,
+        drain,
+        timer,
+        counts,
+        farewell: Farewell::Stay,
+    };
     poll_fn(|cx| server.poll(cx)).await;
 }
 
@@ -58,6 +67,7 @@ type Wire = Coalesce<Stream>;
 
 /// The connection, unless the client ended it, broke the rules, or took too long.
 async fn shake_hands(
+    context: &Context,
     handshake: Handshake<Wire, Bytes>,
     drain: &Drain<Stream>,
     timer: &Timer,
@@ -68,10 +78,12 @@ async fn shake_hands(
             return Poll::Ready(result.ok());
         }
         let broken = matches!(drain.poll_drain(cx), Poll::Ready(Err(_)));
-        if broken || timer.poll_expired(cx).is_ready() {
-            return Poll::Ready(None);
+        let over = timer.poll_expired(cx).is_ready() || context.worker.is_stopping();
+        if broken || over {
+            Poll::Ready(None)
+        } else {
+            Poll::Pending
         }
-        Poll::Pending
     })
     .await
 }

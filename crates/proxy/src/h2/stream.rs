@@ -6,7 +6,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
 use http::{Method, Response, StatusCode, header};
 use tidegate_core::Termination;
 
@@ -30,7 +30,10 @@ pub(super) async fn serve(
 ) {
     let (parts, stream) = request.into_parts();
     let method = parts.method.clone();
-    let mut client = H2Client { respond, gone: false };
+    let mut client = H2Client {
+        respond,
+        gone: false,
+    };
     let mut body = Some(RecvBody::new(stream));
     let mut answer = match validate(&parts) {
         Err(malformed) => {
@@ -60,7 +63,11 @@ fn request_of(parts: http::request::Parts, body: Option<RecvBody>) -> Request {
     let body = body.filter(|body| !body.is_ended());
     let has_body = body.is_some();
     let upload = body.map_or(Upload::Empty, Upload::H2);
-    Request { head: RequestHead::H2(Box::new(parts)), upload, has_body }
+    Request {
+        head: RequestHead::H2(Box::new(parts)),
+        upload,
+        has_body,
+    }
 }
 
 async fn respond_with(client: &mut H2Client, answer: &mut Answer, method: &Method, open: &Open) {
@@ -101,7 +108,11 @@ fn poll_relay(
             body.moved();
         }
         match room {
-            Poll::Pending => return body.poll_stalled(cx).map(|()| Err(Termination::IdleTimeout)),
+            Poll::Pending => {
+                return body
+                    .poll_stalled(cx)
+                    .map(|()| Err(Termination::IdleTimeout));
+            }
             Poll::Ready(_) if send.is_ended() => return Poll::Ready(Ok(())),
             Poll::Ready(Ok(room)) if room > 0 => {}
             Poll::Ready(_) => return Poll::Ready(Err(Termination::ClientGone)),
@@ -120,11 +131,7 @@ fn poll_relay(
 }
 
 /// Sends a piece, with the end at once if it is known to be the last.
-fn pass_on(
-    piece: Option<Piece>,
-    body: &Download,
-    send: &mut SendBody,
-) -> Result<(), h2::Error> {
+fn pass_on(piece: Option<Piece>, body: &Download, send: &mut SendBody) -> Result<(), h2::Error> {
     match piece {
         Some(piece) => send.send(piece, body.is_ended()),
         None => send.finish(),

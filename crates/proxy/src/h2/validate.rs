@@ -65,7 +65,10 @@ fn authority(parts: &Parts) -> Result<(), Malformed> {
     match name {
         "" => Err(Malformed::NoAuthority),
         name if name.contains('@') => Err(Malformed::UserInfo),
-        name if name.bytes().any(|byte| byte <= b' ' || b"/?#\\,\x7f".contains(&byte)) => {
+        name if name
+            .bytes()
+            .any(|byte| byte <= b' ' || b"/?#\\,\x7f".contains(&byte)) =>
+        {
             Err(Malformed::Authority)
         }
         _ => Ok(()),
@@ -75,6 +78,12 @@ fn authority(parts: &Parts) -> Result<(), Malformed> {
 fn path(parts: &Parts) -> Result<(), Malformed> {
     let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
     let server_wide = path == "*" && parts.method == Method::OPTIONS;
-    let clean = path.bytes().all(|byte| byte > b' ' && byte != b'#' && byte != 0x7f);
-    if server_wide || (path.starts_with('/') && clean) { Ok(()) } else { Err(Malformed::Path) }
+    let clean = path
+        .bytes()
+        .all(|byte| byte > b' ' && byte != b'#' && byte != 0x7f);
+    if server_wide || (path.starts_with('/') && clean) {
+        Ok(())
+    } else {
+        Err(Malformed::Path)
+    }
 }

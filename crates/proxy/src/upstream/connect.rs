@@ -56,7 +56,10 @@ pub(crate) enum ConnectErrorKind {
 
 impl ConnectError {
     pub(super) fn new(kind: ConnectErrorKind, detail: impl Into<Arc<str>>) -> Self {
-        Self { kind, detail: detail.into() }
+        Self {
+            kind,
+            detail: detail.into(),
+        }
     }
 
     /// What a verdict calls it.
@@ -69,7 +72,10 @@ impl ConnectError {
 
     fn timeout(address: &str, profile: &Profile) -> Self {
         let limit = profile.connect_timeout.as_millis();
-        Self::new(ConnectErrorKind::Timeout, format!("no connection to {address} within {limit} ms"))
+        Self::new(
+            ConnectErrorKind::Timeout,
+            format!("no connection to {address} within {limit} ms"),
+        )
     }
 
     fn tcp(address: SocketAddr, error: &io::Error) -> Self {
@@ -95,7 +101,12 @@ pub(crate) async fn connect(
     let connecting = establish(resolver, address, profile, protocol, until);
     let connected = tokio::time::timeout_at(until.into(), connecting).await;
     let (stream, h2, rtt) = connected.map_err(|_| ConnectError::timeout(address, profile))??;
-    Ok(Connected { stream, h2, rtt, took: now().saturating_duration_since(began) })
+    Ok(Connected {
+        stream,
+        h2,
+        rtt,
+        took: now().saturating_duration_since(began),
+    })
 }
 
 async fn establish(
@@ -149,7 +160,10 @@ async fn shake_hands(
     protocol: UpstreamProtocol,
 ) -> Result<TlsStream<Socket>, ConnectError> {
     let failed = |why: String| {
-        ConnectError::new(ConnectErrorKind::Tls, format!("TLS with {address} failed: {why}"))
+        ConnectError::new(
+            ConnectErrorKind::Tls,
+            format!("TLS with {address} failed: {why}"),
+        )
     };
     let tls = match &profile.tls {
         Some(Ok(tls)) => tls,

@@ -16,7 +16,10 @@ pub(crate) struct Key {
 impl Key {
     /// The key of connections to `cell` under the profile with this id.
     pub(crate) fn new(cell: &Arc<EndpointCell>, profile: u64) -> Self {
-        Self { cell: Arc::as_ptr(cell) as usize, profile }
+        Self {
+            cell: Arc::as_ptr(cell) as usize,
+            profile,
+        }
     }
 }
 

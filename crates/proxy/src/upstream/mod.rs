@@ -11,6 +11,3 @@ pub(crate) mod pool;
 mod resolve;
 mod shelf;
 pub(crate) mod socket;
-
-pub(crate) use connect::{ConnectError, ConnectErrorKind};
-pub(crate) use pool::{Checked, Directory, Freshness, Link, Pool, Target};

@@ -25,6 +25,7 @@ use crate::h2;
 use crate::h2::client::Reserved;
 use crate::io::Stream;
 use crate::tls::client::Profile;
+use crate::wheel::Wheel;
 use crate::worker::Worker;
 
 /// A request that must not be sent twice takes no HTTP/1.1 connection that idled for longer.
@@ -45,6 +46,7 @@ pub(crate) struct Pool(Rc<Inner>);
 struct Inner {
     index: usize,
     directory: Directory,
+    wheel: Wheel,
     resolver: Resolver,
     flights: RefCell<ByKey<Flight>>,
     sweeping: Cell<bool>,
@@ -142,9 +144,12 @@ impl Home {
     /// write. To be called on the thread that checked it out.
     pub(crate) fn put(self, mut conn: Conn) {
         conn.release();
-        self.pool.0.shelf().with(self.key, &self.cell, self.profile.idle_timeout, |place| {
-            place.put(conn, now(), self.profile.idle_max as usize)
-        });
+        self.pool
+            .0
+            .shelf()
+            .with(self.key, &self.cell, self.profile.idle_timeout, |place| {
+                place.put(conn, now(), self.profile.idle_max as usize)
+            });
         self.pool.start_sweeping();
     }
 }
@@ -165,7 +170,11 @@ impl Target<'_> {
 
 impl Destination {
     fn target(&self) -> Target<'_> {
-        Target { endpoint: &self.endpoint, region: &self.region, profile: &self.profile }
+        Target {
+            endpoint: &self.endpoint,
+            region: &self.region,
+            profile: &self.profile,
+        }
     }
 }
 
@@ -178,7 +187,13 @@ impl Checked {
         connect: Option<Duration>,
     ) -> Self {
         let home = matches!(link, Link::H1(_)).then(|| pool.home(target));
-        Self { link, home, tls: target.profile.tls.is_some(), reused, connect }
+        Self {
+            link,
+            home,
+            tls: target.profile.tls.is_some(),
+            reused,
+            connect,
+        }
     }
 
     /// Whether HTTP/2 is spoken.
@@ -207,9 +222,18 @@ impl Picked {
 impl Wish {
     fn of(freshness: Freshness) -> Self {
         match freshness {
-            Freshness::Any => Self { since: None, ask_system: false },
-            Freshness::Recent => Self { since: now().checked_sub(RECENT), ask_system: true },
-            Freshness::New | Freshness::Upgrade => Self { since: Some(now()), ask_system: true },
+            Freshness::Any => Self {
+                since: None,
+                ask_system: false,
+            },
+            Freshness::Recent => Self {
+                since: now().checked_sub(RECENT),
+                ask_system: true,
+            },
+            Freshness::New | Freshness::Upgrade => Self {
+                since: Some(now()),
+                ask_system: true,
+            },
         }
     }
 }
@@ -221,47 +245,61 @@ impl Inner {
 
     fn others(&self) -> impl Iterator<Item = &Shelf> {
         let own = self.index;
-        self.directory.0.iter().enumerate().filter(move |(at, _)| *at != own).map(|(_, shelf)| shelf)
+        self.directory
+            .0
+            .iter()
+            .enumerate()
+            .filter(move |(at, _)| *at != own)
+            .map(|(_, shelf)| shelf)
     }
 }
 
 /// A connection for one request to `target`: a kept one if there is, else a new one. Dropped while
 /// it waits, it leaves a connect that others may share under way.
 pub(crate) async fn checkout(
-    worker: &Rc<Worker>,
+    worker: &Worker,
     target: &Target<'_>,
     freshness: Freshness,
 ) -> Result<Checked, ConnectError> {
-    let pool = &worker.pool;
-    if freshness == Freshness::Upgrade {
-        return pool.connect_h1(target).await;
-    }
-    let wish = Wish::of(freshness);
-    if let Some(link) = pool.reuse(worker, target, wish) {
-        return Ok(Checked::new(pool, target, link, true, None));
-    }
-    if pool.may_speak_h2(target)
-        && let Some(checked) = pool.share_connect(worker, target, wish).await?
-    {
-        return Ok(checked);
-    }
-    pool.connect(worker, target).await
+    worker.pool.checkout(target, freshness).await
 }
 
 impl Pool {
-    /// The connections of the thread with this index.
-    pub(crate) fn new(index: usize, directory: &Directory) -> Self {
+    /// The connections of the thread with this index, whose deadlines are on `wheel`.
+    pub(crate) fn new(index: usize, directory: &Directory, wheel: Wheel) -> Self {
         Self(Rc::new(Inner {
             index,
             directory: directory.clone(),
+            wheel,
             resolver: Resolver::default(),
             flights: RefCell::default(),
             sweeping: Cell::new(false),
         }))
     }
 
-    fn reuse(&self, worker: &Rc<Worker>, target: &Target<'_>, wish: Wish) -> Option<Link> {
-        self.reuse_own(target, wish).or_else(|| self.take_over(worker, target, wish))
+    async fn checkout(
+        &self,
+        target: &Target<'_>,
+        freshness: Freshness,
+    ) -> Result<Checked, ConnectError> {
+        if freshness == Freshness::Upgrade {
+            return self.connect_h1(target).await;
+        }
+        let wish = Wish::of(freshness);
+        if let Some(link) = self.reuse(target, wish) {
+            return Ok(Checked::new(self, target, link, true, None));
+        }
+        if self.may_speak_h2(target)
+            && let Some(checked) = self.share_connect(target, wish).await?
+        {
+            return Ok(checked);
+        }
+        self.connect(target).await
+    }
+
+    fn reuse(&self, target: &Target<'_>, wish: Wish) -> Option<Link> {
+        self.reuse_own(target, wish)
+            .or_else(|| self.take_over(target, wish))
     }
 
     fn reuse_own(&self, target: &Target<'_>, wish: Wish) -> Option<Link> {
@@ -273,16 +311,23 @@ impl Pool {
         }
     }
 
-    fn take_over(&self, worker: &Rc<Worker>, target: &Target<'_>, wish: Wish) -> Option<Link> {
-        let link = self.0.others().find_map(|shelf| take_from(shelf, target, wish.since))?;
+    fn take_over(&self, target: &Target<'_>, wish: Wish) -> Option<Link> {
+        let link = self
+            .0
+            .others()
+            .find_map(|shelf| take_from(shelf, target, wish.since))?;
         if matches!(link, Link::H2(_)) && !self.has_channel(target) {
-            let _in_the_background = self.flight(worker, target);
+            let _in_the_background = self.flight(target);
         }
         Some(link)
     }
 
     fn has_channel(&self, target: &Target<'_>) -> bool {
-        self.0.shelf().lock().get(&target.key()).is_some_and(Place::has_channel)
+        self.0
+            .shelf()
+            .lock()
+            .get(&target.key())
+            .is_some_and(Place::has_channel)
     }
 
     fn may_speak_h2(&self, target: &Target<'_>) -> bool {
@@ -291,7 +336,10 @@ impl Pool {
             UpstreamProtocol::Http2 => true,
             UpstreamProtocol::Auto => {
                 let places = self.0.shelf().lock();
-                places.get(&target.key()).and_then(|place| place.speaks_h2).unwrap_or(true)
+                places
+                    .get(&target.key())
+                    .and_then(|place| place.speaks_h2)
+                    .unwrap_or(true)
             }
         }
     }
@@ -300,13 +348,12 @@ impl Pool {
     /// when the endpoint turned out to speak HTTP/1.1, where everybody connects alone.
     async fn share_connect(
         &self,
-        worker: &Rc<Worker>,
         target: &Target<'_>,
         wish: Wish,
     ) -> Result<Option<Checked>, ConnectError> {
         for _ in 0..FLIGHTS {
-            let took = land(self.flight(worker, target)).await?;
-            if let Some(link) = self.reuse(worker, target, wish) {
+            let took = land(self.flight(target)).await?;
+            if let Some(link) = self.reuse(target, wish) {
                 return Ok(Some(Checked::new(self, target, link, false, Some(took))));
             }
             if !self.may_speak_h2(target) {
@@ -321,16 +368,16 @@ impl Pool {
     }
 
     /// The connect under way, started if there is none. It goes on when nobody waits any more.
-    fn flight(&self, worker: &Rc<Worker>, target: &Target<'_>) -> Flight {
+    fn flight(&self, target: &Target<'_>) -> Flight {
         let key = target.key();
         if let Some(flight) = self.0.flights.borrow().get(&key) {
             return flight.clone();
         }
         let (tell, flight) = watch::channel(None);
         self.0.flights.borrow_mut().insert(key, flight.clone());
-        let (pool, worker, destination) = (self.clone(), worker.clone(), target.to_destination());
+        let (pool, destination) = (self.clone(), target.to_destination());
         tokio::task::spawn_local(async move {
-            let connected = pool.connect(&worker, &destination.target()).await;
+            let connected = pool.connect(&destination.target()).await;
             let outcome = connected.map(|checked| {
                 let took = checked.connect.unwrap_or_default();
                 checked.lay_down();
@@ -344,16 +391,12 @@ impl Pool {
     }
 
     /// A new connection, or a stream of one.
-    async fn connect(
-        &self,
-        worker: &Rc<Worker>,
-        target: &Target<'_>,
-    ) -> Result<Checked, ConnectError> {
+    async fn connect(&self, target: &Target<'_>) -> Result<Checked, ConnectError> {
         let connected = self.dial(target, target.profile.protocol).await?;
         let (took, h2) = (connected.took, connected.h2);
         self.with_place(target, |place| place.speaks_h2 = Some(h2));
         let link = if h2 {
-            Link::H2(self.open(worker, target, connected.stream).await?)
+            Link::H2(self.open(target, connected.stream).await?)
         } else {
             Link::H1(Conn::new(connected.stream))
         };
@@ -370,7 +413,13 @@ impl Pool {
         }
         let connected = self.dial(target, UpstreamProtocol::Http1).await?;
         let link = Link::H1(Conn::new(connected.stream));
-        Ok(Checked::new(self, target, link, false, Some(connected.took)))
+        Ok(Checked::new(
+            self,
+            target,
+            link,
+            false,
+            Some(connected.took),
+        ))
     }
 
     async fn dial(
@@ -386,12 +435,11 @@ impl Pool {
 
     async fn open(
         &self,
-        worker: &Rc<Worker>,
         target: &Target<'_>,
         stream: Stream,
     ) -> Result<h2::client::Handle, ConnectError> {
         let region = target.region.clone();
-        let opened = h2::client::open(&worker.wheel, stream, Some(region)).await;
+        let opened = h2::client::open(&self.0.wheel, stream, Some(region)).await;
         let channel = opened.map_err(|error| ended_at_once(target, &error.to_string()))?;
         let reserved = channel.reserve();
         self.with_place(target, |place| place.keep(channel, now()));
@@ -404,7 +452,9 @@ impl Pool {
 
     fn with_place<R>(&self, target: &Target<'_>, run: impl FnOnce(&mut Place) -> R) -> R {
         let cell = &target.endpoint.cell;
-        self.0.shelf().with(target.key(), cell, target.profile.idle_timeout, run)
+        self.0
+            .shelf()
+            .with(target.key(), cell, target.profile.idle_timeout, run)
     }
 
     fn home(&self, target: &Target<'_>) -> Home {
@@ -439,9 +489,16 @@ fn pick(places: &mut ByKey<Place>, key: Key, since: Option<Instant>) -> Option<P
 
 /// The outcome of a shared connect.
 async fn land(mut flight: Flight) -> Result<Duration, ConnectError> {
-    let outcome = flight.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+    let outcome = flight
+        .wait_for(Option::is_some)
+        .await
+        .ok()
+        .and_then(|outcome| outcome.clone());
     outcome.unwrap_or_else(|| {
-        Err(ConnectError::new(ConnectErrorKind::Other, "the thread that connected has stopped"))
+        Err(ConnectError::new(
+            ConnectErrorKind::Other,
+            "the thread that connected has stopped",
+        ))
     })
 }
 

@@ -80,7 +80,9 @@ impl Shelf {
         run: impl FnOnce(&mut Place) -> R,
     ) -> R {
         let mut places = self.lock();
-        run(places.entry(key).or_insert_with(|| Place::new(cell.clone(), idle_timeout)))
+        run(places
+            .entry(key)
+            .or_insert_with(|| Place::new(cell.clone(), idle_timeout)))
     }
 
     /// Drops what has idled too long or died. Says whether anything is left.
@@ -96,13 +98,22 @@ impl Shelf {
 
     /// What idles, per endpoint.
     pub(super) fn counts(&self) -> Vec<(Arc<EndpointCell>, IdleCount)> {
-        self.lock().values().map(|place| (place.cell.clone(), place.count())).collect()
+        self.lock()
+            .values()
+            .map(|place| (place.cell.clone(), place.count()))
+            .collect()
     }
 }
 
 impl Place {
     fn new(cell: Arc<EndpointCell>, idle_timeout: Duration) -> Self {
-        Self { cell, idle_timeout, idle: Vec::new(), channels: Vec::new(), speaks_h2: None }
+        Self {
+            cell,
+            idle_timeout,
+            idle: Vec::new(),
+            channels: Vec::new(),
+            speaks_h2: None,
+        }
     }
 
     /// Puts a connection down; beyond `max` the one that idled longest is handed back.
@@ -128,7 +139,11 @@ impl Place {
 
     /// Keeps an HTTP/2 connection.
     pub(super) fn keep(&mut self, channel: Channel, since: Instant) {
-        self.channels.push(Kept { channel, started: 0, since });
+        self.channels.push(Kept {
+            channel,
+            started: 0,
+            since,
+        });
     }
 
     /// A stream of the first connection that has one to spare. Connections that take no more are
@@ -156,8 +171,11 @@ impl Place {
 
     fn expire(&mut self, now: Instant) -> Vec<Idle> {
         let limit = self.idle_timeout;
-        self.channels.retain_mut(|kept| !kept.is_expired(now, limit));
-        self.idle.extract_if(.., |idle| idle.is_expired(now, limit)).collect()
+        self.channels
+            .retain_mut(|kept| !kept.is_expired(now, limit));
+        self.idle
+            .extract_if(.., |idle| idle.is_expired(now, limit))
+            .collect()
     }
 
     fn is_empty(&self) -> bool {
@@ -165,13 +183,17 @@ impl Place {
     }
 
     fn count(&self) -> IdleCount {
-        IdleCount { h1: self.idle.len(), h2: self.channels.len() }
+        IdleCount {
+            h1: self.idle.len(),
+            h2: self.channels.len(),
+        }
     }
 }
 
 impl Idle {
     fn is_expired(&mut self, now: Instant, limit: Duration) -> bool {
-        let expired = now.saturating_duration_since(self.since) >= limit || !is_quiet(&mut self.conn);
+        let expired =
+            now.saturating_duration_since(self.since) >= limit || !is_quiet(&mut self.conn);
         self.conn.release();
         expired
     }

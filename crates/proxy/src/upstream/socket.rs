@@ -40,7 +40,11 @@ impl Socket {
     }
 
     fn stream(self: Pin<&mut Self>) -> io::Result<Pin<&mut TcpStream>> {
-        let stream = self.get_mut().0.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let stream = self
+            .get_mut()
+            .0
+            .as_mut()
+            .ok_or(io::ErrorKind::NotConnected)?;
         Ok(Pin::new(stream))
     }
 }
