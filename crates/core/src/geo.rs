@@ -3,7 +3,7 @@
 use crate::plan::Location;
 
 /// Mean radius of the Earth in kilometres (IUGG).
-const EARTH_KM: f64 = 6_371.0088;
+const EARTH_KM: f64 = 6371.0088;
 
 /// Kilometres between two places on a sphere of the Earth's mean radius (haversine formula, which
 /// stays exact for short distances). 0 to 20,015; off by up to 0.5 % because the Earth is no sphere.
