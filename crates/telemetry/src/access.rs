@@ -15,4 +15,4 @@ mod writer;
 pub use record::{AccessRecord, AttemptRecord, Excluded, TlsRecord};
 pub use sink::OpenError;
 pub use time::rfc3339;
-pub use writer::{AccessHandle, AccessLog, AccessWriter};
+pub use writer::{AccessLog, AccessWriter};

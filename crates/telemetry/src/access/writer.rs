@@ -25,17 +25,16 @@ const KEEP: usize = 256 * 1024;
 /// When the log is closed, what is buffered gets so long to be written.
 const CLOSE: Duration = Duration::from_secs(2);
 
-/// The access log of a process. Dropping it writes what is buffered, within two seconds; end the
-/// workers first.
-#[derive(Debug)]
-pub struct AccessLog {
-    handle: AccessHandle,
-    thread: Option<(JoinHandle<()>, Receiver<()>)>,
-}
-
-/// Gives each thread its [`AccessWriter`]. Cheap to clone.
+/// The access log of a process. Cheap to clone; clones share. Dropping the last one closes it.
 #[derive(Clone, Debug)]
-pub struct AccessHandle(Option<Arc<Shared>>);
+pub struct AccessLog(Option<Arc<Open>>);
+
+/// A log that is not off, with its thread.
+#[derive(Debug)]
+struct Open {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<(JoinHandle<()>, Receiver<()>)>>,
+}
 
 /// One thread's way into the log. Without a log it does nothing.
 #[derive(Debug)]
@@ -84,10 +83,7 @@ impl AccessLog {
 
     /// A log that writes nothing.
     pub fn off() -> Self {
-        Self {
-            handle: AccessHandle(None),
-            thread: None,
-        }
+        Self(None)
     }
 
     fn run(sink: Sink, metrics: Arc<Metrics>) -> Result<Self, OpenError> {
@@ -109,36 +105,53 @@ impl AccessLog {
                 let _ = ended.send(());
             })
             .map_err(OpenError::Thread)?;
-        Ok(Self {
-            handle: AccessHandle(Some(shared)),
-            thread: Some((thread, end)),
-        })
+        let thread = Mutex::new(Some((thread, end)));
+        Ok(Self(Some(Arc::new(Open { shared, thread }))))
     }
 
-    /// What threads get their writers from.
-    pub fn handle(&self) -> AccessHandle {
-        self.handle.clone()
+    /// A writer for the calling thread.
+    pub fn thread(&self) -> AccessWriter {
+        let out = self.0.as_ref().map(|open| {
+            let buffer = Arc::<Buffer>::default();
+            open.shared.buffers().push(buffer.clone());
+            (open.shared.clone(), buffer)
+        });
+        AccessWriter {
+            stamp: Stamp::default(),
+            out,
+        }
     }
 
     /// Opens the file again by its name, after somebody has moved it away. What cannot be opened
     /// is logged, and the old file goes on.
     pub fn reopen(&self) {
-        if let Some(shared) = &self.handle.0 {
-            shared.reopen.store(true, Ordering::Release);
-            shared.wake();
+        if let Some(open) = &self.0 {
+            open.shared.reopen.store(true, Ordering::Release);
+            open.shared.wake();
+        }
+    }
+
+    /// Writes what is buffered, within two seconds, and takes no more. End the workers first:
+    /// what they enter later is lost. Closing twice is closing once.
+    pub fn close(&self) {
+        if let Some(open) = &self.0 {
+            open.close();
         }
     }
 }
 
-impl Drop for AccessLog {
-    fn drop(&mut self) {
-        let Some((thread, end)) = self.thread.take() else {
+impl Open {
+    fn close(&self) {
+        let taken = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some((thread, end)) = taken else {
             return;
         };
-        if let Some(shared) = &self.handle.0 {
-            shared.closing.store(true, Ordering::Release);
-            shared.wake();
-        }
+        self.shared.closing.store(true, Ordering::Release);
+        self.shared.wake();
         if end.recv_timeout(CLOSE).is_ok() {
             // It has ended, so joining does not wait; a panic in it was reported there.
             let _ = thread.join();
@@ -146,18 +159,9 @@ impl Drop for AccessLog {
     }
 }
 
-impl AccessHandle {
-    /// A writer for the calling thread.
-    pub fn thread(&self) -> AccessWriter {
-        let out = self.0.as_ref().map(|shared| {
-            let buffer = Arc::<Buffer>::default();
-            shared.buffers().push(buffer.clone());
-            (shared.clone(), buffer)
-        });
-        AccessWriter {
-            stamp: Stamp::default(),
-            out,
-        }
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
