@@ -39,7 +39,8 @@ fn routes(count: usize) -> Vec<RouteMatch> {
     (0..count).map(route).collect()
 }
 
-/// A thousand requests spread over the routes, so that the caches do not hold one path only.
+/// Ten thousand requests spread over the routes, one sample's worth, so that the caches see what
+/// mixed traffic would put there.
 fn requests(count: usize) -> Vec<Asked> {
     let mut rng = Rng::with_seed(1);
     let request = |_| {
@@ -53,7 +54,7 @@ fn requests(count: usize) -> Vec<Asked> {
             headers: Vec::new(),
         }
     };
-    (0..1_000).map(request).collect()
+    (0..10_000).map(request).collect()
 }
 
 fn world(routes: Vec<RouteMatch>) -> World {
@@ -62,7 +63,7 @@ fn world(routes: Vec<RouteMatch>) -> World {
     world
 }
 
-#[divan::bench(args = ROUTES)]
+#[divan::bench(args = ROUTES, sample_count = 50, sample_size = 10_000)]
 fn route(bencher: Bencher<'_, '_>, count: usize) {
     let table = RouteTable::new(&routes(count));
     let requests = requests(count);
@@ -112,7 +113,7 @@ fn balance(bencher: Bencher<'_, '_>, down: usize) {
 }
 
 /// The whole decision of a first attempt: route, view, steering, balancing.
-#[divan::bench(args = ROUTES)]
+#[divan::bench(args = ROUTES, sample_count = 50, sample_size = 10_000)]
 fn whole(bencher: Bencher<'_, '_>, count: usize) {
     let world = world(routes(count));
     let requests = requests(count);

@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 use super::{HostKey, PathMatch, RequestFacts, RouteMatch, by_rank, prefix_key, split_segment};
 use crate::ids::RouteIdx;
@@ -26,6 +27,8 @@ const ANY: u32 = 2;
 /// looked up but not make two look-ups collide.
 pub struct RouteTable {
     routes: Box<[RouteMatch]>,
+    /// One bit a route: whether it has conditions beside host and path.
+    conditional: Box<[u64]>,
     nodes: Vec<Node>,
     edges: HashTable<Edge>,
     /// Lengths of the shortest and the longest wildcard suffix.
@@ -35,17 +38,20 @@ pub struct RouteTable {
 /// A place where routes end, each list in order of rank.
 #[derive(Default)]
 struct Node {
-    exact: Vec<RouteIdx>,
-    prefix: Vec<RouteIdx>,
+    exact: Places,
+    prefix: Places,
     /// The next node above with a prefix route.
     above: Option<u32>,
 }
 
+/// The label lies in the edge if it is short, as almost all are: one memory access less.
 struct Edge {
     parent: u32,
     child: u32,
-    label: Box<str>,
+    label: SmallVec<[u8; 32]>,
 }
+
+type Places = SmallVec<[RouteIdx; 2]>;
 
 impl RouteTable {
     /// Builds the index; the position in `routes` is the [`RouteIdx`].
@@ -59,6 +65,7 @@ impl RouteTable {
             by_rank(&routes, &mut node.exact);
             by_rank(&routes, &mut node.prefix);
         }
+        table.conditional = conditional(&routes);
         table.routes = routes.into_iter().cloned().collect();
         table.link();
         table
@@ -118,10 +125,13 @@ impl RouteTable {
     }
 
     fn first(&self, routes: &[RouteIdx], request: &impl RequestFacts) -> Option<RouteIdx> {
-        routes
-            .iter()
-            .copied()
-            .find(|route| self.routes[route.get()].conditions_hold(request))
+        routes.iter().copied().find(|&route| {
+            !self.is_conditional(route) || self.routes[route.get()].conditions_hold(request)
+        })
+    }
+
+    fn is_conditional(&self, route: RouteIdx) -> bool {
+        self.conditional[route.get() / 64] & 1 << (route.get() % 64) != 0
     }
 
     fn node(&self, node: u32) -> &Node {
@@ -129,9 +139,9 @@ impl RouteTable {
     }
 
     fn child(&self, parent: u32, label: &str) -> Option<u32> {
-        let is = |edge: &Edge| edge.parent == parent && *edge.label == *label;
+        let is = |edge: &Edge| edge.parent == parent && *edge.label == *label.as_bytes();
         self.edges
-            .find(hash(parent, label), is)
+            .find(hash(parent, label.as_bytes()), is)
             .map(|edge| edge.child)
     }
 
@@ -175,11 +185,12 @@ impl RouteTable {
             let edge = Edge {
                 parent,
                 child,
-                label: label.into(),
+                label: label.as_bytes().into(),
             };
-            self.edges.insert_unique(hash(parent, label), edge, |edge| {
-                hash(edge.parent, &edge.label)
-            });
+            self.edges
+                .insert_unique(hash(parent, label.as_bytes()), edge, |edge| {
+                    hash(edge.parent, &edge.label)
+                });
             child
         })
     }
@@ -205,6 +216,7 @@ impl Default for RouteTable {
     fn default() -> Self {
         Self {
             routes: Box::default(),
+            conditional: Box::default(),
             nodes: [EXACT, BELOW, ANY].map(|_| Node::default()).into(),
             edges: HashTable::new(),
             suffix_lengths: (usize::MAX, 0),
@@ -218,10 +230,16 @@ impl fmt::Debug for RouteTable {
     }
 }
 
-fn hash(parent: u32, label: &str) -> u64 {
+fn conditional(routes: &[&RouteMatch]) -> Box<[u64]> {
+    let bit = |(at, route): (usize, &&RouteMatch)| u64::from(route.conditions() > 0) << at;
+    let word = |routes: &[&RouteMatch]| routes.iter().enumerate().map(bit).sum();
+    routes.chunks(64).map(word).collect()
+}
+
+fn hash(parent: u32, label: &[u8]) -> u64 {
     let mut hasher = FixedState::default().build_hasher();
     hasher.write_u32(parent);
-    hasher.write(label.as_bytes());
+    hasher.write(label);
     hasher.finish()
 }
 
