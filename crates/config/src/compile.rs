@@ -44,7 +44,14 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
     let (upstreams, tls_files) = upstreams::compile(cx, config, &regions);
     let routes = routes::compile(cx, config, &regions);
     let (settings, threads_auto) = settings(cx, config);
-    lint::unused(cx, config);
+    // A misspelt reference also leaves something unused; one problem is enough.
+    if !cx
+        .problems
+        .iter()
+        .any(|problem| problem.code.starts_with("unknown_"))
+    {
+        lint::unused(cx, config);
+    }
     let table = RouteTable::new(routes.iter().map(|route| &route.matches));
     let plan = Plan {
         content_hash: "".into(),

@@ -14,9 +14,11 @@ mod files;
 mod later;
 mod problem;
 mod raw;
+mod reference;
 mod render;
 mod report;
 mod resolved;
+mod schema;
 mod span;
 mod suggest;
 mod units;
@@ -34,8 +36,10 @@ use compile::{Compiled, Context};
 
 pub use files::{Disk, Files, Memory};
 pub use problem::{Label, Problem, Severity};
+pub use reference::reference;
 pub use render::RenderStyle;
 pub use report::Report;
+pub use schema::schema;
 pub use span::{Position, Span};
 
 /// Largest configuration that is read: room for 100,000 routes with long matches.

@@ -21,7 +21,7 @@ pub(crate) use text::{
 };
 pub(crate) use upstream::{
     Balance, Body, Connection, EndpointEntry, Health, Policy, Probe, Protocol, RegionHealth, Retry,
-    Steering, Upstream, UpstreamRegion, UpstreamTls,
+    Steering, Upstream, UpstreamRegion, UpstreamTls, WeightedEndpoint,
 };
 
 /// A Tidegate configuration.

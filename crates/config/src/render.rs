@@ -110,24 +110,28 @@ impl Diagnostic for Shown<'_> {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let main = self.problem.span?;
-        let related = self.problem.related.iter();
-        let others = related.map(|label| self.labeled(Some(label.text.clone()), label.span));
-        let main = LabeledSpan::new_primary_with_span(Some("here".to_owned()), self.bytes(main));
+        let related = &self.problem.related;
+        // With one place the caret says it all; with several, each needs a word.
+        let here = (!related.is_empty()).then(|| "here".to_owned());
+        let main = LabeledSpan::new_primary_with_span(here, self.bytes(main));
+        let others = related.iter().map(|label| {
+            LabeledSpan::new_with_span(Some(label.text.clone()), self.bytes(label.span))
+        });
         Some(Box::new(std::iter::once(main).chain(others)))
     }
 }
 
 impl Shown<'_> {
-    fn labeled(&self, text: Option<String>, span: Span) -> LabeledSpan {
-        LabeledSpan::new_with_span(text, self.bytes(span))
-    }
-
     /// The span as the printer wants it: inside the text and on one line, because a label over
-    /// many lines hides more than it shows.
+    /// many lines hides more than it shows. The start of a block is shown as its first word.
     fn bytes(&self, span: Span) -> (usize, usize) {
         let span = span.within(self.text);
-        let line = self.text[span.start..span.end()].split(['\r', '\n']).next();
-        (span.start, line.map_or(0, str::len))
+        let (end, stops): (usize, &[char]) = match span.len {
+            0 => (self.text.len(), &[' ', '\t', ':', ',', '\r', '\n']),
+            _ => (span.end(), &['\r', '\n']),
+        };
+        let shown = self.text[span.start..end].split(stops).next();
+        (span.start, shown.map_or(0, str::len))
     }
 }
 

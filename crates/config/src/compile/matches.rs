@@ -61,9 +61,14 @@ fn path(cx: &mut Context<'_>, field: &Field<raw::PathPattern>) -> Option<PathMat
 
 /// Whether a path can be the path of a request as it arrives; reports it when it cannot.
 pub(crate) fn check_literal_path(cx: &mut Context<'_>, path: &str, span: Option<Span>) -> bool {
-    let wild = format!("{}/**", path.split("/*").next().unwrap_or_default());
+    let start = path
+        .split("/*")
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches('/');
+    let wild = format!("/{start}{}**", if start.is_empty() { "" } else { "/" });
     let help = match path {
-        _ if !path.starts_with('/') => format!("did you mean `/{path}`?"),
+        _ if !path.starts_with('/') && !path.contains('*') => format!("did you mean `/{path}`?"),
         _ if path.contains('*') => {
             format!("`**` only stands at the end, for everything below: `{wild}`")
         }

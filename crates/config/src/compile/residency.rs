@@ -56,6 +56,13 @@ fn known<'f>(
         known.sort_unstable();
         known.dedup();
         let what = "region in the jurisdiction";
+        if known.is_empty() {
+            let message = format!("there is no {what} {}", quoted(name));
+            let help = "no region has any; list those of each region under `jurisdictions`";
+            let problem = Problem::error("unknown_jurisdiction", message).at(word.span());
+            cx.report(problem.help(help.to_owned()));
+            return None;
+        }
         names::unknown(cx, "unknown_jurisdiction", what, name, word.span(), known);
     }
     exists.then_some(name)

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::ids::{RegionIdx, UpstreamIdx};
+use tidegate_core::ids::{RegionIdx, RouteIdx, UpstreamIdx};
 use tidegate_core::plan::{Reveal, Route};
-use tidegate_core::route::{PathMatch, RouteMatch};
+use tidegate_core::route::{RouteMatch, shadowed};
 
 use crate::compile::regions::Regions;
 use crate::compile::{Context, matches, names, residency};
@@ -49,13 +49,16 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config, regions: &Regi
         .iter()
         .filter_map(|field| Some((field.get()?, field.span())))
         .collect();
-    let mut routes: Vec<Route> = given
-        .iter()
-        .map(|(raw, span)| route(cx, raw, *span, &targets))
-        .collect();
+    let mut routes = Vec::with_capacity(given.len());
+    let mut sound = Vec::with_capacity(given.len());
+    for (index, (raw, span)) in given.iter().enumerate() {
+        let matches = matches(cx, raw);
+        sound.extend(matches.is_some().then_some(index));
+        routes.push(route(cx, raw, *span, matches.unwrap_or_default(), &targets));
+    }
+    check_shadows(cx, &given, &routes, &sound);
     check_names(cx, &given);
     name_the_rest(&mut routes);
-    check_shadows(cx, &given, &routes);
     routes
 }
 
@@ -91,6 +94,7 @@ fn route(
     cx: &mut Context<'_>,
     raw: &raw::Route,
     span: Option<Span>,
+    matches: RouteMatch,
     targets: &Targets<'_>,
 ) -> Route {
     let target = upstream(cx, raw, span, targets);
@@ -100,11 +104,7 @@ fn route(
     check_per_try(cx, raw, timeout, target.and_then(|target| target.raw));
     Route {
         name: name(cx, raw),
-        matches: raw
-            .r#match
-            .get()
-            .map(|raw| matches::compile(cx, raw))
-            .unwrap_or_default(),
+        matches,
         upstream: target.map_or(UpstreamIdx(0), |target| target.index),
         timeout,
         idle_timeout: cx.duration(&raw.idle_timeout, defaults::ROUTE_IDLE_TIMEOUT),
@@ -221,45 +221,28 @@ fn name_the_rest(routes: &mut [Route]) {
     }
 }
 
-/// Two routes that match the same: the earlier takes every request, the later never one.
-fn check_shadows(cx: &mut Context<'_>, given: &[Given<'_>], routes: &[Route]) {
-    let mut seen: HashMap<String, Option<Span>> = HashMap::new();
-    for ((raw, span), route) in given.iter().zip(routes) {
-        let span = raw.r#match.span().or(*span);
-        let broken = raw.r#match.get().is_none() && !raw.r#match.is_absent();
-        if broken || !seen_before(&mut seen, &route.matches, span) {
-            continue;
-        }
-        let first = seen.get(&canonical(&route.matches)).copied().flatten();
-        let problem = Problem::error(
-            "shadowed_route",
-            "this route never takes a request: an earlier one matches the same",
-        );
-        let problem = problem.at(span).label(first, "the earlier route");
+/// What a route matches; none when it is broken, which was reported.
+fn matches(cx: &mut Context<'_>, raw: &raw::Route) -> Option<RouteMatch> {
+    let before = cx.problems.len();
+    let matches = match raw.r#match.get() {
+        Some(raw) => matches::compile(cx, raw),
+        None if raw.r#match.is_absent() => RouteMatch::default(),
+        None => return None,
+    };
+    (cx.problems.len() == before).then_some(matches)
+}
+
+/// Routes that can never be taken, because an earlier one takes everything. `sound` are the routes
+/// whose matches are not broken.
+fn check_shadows(cx: &mut Context<'_>, given: &[Given<'_>], routes: &[Route], sound: &[usize]) {
+    let place = |index: RouteIdx| {
+        let (raw, span) = given[sound[index.get()]];
+        raw.r#match.span().or(span)
+    };
+    for (later, earlier) in shadowed(sound.iter().map(|index| &routes[*index].matches)) {
+        let message = "this route never takes a request: an earlier one takes all of them";
+        let problem = Problem::error("shadowed_route", message).at(place(later));
+        let problem = problem.label(place(earlier), "the earlier route");
         cx.report(problem.help("remove one of the two, or make this one more specific".to_owned()));
     }
-}
-
-fn seen_before(
-    seen: &mut HashMap<String, Option<Span>>,
-    matches: &RouteMatch,
-    span: Option<Span>,
-) -> bool {
-    let key = canonical(matches);
-    let before = seen.contains_key(&key);
-    seen.entry(key).or_insert(span);
-    before
-}
-
-/// Equal for matches that match the same requests. Methods and headers are sorted already.
-fn canonical(matches: &RouteMatch) -> String {
-    let path = match &matches.path {
-        None => "/ and below".to_owned(),
-        Some(PathMatch::Prefix(prefix)) => format!("{prefix} and below"),
-        Some(PathMatch::Exact(path)) => format!("{path} only"),
-    };
-    format!(
-        "{:?}|{path}|{:?}|{:?}",
-        matches.host, matches.methods, matches.headers
-    )
 }

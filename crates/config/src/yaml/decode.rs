@@ -47,6 +47,20 @@ struct Decoder<'de, 'a, 's> {
     sink: &'s Sink,
 }
 
+/// A hint for a mapping that is not there.
+fn shape(known: &[&str]) -> String {
+    let keys: Vec<String> = known.iter().take(4).map(|key| quoted(key)).collect();
+    let more = if known.len() > keys.len() {
+        ", ..."
+    } else {
+        ""
+    };
+    format!(
+        "its keys are {}{more}; write `{{}}` for an empty one",
+        keys.join(", ")
+    )
+}
+
 impl<'de, 'a, 's> Decoder<'de, 'a, 's> {
     fn wrong(self, expected: &str) -> DecodeError {
         match &self.node.value {
@@ -153,7 +167,9 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_, '_> {
                 part: 0,
             });
         }
-        let entries = self.entries("a mapping")?;
+        let entries = self
+            .entries("a mapping")
+            .map_err(|error| error.help(shape(known)))?;
         let is_known = |key: &Key<'_>| known.contains(&key.text.as_ref());
         let (kept, unknown): (Vec<_>, Vec<_>) = entries.iter().partition(|(key, _)| is_known(key));
         unknown

@@ -1,7 +1,7 @@
 //! Reading YAML under an explicit budget. A syntax error stops the reader, so it is one problem;
 //! duplicate keys do not: all of them are reported, and compilation goes on with the first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{Error, Options};
@@ -9,6 +9,7 @@ use serde_saphyr::{Error, Options};
 use crate::problem::{Problem, quoted};
 use crate::span::Span;
 use crate::yaml::node::{Node, Value};
+use crate::yaml::paths::fill_paths;
 
 /// Room for 100,000 routes of some thirty keys and values each; everything else is far below.
 const NODES_MAX: usize = 8_000_000;
@@ -37,7 +38,9 @@ fn reread<'a>(text: &'a str, first_error: &Error) -> (Option<Node<'a>>, Vec<Prob
         Err(error) => (None, vec![syntax_problem(text, &error)]),
         Ok(mut root) => {
             let mut problems = Vec::new();
-            drop_duplicates(&mut root, &mut problems);
+            find_duplicates(&root, &mut problems);
+            fill_paths(&mut problems, &root);
+            drop_duplicates(&mut root);
             if problems.is_empty() {
                 problems.push(syntax_problem(text, first_error));
             }
@@ -74,23 +77,35 @@ fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
     }
 }
 
-fn drop_duplicates(node: &mut Node<'_>, problems: &mut Vec<Problem>) {
-    match &mut node.value {
+fn find_duplicates(node: &Node<'_>, problems: &mut Vec<Problem>) {
+    match &node.value {
         Value::List(items) => items
-            .iter_mut()
-            .for_each(|item| drop_duplicates(item, problems)),
+            .iter()
+            .for_each(|item| find_duplicates(item, problems)),
         Value::Map(entries) => {
             let mut seen = HashMap::new();
-            entries.retain(|(key, _)| match seen.get(key.text.as_ref()) {
-                None => seen.insert(key.text.to_string(), key.span).is_none(),
-                Some(first) => {
-                    problems.push(duplicate_key(&key.text, key.span, *first));
-                    false
+            for (key, value) in entries {
+                match seen.get(&key.text) {
+                    None => drop(seen.insert(&key.text, key.span)),
+                    Some(first) => problems.push(duplicate_key(&key.text, key.span, *first)),
                 }
-            });
+                find_duplicates(value, problems);
+            }
+        }
+        Value::Null | Value::Scalar(..) => {}
+    }
+}
+
+/// Keeps the first of each key.
+fn drop_duplicates(node: &mut Node<'_>) {
+    match &mut node.value {
+        Value::List(items) => items.iter_mut().for_each(drop_duplicates),
+        Value::Map(entries) => {
+            let mut seen = HashSet::new();
+            entries.retain(|(key, _)| seen.insert(key.text.to_string()));
             entries
                 .iter_mut()
-                .for_each(|(_, value)| drop_duplicates(value, problems));
+                .for_each(|(_, value)| drop_duplicates(value));
         }
         Value::Null | Value::Scalar(..) => {}
     }

@@ -1,0 +1,255 @@
+//! The reference of the configuration as Markdown, printed from the schema: every key, its type,
+//! its default and its meaning. The order is that of the raw types.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use crate::raw;
+use crate::schema::{keys, schema};
+
+/// The keys of a raw type in the order of its declaration.
+type Keys = fn() -> &'static [&'static str];
+
+/// Every mapping of the file: where it stands, its name in the schema, its keys.
+const SECTIONS: [(&str, &str, Keys); 25] = [
+    ("", "Config", keys::<raw::Config>),
+    ("pop", "Pop", keys::<raw::Pop>),
+    ("listeners[]", "Listener", keys::<raw::Listener>),
+    ("listeners[].tls", "ListenerTls", keys::<raw::ListenerTls>),
+    (
+        "listeners[].tls.certificates[]",
+        "Certificate",
+        keys::<raw::Certificate>,
+    ),
+    ("listeners[].limits", "Limits", keys::<raw::Limits>),
+    ("admin", "Admin", keys::<raw::Admin>),
+    ("access_log", "LogFile", keys::<raw::LogFile>),
+    ("metrics", "Metrics", keys::<raw::Metrics>),
+    ("regions.NAME", "Region", keys::<raw::Region>),
+    ("upstreams.NAME", "Upstream", keys::<raw::Upstream>),
+    (
+        "upstreams.NAME.regions.NAME",
+        "UpstreamRegion",
+        keys::<raw::UpstreamRegion>,
+    ),
+    (
+        "upstreams.NAME.regions.NAME.endpoints[]",
+        "WeightedEndpoint",
+        keys::<raw::WeightedEndpoint>,
+    ),
+    ("upstreams.NAME.steering", "Steering", keys::<raw::Steering>),
+    ("upstreams.NAME.health", "Health", keys::<raw::Health>),
+    ("upstreams.NAME.health.probe", "Probe", keys::<raw::Probe>),
+    (
+        "upstreams.NAME.health.region",
+        "RegionHealth",
+        keys::<raw::RegionHealth>,
+    ),
+    ("upstreams.NAME.retry", "Retry", keys::<raw::Retry>),
+    (
+        "upstreams.NAME.tls",
+        "UpstreamTls",
+        keys::<raw::UpstreamTls>,
+    ),
+    (
+        "upstreams.NAME.connection",
+        "Connection",
+        keys::<raw::Connection>,
+    ),
+    ("upstreams.NAME.body", "Body", keys::<raw::Body>),
+    ("routes[]", "Route", keys::<raw::Route>),
+    ("routes[].match", "Match", keys::<raw::Match>),
+    ("routes[].residency", "Residency", keys::<raw::Residency>),
+    ("routes[].reveal", "Reveal", keys::<raw::Reveal>),
+];
+
+const HEAD: &str = "\
+# Configuration reference
+
+A configuration is one YAML file. This page lists every key; it is printed from the types that read
+the file, and a test keeps it so. `tidegate schema` prints the same as JSON Schema, for editors;
+`tidegate check --resolved FILE` prints a file with every default written out.
+
+* Unknown and duplicate keys, values of the wrong type and values without a unit are errors. All
+  problems of a file are reported at once.
+* Durations are written with a unit: `10ms`, `2s`, `1.5m`, `1h` (`us`, `ms`, `s`, `m`, `h`), at most
+  `720h`.
+* Sizes are written with a unit: `512B`, `16KiB`, `10MB` (`B`, `kB`, `KiB`, `MB`, `MiB`, `GB`, `GiB`).
+* Shares are percentages: `20%`.
+* Names are letters, digits, `.`, `_` and `-`, at most 63, a letter or digit first.
+* Paths of certificates and keys are relative to the directory of the configuration.
+* Keys marked *required* must be given where their mapping is given; every other key may be left out.
+* Listeners, `admin`, `threads`, `shutdown_timeout` and `access_log` are read at start. Everything
+  else, and the certificates, may change while the process runs.
+";
+
+/// The reference as Markdown.
+pub fn reference() -> String {
+    let schema = schema();
+    let mut out = HEAD.to_owned();
+    for (path, name, keys) in SECTIONS {
+        let body = if name == "Config" {
+            &schema
+        } else {
+            &schema["$defs"][name]
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(
+            out,
+            "\n## {}\n\n{}\n\n",
+            title(path),
+            text(&body["description"])
+        );
+        out.push_str("| key | type | default | meaning |\n|---|---|---|---|\n");
+        keys().iter().for_each(|key| row(&mut out, key, body));
+    }
+    out
+}
+
+fn title(path: &str) -> String {
+    match path {
+        "" => "The file".to_owned(),
+        path => format!("`{path}`"),
+    }
+}
+
+fn row(out: &mut String, key: &str, section: &Value) {
+    let property = &section["properties"][key];
+    let required = section["required"]
+        .as_array()
+        .is_some_and(|keys| keys.iter().any(|k| k == key));
+    let default = match &property["default"] {
+        Value::Null if required => "*required*".to_owned(),
+        Value::Null => String::new(),
+        value => code(value),
+    };
+    let (kind, meaning) = (kind(property), text(&property["description"]));
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        out,
+        "| `{key}` | {} | {default} | {} |",
+        cell(&kind),
+        cell(meaning)
+    );
+}
+
+/// The type of a value in words.
+fn kind(schema: &Value) -> String {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return referred(reference.rsplit('/').next().unwrap_or_default());
+    }
+    if let Some(format) = schema["format"]
+        .as_str()
+        .and_then(|f| f.strip_prefix("tidegate-"))
+    {
+        return format.replace('-', " ");
+    }
+    if let Some(choices) = schema["anyOf"].as_array() {
+        return choices.iter().map(kind).collect::<Vec<_>>().join(" or ");
+    }
+    match schema["type"].as_str() {
+        Some("array") => format!("list: {}", kind(&schema["items"])),
+        Some("object") => format!("by name: {}", kind(&schema["additionalProperties"])),
+        Some("integer") => "whole number".to_owned(),
+        Some("boolean") => "`true` or `false`".to_owned(),
+        Some("string") => "text".to_owned(),
+        _ => "value".to_owned(),
+    }
+}
+
+/// A type with a name: a section of its own, or a few words.
+fn referred(name: &str) -> String {
+    if let Some((path, ..)) = SECTIONS
+        .into_iter()
+        .find(|(_, section, _)| *section == name)
+    {
+        return format!("[mapping](#{})", anchor(path));
+    }
+    let schema = &schema()["$defs"][name];
+    let words = schema["enum"].as_array().into_iter().flatten();
+    let consts = schema["oneOf"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|word| &word["const"]);
+    words.chain(consts).map(code).collect::<Vec<_>>().join(", ")
+}
+
+/// The anchor that Markdown viewers make of a heading.
+fn anchor(path: &str) -> String {
+    path.to_lowercase()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c))
+        .collect()
+}
+
+fn code(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("`{text}`"),
+        Value::Array(items) => {
+            let items = items
+                .iter()
+                .map(|item| item.as_str().map_or(item.to_string(), str::to_owned));
+            format!("`[{}]`", items.collect::<Vec<_>>().join(", "))
+        }
+        other => format!("`{other}`"),
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// Text that does not end its cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_mapping_of_the_schema_has_a_section_with_all_its_keys() {
+        let schema = schema();
+        let defs = schema["$defs"].as_object().unwrap();
+        let mappings: BTreeSet<&str> = defs
+            .iter()
+            .filter(|(_, def)| def["properties"].is_object())
+            .map(|(n, _)| n.as_str())
+            .collect();
+        let listed: BTreeSet<&str> = SECTIONS
+            .into_iter()
+            .map(|(_, n, _)| n)
+            .filter(|n| *n != "Config")
+            .collect();
+        assert_eq!(listed, mappings);
+        for (path, name, keys) in SECTIONS
+            .into_iter()
+            .filter(|(_, name, _)| *name != "Config")
+        {
+            let properties: BTreeSet<&str> = defs[name]["properties"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .map(String::as_str)
+                .collect();
+            assert_eq!(
+                keys().iter().copied().collect::<BTreeSet<_>>(),
+                properties,
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_key_has_a_meaning() {
+        assert!(
+            !reference().contains("|  |\n"),
+            "a key without a doc comment"
+        );
+    }
+}
