@@ -46,14 +46,14 @@ fn response(buf: &mut BytesMut) -> ResponseHead {
     head.expect("complete")
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 100)]
 fn request_parse(bencher: Bencher) {
     bencher
         .with_inputs(|| BytesMut::from(REQUEST))
         .bench_local_refs(request);
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 100)]
 fn response_parse(bencher: Bencher) {
     bencher
         .with_inputs(|| BytesMut::from(RESPONSE))

@@ -17,9 +17,14 @@ impl Ascii {
         grammar::is_visible(&bytes).then_some(Self(bytes))
     }
 
+    /// Takes bytes that were found to be visible ASCII.
+    pub(crate) fn trusted(bytes: Bytes) -> Self {
+        debug_assert!(grammar::is_visible(&bytes));
+        Self(bytes)
+    }
+
     pub(crate) fn from_static(text: &'static str) -> Self {
-        debug_assert!(grammar::is_visible(text.as_bytes()));
-        Self(Bytes::from_static(text.as_bytes()))
+        Self::trusted(Bytes::from_static(text.as_bytes()))
     }
 
     /// The bytes, still sharing the head's memory.
@@ -29,7 +34,7 @@ impl Ascii {
 
     /// The same as text.
     pub fn as_str(&self) -> &str {
-        // Checked on construction; the fallback keeps this total without `unsafe`.
+        // Known since construction; the fallback keeps this total without `unsafe`.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }

@@ -182,32 +182,38 @@ impl fmt::Debug for Fields {
 }
 
 impl Lines {
-    /// The positions of `headers`, which the tokeniser found in `head`. `None` if a name is too
-    /// long or a line before one of them does not end in CRLF: the tokeniser takes a bare LF.
-    pub(crate) fn collect(head: &[u8], headers: &[httparse::Header<'_>]) -> Option<Self> {
-        let mut lines = Self::default();
-        for header in headers {
-            let start = offset(head, header.name.as_bytes());
-            if !ends_line(&head[..start]) {
-                return None;
-            }
-            lines.push(start, header, offset(head, header.value))?;
-        }
-        Some(lines)
+    /// Takes the positions of `headers`, which the tokeniser found in `head`. Filled in place,
+    /// since this is the largest part of a head. `None` if a name is too long or a line before
+    /// one of them does not end in CRLF: the tokeniser takes a bare LF.
+    pub(crate) fn fill(&mut self, head: &[u8], headers: &[httparse::Header<'_>]) -> Option<()> {
+        // Then no position below can be truncated.
+        u32::try_from(head.len()).ok()?;
+        let (mut clean, mut present) = (true, 0);
+        self.list.clear();
+        self.list.extend(headers.iter().map(|header| {
+            let line = Line::new(head, header);
+            clean &= ends_line(&head[..line.name_start as usize])
+                && usize::from(line.name_len) == header.name.len();
+            present |= line.known.bit();
+            line
+        }));
+        self.present = present;
+        clean.then_some(())
     }
+}
 
-    fn push(&mut self, start: usize, header: &httparse::Header<'_>, value: usize) -> Option<()> {
+impl Line {
+    #[inline]
+    fn new(head: &[u8], header: &httparse::Header<'_>) -> Self {
         let known = Known::of(header.name.as_bytes());
-        self.present |= known.bit();
-        self.list.push(Line {
-            name_start: u32::try_from(start).ok()?,
-            value_start: u32::try_from(value).ok()?,
-            value_len: u32::try_from(header.value.len()).ok()?,
-            name_len: u16::try_from(header.name.len()).ok()?,
+        Self {
+            name_start: offset(head, header.name.as_bytes()) as u32,
+            value_start: offset(head, header.value) as u32,
+            value_len: header.value.len() as u32,
+            name_len: header.name.len() as u16,
             known,
             hop_by_hop: known.is_hop_by_hop(),
-        });
-        Some(())
+        }
     }
 }
 

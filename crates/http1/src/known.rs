@@ -68,25 +68,21 @@ known! {
     XRequestId = "x-request-id",
 }
 
-/// Names no longer than this are looked up.
-const NAME_BYTES_MAX: usize = 19;
+/// Every name at the slot that [`slot`] gives it, which no other name shares.
+static BY_SLOT: [(Known, &[u8]); SLOTS] = by_slot();
 
-/// The most names that share a length.
-const SAME_LENGTH_MAX: usize = 7;
-
-/// Candidates by length of the name, padded with `Other`.
-static BY_LENGTH: [[Known; SAME_LENGTH_MAX]; NAME_BYTES_MAX + 1] = by_length();
+const SLOTS: usize = 256;
 
 impl Known {
     /// Recognises `name` in any case.
     #[inline]
     pub fn of(name: &[u8]) -> Self {
-        let Some(candidates) = BY_LENGTH.get(name.len()) else {
-            return Self::Other;
-        };
-        let named = |known: &Self| known.name().as_bytes().eq_ignore_ascii_case(name);
-        let candidates = candidates.iter().take_while(|&&known| known != Self::Other);
-        candidates.copied().find(named).unwrap_or(Self::Other)
+        let (known, lower) = BY_SLOT[slot(name)];
+        if lower.eq_ignore_ascii_case(name) {
+            known
+        } else {
+            Self::Other
+        }
     }
 
     /// Whether the field is for the next hop only (RFC 9110 section 7.6.1), whoever nominates it.
@@ -141,14 +137,27 @@ impl Known {
     }
 }
 
-const fn by_length() -> [[Known; SAME_LENGTH_MAX]; NAME_BYTES_MAX + 1] {
-    let mut table = [[Known::Other; SAME_LENGTH_MAX]; NAME_BYTES_MAX + 1];
-    let mut used = [0; NAME_BYTES_MAX + 1];
+/// A hash of the length and of the first and last byte in lower case. The factor was searched for
+/// so that no two known names meet; that is checked when this is compiled.
+const fn slot(name: &[u8]) -> usize {
+    let (Some(first), Some(last)) = (name.first(), name.last()) else {
+        return 0;
+    };
+    let ends = (*first | 0x20).wrapping_mul(21).wrapping_add(*last | 0x20);
+    ends.wrapping_add(name.len() as u8) as usize
+}
+
+const fn by_slot() -> [(Known, &'static [u8]); SLOTS] {
+    let mut table: [(Known, &[u8]); SLOTS] = [(Known::Other, b""); SLOTS];
     let mut at = 0;
     while at < Known::ALL.len() {
-        let length = Known::ALL[at].name().len();
-        table[length][used[length]] = Known::ALL[at];
-        used[length] += 1;
+        let name = Known::ALL[at].name().as_bytes();
+        let entry = &mut table[slot(name)];
+        assert!(
+            entry.1.is_empty(),
+            "two names share a slot: choose another factor"
+        );
+        *entry = (Known::ALL[at], name);
         at += 1;
     }
     table

@@ -77,7 +77,6 @@ struct Skeleton {
     method: Method,
     target: Range<usize>,
     version: Version,
-    lines: Lines,
     end: usize,
 }
 
@@ -109,23 +108,24 @@ impl RequestParser {
         limits: &Limits,
     ) -> Result<Option<RequestHead>, RequestError> {
         let window = &buf[..buf.len().min(limits.head_bytes)];
-        let skeleton = match self.at_once(window, limits) {
+        let mut lines = Lines::default();
+        let skeleton = match self.at_once(window, limits, &mut lines) {
             Some(skeleton) => skeleton,
-            None => match self.carefully(window, limits)? {
+            None => match self.carefully(window, limits, &mut lines)? {
                 Some(skeleton) => skeleton,
                 None => return Ok(None),
             },
         };
         *self = Self::new();
         let head = buf.split_to(skeleton.end).freeze();
-        skeleton.assemble(head).map(Some)
+        skeleton.assemble(head, lines).map(Some)
     }
 
     /// The common case: the first read holds the whole head.
-    fn at_once(&self, window: &[u8], limits: &Limits) -> Option<Skeleton> {
+    fn at_once(&self, window: &[u8], limits: &Limits, lines: &mut Lines) -> Option<Skeleton> {
         let fresh = self.scan.is_none() && window.first().is_some_and(|&b| grammar::is_tchar(b));
         if fresh {
-            Skeleton::tokenise(window, 0, limits)
+            Skeleton::tokenise(window, 0, limits, lines)
         } else {
             None
         }
@@ -135,11 +135,12 @@ impl RequestParser {
         &mut self,
         window: &[u8],
         limits: &Limits,
+        lines: &mut Lines,
     ) -> Result<Option<Skeleton>, RequestError> {
         let Some(end) = self.find_end(window, limits)? else {
             return Ok(None);
         };
-        match Skeleton::tokenise(&window[..end], self.start, limits) {
+        match Skeleton::tokenise(&window[..end], self.start, limits, lines) {
             Some(skeleton) => Ok(Some(skeleton)),
             None => Err(diagnose(&window[self.first_line_end()..end], limits).into()),
         }
@@ -194,9 +195,9 @@ impl RequestParser {
 }
 
 impl Skeleton {
-    /// Tokenises the head that starts at `start`. `None` if it is incomplete or anything about
+    /// Tokenises the head that starts at `start`, into `lines` too. `None` if it is incomplete or anything about
     /// its bytes is wrong.
-    fn tokenise(window: &[u8], start: usize, limits: &Limits) -> Option<Self> {
+    fn tokenise(window: &[u8], start: usize, limits: &Limits, lines: &mut Lines) -> Option<Self> {
         let mut headers = [const { MaybeUninit::uninit() }; Limits::FIELDS_MAX];
         let mut request = httparse::Request::new(&mut []);
         let headers = &mut headers[..limits.fields_max()];
@@ -209,19 +210,19 @@ impl Skeleton {
         if !request_line::is_clean(method, target, limits) || !ends_clean(&window[..end]) {
             return None;
         }
+        lines.fill(window, request.headers)?;
         let target_start = start + method.len() + 1;
         Some(Self {
             method: Method::from_bytes(method.as_bytes()).ok()?,
             target: target_start..target_start + target.len(),
             version: Version::from_minor(request.version),
-            lines: Lines::collect(window, request.headers)?,
             end,
         })
     }
 
-    fn assemble(self, head: Bytes) -> Result<RequestHead, RequestError> {
+    fn assemble(self, head: Bytes, lines: Lines) -> Result<RequestHead, RequestError> {
         let target = Target::parse(head.slice(self.target), &self.method)?;
-        let mut fields = Fields::new(head, self.lines);
+        let mut fields = Fields::new(head, lines);
         check_host(&target, &fields, self.version)?;
         let framing = framing(&self.method, &fields, self.version)?;
         let options = Options::read(&mut fields)?;

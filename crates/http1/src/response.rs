@@ -71,7 +71,6 @@ struct Skeleton {
     code: u16,
     version: Version,
     reason: Range<usize>,
-    lines: Lines,
     end: usize,
 }
 
@@ -104,23 +103,24 @@ impl ResponseParser {
         limits: &Limits,
     ) -> Result<Option<ResponseHead>, ResponseError> {
         let window = &buf[..buf.len().min(limits.head_bytes)];
-        let skeleton = match self.at_once(window, limits) {
+        let mut lines = Lines::default();
+        let skeleton = match self.at_once(window, limits, &mut lines) {
             Some(skeleton) => skeleton,
-            None => match self.carefully(window, limits)? {
+            None => match self.carefully(window, limits, &mut lines)? {
                 Some(skeleton) => skeleton,
                 None => return Ok(None),
             },
         };
         *self = Self::new();
         let head = buf.split_to(skeleton.end).freeze();
-        skeleton.assemble(head, context).map(Some)
+        skeleton.assemble(head, lines, context).map(Some)
     }
 
     /// The common case: the first read holds the whole head.
-    fn at_once(&self, window: &[u8], limits: &Limits) -> Option<Skeleton> {
+    fn at_once(&self, window: &[u8], limits: &Limits, lines: &mut Lines) -> Option<Skeleton> {
         let fresh = self.scan.is_none() && window.first() == Some(&b'H');
         if fresh {
-            Skeleton::tokenise(window, limits)
+            Skeleton::tokenise(window, limits, lines)
         } else {
             None
         }
@@ -130,11 +130,12 @@ impl ResponseParser {
         &mut self,
         window: &[u8],
         limits: &Limits,
+        lines: &mut Lines,
     ) -> Result<Option<Skeleton>, ResponseError> {
         let Some(end) = self.find_end(window, limits)? else {
             return Ok(None);
         };
-        match Skeleton::tokenise(&window[..end], limits) {
+        match Skeleton::tokenise(&window[..end], limits, lines) {
             Some(skeleton) => Ok(Some(skeleton)),
             None => Err(diagnose(&window[self.first_line_end()..end], limits).into()),
         }
@@ -172,8 +173,8 @@ impl ResponseParser {
 }
 
 impl Skeleton {
-    /// `None` if the head is incomplete or anything about its bytes is wrong.
-    fn tokenise(window: &[u8], limits: &Limits) -> Option<Self> {
+    /// Fills `lines` too. `None` if the head is incomplete or anything about its bytes is wrong.
+    fn tokenise(window: &[u8], limits: &Limits, lines: &mut Lines) -> Option<Self> {
         let mut headers = [const { MaybeUninit::uninit() }; Limits::FIELDS_MAX];
         let mut response = httparse::Response::new(&mut []);
         let headers = &mut headers[..limits.fields_max()];
@@ -188,19 +189,24 @@ impl Skeleton {
         if !ends_clean(&window[..end]) {
             return None;
         }
+        lines.fill(window, response.headers)?;
         Some(Self {
             code: response.code?,
             version: Version::from_minor(response.version),
             reason: status_line::reason_range(&window[..end]),
-            lines: Lines::collect(window, response.headers)?,
             end,
         })
     }
 
-    fn assemble(self, head: Bytes, context: RequestContext) -> Result<ResponseHead, ResponseError> {
+    fn assemble(
+        self,
+        head: Bytes,
+        lines: Lines,
+        context: RequestContext,
+    ) -> Result<ResponseHead, ResponseError> {
         let status = status(self.code)?;
         let reason = head.slice(self.reason);
-        let mut fields = Fields::new(head, self.lines);
+        let mut fields = Fields::new(head, lines);
         let framing = framing(status, &mut fields, self.version, context)?;
         let options = Options::read(&mut fields)?;
         let upgrade = connection::upgrade(&fields, options, self.version)?;

@@ -61,7 +61,7 @@ impl Target {
             return connect(target);
         }
         match &target[..] {
-            [b'/', ..] => Ok(Self::Origin(visible(target)?)),
+            [b'/', ..] => Ok(Self::Origin(Ascii::trusted(target))),
             b"*" if *method == Method::OPTIONS => Ok(Self::Asterisk),
             _ => absolute(&target, method),
         }
@@ -70,7 +70,7 @@ impl Target {
 
 fn connect(target: Bytes) -> Result<Target, RequestError> {
     match HostAndPort::parse(&target) {
-        Some(HostAndPort { port: Some(_), .. }) => Ok(Target::Authority(visible(target)?)),
+        Some(HostAndPort { port: Some(_), .. }) => Ok(Target::Authority(Ascii::trusted(target))),
         _ => Err(RequestError::TargetForm),
     }
 }
@@ -86,10 +86,10 @@ fn absolute(target: &Bytes, method: &Method) -> Result<Target, RequestError> {
     if HostAndPort::parse(&authority).is_none() {
         return Err(RequestError::Authority);
     }
-    let path_and_query = absolute_path(rest.slice(path_start..), method)?;
+    let path_and_query = absolute_path(rest.slice(path_start..), method);
     Ok(Target::Absolute {
         scheme,
-        authority: visible(authority)?,
+        authority: Ascii::trusted(authority),
         path_and_query,
     })
 }
@@ -112,20 +112,16 @@ fn scheme(target: &[u8]) -> Result<(Scheme, usize), RequestError> {
 }
 
 /// An empty path is `/`, and for `OPTIONS` without a query `*` (RFC 9112 section 3.2.4).
-fn absolute_path(rest: Bytes, method: &Method) -> Result<Ascii, RequestError> {
+fn absolute_path(rest: Bytes, method: &Method) -> Ascii {
     match &rest[..] {
-        [] if *method == Method::OPTIONS => Ok(Ascii::from_static("*")),
-        [] => Ok(Ascii::from_static("/")),
-        [b'/', ..] => visible(rest),
+        [] if *method == Method::OPTIONS => Ascii::from_static("*"),
+        [] => Ascii::from_static("/"),
+        [b'/', ..] => Ascii::trusted(rest),
         _ => {
             let mut rooted = BytesMut::with_capacity(rest.len() + 1);
             rooted.put_u8(b'/');
             rooted.put_slice(&rest);
-            visible(rooted.freeze())
+            Ascii::trusted(rooted.freeze())
         }
     }
-}
-
-fn visible(bytes: Bytes) -> Result<Ascii, RequestError> {
-    Ascii::new(bytes).ok_or(RequestError::Target)
 }

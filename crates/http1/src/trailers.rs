@@ -12,9 +12,10 @@ use crate::limits::Limits;
 
 /// Reads `section`: complete lines in CRLF, the empty line last.
 pub(crate) fn parse(section: &[u8], limits: &Limits) -> Result<Fields, BodyError> {
-    let Some(lines) = tokenise(section, limits) else {
+    let mut lines = Lines::default();
+    if tokenise(section, limits, &mut lines).is_none() {
         return Err(BodyError::Trailers(diagnose(section, limits)));
-    };
+    }
     let fields = Fields::new(Bytes::copy_from_slice(section), lines);
     if fields
         .iter()
@@ -25,12 +26,12 @@ pub(crate) fn parse(section: &[u8], limits: &Limits) -> Result<Fields, BodyError
     Ok(fields)
 }
 
-fn tokenise(section: &[u8], limits: &Limits) -> Option<Lines> {
+fn tokenise(section: &[u8], limits: &Limits, lines: &mut Lines) -> Option<()> {
     let mut headers = [httparse::EMPTY_HEADER; Limits::FIELDS_MAX];
     let headers = &mut headers[..limits.fields_max()];
     match httparse::parse_headers(section, headers) {
         Ok(httparse::Status::Complete((end, headers))) if end == section.len() => {
-            Lines::collect(section, headers).filter(|_| ends_line(section))
+            lines.fill(section, headers).filter(|()| ends_line(section))
         }
         _ => None,
     }

@@ -2,8 +2,10 @@
 //! Run it with `cargo +nightly fuzz run response` in `crates/http1`.
 #![no_main]
 
+#[allow(dead_code, reason = "the other target uses the rest")]
 #[path = "../../tests/codec/differential.rs"]
 mod differential;
+#[allow(dead_code, reason = "the other target uses the rest")]
 #[path = "../../tests/codec/transcript.rs"]
 mod transcript;
 

@@ -64,7 +64,11 @@ pub(crate) fn response(bytes: &[u8]) -> usize {
     }
     let refused = matches!(ours.end, End::Refused(_));
     let extra = theirs.messages.len() > ours.messages.len() && !refused;
-    assert!(!extra, "only hyper found an end: {:?}", String::from_utf8_lossy(bytes));
+    assert!(
+        !extra,
+        "only hyper found an end: {:?}",
+        String::from_utf8_lossy(bytes)
+    );
     ours.messages.len().min(theirs.messages.len())
 }
 
@@ -155,7 +159,13 @@ fn request_start(head: &http::request::Parts) -> String {
         .authority()
         .map(|a| a.as_str().to_ascii_lowercase());
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
-    format!("{} {} {path}", head.method, authority.unwrap_or_default())
+    // An empty path before a query is `/` (RFC 9110 section 4.2.3); hyper shows it as sent.
+    let root = if path.starts_with('?') { "/" } else { "" };
+    format!(
+        "{} {} {root}{path}",
+        head.method,
+        authority.unwrap_or_default()
+    )
 }
 
 /// Has a hyper client read `bytes` as the answer to one request.
