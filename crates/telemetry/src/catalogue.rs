@@ -5,6 +5,14 @@
 
 use std::fmt::Write;
 
+use tidegate_core::Termination;
+use tidegate_core::retry::WhyNot;
+
+use crate::labels::{
+    AttemptOutcome, HandshakeFailure, Label, ProbeResult, ReloadResult, RetryScope, StatusClass,
+    TlsVersion,
+};
+
 /// What a metric's value does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -145,5 +153,24 @@ pub fn markdown() -> String {
             metric.help
         );
     }
+    page.push_str("\n## Words that labels take\n\n");
+    words::<StatusClass>(&mut page, "`status_class`");
+    words::<AttemptOutcome>(&mut page, "`outcome`, and `why` of a rescue");
+    words::<Termination>(&mut page, "`reason`, and `why` of a loss");
+    words::<WhyNot>(&mut page, "`why` of a refused retry");
+    words::<RetryScope>(&mut page, "`scope`");
+    words::<ProbeResult>(&mut page, "`result` of a probe");
+    words::<ReloadResult>(&mut page, "`result` of a reload");
+    words::<TlsVersion>(&mut page, "`tls`");
+    words::<HandshakeFailure>(&mut page, "`why` of a failed handshake");
     page
+}
+
+fn words<L: Label>(page: &mut String, label: &str) {
+    let words: Vec<_> = L::ALL
+        .iter()
+        .map(|value| format!("`{}`", value.word()))
+        .collect();
+    // Writing to a string cannot fail.
+    let _ = writeln!(page, "* {label}: {}", words.join(" "));
 }

@@ -1,0 +1,175 @@
+//! Lines of the access log, read back by a JSON parser that is not ours.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use http::StatusCode;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tidegate_core::decision::{Because, Exclusion};
+use tidegate_core::retry::Phase;
+use tidegate_core::{Generation, Termination};
+use tidegate_telemetry::access::{
+    AccessLog, AccessRecord, AttemptRecord, Excluded, TlsRecord, rfc3339,
+};
+use tidegate_telemetry::{AttemptOutcome, Metrics};
+
+/// Calls `with` with a record that has everything: a rescued request.
+pub(crate) fn full_record(at: SystemTime, with: impl FnOnce(&AccessRecord<'_>)) {
+    let attempt = AttemptRecord {
+        region: "eu-west",
+        endpoint: "10.1.0.10:8080",
+        because: Because::Nearest,
+        phase: Phase::Connecting,
+        outcome: AttemptOutcome::ConnectTimeout,
+        status: None,
+        connect: None,
+        reused: false,
+        took: Duration::from_millis(250),
+    };
+    let answered = AttemptRecord {
+        region: "us-east",
+        endpoint: "10.2.0.10:8080",
+        because: Because::Farther,
+        phase: Phase::BodyUnderWay,
+        outcome: AttemptOutcome::Answered,
+        status: Some(StatusCode::OK),
+        connect: Some(Duration::from_micros(81_000)),
+        reused: false,
+        took: Duration::from_micros(163_042),
+    };
+    with(&AccessRecord {
+        at,
+        id: "0b5e7c1a9f",
+        client: "[2001:db8::7]:40000".parse().unwrap(),
+        listener: "https",
+        protocol: "h2",
+        tls: Some(TlsRecord {
+            sni: Some("shop.example.com"),
+            alpn: Some("h2"),
+            version: "TLSv1.3",
+        }),
+        method: "GET",
+        host: b"shop.example.com",
+        path: b"/api/items?token=secret",
+        route: Some("api"),
+        upstream: Some("shop"),
+        generation: Generation(12),
+        status: Some(StatusCode::OK),
+        reason: Termination::Completed,
+        bytes_in: 0,
+        bytes_out: 1_024,
+        duration: Duration::from_micros(413_500),
+        ttfb: Some(Duration::from_micros(413_042)),
+        rescued: true,
+        attempts: &[attempt, answered],
+        excluded: &[Excluded {
+            region: "ap-south",
+            why: Exclusion::Residency,
+        }],
+    });
+}
+
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The lines that `write` leaves in the log.
+fn lines(write: impl FnOnce(&mut tidegate_telemetry::AccessWriter)) -> Vec<Value> {
+    let memory = Memory::default();
+    let log = AccessLog::to(memory.clone(), Metrics::new()).unwrap();
+    write(&mut log.thread());
+    drop(log);
+    let bytes = memory.0.lock().unwrap().clone();
+    let text = String::from_utf8(bytes).expect("UTF-8");
+    assert!(text.ends_with('\n'));
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect()
+}
+
+#[test]
+fn a_line_tells_the_whole_story() {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_599_120);
+    let found = lines(|writer| full_record(at, |record| writer.write(record)));
+    let expected = json!({
+        "ts": "2025-12-31T23:59:59.120Z", "id": "0b5e7c1a9f",
+        "client": "[2001:db8::7]:40000", "listener": "https", "protocol": "h2",
+        "tls": { "sni": "shop.example.com", "alpn": "h2", "version": "TLSv1.3" },
+        "method": "GET", "host": "shop.example.com", "path": "/api/items",
+        "route": "api", "upstream": "shop", "generation": 12,
+        "status": 200, "reason": "completed", "bytes_in": 0, "bytes_out": 1024,
+        "duration_us": 413500, "ttfb_us": 413042, "rescued": true,
+        "attempts": [
+            { "region": "eu-west", "endpoint": "10.1.0.10:8080", "because": "nearest",
+              "phase": "connecting", "outcome": "connect_timeout", "reused": false, "us": 250000 },
+            { "region": "us-east", "endpoint": "10.2.0.10:8080", "because": "farther",
+              "phase": "body_under_way", "outcome": "answered", "status": 200,
+              "connect_us": 81000, "reused": false, "us": 163042 },
+        ],
+        "excluded": [{ "region": "ap-south", "why": "residency" }],
+    });
+    assert_eq!(found, [expected]);
+}
+
+#[test]
+fn long_fields_are_cut() {
+    let path = [b'a'; 5_000];
+    let found = lines(|writer| {
+        full_record(SystemTime::now(), |record| {
+            writer.write(&AccessRecord {
+                path: &path,
+                host: &path,
+                ..record.clone()
+            });
+        });
+    });
+    let length = |field: &str| found[0][field].as_str().unwrap().chars().count();
+    assert_eq!(
+        (length("path"), length("host")),
+        (2_049, 257),
+        "the limit and an ellipsis"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_clients_send_a_line_is_json(
+        host in prop::collection::vec(any::<u8>(), 0..300),
+        path in prop::collection::vec(any::<u8>(), 0..3_000),
+        id in any::<String>(),
+        route in any::<String>(),
+        millis in 0u64..200_000_000_000_000,
+    ) {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+        let found = lines(|writer| full_record(at, |record| {
+            writer.write(&AccessRecord {
+                host: &host, path: &path, id: &id, route: Some(&route), ..record.clone()
+            });
+        }));
+        prop_assert_eq!(found.len(), 1, "a line stays one line");
+        let seen = |field: &str| found[0][field].as_str().unwrap().to_owned();
+        prop_assert_eq!(seen("ts"), rfc3339(at));
+        if host.len() <= 256 {
+            prop_assert_eq!(seen("host"), String::from_utf8_lossy(&host));
+        }
+        if id.len() <= 256 {
+            prop_assert_eq!(seen("id"), id);
+        }
+        prop_assert!(!seen("path").contains('?'), "no query is logged");
+        prop_assert!(seen("path").chars().count() <= 2_049);
+    }
+}

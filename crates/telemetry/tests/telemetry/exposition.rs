@@ -1,0 +1,283 @@
+//! A scrape: everything recorded comes out, under the catalogue's names and labels, readable.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use tidegate_core::ids::{RouteIdx, UpstreamIdx};
+use tidegate_core::retry::WhyNot;
+use tidegate_core::{Health, Live, RegionIdx, Termination};
+use tidegate_telemetry::catalogue::METRICS;
+use tidegate_telemetry::labels::{
+    HandshakeFailure, Label, ProbeResult, ReloadResult, RetryScope, TlsVersion,
+};
+use tidegate_telemetry::{AttemptOutcome, Metrics};
+
+use crate::parser::{Family, Sample, parse};
+use crate::support::{live, plan};
+
+const OK: Option<StatusCode> = Some(StatusCode::OK);
+const MS: Duration = Duration::from_millis(1);
+
+fn scrape(metrics: &Metrics, live: Option<&Live>) -> BTreeMap<String, Family> {
+    let text = metrics.render(live);
+    parse(&text).unwrap_or_else(|problem| panic!("{problem}\n{text}"))
+}
+
+/// The value of the sample of `name` with these label values, in the catalogue's order.
+fn value(families: &BTreeMap<String, Family>, name: &str, labels: &[&str]) -> Option<f64> {
+    let samples = &families.get(name)?.samples;
+    let carries = |sample: &&Sample| sample.labels.iter().map(|(_, value)| value).eq(labels);
+    samples.iter().find(carries).map(|sample| sample.value)
+}
+
+/// Records at least one of everything.
+fn populate(metrics: &std::sync::Arc<Metrics>, live: &Live) {
+    let series = metrics.route_series(&live.plan);
+    series.get(Some(RouteIdx(0)), Some(1)).record(OK, 7 * MS);
+    series
+        .get(Some(RouteIdx(0)), None)
+        .record(Some(StatusCode::BAD_GATEWAY), MS);
+    series.get(None, None).record(None, MS);
+    series.rescued(RegionIdx(0), RegionIdx(1), AttemptOutcome::ConnectTimeout);
+    let region = series.upstream(UpstreamIdx(0), 1);
+    AttemptOutcome::ALL
+        .iter()
+        .for_each(|outcome| region.attempted(*outcome));
+    ProbeResult::ALL
+        .iter()
+        .for_each(|result| region.probed(*result));
+    RetryScope::ALL
+        .iter()
+        .for_each(|scope| region.retried(*scope));
+    region.connected(20 * MS);
+    region.idle_began();
+    metrics.terminated(Termination::Completed);
+    metrics.terminated(Termination::ResidencyBlocked);
+    metrics.retry_refused(WhyNot::Budget);
+    metrics.reloaded(ReloadResult::Applied);
+    metrics.set_certificates(vec![("shop.example.com".into(), 1_800_000_000)]);
+    metrics.access_log_dropped(2);
+    let listener = metrics.listener("https");
+    listener.established(TlsVersion::V1_3);
+    listener.handshake_failed(HandshakeFailure::Timeout);
+    live.upstreams[0].regions[1]
+        .cell
+        .observe_rtt(80 * MS, Instant::now());
+    live.upstreams[0].regions[1]
+        .cell
+        .set_health(Health::Degraded);
+}
+
+#[test]
+fn a_scrape_is_the_catalogue_and_nothing_else() {
+    let metrics = Metrics::new();
+    let live = live(plan(&["eu", "us"], &["api"], 100));
+    populate(&metrics, &live);
+    let families = scrape(&metrics, Some(&live));
+    assert_eq!(
+        families.len(),
+        METRICS.len(),
+        "every metric of the catalogue is exported"
+    );
+    for metric in METRICS {
+        let family = &families[metric.name];
+        assert_eq!(
+            (family.kind.as_str(), family.help.as_str()),
+            (metric.kind.as_str(), metric.help)
+        );
+        for sample in &family.samples {
+            let labels = sample.own_labels();
+            let names: Vec<&str> = labels.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, metric.labels, "{}", metric.name);
+        }
+    }
+}
+
+#[test]
+fn the_catalogue_follows_the_naming_rules() {
+    for metric in METRICS {
+        let name = metric.name;
+        let counter = matches!(metric.kind, tidegate_telemetry::catalogue::Kind::Counter);
+        assert!(name.starts_with("tidegate_"), "{name}");
+        assert_eq!(name.ends_with("_total"), counter, "{name}");
+        assert_eq!(
+            name.ends_with("_seconds"),
+            metric.unit == "seconds",
+            "{name}"
+        );
+        assert!(
+            metric.help.ends_with('.') && !metric.labels.contains(&"le"),
+            "{name}"
+        );
+        assert_eq!(
+            METRICS.iter().filter(|other| other.name == name).count(),
+            1,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn what_was_recorded_comes_out() {
+    let metrics = Metrics::new();
+    let live = live(plan(&["eu", "us"], &["api"], 100));
+    populate(&metrics, &live);
+    let open = metrics.listener("https").open();
+    let families = scrape(&metrics, Some(&live));
+    let check = |name: &str, labels: &[&str], expected: f64| {
+        let name = format!("tidegate_{name}");
+        assert_eq!(
+            value(&families, &name, labels),
+            Some(expected),
+            "{name}{labels:?}"
+        );
+    };
+    check("requests_total", &["api", "us", "2xx"], 1.0);
+    check("requests_total", &["api", "none", "5xx"], 1.0);
+    check("requests_total", &["none", "none", "none"], 1.0);
+    check(
+        "requests_rescued_total",
+        &["eu", "us", "connect_timeout"],
+        1.0,
+    );
+    check("requests_lost_total", &["residency_blocked"], 1.0);
+    check("requests_lost_total", &["connect_failed"], 0.0);
+    check("request_terminations_total", &["completed"], 1.0);
+    check("attempts_total", &["shop", "us", "answered"], 1.0);
+    check("retries_total", &["shop", "cross_region"], 1.0);
+    check("retry_refused_total", &["budget"], 1.0);
+    check("upstream_connections_opened_total", &["shop", "us"], 1.0);
+    check("upstream_idle_connections", &["shop", "us"], 1.0);
+    check("region_health", &["shop", "us"], 2.0);
+    check("region_rtt_seconds", &["shop", "us"], 0.08);
+    check("endpoint_health", &["shop", "eu", "192.0.2.0:80"], 0.0);
+    check("probes_total", &["shop", "us", "timeout"], 1.0);
+    check("downstream_connections", &["https"], 1.0);
+    check("downstream_connections_total", &["https", "1.3"], 1.0);
+    check("tls_handshake_failures_total", &["https", "timeout"], 1.0);
+    check("plan_generation", &[], 3.0);
+    check("plan_info", &["c0ffee"], 1.0);
+    check("reloads_total", &["applied"], 1.0);
+    check(
+        "certificate_not_after_seconds",
+        &["shop.example.com"],
+        1_800_000_000.0,
+    );
+    check("access_log_dropped_total", &[], 2.0);
+    drop(open);
+    let families = scrape(&metrics, Some(&live));
+    assert_eq!(
+        value(&families, "tidegate_downstream_connections", &["https"]),
+        Some(0.0)
+    );
+}
+
+#[test]
+fn losses_are_the_terminations_that_count_as_lost() {
+    let metrics = Metrics::new();
+    for (times, reason) in Termination::ALL.iter().enumerate() {
+        (0..times).for_each(|_| metrics.terminated(*reason));
+    }
+    let families = scrape(&metrics, None);
+    for (times, reason) in Termination::ALL.iter().enumerate() {
+        let labels = [reason.word()];
+        let of = |name| value(&families, name, &labels);
+        assert_eq!(
+            of("tidegate_request_terminations_total"),
+            Some(times as f64)
+        );
+        assert_eq!(
+            of("tidegate_requests_lost_total"),
+            reason.lost().then_some(times as f64)
+        );
+    }
+}
+
+#[test]
+fn without_a_plan_there_is_still_a_scrape() {
+    let families = scrape(&Metrics::new(), None);
+    assert!(!families.contains_key("tidegate_plan_generation"));
+    assert!(families.contains_key("tidegate_build_info"));
+}
+
+#[test]
+fn counters_carry_over_to_the_next_plan_by_name() {
+    let metrics = Metrics::new();
+    let before = metrics.route_series(&plan(&["eu", "us"], &["api", "web"], 100));
+    before.get(Some(RouteIdx(0)), Some(1)).record(OK, MS);
+    // The same names under other indices.
+    let after = metrics.route_series(&plan(&["us", "eu"], &["web", "api"], 100));
+    after.get(Some(RouteIdx(1)), Some(0)).record(OK, MS);
+    before.get(Some(RouteIdx(0)), Some(1)).record(OK, MS);
+    let families = scrape(&metrics, None);
+    assert_eq!(
+        value(&families, "tidegate_requests_total", &["api", "us", "2xx"]),
+        Some(3.0)
+    );
+    assert_eq!(families["tidegate_requests_total"].samples.len(), 1);
+}
+
+#[test]
+fn series_are_bounded_and_the_rest_is_counted() {
+    let metrics = Metrics::new();
+    let names: Vec<String> = (0..50).map(|at| format!("route-{at}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let series = metrics.route_series(&plan(&["eu", "us"], &names, 10));
+    for route in 0..50 {
+        series.get(Some(RouteIdx(route)), Some(0)).record(OK, MS);
+    }
+    let families = scrape(&metrics, None);
+    assert_eq!(
+        families["tidegate_requests_total"].samples.len(),
+        11,
+        "10 and the rest"
+    );
+    assert_eq!(
+        value(
+            &families,
+            "tidegate_requests_total",
+            &["other", "other", "2xx"]
+        ),
+        Some(40.0)
+    );
+    assert_eq!(
+        value(&families, "tidegate_metrics_series_overflow_total", &[]),
+        Some(40.0)
+    );
+}
+
+#[test]
+fn a_new_plan_makes_room_for_its_routes() {
+    let metrics = Metrics::new();
+    let old = metrics.route_series(&plan(&["eu"], &["a", "b"], 2));
+    (0..2).for_each(|route| old.get(Some(RouteIdx(route)), Some(0)).record(OK, MS));
+    let new = metrics.route_series(&plan(&["eu"], &["b", "c"], 2));
+    (0..2).for_each(|route| new.get(Some(RouteIdx(route)), Some(0)).record(OK, MS));
+    let families = scrape(&metrics, None);
+    assert_eq!(
+        value(&families, "tidegate_requests_total", &["a", "eu", "2xx"]),
+        None
+    );
+    assert_eq!(
+        value(&families, "tidegate_requests_total", &["b", "eu", "2xx"]),
+        Some(2.0)
+    );
+    assert_eq!(
+        value(&families, "tidegate_requests_total", &["c", "eu", "2xx"]),
+        Some(1.0)
+    );
+}
+
+#[test]
+fn hostile_names_stay_inside_their_labels() {
+    let metrics = Metrics::new();
+    let name = "a\"} 1\nevil{x=\"\\";
+    let series = metrics.route_series(&plan(&["eu"], &[name], 10));
+    series.get(Some(RouteIdx(0)), Some(0)).record(OK, MS);
+    let families = scrape(&metrics, None);
+    assert_eq!(
+        value(&families, "tidegate_requests_total", &[name, "eu", "2xx"]),
+        Some(1.0)
+    );
+}

@@ -1,0 +1,99 @@
+//! Plans made by hand.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tidegate_core::ids::{RegionSet, UpstreamIdx};
+use tidegate_core::plan::{
+    Balance, BodyPolicy, ConnectionPolicy, EndpointSpec, HealthPolicy, MetricsPolicy, Plan, Pop,
+    Region, RetryOn, RetryPolicy, Reveal, Route, Steering, Upstream, UpstreamProtocol,
+    UpstreamRegion,
+};
+use tidegate_core::route::{RouteMatch, RouteTable};
+use tidegate_core::{Board, Generation, Live, RegionIdx};
+
+/// A plan with one upstream `shop` in `regions`, and routes to it.
+pub(crate) fn plan(regions: &[&str], routes: &[&str], max_series: u32) -> Arc<Plan> {
+    let matches: Vec<RouteMatch> = routes.iter().map(|_| RouteMatch::default()).collect();
+    Arc::new(Plan {
+        content_hash: "c0ffee".into(),
+        pop: Pop {
+            name: "test".into(),
+            location: None,
+        },
+        regions: regions.iter().map(|name| region(name)).collect(),
+        upstreams: [upstream(regions.len() as u8)].into(),
+        routes: routes.iter().map(|name| route(name)).collect(),
+        table: RouteTable::new(&matches),
+        metrics: MetricsPolicy { max_series },
+    })
+}
+
+/// The plan, bound to an empty board.
+pub(crate) fn live(plan: Arc<Plan>) -> Live {
+    Live::bind(plan, &Board::new(Instant::now()), Generation(3))
+}
+
+fn region(name: &str) -> Region {
+    Region {
+        name: name.into(),
+        location: None,
+        jurisdictions: [].into(),
+    }
+}
+
+fn upstream(regions: u8) -> Upstream {
+    let second = Duration::from_secs(1);
+    Upstream {
+        name: "shop".into(),
+        regions: (0..regions).map(upstream_region).collect(),
+        steering: Steering::Priority,
+        balance: Balance::PeakEwma,
+        health: HealthPolicy {
+            probe: None,
+            min_healthy: 0.5,
+        },
+        retry: RetryPolicy {
+            attempts: 3,
+            on: RetryOn::default(),
+            per_try: None,
+            budget: 0.2,
+            cross_region_budget: 1.0,
+        },
+        connection: ConnectionPolicy {
+            protocol: UpstreamProtocol::Http1,
+            tls: None,
+            connect_timeout: second,
+            idle_timeout: second,
+            idle_max: 8,
+        },
+        body: BodyPolicy {
+            replay_bytes: 0,
+            max_bytes: None,
+        },
+    }
+}
+
+fn upstream_region(index: u8) -> UpstreamRegion {
+    let address = format!("192.0.2.{index}:80").as_str().into();
+    UpstreamRegion {
+        region: RegionIdx(index),
+        endpoints: [EndpointSpec { address, weight: 1 }].into(),
+        weight: 1,
+        tier: 0,
+    }
+}
+
+fn route(name: &str) -> Route {
+    Route {
+        name: name.into(),
+        matches: RouteMatch::default(),
+        upstream: UpstreamIdx(0),
+        timeout: Duration::from_secs(10),
+        idle_timeout: Duration::from_secs(10),
+        allowed: RegionSet::ALL,
+        residency: [].into(),
+        idempotency_key: false,
+        reveal: Reveal::default(),
+    }
+}
