@@ -408,3 +408,7 @@ fn failure(error: &h2::Error) -> Failure {
         Failure::Reset
     }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

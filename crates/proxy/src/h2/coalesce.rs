@@ -227,3 +227,174 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesce<S> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::task::Waker;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Takes what it is scripted to take, in calls that are counted.
+    #[derive(Default)]
+    struct Script {
+        written: Vec<u8>,
+        calls: usize,
+        flushes: usize,
+        closed: bool,
+        /// How much the next calls take: 0 is "not now". Everything once it is empty.
+        takes: VecDeque<usize>,
+    }
+
+    impl AsyncWrite for Script {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _cx: &mut Context<'_>,
+            bufs: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let mut take = self.takes.pop_front().unwrap_or(usize::MAX);
+            if take == 0 {
+                return Poll::Pending;
+            }
+            self.calls += 1;
+            let before = self.written.len();
+            for buf in bufs {
+                let part = buf.len().min(take);
+                self.written.extend_from_slice(&buf[..part]);
+                take -= part;
+            }
+            Poll::Ready(Ok(self.written.len() - before))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.flushes += 1;
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.closed = true;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn with_context<R>(run: impl FnOnce(&mut Context<'_>) -> R) -> R {
+        run(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// Writes `buf` whole, draining whenever it has to wait.
+    fn write_all(wire: &mut Coalesce<Script>, drain: &Drain<Script>, mut buf: &[u8]) {
+        while !buf.is_empty() {
+            let wrote = with_context(|cx| Pin::new(&mut *wire).poll_write(cx, buf));
+            match wrote {
+                Poll::Ready(wrote) => buf = &buf[wrote.unwrap()..],
+                Poll::Pending => drain_all(drain),
+            }
+        }
+    }
+
+    fn drain_all(drain: &Drain<Script>) {
+        while with_context(|cx| drain.poll_drain(cx)).is_pending() {}
+    }
+
+    fn bytes(sizes: &[usize]) -> Vec<Vec<u8>> {
+        let fill = |(at, size): (usize, &usize)| vec![at as u8 + 1; *size];
+        sizes.iter().enumerate().map(fill).collect()
+    }
+
+    #[test]
+    fn what_is_written_leaves_whole_and_in_few_calls() {
+        let check = |what: &str, sizes: &[usize], calls: usize| {
+            let (mut wire, drain) = coalesce(Script::default(), Bytes::new());
+            let frames = bytes(sizes);
+            for frame in &frames {
+                write_all(&mut wire, &drain, frame);
+            }
+            drain_all(&drain);
+            let script = &drain.0.borrow().io;
+            assert_eq!(script.written, frames.concat(), "{what}");
+            assert_eq!(script.calls, calls, "{what}");
+        };
+        check("nothing", &[], 0);
+        check("small frames leave together", &[9; 100], 1);
+        check("up to the limit", &[8192; 8], 1);
+        check("beyond the limit twice", &[8192; 9], 2);
+        check("a big frame takes the small ones along", &[9, 9, 16384], 1);
+        check("big frames are not gathered", &[16384; 3], 3);
+        check("small ones behind a big one", &[16384, 9, 9], 2);
+    }
+
+    #[test]
+    fn a_flush_is_answered_at_once_and_made_by_the_drain() {
+        let (mut wire, drain) = coalesce(Script::default(), Bytes::new());
+        write_all(&mut wire, &drain, b"frame");
+        assert!(with_context(|cx| Pin::new(&mut wire).poll_flush(cx)).is_ready());
+        assert_eq!(drain.0.borrow().io.calls, 0);
+        drain_all(&drain);
+        drain_all(&drain);
+        let wire = drain.0.borrow();
+        assert_eq!((wire.io.calls, wire.io.flushes), (1, 1), "a second drain has nothing to do");
+    }
+
+    #[test]
+    fn a_socket_that_takes_nothing_bounds_what_is_gathered() {
+        let stuck = Script { takes: [0; 100].into(), ..Script::default() };
+        let (mut wire, drain) = coalesce(stuck, Bytes::new());
+        let mut accepted = 0;
+        while let Poll::Ready(wrote) =
+            with_context(|cx| Pin::new(&mut wire).poll_write(cx, &[7; 1000]))
+        {
+            accepted += wrote.unwrap();
+        }
+        assert!(accepted <= LIMIT && drain.0.borrow().pending.len() <= LIMIT, "{accepted}");
+        let big = with_context(|cx| Pin::new(&mut wire).poll_write(cx, &[7; BYPASS]));
+        assert!(big.is_pending(), "a big frame waits too");
+    }
+
+    #[test]
+    fn shutdown_drains_first() {
+        let (mut wire, drain) = coalesce(Script::default(), Bytes::new());
+        write_all(&mut wire, &drain, b"last words");
+        assert!(with_context(|cx| Pin::new(&mut wire).poll_shutdown(cx)).is_ready());
+        let wire = drain.0.borrow();
+        assert_eq!((&wire.io.written[..], wire.io.closed), (&b"last words"[..], true));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_socket_takes_the_bytes_are_the_same(
+            sizes in prop::collection::vec(1..40_000_usize, 1..12),
+            takes in prop::collection::vec(0..50_000_usize, 0..40),
+        ) {
+            let script = Script { takes: takes.into(), ..Script::default() };
+            let (mut wire, drain) = coalesce(script, Bytes::new());
+            let frames = bytes(&sizes);
+            for frame in &frames {
+                write_all(&mut wire, &drain, frame);
+            }
+            drain_all(&drain);
+            prop_assert_eq!(&drain.0.borrow().io.written, &frames.concat());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_read_ahead_is_read_first() {
+        use tokio::io::AsyncReadExt as _;
+        let (mut near, far) = tokio::io::duplex(64);
+        tokio::io::AsyncWriteExt::write_all(&mut near, b" world").await.unwrap();
+        drop(near);
+        let (mut wire, drain) = coalesce(far, Bytes::from_static(b"hello"));
+        let mut read = String::new();
+        wire.read_to_string(&mut read).await.unwrap();
+        assert_eq!((read.as_str(), drain.received()), ("hello world", 11));
+    }
+}

@@ -87,3 +87,47 @@ fn path(parts: &Parts) -> Result<(), Malformed> {
         Err(Malformed::Path)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    #[test]
+    fn a_target_must_mean_one_thing() {
+        let check = |method: &str, uri: &str, hosts: &[&str], expected: Result<(), Malformed>| {
+            let mut request = Request::builder().method(method).uri(uri);
+            for host in hosts {
+                request = request.header(header::HOST, *host);
+            }
+            let (parts, ()) = request.body(()).unwrap().into_parts();
+            assert_eq!(validate(&parts), expected, "{method} {uri} {hosts:?}");
+        };
+        check("GET", "https://a.b/x?y", &[], Ok(()));
+        check("GET", "https://a.b:443/", &["A.b:443"], Ok(()));
+        check("GET", "/x", &["a.b"], Ok(()));
+        check("GET", "https://[::1]:80/", &[], Ok(()));
+        check("GET", "https://a.b/", &["c.d"], Err(Malformed::Authority));
+        check("GET", "https://a.b/", &["a.b:443"], Err(Malformed::Authority));
+        check("GET", "https://a.b/", &["a.b", "a.b"], Err(Malformed::Authority));
+        check("GET", "/x", &["a.b", "c.d"], Err(Malformed::Authority));
+        check("GET", "/x", &["a.b/c"], Err(Malformed::Authority));
+        check("GET", "/x", &["a b"], Err(Malformed::Authority));
+        check("GET", "/x", &["a,b"], Err(Malformed::Authority));
+        check("GET", "/x", &[], Err(Malformed::NoAuthority));
+        check("GET", "/x", &[""], Err(Malformed::NoAuthority));
+        check("GET", "https://user@a.b/", &[], Err(Malformed::UserInfo));
+        check("GET", "/x", &["user:pw@a.b"], Err(Malformed::UserInfo));
+        check("OPTIONS", "*", &["a.b"], Ok(()));
+        check("GET", "*", &["a.b"], Err(Malformed::Path));
+        check("CONNECT", "a.b:443", &[], Err(Malformed::Connect));
+    }
+
+    #[test]
+    fn an_extended_connect_needs_a_path() {
+        let mut request = Request::connect("https://a.b/chat").body(()).unwrap();
+        request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+        assert_eq!(validate(&request.into_parts().0), Ok(()));
+    }
+}

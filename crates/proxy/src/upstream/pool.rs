@@ -10,26 +10,26 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate_core::EndpointCell;
 use tidegate_core::plan::UpstreamProtocol;
-use tidegate_core::{Endpoint, EndpointCell, RegionCell};
 use tokio::sync::watch;
 
+pub(crate) use super::checked::{Checked, Home, Link};
 use super::connect::{ConnectError, ConnectErrorKind, Connected, connect};
 use super::key::{ByKey, Key};
 use super::resolve::Resolver;
 use super::shelf::{IdleCount, Picked, Place, Shelf, is_quiet};
 use super::socket::Socket;
+pub(crate) use super::target::{Freshness, Target};
+use super::target::Wish;
 use crate::clock::now;
 use crate::conn::Conn;
 use crate::h2;
 use crate::h2::client::Reserved;
 use crate::io::Stream;
-use crate::tls::client::Profile;
 use crate::wheel::Wheel;
 use crate::worker::Worker;
 
-/// A request that must not be sent twice takes no HTTP/1.1 connection that idled for longer.
-const RECENT: Duration = Duration::from_millis(500);
 /// Idle connections are looked after so often.
 const SWEEP: Duration = Duration::from_secs(1);
 /// A request joins so many shared connects, one after the other, before it gives up.
@@ -55,78 +55,6 @@ struct Inner {
 /// A shared connect under way: its outcome, once there is one.
 type Flight = watch::Receiver<Option<Result<Duration, ConnectError>>>;
 
-/// Where a connection is wanted to.
-#[derive(Clone, Copy)]
-pub(crate) struct Target<'a> {
-    /// The endpoint.
-    pub(crate) endpoint: &'a Endpoint,
-    /// The endpoint's region, which learns the round-trip times.
-    pub(crate) region: &'a Arc<RegionCell>,
-    /// How to connect.
-    pub(crate) profile: &'a Arc<Profile>,
-}
-
-/// Which connections a request may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Freshness {
-    /// Any that looks alive.
-    Any,
-    /// For requests that must not be sent twice: HTTP/2, an HTTP/1.1 connection that was used
-    /// within the last half second and that the system says is open and silent, or a new one.
-    Recent,
-    /// After an old connection broke: HTTP/2, or an HTTP/1.1 connection that nobody used before.
-    New,
-    /// For requests that switch protocols: HTTP/1.1, new.
-    Upgrade,
-}
-
-/// A connection, or a stream of one, to send one request on.
-pub(crate) struct Checked {
-    /// The connection.
-    pub(crate) link: Link,
-    /// Where an HTTP/1.1 connection goes when it can be used again.
-    pub(crate) home: Option<Home>,
-    /// Whether TLS is spoken.
-    pub(crate) tls: bool,
-    /// Whether it had been used before.
-    pub(crate) reused: bool,
-    /// How long connecting took, if this request waited for it.
-    pub(crate) connect: Option<Duration>,
-}
-
-/// What a request is sent on.
-pub(crate) enum Link {
-    /// An HTTP/1.1 connection.
-    H1(Conn),
-    /// One stream of an HTTP/2 connection.
-    H2(h2::client::Handle),
-}
-
-/// A [`Freshness`] at the moment of the checkout.
-#[derive(Clone, Copy)]
-struct Wish {
-    /// HTTP/1.1 connections must have been put down at this moment or later.
-    since: Option<Instant>,
-    /// The system is asked whether they are still as they must be.
-    ask_system: bool,
-}
-
-/// A [`Target`] that a background connect owns.
-struct Destination {
-    endpoint: Endpoint,
-    region: Arc<RegionCell>,
-    profile: Arc<Profile>,
-}
-
-/// Where a connection goes when it can be used again.
-#[derive(Clone)]
-pub(crate) struct Home {
-    pool: Pool,
-    key: Key,
-    cell: Arc<EndpointCell>,
-    profile: Arc<Profile>,
-}
-
 impl Directory {
     /// Shelves for so many threads.
     pub(crate) fn new(threads: usize) -> Self {
@@ -136,105 +64,6 @@ impl Directory {
     /// What idles, per thread and endpoint.
     pub(crate) fn idle_counts(&self) -> Vec<(Arc<EndpointCell>, IdleCount)> {
         self.0.iter().flat_map(Shelf::counts).collect()
-    }
-}
-
-impl Home {
-    /// Gives a connection back. It must be done with its request, with nothing left to read or
-    /// write. To be called on the thread that checked it out.
-    pub(crate) fn put(self, mut conn: Conn) {
-        conn.release();
-        self.pool
-            .0
-            .shelf()
-            .with(self.key, &self.cell, self.profile.idle_timeout, |place| {
-                place.put(conn, now(), self.profile.idle_max as usize)
-            });
-        self.pool.start_sweeping();
-    }
-}
-
-impl Target<'_> {
-    fn key(&self) -> Key {
-        Key::new(&self.endpoint.cell, self.profile.id)
-    }
-
-    fn to_destination(self) -> Destination {
-        Destination {
-            endpoint: self.endpoint.clone(),
-            region: self.region.clone(),
-            profile: self.profile.clone(),
-        }
-    }
-}
-
-impl Destination {
-    fn target(&self) -> Target<'_> {
-        Target {
-            endpoint: &self.endpoint,
-            region: &self.region,
-            profile: &self.profile,
-        }
-    }
-}
-
-impl Checked {
-    fn new(
-        pool: &Pool,
-        target: &Target<'_>,
-        link: Link,
-        reused: bool,
-        connect: Option<Duration>,
-    ) -> Self {
-        let home = matches!(link, Link::H1(_)).then(|| pool.home(target));
-        Self {
-            link,
-            home,
-            tls: target.profile.tls.is_some(),
-            reused,
-            connect,
-        }
-    }
-
-    /// Whether HTTP/2 is spoken.
-    pub(crate) fn is_h2(&self) -> bool {
-        matches!(self.link, Link::H2(_))
-    }
-
-    /// Leaves the connection to others, unused.
-    fn lay_down(self) {
-        if let (Link::H1(conn), Some(home)) = (self.link, self.home) {
-            home.put(conn);
-        }
-    }
-}
-
-impl Picked {
-    /// What was picked, unless it is a connection that turns out not to be usable.
-    fn into_link(self, is_usable: impl FnOnce(&mut Conn) -> bool) -> Option<Link> {
-        match self {
-            Self::Stream(handle) => Some(Link::H2(handle)),
-            Self::Conn(mut conn) => is_usable(&mut conn).then_some(Link::H1(conn)),
-        }
-    }
-}
-
-impl Wish {
-    fn of(freshness: Freshness) -> Self {
-        match freshness {
-            Freshness::Any => Self {
-                since: None,
-                ask_system: false,
-            },
-            Freshness::Recent => Self {
-                since: now().checked_sub(RECENT),
-                ask_system: true,
-            },
-            Freshness::New | Freshness::Upgrade => Self {
-                since: Some(now()),
-                ask_system: true,
-            },
-        }
     }
 }
 
@@ -457,13 +286,13 @@ impl Pool {
             .with(target.key(), cell, target.profile.idle_timeout, run)
     }
 
-    fn home(&self, target: &Target<'_>) -> Home {
-        Home {
-            pool: self.clone(),
-            key: target.key(),
-            cell: target.endpoint.cell.clone(),
-            profile: target.profile.clone(),
-        }
+    /// Puts a connection down for others.
+    pub(super) fn put(&self, home: &Home, conn: Conn) {
+        let max = home.profile.idle_max as usize;
+        self.0.shelf().with(home.key, &home.cell, home.profile.idle_timeout, |place| {
+            place.put(conn, now(), max)
+        });
+        self.start_sweeping();
     }
 
     /// Looks after this thread's idle connections for as long as there are any.
@@ -541,3 +370,7 @@ fn socket(conn: &mut Conn) -> Option<&mut Socket> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;
