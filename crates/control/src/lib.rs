@@ -1,1 +1,33 @@
-//! placeholder
+//! What an operator changes and asks while Tidegate runs: reloads, drains, the admin listener.
+//!
+//! There is one path by which a configuration comes to serve ([`Reloader`]), whoever asks for it: a
+//! changed file, a signal or the admin listener. It ends in a single swap of the plan, or in words
+//! that say why not. The data plane never imports this crate and never waits for it: with all of
+//! this dead, the last good plan goes on serving. Nothing here knows the proxy; what it must reach
+//! there (certificates) comes in as a trait.
+
+pub mod admin;
+mod certificates;
+mod changes;
+mod drains;
+mod outcome;
+mod question;
+mod readiness;
+mod reload;
+mod restart;
+mod shared;
+mod signals;
+mod stamp;
+mod watch;
+
+pub use admin::{Admin, AdminError, AdminOptions};
+pub use certificates::{Certificate, Certificates, NoCertificates};
+pub use changes::{Changes, Difference};
+pub use drains::{Drained, Drains, UnknownRegion};
+pub use outcome::{Cause, CertificateOutcome, Outcome, Verdict};
+pub use question::{InvalidQuestion, Question, Told};
+pub use readiness::{Readiness, State};
+pub use reload::{Document, Opened, Reloader};
+pub use shared::Shared;
+pub use signals::{Signal, Signals};
+pub use watch::{WatchError, Watcher};

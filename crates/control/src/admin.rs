@@ -1,0 +1,91 @@
+//! The admin listener: what an operator, a load balancer in front and a scraper ask.
+//!
+//! | endpoint | answer |
+//! |---|---|
+//! | `GET /healthz` | 200 while the process lives |
+//! | `GET /readyz` | 200 when it should get traffic, else 503 with the reason |
+//! | `GET /metrics` | Prometheus text format |
+//! | `GET /status` | plan, uptime, every upstream, region and endpoint as observed |
+//! | `GET /regions` | the regions by name, with what each upstream sees of them |
+//! | `POST /regions/{name}/drain` | no new attempts go there; `DELETE` or `/undrain` ends it |
+//! | `POST /reload` | reads the configuration again: 200 with the verdict, 422 with the problems |
+//! | `GET /plan` | the serving configuration as YAML, defaults written out |
+//! | `GET /explain?method=&url=&header=` | what would happen to such a request now |
+//! | `GET /events?since=` | what happened after that number |
+//!
+//! Errors are `application/problem+json` (RFC 9457). There is no authentication: bind it to
+//! loopback or to a network of operators. Pages in a browser can change nothing (see `guard`).
+//! Bodies of requests are never read; connections and their time are bounded (see `serve`).
+
+mod events;
+mod guard;
+mod plan;
+mod probes;
+mod problem;
+mod regions;
+mod serve;
+mod status;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::readiness::Readiness;
+use crate::reload::Reloader;
+use crate::shared::Shared;
+use problem::Problem;
+pub use serve::{Admin, AdminError};
+
+/// What the admin listener tells about, and where it listens.
+pub struct AdminOptions {
+    /// Address and port; port 0 lets the system choose.
+    pub bind: SocketAddr,
+    /// The meeting points of the process.
+    pub shared: Shared,
+    /// Where a reload is asked for.
+    pub reloader: Arc<Reloader>,
+    /// Whether the process should get traffic.
+    pub readiness: Arc<Readiness>,
+    /// The listeners for clients, by name, with their real addresses.
+    pub listeners: Vec<(String, SocketAddr)>,
+    /// When the process started.
+    pub started: Instant,
+    /// The version of the process.
+    pub version: &'static str,
+}
+
+type Context = axum::extract::State<Arc<AdminOptions>>;
+
+/// What `GET /` and unknown paths point to.
+const ENDPOINTS: &str = "/healthz /readyz /metrics /status /regions /regions/{name}/drain \
+                         /regions/{name}/undrain /reload /plan /explain /events";
+
+fn router(options: AdminOptions) -> Router {
+    let guarded = guard::Guard::new(options.bind);
+    Router::new()
+        .route(
+            "/",
+            get(async || format!("{}\n", ENDPOINTS.replace(' ', "\n"))),
+        )
+        .route("/healthz", get(probes::healthz))
+        .route("/readyz", get(probes::readyz))
+        .route("/metrics", get(probes::metrics))
+        .route("/status", get(status::status))
+        .route("/regions", get(regions::list))
+        .route(
+            "/regions/{name}/drain",
+            post(regions::drain).delete(regions::undrain),
+        )
+        .route("/regions/{name}/undrain", post(regions::undrain))
+        .route("/reload", post(plan::reload))
+        .route("/plan", get(plan::document))
+        .route("/explain", get(plan::explain))
+        .route("/events", get(events::since))
+        .fallback(async || Problem::no_endpoint(ENDPOINTS))
+        .method_not_allowed_fallback(async || Problem::wrong_method())
+        .layer(axum::middleware::from_fn_with_state(guarded, guard::check))
+        .with_state(Arc::new(options))
+}

@@ -1,0 +1,96 @@
+//! Regions by name: what every upstream sees of them, and their drains.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::json;
+use tidegate_core::{Health, Live, RegionIdx};
+
+use super::problem::Problem;
+use super::status::micros;
+use super::{AdminOptions, Context};
+use crate::drains::{Drained, UnknownRegion};
+use crate::readiness::takes_requests;
+
+/// One region of the plan.
+#[derive(Serialize)]
+pub(super) struct Region {
+    name: Arc<str>,
+    /// Whether an operator drains it.
+    draining: bool,
+    jurisdictions: Box<[Arc<str>]>,
+    upstreams: Vec<Seen>,
+}
+
+/// A region as one upstream sees it.
+#[derive(Serialize)]
+struct Seen {
+    upstream: Arc<str>,
+    health: Health,
+    takes_requests: bool,
+    rtt_us: Option<u64>,
+    in_flight: u32,
+}
+
+pub(super) async fn list(State(context): Context) -> Result<Json<Vec<Region>>, Problem> {
+    let live = context.shared.plan.newest().ok_or_else(Problem::no_plan)?;
+    let drained: BTreeSet<_> = context.shared.drains.names().into_iter().collect();
+    let regions = live.plan.regions.iter().enumerate();
+    let told = regions.map(|(at, region)| Region {
+        name: region.name.clone(),
+        draining: drained.contains(&region.name),
+        jurisdictions: region.jurisdictions.clone(),
+        upstreams: seen(&live, RegionIdx(at as u8)),
+    });
+    Ok(Json(told.collect()))
+}
+
+fn seen(live: &Live, region: RegionIdx) -> Vec<Seen> {
+    let mut all = Vec::new();
+    for (wanted, observed) in live.plan.upstreams.iter().zip(&live.upstreams) {
+        let regions = wanted.regions.iter().zip(&observed.regions);
+        all.extend(
+            regions
+                .filter(|(spec, _)| spec.region == region)
+                .map(|(_, live)| Seen {
+                    upstream: wanted.name.clone(),
+                    health: live.cell.health(),
+                    takes_requests: takes_requests(live),
+                    rtt_us: micros(live.cell.rtt()),
+                    in_flight: live.cell.in_flight(),
+                }),
+        );
+    }
+    all
+}
+
+pub(super) async fn drain(
+    State(context): Context,
+    Path(name): Path<String>,
+) -> Result<Json<Drained>, Problem> {
+    set(&context, &name, true)
+}
+
+pub(super) async fn undrain(
+    State(context): Context,
+    Path(name): Path<String>,
+) -> Result<Json<Drained>, Problem> {
+    set(&context, &name, false)
+}
+
+fn set(context: &AdminOptions, name: &str, draining: bool) -> Result<Json<Drained>, Problem> {
+    let shared = &context.shared;
+    let drained = shared.drains.set(name, draining, shared);
+    drained.map(Json).map_err(|error| no_region(&error))
+}
+
+fn no_region(error: &UnknownRegion) -> Problem {
+    let title = "No such region";
+    Problem::new(StatusCode::NOT_FOUND, "no-region", title, error.to_string())
+        .with("closest", json!(error.closest))
+        .with("regions", json!(error.known))
+}

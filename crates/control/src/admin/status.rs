@@ -1,0 +1,142 @@
+//! The whole state in one document: what is wanted, and what is observed of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::Value;
+use tidegate_core::{Health, Live, LiveRegion, LiveUpstream};
+
+use super::Context;
+use crate::readiness::takes_requests;
+
+#[derive(Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    uptime_s: f64,
+    ready: bool,
+    /// Why it is not.
+    not_ready: Option<&'static str>,
+    pop: Option<Arc<str>>,
+    generation: u64,
+    hash: Arc<str>,
+    last_reload: Option<Value>,
+    draining: Vec<Arc<str>>,
+    listeners: Vec<Listener>,
+    upstreams: Vec<Upstream>,
+}
+
+#[derive(Serialize)]
+struct Listener {
+    name: String,
+    address: SocketAddr,
+}
+
+#[derive(Serialize)]
+struct Upstream {
+    name: Arc<str>,
+    regions: Vec<Region>,
+}
+
+#[derive(Serialize)]
+struct Region {
+    name: Arc<str>,
+    health: Health,
+    draining: bool,
+    takes_requests: bool,
+    rtt_us: Option<u64>,
+    /// Time to a response's head, the network included.
+    service_us: Option<u64>,
+    in_flight: u32,
+    endpoints: Vec<Endpoint>,
+}
+
+#[derive(Serialize)]
+struct Endpoint {
+    address: Arc<str>,
+    weight: u32,
+    health: Health,
+    in_flight: u32,
+    /// Peak EWMA: microseconds to the head x (attempts under way + 1).
+    cost: f64,
+    attempts: u64,
+    failures: u64,
+}
+
+pub(super) async fn status(State(context): Context) -> Json<Status> {
+    let live = context.shared.plan.newest();
+    let not_ready = context.readiness.missing(live.as_deref());
+    let document = context.reloader.document();
+    let named = |(name, address): &(String, SocketAddr)| Listener {
+        name: name.clone(),
+        address: *address,
+    };
+    Json(Status {
+        version: context.version,
+        uptime_s: context.started.elapsed().as_secs_f64(),
+        ready: not_ready.is_none(),
+        not_ready,
+        pop: live.as_ref().map(|live| live.plan.pop.name.clone()),
+        generation: document.generation,
+        hash: document.hash.clone(),
+        last_reload: context.reloader.last().map(|outcome| outcome.to_json()),
+        draining: context.shared.drains.names(),
+        listeners: context.listeners.iter().map(named).collect(),
+        upstreams: live.as_deref().map(upstreams).unwrap_or_default(),
+    })
+}
+
+fn upstreams(live: &Live) -> Vec<Upstream> {
+    let now = Instant::now();
+    let pairs = live.plan.upstreams.iter().zip(&live.upstreams);
+    let told = pairs.map(|(wanted, observed)| Upstream {
+        name: wanted.name.clone(),
+        regions: regions(live, wanted, observed, now),
+    });
+    told.collect()
+}
+
+fn regions(
+    live: &Live,
+    wanted: &tidegate_core::plan::Upstream,
+    observed: &LiveUpstream,
+    now: Instant,
+) -> Vec<Region> {
+    let pairs = wanted.regions.iter().zip(&observed.regions);
+    let told = pairs.map(|(spec, observed)| Region {
+        name: live.plan.region(spec.region).name.clone(),
+        health: observed.cell.health(),
+        draining: observed.cell.draining(),
+        takes_requests: takes_requests(observed),
+        rtt_us: micros(observed.cell.rtt()),
+        service_us: micros(observed.cell.service()),
+        in_flight: observed.cell.in_flight(),
+        endpoints: endpoints(observed, now),
+    });
+    told.collect()
+}
+
+fn endpoints(observed: &LiveRegion, now: Instant) -> Vec<Endpoint> {
+    let set = observed.endpoints.load();
+    let told = set.endpoints.iter().map(|endpoint| {
+        let (attempts, failures) = endpoint.cell.totals();
+        Endpoint {
+            address: endpoint.address.clone(),
+            weight: endpoint.weight,
+            health: endpoint.cell.health(),
+            in_flight: endpoint.cell.in_flight(),
+            cost: endpoint.cell.cost_per_weight(endpoint.weight, now),
+            attempts,
+            failures,
+        }
+    });
+    told.collect()
+}
+
+/// Whole microseconds, as the documents tell times.
+pub(super) fn micros(time: Option<Duration>) -> Option<u64> {
+    time.map(|time| time.as_micros().try_into().unwrap_or(u64::MAX))
+}

@@ -1,0 +1,242 @@
+//! What a new plan changes, by name: the part of a reload's answer that people read.
+//!
+//! Compared by what things mean, not by index: a route whose upstream merely moved within the file
+//! has not changed. The types are taken apart field by field, so that a new field does not compile
+//! until it is compared here.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tidegate_core::plan::{Region, Route, Upstream, UpstreamRegion};
+use tidegate_core::{Plan, RegionIdx, RegionSet};
+
+/// Names listed of each kind; beyond it they are only counted.
+const NAMED_MAX: usize = 20;
+
+/// The difference between two plans.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Changes {
+    /// Regions.
+    pub regions: Difference,
+    /// Upstreams.
+    pub upstreams: Difference,
+    /// Routes. Their order is part of the first that it matters to.
+    pub routes: Difference,
+    /// Whether `pop` or `metrics` changed.
+    pub other: bool,
+}
+
+/// Names that came, went or stayed with another content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// Only in the new plan.
+    pub added: Names,
+    /// Only in the old plan.
+    pub removed: Names,
+    /// In both, not alike.
+    pub changed: Names,
+}
+
+/// The first names of a list, and how long it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Names {
+    /// How many there are.
+    pub count: usize,
+    /// At most 20 of them, in the plan's order.
+    pub first: Vec<Arc<str>>,
+}
+
+impl Changes {
+    /// What differs between `old` and `new`.
+    pub fn between(old: &Plan, new: &Plan) -> Self {
+        let same_route = |a: &Route, b: &Route| same_route((old, a), (new, b));
+        let same_upstream = |a: &Upstream, b: &Upstream| same_upstream((old, a), (new, b));
+        Self {
+            regions: difference(&old.regions, &new.regions, |r| &r.name, same_region),
+            upstreams: difference(&old.upstreams, &new.upstreams, |u| &u.name, same_upstream),
+            routes: difference(&old.routes, &new.routes, |r| &r.name, same_route),
+            other: old.metrics != new.metrics
+                || old.pop.name != new.pop.name
+                || old.pop.location != new.pop.location,
+        }
+    }
+}
+
+/// Whether two plans of one content hash decide alike. The hash covers the configuration's text;
+/// certificates of upstreams come from files beside it.
+pub(crate) fn same_content(old: &Plan, new: &Plan) -> bool {
+    old.content_hash == new.content_hash
+        && old
+            .upstreams
+            .iter()
+            .map(|upstream| &upstream.connection)
+            .eq(new.upstreams.iter().map(|upstream| &upstream.connection))
+}
+
+fn difference<T>(
+    old: &[T],
+    new: &[T],
+    name: impl Fn(&T) -> &Arc<str>,
+    same: impl Fn(&T, &T) -> bool,
+) -> Difference {
+    let by_name = |all| -> HashMap<&Arc<str>, &T> { index(all, &name) };
+    let (before, after) = (by_name(old), by_name(new));
+    let mut difference = Difference::default();
+    for item in new {
+        match before.get(name(item)) {
+            None => difference.added.push(name(item)),
+            Some(was) if !same(was, item) => difference.changed.push(name(item)),
+            Some(_) => {}
+        }
+    }
+    for item in old.iter().filter(|item| !after.contains_key(name(item))) {
+        difference.removed.push(name(item));
+    }
+    difference
+}
+
+fn index<'a, T>(
+    all: &'a [T],
+    name: impl Fn(&'a T) -> &'a Arc<str>,
+) -> HashMap<&'a Arc<str>, &'a T> {
+    all.iter().map(|item| (name(item), item)).collect()
+}
+
+impl Names {
+    fn push(&mut self, name: &Arc<str>) {
+        self.count += 1;
+        if self.first.len() < NAMED_MAX {
+            self.first.push(name.clone());
+        }
+    }
+}
+
+fn same_region(old: &Region, new: &Region) -> bool {
+    let Region {
+        name: _,
+        location,
+        jurisdictions,
+    } = old;
+    *location == new.location && *jurisdictions == new.jurisdictions
+}
+
+fn same_upstream((a, old): (&Plan, &Upstream), (b, new): (&Plan, &Upstream)) -> bool {
+    let Upstream {
+        name: _,
+        regions,
+        steering,
+        balance,
+        health,
+        retry,
+        connection,
+        body,
+    } = old;
+    let same_region = |(x, y)| same_upstream_region((a, x), (b, y));
+    *steering == new.steering
+        && *balance == new.balance
+        && *health == new.health
+        && *retry == new.retry
+        && *connection == new.connection
+        && *body == new.body
+        && regions.len() == new.regions.len()
+        && regions.iter().zip(&new.regions).all(same_region)
+}
+
+fn same_upstream_region(
+    (a, old): (&Plan, &UpstreamRegion),
+    (b, new): (&Plan, &UpstreamRegion),
+) -> bool {
+    let UpstreamRegion {
+        region,
+        endpoints,
+        weight,
+        tier,
+    } = old;
+    a.region(*region).name == b.region(new.region).name
+        && *endpoints == new.endpoints
+        && *weight == new.weight
+        && *tier == new.tier
+}
+
+fn same_route((a, old): (&Plan, &Route), (b, new): (&Plan, &Route)) -> bool {
+    let Route {
+        name: _,
+        matches,
+        upstream,
+        timeout,
+        idle_timeout,
+        allowed,
+        residency,
+        idempotency_key,
+        reveal,
+    } = old;
+    *matches == new.matches
+        && a.upstream(*upstream).name == b.upstream(new.upstream).name
+        && *timeout == new.timeout
+        && *idle_timeout == new.idle_timeout
+        && *residency == new.residency
+        && same_set((a, *allowed), (b, new.allowed))
+        && *idempotency_key == new.idempotency_key
+        && *reveal == new.reveal
+}
+
+fn same_set((a, old): (&Plan, RegionSet), (b, new): (&Plan, RegionSet)) -> bool {
+    let names = |plan: &Plan, set: RegionSet| -> Vec<Arc<str>> {
+        let members = (0..plan.regions.len()).map(|at| RegionIdx(at as u8));
+        let mut names: Vec<_> = members
+            .filter(|region| set.contains(*region))
+            .map(|region| plan.region(region).name.clone())
+            .collect();
+        names.sort();
+        names
+    };
+    (old == RegionSet::ALL) == (new == RegionSet::ALL) && names(a, old) == names(b, new)
+}
+
+impl Changes {
+    /// Whether nothing that can be named differs.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `routes +1 -0 ~2 (api, ...)`, or `nothing that serves`.
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [
+            ("regions", &self.regions),
+            ("upstreams", &self.upstreams),
+            ("routes", &self.routes),
+        ];
+        let mut parts: Vec<String> = kinds
+            .iter()
+            .filter(|(_, difference)| **difference != Difference::default())
+            .map(|(kind, difference)| format!("{kind} {difference}"))
+            .collect();
+        if self.other {
+            parts.push("pop or metrics".to_owned());
+        }
+        match parts.is_empty() {
+            true => f.write_str("nothing that serves"),
+            false => f.write_str(&parts.join(", ")),
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds = [
+            ('+', &self.added),
+            ('-', &self.removed),
+            ('~', &self.changed),
+        ];
+        let mut between = "";
+        for (sign, names) in kinds.iter().filter(|(_, names)| names.count > 0) {
+            write!(f, "{between}{sign}{}", names.count)?;
+            between = " ";
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! "What would happen to this request?", asked of a plan that serves or of one that might.
+//!
+//! The answer comes from the same functions that serve requests, with what is observed at this
+//! moment; nothing is sent anywhere and nothing is recorded.
+
+use std::time::Instant;
+
+use fastrand::Rng;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use serde::Serialize;
+use tidegate_core::route::RequestFacts;
+use tidegate_core::{Ask, Explanation, Live, Termination, choose};
+
+/// Header fields that a question may carry.
+const FIELDS_MAX: usize = 128;
+
+/// A request that nobody sent.
+#[derive(Clone, Debug)]
+pub struct Question {
+    method: Method,
+    host: String,
+    path: String,
+    headers: HeaderMap,
+}
+
+/// What would happen to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// Number of the plan that was asked.
+    pub generation: u64,
+    /// Route, regions in order, exclusions; none when no route matches.
+    #[serde(flatten)]
+    pub explanation: Option<Explanation>,
+    /// How the request would end at once; none when there is somewhere to go.
+    pub termination: Option<Termination>,
+}
+
+/// Why a question cannot be asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidQuestion {
+    /// Not a method.
+    #[error("`{0}` is not a method; write for example GET")]
+    Method(String),
+    /// Not a URL with a path.
+    #[error(
+        "`{0}` is not a URL; write for example https://shop.example.com/api/cart, or /api/cart"
+    )]
+    Url(String),
+    /// Not a header field.
+    #[error("`{0}` is not a header field; write it as `Name: value`")]
+    Header(String),
+    /// More fields than a request may have.
+    #[error("more than {FIELDS_MAX} header fields")]
+    TooMany,
+}
+
+impl Question {
+    /// Reads a question. `url` is absolute or a path; without a host in it, the field `Host`
+    /// counts. `headers` are lines of the form `Name: value`.
+    ///
+    /// # Errors
+    /// [`InvalidQuestion`] with the part that cannot be read.
+    pub fn new<H: AsRef<str>>(
+        method: &str,
+        url: &str,
+        headers: &[H],
+    ) -> Result<Self, InvalidQuestion> {
+        let invalid_url = || InvalidQuestion::Url(shortened(url));
+        let uri: Uri = url.parse().map_err(|_| invalid_url())?;
+        if !uri.path().starts_with('/') && uri.path() != "*" {
+            return Err(invalid_url());
+        }
+        let headers = read_headers(headers)?;
+        Ok(Self {
+            method: method
+                .parse()
+                .map_err(|_| InvalidQuestion::Method(shortened(method)))?,
+            host: host_of(&uri, &headers),
+            path: uri.path().to_owned(),
+            headers,
+        })
+    }
+
+    /// Puts the question to `live`. `rng` draws among equals, as it does for requests.
+    pub fn ask(&self, live: &Live, now: Instant, rng: &mut Rng) -> Told {
+        let generation = live.generation.0;
+        let Some(route) = live.plan.table.find(self) else {
+            return Told {
+                generation,
+                explanation: None,
+                termination: Some(Termination::NoRoute),
+            };
+        };
+        let matched = live.plan.route(route);
+        let ask = Ask::new(matched.allowed, now);
+        let (decision, choice) = choose(live, matched.upstream, &ask, rng);
+        Told {
+            generation,
+            termination: choice.is_none().then(|| decision.termination()),
+            explanation: Some(Explanation::new(
+                &live.plan,
+                route,
+                &decision,
+                choice.as_ref(),
+            )),
+        }
+    }
+}
+
+impl RequestFacts for Question {
+    fn method(&self) -> &Method {
+        &self.method
+    }
+
+    fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn has_header(&self, name: &HeaderName, value: &str) -> bool {
+        let mut values = self.headers.get_all(name).iter();
+        values.any(|found| found.as_bytes() == value.as_bytes())
+    }
+}
+
+fn read_headers<H: AsRef<str>>(lines: &[H]) -> Result<HeaderMap, InvalidQuestion> {
+    if lines.len() > FIELDS_MAX {
+        return Err(InvalidQuestion::TooMany);
+    }
+    lines
+        .iter()
+        .map(|line| read_header(line.as_ref()))
+        .collect()
+}
+
+fn read_header(line: &str) -> Result<(HeaderName, HeaderValue), InvalidQuestion> {
+    let invalid = || InvalidQuestion::Header(shortened(line));
+    let (name, value) = line.split_once(':').ok_or_else(invalid)?;
+    let name = name.parse().map_err(|_| invalid())?;
+    let value = value.trim().parse().map_err(|_| invalid())?;
+    Ok((name, value))
+}
+
+fn host_of(uri: &Uri, headers: &HeaderMap) -> String {
+    let field = headers.get(http::header::HOST);
+    let field = field.and_then(|value| value.to_str().ok()?.parse::<Authority>().ok());
+    uri.host()
+        .map(str::to_owned)
+        .or_else(|| field.map(|authority| authority.host().to_owned()))
+        .unwrap_or_default()
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(100).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_are_read() {
+        let check = |url: &str, headers: &[&str], host: &str, path: &str| {
+            let question = Question::new("GET", url, headers).unwrap();
+            assert_eq!((question.host(), question.path()), (host, path), "{url}");
+        };
+        check(
+            "https://shop.example.com:8443/a?b",
+            &[],
+            "shop.example.com",
+            "/a",
+        );
+        check(
+            "/a",
+            &["Host: shop.example.com:80"],
+            "shop.example.com",
+            "/a",
+        );
+        check("/a", &[], "", "/a");
+        check("http://a.example", &["host: b.example"], "a.example", "/");
+    }
+
+    #[test]
+    fn fields_match_by_value() {
+        let question = Question::new("GET", "/", &["X-Tier: gold", "x-tier:silver"]).unwrap();
+        let name = HeaderName::from_static("x-tier");
+        assert!(question.has_header(&name, "gold") && question.has_header(&name, "silver"));
+        assert!(!question.has_header(&name, "bronze"));
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_its_part() {
+        let check = |method: &str, url: &str, header: &str, expected: InvalidQuestion| {
+            assert_eq!(Question::new(method, url, &[header]).unwrap_err(), expected);
+        };
+        check(
+            "G T",
+            "/",
+            "a: b",
+            InvalidQuestion::Method("G T".to_owned()),
+        );
+        check(
+            "GET",
+            "shop",
+            "a: b",
+            InvalidQuestion::Url("shop".to_owned()),
+        );
+        check("GET", "a b", "a: b", InvalidQuestion::Url("a b".to_owned()));
+        check("GET", "/", "a", InvalidQuestion::Header("a".to_owned()));
+        check(
+            "GET",
+            "/",
+            "a b: c",
+            InvalidQuestion::Header("a b: c".to_owned()),
+        );
+        let many = vec!["a: b"; FIELDS_MAX + 1];
+        assert_eq!(
+            Question::new("GET", "/", &many).unwrap_err(),
+            InvalidQuestion::TooMany
+        );
+    }
+}
