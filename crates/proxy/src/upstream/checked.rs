@@ -1,0 +1,104 @@
+//! What a request gets: a connection or a stream of one, and the way back to the pool.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_core::EndpointCell;
+
+use super::key::Key;
+use super::pool::Pool;
+use super::shelf::Picked;
+use super::target::Target;
+use crate::conn::Conn;
+use crate::h2;
+use crate::tls::client::Profile;
+
+/// A connection, or a stream of one, to send one request on.
+pub(crate) struct Checked {
+    /// The connection.
+    pub(crate) link: Link,
+    /// Where an HTTP/1.1 connection goes when it can be used again.
+    pub(crate) home: Option<Home>,
+    /// Whether TLS is spoken.
+    pub(crate) tls: bool,
+    /// Whether it had been used before.
+    pub(crate) reused: bool,
+    /// How long connecting took, if this request waited for it.
+    pub(crate) connect: Option<Duration>,
+}
+
+/// What a request is sent on.
+pub(crate) enum Link {
+    /// An HTTP/1.1 connection.
+    H1(Conn),
+    /// One stream of an HTTP/2 connection.
+    H2(h2::client::Handle),
+}
+
+/// Where a connection goes when it can be used again.
+#[derive(Clone)]
+pub(crate) struct Home {
+    pool: Pool,
+    pub(super) key: Key,
+    pub(super) cell: Arc<EndpointCell>,
+    pub(super) profile: Arc<Profile>,
+}
+
+impl Checked {
+    pub(super) fn new(
+        pool: &Pool,
+        target: &Target<'_>,
+        link: Link,
+        reused: bool,
+        connect: Option<Duration>,
+    ) -> Self {
+        let home = matches!(link, Link::H1(_)).then(|| Home::new(pool, target));
+        Self {
+            link,
+            home,
+            tls: target.profile.tls.is_some(),
+            reused,
+            connect,
+        }
+    }
+
+    /// Whether HTTP/2 is spoken.
+    pub(crate) fn is_h2(&self) -> bool {
+        matches!(self.link, Link::H2(_))
+    }
+
+    /// Leaves the connection to others, unused.
+    pub(super) fn lay_down(self) {
+        if let (Link::H1(conn), Some(home)) = (self.link, self.home) {
+            home.put(conn);
+        }
+    }
+}
+
+impl Picked {
+    /// What was picked, unless it is a connection that turns out not to be usable.
+    pub(super) fn into_link(self, is_usable: impl FnOnce(&mut Conn) -> bool) -> Option<Link> {
+        match self {
+            Self::Stream(handle) => Some(Link::H2(handle)),
+            Self::Conn(mut conn) => is_usable(&mut conn).then_some(Link::H1(conn)),
+        }
+    }
+}
+
+impl Home {
+    fn new(pool: &Pool, target: &Target<'_>) -> Self {
+        Self {
+            pool: pool.clone(),
+            key: target.key(),
+            cell: target.endpoint.cell.clone(),
+            profile: target.profile.clone(),
+        }
+    }
+
+    /// Gives a connection back. It must be done with its request, with nothing left to read or
+    /// write. To be called on the thread that checked it out.
+    pub(crate) fn put(self, mut conn: Conn) {
+        conn.release();
+        self.pool.put(&self, conn);
+    }
+}
