@@ -121,3 +121,76 @@ impl Board {
             .retain(|_, cell| Arc::strong_count(cell) > 1 || cell.draining());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::EndpointSpec;
+
+    fn spec(address: &str) -> EndpointSpec {
+        EndpointSpec {
+            address: address.into(),
+            weight: 1,
+        }
+    }
+
+    #[test]
+    fn the_same_identity_has_the_same_cells() {
+        let board = Board::new(Instant::now());
+        assert!(Arc::ptr_eq(
+            &board.region("u", "r"),
+            &board.region("u", "r")
+        ));
+        assert!(Arc::ptr_eq(
+            &board.endpoint("u", "r", "a"),
+            &board.endpoint("u", "r", "a")
+        ));
+        assert!(Arc::ptr_eq(&board.slot("u", "r"), &board.slot("u", "r")));
+        assert!(Arc::ptr_eq(&board.budget("u"), &board.budget("u")));
+        assert!(!Arc::ptr_eq(
+            &board.region("u", "r"),
+            &board.region("v", "r")
+        ));
+        assert!(!Arc::ptr_eq(
+            &board.endpoint("u", "r", "a"),
+            &board.endpoint("u", "s", "a")
+        ));
+    }
+
+    #[test]
+    fn what_nobody_holds_is_forgotten_but_never_a_drain() {
+        let board = Board::new(Instant::now());
+        let held = board.region("u", "held");
+        board.region("u", "drained").set_draining(true);
+        board.region("u", "gone");
+        board
+            .slot("u", "gone")
+            .replace("u", "gone", &[spec("a:1")], &board);
+        board.forget_unused();
+        let mut names: Vec<_> = board
+            .regions()
+            .into_iter()
+            .map(|((_, region), _)| region)
+            .collect();
+        names.sort();
+        assert_eq!(names, ["drained".into(), "held".into()] as [Arc<str>; 2]);
+        assert!(
+            board.endpoints().is_empty(),
+            "a slot's endpoints go with it"
+        );
+        drop(held);
+    }
+
+    #[test]
+    fn endpoints_of_a_slot_that_is_held_stay() {
+        let board = Board::new(Instant::now());
+        let slot = board.slot("u", "r");
+        assert!(slot.replace("u", "r", &[spec("a:1"), spec("b:1")], &board));
+        let kept = slot.load_full().endpoints[0].cell.clone();
+        assert!(slot.replace("u", "r", &[spec("a:1")], &board));
+        board.forget_unused();
+        assert_eq!(board.endpoints().len(), 1);
+        assert!(Arc::ptr_eq(&kept, &slot.load_full().endpoints[0].cell));
+        assert_eq!(slot.load().version, 2);
+    }
+}

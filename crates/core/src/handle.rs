@@ -4,8 +4,7 @@
 //! one load per request. [`Live`] is a plan with its names replaced by pointers: to the slots of
 //! endpoints, to the cells of the board, to the budgets.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
 
@@ -101,7 +100,8 @@ fn bind_upstream(plan: &Plan, upstream: &Upstream, board: &Board) -> LiveUpstrea
 #[derive(Debug, Default)]
 pub struct PlanHandle {
     live: ArcSwapOption<Live>,
-    last: AtomicU64,
+    /// The last number given out; held while a plan is put in place, so that the newest serves.
+    last: Mutex<u64>,
 }
 
 impl PlanHandle {
@@ -123,8 +123,9 @@ impl PlanHandle {
 
     /// Binds `plan` to `board`, makes it serve from the next load on, and returns it.
     pub fn activate(&self, plan: Plan, board: &Board) -> Arc<Live> {
-        let generation = Generation(self.last.fetch_add(1, Ordering::Relaxed) + 1);
-        let live = Arc::new(Live::bind(Arc::new(plan), board, generation));
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        *last += 1;
+        let live = Arc::new(Live::bind(Arc::new(plan), board, Generation(*last)));
         self.live.store(Some(live.clone()));
         live
     }

@@ -112,7 +112,7 @@ fn prefix_key(prefix: &str) -> &str {
     prefix.strip_suffix('/').unwrap_or(prefix)
 }
 
-/// The routes of one place, as a set of (rank, index): more conditions first, then the earlier.
+/// Sorts the routes of one place: more conditions first, then the earlier.
 fn by_rank(routes: &[&RouteMatch], group: &mut [RouteIdx]) {
     group.sort_by_key(|&route| (std::cmp::Reverse(routes[route.get()].conditions()), route));
 }

@@ -1,6 +1,7 @@
 //! A request's attempts, one choice after the other.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -275,4 +276,22 @@ fn a_dead_end_is_told_too() {
         told.contains("residency does not allow") && told.ends_with("no region is eligible"),
         "{told}"
     );
+}
+
+#[test]
+fn a_region_that_closes_while_it_is_chosen_is_passed_over() {
+    let world = World::new(latency(5), &[1, 1]);
+    world.measure(&[10, 80]);
+    let (flickering, ask, done) = (world.set(0), ask(&world), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                flickering.endpoints[0].cell.set_health(Health::Unhealthy);
+                flickering.endpoints[0].cell.set_health(Health::Healthy);
+            }
+        });
+        let all_served = (0..50_000).all(|_| chosen(&world, &ask).1.is_some());
+        done.store(true, Ordering::Relaxed);
+        assert!(all_served, "the other region was open all the time");
+    });
 }

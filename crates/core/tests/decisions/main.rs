@@ -3,6 +3,7 @@
 mod balance;
 mod budget;
 mod choose;
+mod handle;
 mod routes;
 mod simulation;
 mod steer;

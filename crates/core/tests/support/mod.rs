@@ -73,7 +73,8 @@ pub(crate) fn latency(tolerance_ms: u64) -> Steering {
     }
 }
 
-fn plan(steering: Steering, endpoints: &[usize], routes: Vec<RouteMatch>) -> Plan {
+/// A plan of one upstream.
+pub(crate) fn plan(steering: Steering, endpoints: &[usize], routes: Vec<RouteMatch>) -> Plan {
     let table = RouteTable::new(&routes);
     Plan {
         content_hash: "0".into(),
