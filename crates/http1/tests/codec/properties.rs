@@ -37,7 +37,23 @@ fn contexts() -> impl Strategy<Value = RequestContext> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    prop_oneof![Just(Limits::default()), Just(SMALL)]
+    let any = (
+        0..300_usize,
+        0..9_usize,
+        0..20_usize,
+        0..20_usize,
+        0..20_usize,
+        0..40_usize,
+    );
+    let any = any.prop_map(|(head, fields, target, line, extension, trailer)| Limits {
+        head_bytes: head,
+        fields,
+        target_bytes: target,
+        chunk_line_bytes: line,
+        chunk_extension_bytes: extension,
+        trailer_bytes: trailer,
+    });
+    prop_oneof![Just(Limits::default()), Just(SMALL), any]
 }
 
 proptest! {

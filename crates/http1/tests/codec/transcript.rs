@@ -175,7 +175,7 @@ impl<'a> Session<'a> {
             None => self.limits.head_bytes,
             Some(_) => self.limits.trailer_bytes,
         };
-        assert!(kept < max, "{kept} bytes are kept of at most {max}");
+        assert!(kept < max.max(1), "{kept} bytes are kept of at most {max}");
     }
 
     fn advance(&mut self) -> Result<(), &'static str> {
