@@ -11,6 +11,7 @@ use std::time::Instant;
 use crate::ewma::{AtomicEwma, PeakEwma};
 use crate::health::{Health, ProbeCounts, Transition};
 use crate::plan::Probe;
+use crate::recent_min::RecentMin;
 
 /// What is observed of one endpoint of one region of one upstream.
 #[derive(Debug)]
@@ -55,6 +56,7 @@ struct RegionState {
     draining: AtomicBool,
     epoch: AtomicU64,
     rtt: AtomicEwma,
+    fastest: RecentMin,
 }
 
 #[derive(Debug, Default)]
@@ -182,6 +184,7 @@ impl RegionCell {
             draining: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
             rtt: AtomicEwma::default(),
+            fastest: RecentMin::default(),
         };
         Self {
             state: Line(state),
@@ -235,6 +238,19 @@ impl RegionCell {
     /// Enters one service time: head received minus request sent minus nothing else.
     pub fn observe_service(&self, took: std::time::Duration, now: Instant) {
         self.load.0.service.observe(took, self.state.0.origin, now);
+    }
+
+    /// Enters the time in which an active probe was answered, from its request to the head.
+    pub fn observe_probe(&self, took: std::time::Duration, now: Instant) {
+        self.state.0.fastest.observe(took, self.state.0.origin, now);
+    }
+
+    /// What steering compares: the network round trip, but not less than the fastest probe of the
+    /// last minute took. Where something near accepts connections for a region that is far (a
+    /// middlebox, a tunnel), connecting is fast and only an answer tells the distance. None before
+    /// anything was measured.
+    pub fn latency(&self) -> Option<std::time::Duration> {
+        self.rtt().max(self.state.0.fastest.get())
     }
 
     /// The network round trip, averaged; none before the first.

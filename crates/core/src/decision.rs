@@ -37,8 +37,8 @@ pub struct RegionRow {
     /// Endpoints that may take an attempt now, those already tried left out. Counting stops at the
     /// first on the hot path, because steering only asks whether there is one.
     pub endpoints: u32,
-    /// Measured network round trip.
-    pub rtt: Option<Duration>,
+    /// Measured latency: see `RegionCell::latency`.
+    pub latency: Option<Duration>,
     /// Great-circle distance from this PoP in kilometres, if both locations are known.
     pub distance_km: Option<f64>,
     /// Share under `weighted`, and within a band or tier.

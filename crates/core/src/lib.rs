@@ -20,6 +20,7 @@ pub mod handle;
 pub mod health;
 pub mod ids;
 pub mod plan;
+pub mod recent_min;
 pub mod retry;
 pub mod route;
 pub mod settings;

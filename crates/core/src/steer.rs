@@ -109,7 +109,7 @@ fn by_tier(group: &mut Group<'_>, decision: &mut Decision, rng: &mut Rng) {
 }
 
 fn by_latency(tolerance: Tolerance, group: &mut Group<'_>, decision: &mut Decision, rng: &mut Rng) {
-    if group.iter().all(|row| row.rtt.is_none()) {
+    if group.iter().all(|row| row.latency.is_none()) {
         return by_distance(group, decision);
     }
     group.sort_unstable_by(|a, b| {
@@ -122,7 +122,7 @@ fn by_latency(tolerance: Tolerance, group: &mut Group<'_>, decision: &mut Decisi
     let band = group.partition_point(|row| latency_ms(row) <= limit);
     draw(&mut group[..band], rng);
     accept(group, decision, |row| match () {
-        () if row.rtt.is_none() => Because::Unmeasured,
+        () if row.latency.is_none() => Because::Unmeasured,
         () if row.position == nearest => Because::Nearest,
         () if latency_ms(row) <= limit => Because::WithinTolerance,
         () => Because::Farther,
@@ -139,7 +139,7 @@ fn by_distance(group: &mut Group<'_>, decision: &mut Decision) {
 
 /// Milliseconds of round trip: measured, else estimated, else endless.
 fn latency_ms(row: &RegionRow) -> f64 {
-    match (row.rtt, row.distance_km) {
+    match (row.latency, row.distance_km) {
         (Some(rtt), _) => rtt.as_secs_f64() * 1e3,
         (None, Some(km)) => km / KM_PER_MS,
         (None, None) => f64::INFINITY,
@@ -211,7 +211,7 @@ mod tests {
         health: Health::Healthy,
         draining: false,
         endpoints: 1,
-        rtt: None,
+        latency: None,
         distance_km: None,
         weight: 1,
         tier: 0,
@@ -219,7 +219,7 @@ mod tests {
 
     fn rtt(ms: u64) -> RegionRow {
         RegionRow {
-            rtt: Some(Duration::from_millis(ms)),
+            latency: Some(Duration::from_millis(ms)),
             ..ROW
         }
     }

@@ -37,7 +37,7 @@ fn row(
         health: observed.cell.health(),
         draining: observed.cell.draining(),
         endpoints: u32::from(any_open(position, observed, tried)),
-        rtt: observed.cell.rtt(),
+        latency: observed.cell.latency(),
         distance_km: observed.distance_km,
         weight: wanted.weight,
         tier: wanted.tier,

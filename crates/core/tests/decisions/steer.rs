@@ -35,7 +35,7 @@ fn row() -> impl Strategy<Value = RegionRow> {
                 health,
                 draining,
                 endpoints,
-                rtt,
+                latency: rtt,
                 distance_km,
                 weight,
                 tier,
