@@ -2,7 +2,8 @@
 //!
 //! A single loop waits for the first of three things: an order, input while there is room, or the moment the
 //! oldest segment may go out. The gate is looked at right before each write, so after a switch to black hole not
-//! even a segment that was due leaves. An end (FIN) and a break (RST) travel through the queue like bytes do.
+//! even a segment that was due leaves. An end (FIN) and a break (RST) travel through the queue like bytes do, and a
+//! segment that jitter made due early waits behind its forerunner.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -46,7 +47,7 @@ pub(super) struct Pump<'a> {
     buffer: Vec<u8>,
     /// Nothing more will be read.
     ended: bool,
-    /// No segment is due before this, nor before its forerunner.
+    /// Bytes read before this count as sent at it.
     floor: Instant,
     /// Bytes that may still go to the client.
     budget: Option<u64>,
@@ -154,10 +155,6 @@ impl<'a> Pump<'a> {
     fn enqueue(&mut self, bytes: usize, segment: Segment) {
         let sent = Instant::now().max(self.floor);
         let due = self.shared.due(self.direction, bytes, sent);
-        let due = self
-            .queue
-            .back()
-            .map_or(due, |(before, _)| due.max(*before));
         self.queue.push_back((due, segment));
     }
 

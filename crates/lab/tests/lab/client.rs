@@ -9,7 +9,7 @@ use tidegate_lab::{
     RawUpstream, RequestSpec, Snapshot, content, wait_until,
 };
 
-use crate::support::{PATIENCE, region};
+use crate::support::{PATIENCE, patiently, region};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -22,7 +22,7 @@ fn spec(target: std::net::SocketAddr, mix: Vec<RequestSpec>) -> ClientSpec {
 }
 
 async fn run(spec: ClientSpec) -> Snapshot {
-    let report = Client::start(spec).unwrap().finish().await;
+    let report = patiently(Client::start(spec).unwrap().finish()).await;
     report.check_balance().unwrap();
     assert_eq!(report.in_flight, 0);
     report

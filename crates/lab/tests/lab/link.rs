@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::support::{PATIENCE, exchange, get_path, read_until, region};
+use crate::support::{PATIENCE, exchange, get_path, patiently, read_until, region};
 
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -173,7 +173,7 @@ async fn a_half_close_passes_and_the_other_half_goes_on() {
     stream.write_all(b"everything").await.unwrap();
     stream.shutdown().await.unwrap();
     let mut got = Vec::new();
-    stream.read_to_end(&mut got).await.unwrap();
+    patiently(stream.read_to_end(&mut got)).await.unwrap();
     assert_eq!(got, b"all read");
     assert_eq!(upstream.received(0).unwrap(), b"everything");
     wait_until("the connection's end", PATIENCE, || async {
@@ -198,7 +198,7 @@ async fn a_reset_passes_after_the_bytes_before_it() {
     let got = read_until(&mut stream, b"last words").await;
     assert_eq!(got, b"last words");
     stream.write_all(b"x").await.unwrap();
-    let error = stream.read_u8().await.unwrap_err();
+    let error = patiently(stream.read_u8()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
@@ -253,7 +253,7 @@ async fn dropping_a_link_resets_its_connections() {
     read_until(&mut stream, b"a").await;
     drop(link);
     assert_eq!(
-        stream.read_u8().await.unwrap_err().kind(),
+        patiently(stream.read_u8()).await.unwrap_err().kind(),
         ErrorKind::ConnectionReset
     );
     wait_until("the upstream's end", PATIENCE, || async {

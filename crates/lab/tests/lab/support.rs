@@ -1,5 +1,6 @@
 //! A plain hyper client and a plain socket, so that no test leans on the client it is testing.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -57,7 +58,7 @@ where
     let stream = TcpStream::connect(addr).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
-    let answer = read(sender.send_request(request).await.unwrap()).await;
+    let answer = patiently(async { read(sender.send_request(request).await.unwrap()).await }).await;
     connection.abort();
     answer
 }
@@ -73,7 +74,7 @@ where
         .await
         .unwrap();
     let connection = tokio::spawn(connection);
-    let answer = read(sender.send_request(request).await.unwrap()).await;
+    let answer = patiently(async { read(sender.send_request(request).await.unwrap()).await }).await;
     connection.abort();
     answer
 }
@@ -97,23 +98,34 @@ pub(crate) async fn read(response: Response<hyper::body::Incoming>) -> Answer {
 
 /// Writes `bytes` and returns everything until the peer ends.
 pub(crate) async fn exchange(addr: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(addr).await?;
-    stream.write_all(bytes).await?;
-    let mut got = Vec::new();
-    stream.read_to_end(&mut got).await?;
-    Ok(got)
+    patiently(async {
+        let mut stream = TcpStream::connect(addr).await?;
+        stream.write_all(bytes).await?;
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).await?;
+        Ok(got)
+    })
+    .await
 }
 
 /// Reads until `marker` has arrived; returns everything so far.
 pub(crate) async fn read_until(stream: &mut TcpStream, marker: &[u8]) -> Vec<u8> {
-    let mut got = Vec::new();
-    while !got.windows(marker.len()).any(|window| window == marker) {
-        let n = stream.read_buf(&mut got).await.unwrap();
-        assert!(
-            n > 0,
-            "ended before {marker:?}: {:?}",
-            String::from_utf8_lossy(&got)
-        );
-    }
-    got
+    patiently(async {
+        let mut got = Vec::new();
+        while !got.windows(marker.len()).any(|window| window == marker) {
+            let n = stream.read_buf(&mut got).await.unwrap();
+            assert!(
+                n > 0,
+                "ended before {marker:?}: {:?}",
+                String::from_utf8_lossy(&got)
+            );
+        }
+        got
+    })
+    .await
+}
+
+/// Turns a hang into a failure.
+pub(crate) async fn patiently<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.expect("hung")
 }
