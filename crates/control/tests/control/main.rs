@@ -1,0 +1,7 @@
+//! Control with real files and real sockets: what a reload does and does not do, that changes on
+//! the disk are noticed however they are made, and what the admin listener answers.
+
+mod admin;
+mod reload;
+mod support;
+mod watch;
