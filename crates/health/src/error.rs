@@ -1,0 +1,63 @@
+//! Why a probe failed, in words that go into events and logs.
+
+use std::error::Error;
+use std::time::Duration;
+
+use tidegate_telemetry::labels::ProbeResult;
+
+/// Why a probe failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ProbeError {
+    /// The endpoint's name has no address.
+    #[error("cannot resolve the name: {0}")]
+    Resolve(String),
+    /// No connection to any of the endpoint's addresses.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// The TLS handshake failed, or cannot be begun with this configuration.
+    #[error("TLS failed: {0}")]
+    Tls(String),
+    /// Not even a connection within the probe's limit.
+    #[error("no connection within {0:?}")]
+    ConnectTimeout(Duration),
+    /// Connected, but not done within the probe's limit.
+    #[error("no complete answer within {0:?}")]
+    Timeout(Duration),
+    /// The answer carries a status that is not expected.
+    #[error("answered with status {0}")]
+    Status(u16),
+    /// The answer is not valid HTTP, or ended early.
+    #[error("no valid answer: {0}")]
+    Protocol(String),
+}
+
+impl ProbeError {
+    /// The label for metrics.
+    pub(crate) fn label(&self) -> ProbeResult {
+        match self {
+            Self::Resolve(_) => ProbeResult::Resolve,
+            Self::Connect(_) => ProbeResult::Connect,
+            Self::Tls(_) => ProbeResult::Tls,
+            Self::ConnectTimeout(_) | Self::Timeout(_) => ProbeResult::Timeout,
+            Self::Status(_) => ProbeResult::Status,
+            Self::Protocol(_) => ProbeResult::Protocol,
+        }
+    }
+}
+
+impl From<hyper::Error> for ProbeError {
+    fn from(error: hyper::Error) -> Self {
+        Self::Protocol(chain(&error))
+    }
+}
+
+/// An error with its causes, outermost first.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

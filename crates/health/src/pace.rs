@@ -1,0 +1,130 @@
+//! When an endpoint is probed again.
+//!
+//! Calm endpoints are probed once per interval. A doubt (a result that contradicts what is
+//! believed, or a probe that is late) is settled at a faster pace, chosen so that an endpoint that
+//! falls silent is found out within two intervals, whatever `fall` is, down to 250 ms.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use tidegate_core::plan::Probe;
+
+/// Doubts are not settled faster than this, unless the interval itself is shorter.
+const FASTEST: Duration = Duration::from_millis(250);
+/// Intervals vary by so much either way, so that probes of many PoPs do not march in step.
+const JITTER: f64 = 0.1;
+/// The first probes start within so much for each endpoint: at once for a few, spread for many.
+const SPREAD: Duration = Duration::from_millis(2);
+
+/// The pace at which one endpoint is probed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Pace {
+    interval: Duration,
+    fast: Duration,
+}
+
+impl Pace {
+    /// The pace for `probe`. Silence from just after a good probe on is noticed after an interval,
+    /// `fall - 1` fast ones and a timeout.
+    pub(crate) fn new(probe: &Probe) -> Self {
+        let spare = probe.interval.saturating_sub(probe.timeout);
+        let within_two = spare / probe.fall.saturating_sub(1).max(1);
+        let fast = within_two
+            .min(probe.interval / 4)
+            .max(FASTEST)
+            .min(probe.interval);
+        Self {
+            interval: probe.interval,
+            fast,
+        }
+    }
+
+    /// Time from the start of one probe to the start of the next.
+    pub(crate) fn next(self, doubt: bool, rng: &mut Rng) -> Duration {
+        let base = if doubt { self.fast } else { self.interval };
+        base.mul_f64(1.0 - JITTER + 2.0 * JITTER * rng.f64())
+    }
+
+    /// A probe that takes longer than this raises a doubt before it has failed.
+    pub(crate) fn late(self) -> Duration {
+        self.fast
+    }
+
+    /// Time to the first probe of an endpoint that is one of `endpoints` new ones.
+    pub(crate) fn first(self, endpoints: usize, rng: &mut Rng) -> Duration {
+        let spread = SPREAD.saturating_mul(u32::try_from(endpoints).unwrap_or(u32::MAX));
+        self.interval.min(spread).mul_f64(rng.f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::plan::ProbeKind;
+
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn probe(interval: u64, timeout: u64, fall: u32) -> Probe {
+        let (interval, timeout) = (ms(interval), ms(timeout));
+        Probe {
+            kind: ProbeKind::Tcp,
+            interval,
+            timeout,
+            rise: 2,
+            fall,
+        }
+    }
+
+    #[test]
+    fn doubts_are_settled_within_two_intervals() {
+        let check = |interval, timeout, fall, fast| {
+            let probe = probe(interval, timeout, fall);
+            let pace = Pace::new(&probe);
+            assert_eq!(pace.fast, ms(fast), "{probe:?}");
+            let noticed = probe.interval + pace.fast * (fall - 1) + probe.timeout;
+            let bound = if pace.fast > FASTEST {
+                2 * probe.interval
+            } else {
+                Duration::MAX
+            };
+            assert!(noticed <= bound, "{probe:?}: {noticed:?}");
+        };
+        check(2_000, 1_000, 3, 500);
+        check(2_000, 1_000, 1, 500);
+        check(10_000, 1_000, 3, 2_500);
+        check(10_000, 5_000, 6, 1_000);
+        check(2_000, 2_000, 3, 250);
+        check(1_000, 500, 9, 250);
+        check(100, 50, 3, 100);
+        check(1_000, 5_000, 0, 250);
+    }
+
+    #[test]
+    fn intervals_vary_by_a_tenth() {
+        let (pace, mut rng) = (Pace::new(&probe(2_000, 1_000, 3)), Rng::with_seed(7));
+        let mut seen: Vec<Duration> = (0..1_000).map(|_| pace.next(false, &mut rng)).collect();
+        seen.sort();
+        assert!(seen[0] >= ms(1_800) && seen[999] <= ms(2_200));
+        assert!(
+            seen[0] < ms(1_810) && seen[999] > ms(2_190),
+            "the whole width is used"
+        );
+        assert!((0..1_000).all(|_| pace.next(true, &mut rng) <= ms(550)));
+    }
+
+    #[test]
+    fn first_probes_are_spread_when_there_are_many() {
+        let (pace, mut rng) = (Pace::new(&probe(2_000, 1_000, 3)), Rng::with_seed(7));
+        assert!(pace.first(1, &mut rng) <= ms(2));
+        let mut early = 0;
+        for _ in 0..1_000 {
+            let first = pace.first(100_000, &mut rng);
+            assert!(first <= ms(2_000));
+            early += usize::from(first < ms(1_000));
+        }
+        assert!((400..600).contains(&early), "{early}");
+    }
+}

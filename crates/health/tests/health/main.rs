@@ -1,0 +1,10 @@
+//! The prober against real sockets: endpoints that work, lie, stall, refuse and come back.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+
+mod endpoints;
+mod following;
+mod server;
+mod states;
+mod support;
+mod tls;

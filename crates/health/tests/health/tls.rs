@@ -1,0 +1,126 @@
+//! Probes of upstreams that speak TLS.
+
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tidegate_core::Health;
+use tidegate_core::plan::{Probe, UpstreamProtocol, UpstreamTls};
+use tokio_rustls::TlsAcceptor;
+
+use crate::server::Server;
+use crate::support::{Scene, Spec, http_probe, tcp_probe};
+
+/// A certificate authority, and a server's TLS with a certificate of it for `probe.test`.
+fn authority(alpn: &str) -> (String, TlsAcceptor) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let root = params.self_signed(&key).unwrap();
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec!["probe.test".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &issuer).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from(leaf)],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    (root.pem(), TlsAcceptor::from(Arc::new(config)))
+}
+
+fn settings(roots: &str, server_name: Option<&str>) -> UpstreamTls {
+    UpstreamTls {
+        server_name: server_name.map(Into::into),
+        roots: Some(roots.into()),
+        client_identity: None,
+        insecure_skip_verify: false,
+    }
+}
+
+fn spec(server: &Server, probe: Probe, tls: UpstreamTls, protocol: UpstreamProtocol) -> Spec {
+    let mut spec = Spec::new(&[&server.address], probe);
+    spec.connection.tls = Some(tls);
+    spec.connection.protocol = protocol;
+    spec
+}
+
+#[tokio::test]
+async fn protocols_are_agreed_on() {
+    for (alpn, version) in [
+        ("http/1.1", http::Version::HTTP_11),
+        ("h2", http::Version::HTTP_2),
+    ] {
+        let (root, acceptor) = authority(alpn);
+        let server = Server::with(Some(acceptor), version).await;
+        let only = match alpn {
+            "h2" => UpstreamProtocol::Http2,
+            _ => UpstreamProtocol::Http1,
+        };
+        for protocol in [only, UpstreamProtocol::Auto] {
+            for probe in [http_probe(), tcp_probe()] {
+                let tls = settings(&root, Some("probe.test"));
+                let scene = Scene::start(&spec(&server, probe, tls, protocol));
+                scene.becomes(&server.address, Health::Healthy).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn certificates_are_checked() {
+    let (root, acceptor) = authority("http/1.1");
+    let (other, _) = authority("http/1.1");
+    let server = Server::with(Some(acceptor), http::Version::HTTP_11).await;
+    let unusable = "no certificate in the PEM text";
+    for (roots, name, problem) in [
+        (&*other, Some("probe.test"), "UnknownIssuer"),
+        (&*root, Some("other.test"), "not valid for name"),
+        (&*root, None, "not valid for name"),
+        ("", Some("probe.test"), unusable),
+    ] {
+        for probe in [http_probe(), tcp_probe()] {
+            let spec = spec(
+                &server,
+                probe,
+                settings(roots, name),
+                UpstreamProtocol::Http1,
+            );
+            let (health, evidence) = Scene::start(&spec).endpoint_news().await;
+            assert_eq!(health, Health::Unhealthy);
+            assert!(
+                evidence.contains("TLS failed: ") && evidence.contains(problem),
+                "{evidence}"
+            );
+        }
+    }
+    let skipping = UpstreamTls {
+        insecure_skip_verify: true,
+        ..settings(&other, None)
+    };
+    let scene = Scene::start(&spec(
+        &server,
+        http_probe(),
+        skipping,
+        UpstreamProtocol::Http1,
+    ));
+    scene.becomes(&server.address, Health::Healthy).await;
+}
+
+#[tokio::test]
+async fn a_plaintext_endpoint_fails_a_tls_probe() {
+    let server = Server::start().await;
+    let (root, _) = authority("h2");
+    let tls = settings(&root, Some("probe.test"));
+    let spec = spec(&server, tcp_probe(), tls, UpstreamProtocol::Auto);
+    let (health, evidence) = Scene::start(&spec).endpoint_news().await;
+    assert_eq!(health, Health::Unhealthy);
+    assert!(evidence.contains("TLS failed: "), "{evidence}");
+}
