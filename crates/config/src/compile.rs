@@ -3,13 +3,16 @@
 //! one of them is an error.
 
 mod certificates;
+mod connection;
 mod context;
+mod health;
 mod lint;
 mod listeners;
 mod matches;
 mod names;
 mod regions;
 mod residency;
+mod retry;
 mod routes;
 mod syntax;
 mod upstream;
@@ -20,6 +23,7 @@ use tidegate_core::route::RouteTable;
 use tidegate_core::settings::{AccessLog, Settings};
 
 use crate::defaults;
+use crate::problem::Severity;
 use crate::raw;
 use crate::units;
 use crate::yaml::{Field, WordOr};
@@ -33,10 +37,10 @@ pub(crate) struct Compiled {
     /// Whether `threads` was left to the machine.
     pub(crate) threads_auto: bool,
     /// The files of each upstream's TLS profile, in the order of the plan.
-    pub(crate) tls_files: Vec<upstream::TlsFiles>,
+    pub(crate) tls_files: Vec<TlsFiles>,
 }
 
-pub(crate) use upstream::TlsFiles;
+pub(crate) use connection::TlsFiles;
 
 /// Compiles a whole configuration. Meaningless when the context holds an error afterwards.
 pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
@@ -44,11 +48,11 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
     let (upstreams, tls_files) = upstreams::compile(cx, config, &regions);
     let routes = routes::compile(cx, config, &regions);
     let (settings, threads_auto) = settings(cx, config);
-    // A misspelt reference also leaves something unused; one problem is enough.
-    if !cx
+    // What is wrong elsewhere also leaves things unused; one problem is enough.
+    if cx
         .problems
         .iter()
-        .any(|problem| problem.code.starts_with("unknown_"))
+        .all(|problem| problem.severity != Severity::Error)
     {
         lint::unused(cx, config);
     }

@@ -10,6 +10,7 @@ mod certificate;
 mod compile;
 mod defaults;
 mod emit;
+mod excerpt;
 mod files;
 mod later;
 mod problem;
@@ -24,7 +25,6 @@ mod suggest;
 mod units;
 mod yaml;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -78,9 +78,18 @@ impl Loaded {
 /// directory. Validity of certificates is judged by the system's clock.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
     let source_name = path.display().to_string();
-    let text =
-        read_text(path).map_err(|problem| Report::new(&source_name, "".into(), vec![problem]))?;
-    let mut loaded = compile(&source_name, &text, &Disk, SystemTime::now())?;
+    let refused = |problem| Report::new(&source_name, "".into(), vec![problem]);
+    let bytes = files::read_bounded(path, CONFIG_BYTES_MAX).map_err(|error| {
+        let message = format!("cannot read the configuration: {error}");
+        refused(Problem::error("unreadable_file", message))
+    })?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        let message = format!("the configuration is not UTF-8 (byte {offset})");
+        refused(Problem::error("not_utf8", message))
+    })?;
+    let mut cx = Context::new(&Disk, directory(path), SystemTime::now());
+    let mut loaded = compile_with(&mut cx, &source_name, &text)?;
     loaded.watched.push(path.to_owned());
     loaded.watched.sort();
     loaded.watched.dedup();
@@ -95,12 +104,19 @@ pub fn compile(
     files: &dyn Files,
     now: SystemTime,
 ) -> Result<Loaded, Report> {
-    let base = Path::new(source_name).parent().unwrap_or(Path::new(""));
-    let mut cx = Context::new(files, base, now);
-    let compiled = stages(&mut cx, text);
-    let report = Report::new(source_name, text.into(), cx.problems);
+    let mut cx = Context::new(files, directory(Path::new(source_name)), now);
+    compile_with(&mut cx, source_name, text)
+}
+
+fn directory(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
+}
+
+fn compile_with(cx: &mut Context<'_>, source_name: &str, text: &str) -> Result<Loaded, Report> {
+    let compiled = stages(cx, text);
+    let report = Report::new(source_name, text.into(), std::mem::take(&mut cx.problems));
     match compiled {
-        Some(compiled) if report.errors() == 0 => Ok(accept(compiled, base, cx.watched, report)),
+        Some(compiled) if report.errors() == 0 => Ok(accept(cx, compiled, report)),
         _ => Err(report),
     }
 }
@@ -123,19 +139,14 @@ fn stages(cx: &mut Context<'_>, text: &str) -> Option<Compiled> {
     compiled
 }
 
-fn accept(
-    mut compiled: Compiled,
-    base: &Path,
-    watched: BTreeSet<PathBuf>,
-    report: Report,
-) -> Loaded {
-    let resolved = resolved::yaml(&compiled, base);
+fn accept(cx: &mut Context<'_>, mut compiled: Compiled, report: Report) -> Loaded {
+    let resolved = resolved::yaml(&compiled, cx.base);
     compiled.plan.content_hash = resolved::content_hash(&resolved, &compiled.plan).into();
     Loaded {
         settings: compiled.settings,
         plan: compiled.plan,
         warnings: report.problems,
-        watched: watched.into_iter().collect(),
+        watched: std::mem::take(&mut cx.watched).into_iter().collect(),
         resolved,
         source_name: report.source_name,
         text: report.text,
@@ -145,21 +156,4 @@ fn accept(
 /// The configuration with every default written out, as YAML.
 pub fn resolved(loaded: &Loaded) -> &str {
     &loaded.resolved
-}
-
-fn read_text(path: &Path) -> Result<String, Problem> {
-    let unreadable = |error: std::io::Error| {
-        Problem::error(
-            "unreadable_file",
-            format!("cannot read the configuration: {error}"),
-        )
-    };
-    let bytes = files::read_bounded(path, CONFIG_BYTES_MAX).map_err(unreadable)?;
-    String::from_utf8(bytes).map_err(|error| {
-        let offset = error.utf8_error().valid_up_to();
-        Problem::error(
-            "not_utf8",
-            format!("the configuration is not UTF-8 (byte {offset})"),
-        )
-    })
 }

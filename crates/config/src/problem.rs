@@ -3,6 +3,9 @@
 
 use crate::span::Span;
 
+/// Longest hint, in characters.
+const HELP_MAX: usize = 300;
+
 /// How bad a problem is. Errors refuse the configuration; warnings are shown beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
@@ -83,7 +86,7 @@ impl Problem {
     /// Says what to do. `None` leaves the problem without a hint.
     #[must_use]
     pub fn help(mut self, help: impl Into<Option<String>>) -> Self {
-        self.help = help.into();
+        self.help = help.into().map(|help| shortened(&help));
         self
     }
 
@@ -98,9 +101,20 @@ impl Problem {
     }
 }
 
+/// Hints quote what they correct, which may be as long as the file.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(HELP_MAX) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// A value as it appears in a message: in backticks, on one line, at most 60 characters, control
 /// characters escaped, so that a hostile file cannot write to the reader's terminal.
 pub(crate) fn quoted(value: &str) -> String {
+    if value.is_empty() {
+        return "an empty text".to_owned();
+    }
     let shown: String = value.chars().take(60).flat_map(printable).collect();
     let cut = if value.chars().nth(60).is_some() {
         "..."
@@ -128,7 +142,7 @@ mod tests {
     #[test]
     fn quoted_values_are_short_and_harmless() {
         let check = |value: &str, expected: &str| assert_eq!(quoted(value), expected);
-        check("", "``");
+        check("", "an empty text");
         check("a b", "`a b`");
         check("\x1b[31mred\n", "`\\u{1b}[31mred\\n`");
         check("a\u{202e}b", "`a\\u{202e}b`");

@@ -6,11 +6,10 @@
 
 use std::fmt::{self, Display, Write};
 
-use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
-};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
 
-use crate::problem::{Problem, Severity, is_invisible};
+use crate::excerpt::{CONTEXT, Excerpt, Lines, harmless};
+use crate::problem::{Problem, Severity};
 use crate::report::Report;
 use crate::span::Span;
 
@@ -55,7 +54,7 @@ impl RenderStyle {
         GraphicalReportHandler::new_themed(self.theme())
             .with_width(self.width.max(40))
             .with_links(false)
-            .with_context_lines(1)
+            .with_context_lines(CONTEXT)
             .without_syntax_highlighting()
     }
 }
@@ -63,8 +62,8 @@ impl RenderStyle {
 /// One problem in the shape that the printer wants.
 struct Shown<'a> {
     problem: &'a Problem,
-    source: &'a NamedSource<String>,
-    text: &'a str,
+    lines: &'a Lines<'a>,
+    excerpt: Option<Excerpt>,
 }
 
 impl fmt::Debug for Shown<'_> {
@@ -75,7 +74,7 @@ impl fmt::Debug for Shown<'_> {
 
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problem.message)
+        f.write_str(&harmless(&self.problem.message))
     }
 }
 
@@ -98,57 +97,48 @@ impl Diagnostic for Shown<'_> {
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
-        self.problem
-            .help
-            .as_ref()
-            .map(|help| Box::new(help) as Box<dyn Display>)
+        let help = self.problem.help.as_ref()?;
+        Some(Box::new(harmless(help)))
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.problem.span.map(|_| self.source as &dyn SourceCode)
+        self.excerpt
+            .as_ref()
+            .map(|excerpt| excerpt as &dyn SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let main = self.problem.span?;
+        let (excerpt, main) = (self.excerpt.as_ref()?, self.problem.span?);
         let related = &self.problem.related;
         // With one place the caret says it all; with several, each needs a word.
         let here = (!related.is_empty()).then(|| "here".to_owned());
-        let main = LabeledSpan::new_primary_with_span(here, self.bytes(main));
+        let main = LabeledSpan::new_primary_with_span(here, excerpt.place(self.lines, main));
         let others = related.iter().map(|label| {
-            LabeledSpan::new_with_span(Some(label.text.clone()), self.bytes(label.span))
+            let text = Some(harmless(&label.text));
+            LabeledSpan::new_with_span(text, excerpt.place(self.lines, label.span))
         });
         Some(Box::new(std::iter::once(main).chain(others)))
     }
 }
 
-impl Shown<'_> {
-    /// The span as the printer wants it: inside the text and on one line, because a label over
-    /// many lines hides more than it shows. The start of a block is shown as its first word.
-    fn bytes(&self, span: Span) -> (usize, usize) {
-        let span = span.within(self.text);
-        let (end, stops): (usize, &[char]) = match span.len {
-            0 => (self.text.len(), &[' ', '\t', ':', ',', '\r', '\n']),
-            _ => (span.end(), &['\r', '\n']),
-        };
-        let shown = self.text[span.start..end].split(stops).next();
-        (span.start, shown.map_or(0, str::len))
-    }
-}
-
 pub(crate) fn report(report: &Report, style: RenderStyle) -> String {
     let mut out = String::new();
-    let text = harmless(&report.text);
-    let source = NamedSource::new(harmless(&report.source_name), text.clone());
+    let lines = Lines::new(&report.text);
     let handler = style.handler();
     for problem in report.problems.iter().take(SHOWN_MAX) {
+        let related = problem.related.iter().map(|label| label.span);
+        let spans: Vec<Span> = problem.span.into_iter().chain(related).collect();
+        let excerpt = problem
+            .span
+            .map(|_| Excerpt::new(&report.source_name, &lines, &spans));
         let shown = Shown {
             problem,
-            source: &source,
-            text: &text,
+            lines: &lines,
+            excerpt,
         };
         // Writing to a string cannot fail; an excerpt that cannot be cut must not hide the message.
         if handler.render_report(&mut out, &shown).is_err() {
-            let _ = writeln!(out, "{}: {shown}", report.source_name);
+            let _ = writeln!(out, "{}: {shown}", harmless(&report.source_name));
         }
         out.push('\n');
     }
@@ -177,22 +167,6 @@ fn summary(report: &Report) -> String {
 fn counted(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")
-}
-
-/// The text with everything that could move a cursor or reorder characters replaced byte for byte,
-/// so that spans still fit.
-fn harmless(text: &str) -> String {
-    text.chars()
-        .fold(String::with_capacity(text.len()), |mut out, c| {
-            match c {
-                '\n' | '\r' | '\t' => out.push(c),
-                c if c.is_control() || is_invisible(c) => {
-                    out.extend(std::iter::repeat_n('?', c.len_utf8()))
-                }
-                c => out.push(c),
-            }
-            out
-        })
 }
 
 fn trim_lines(text: &str) -> String {

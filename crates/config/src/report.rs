@@ -1,6 +1,7 @@
 //! Every problem of one configuration together with the text they point into. Sorted by place, so
 //! that the same file gives the same bytes on every machine and in every run.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,14 +18,17 @@ pub struct Report {
     pub source_name: String,
     /// The text that spans point into; empty when it could not be read.
     pub text: Arc<str>,
-    /// The problems in the order of the text; those without a place come first.
+    /// The problems in the order of the text; those without a place come first. What aliases
+    /// repeat is told once.
     pub problems: Vec<Problem>,
 }
 
 impl Report {
     pub(crate) fn new(source_name: &str, text: Arc<str>, mut problems: Vec<Problem>) -> Self {
-        problems.sort_by(|a, b| order(a).cmp(&order(b)));
-        problems.dedup();
+        problems.sort_by_key(|problem| (problem.span, problem.severity));
+        let mut seen = HashSet::new();
+        problems
+            .retain(|problem| seen.insert((problem.span, problem.code, problem.message.clone())));
         Self {
             source_name: source_name.to_owned(),
             text,
@@ -92,15 +96,6 @@ impl Report {
         value["offset"] = json!(span.map(|span| span.start));
         value["length"] = json!(span.map(|span| span.len));
     }
-}
-
-fn order(problem: &Problem) -> (Option<Span>, Severity, &str, &str) {
-    (
-        problem.span,
-        problem.severity,
-        problem.code,
-        &problem.message,
-    )
 }
 
 impl fmt::Display for Report {

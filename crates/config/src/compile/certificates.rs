@@ -1,7 +1,7 @@
 //! The files of certificates, keys and authorities: read and judged, so that a bad one is found by
 //! `check` and not by the first client.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::certificate::{Chain, Key, Validity};
@@ -99,7 +99,7 @@ fn warn_of_dates(cx: &mut Context<'_>, chain: &Chain, file: &NamedFile, span: Op
     cx.report(Problem::warning(code, message).at(span).help(help));
 }
 
-fn bad_file(code: &'static str, path: &PathBuf, reason: &str) -> Problem {
+fn bad_file(code: &'static str, path: &Path, reason: &str) -> Problem {
     Problem::error(
         code,
         format!("{} {reason}", quoted(&path.display().to_string())),

@@ -24,7 +24,7 @@ pub(crate) struct Context<'a> {
     pub(crate) now: SystemTime,
     pub(crate) watched: BTreeSet<PathBuf>,
     files: &'a dyn Files,
-    base: &'a Path,
+    pub(crate) base: &'a Path,
 }
 
 /// A file that the configuration names.
@@ -67,6 +67,13 @@ impl<'a> Context<'a> {
         );
     }
 
+    /// Reports a key that would do nothing where it stands.
+    pub(crate) fn unused(&mut self, span: Option<Span>, key: &str, only_with: &str) {
+        let message = format!("`{key}` has no effect here");
+        let help = format!("it is only used with {only_with}; remove it");
+        self.report(Problem::error("unused_key", message).at(span).help(help));
+    }
+
     /// The value of a key that must be there; its absence is reported at `parent`.
     pub(crate) fn required<'f, T>(
         &mut self,
@@ -76,7 +83,10 @@ impl<'a> Context<'a> {
     ) -> Option<&'f T> {
         if field.is_absent() {
             let message = format!("the key `{key}` is missing");
-            self.report(Problem::error("missing_key", message).at(parent));
+            let whole_file =
+                "a configuration needs `listeners`, `regions`, `upstreams` and `routes`";
+            let help = parent.is_none().then(|| whole_file.to_owned());
+            self.report(Problem::error("missing_key", message).at(parent).help(help));
         }
         field.get()
     }

@@ -14,6 +14,9 @@ use crate::raw;
 use crate::span::Span;
 use crate::yaml::Field;
 
+/// More sockets than anybody needs; their addresses are compared pair by pair.
+const LISTENERS_MAX: usize = 256;
+
 /// Stands in for an address that was reported; never reaches a process.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -29,9 +32,17 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Vec<Listene
                 .help("clients need somewhere to connect".to_owned()),
         );
     }
+    if let Some(field) = list.get(LISTENERS_MAX) {
+        let message = format!(
+            "{} listeners, at most {LISTENERS_MAX} are supported",
+            list.len()
+        );
+        cx.report(Problem::error("too_many_listeners", message).at(field.span()));
+    }
     let mut names = HashMap::new();
     let given = list
         .iter()
+        .take(LISTENERS_MAX)
         .filter_map(|field| Some((field.get()?, field.span())));
     given
         .map(|(raw, span)| listener(cx, raw, span, &mut names))

@@ -52,35 +52,63 @@ fn host(cx: &mut Context<'_>, field: &Field<raw::Host>) -> Option<String> {
 
 fn path(cx: &mut Context<'_>, field: &Field<raw::PathPattern>) -> Option<PathMatch> {
     let text = field.get()?.as_ref();
-    let Some(prefix) = text.strip_suffix("/**") else {
-        return check_literal_path(cx, text, field.span()).then(|| PathMatch::Exact(text.into()));
+    let (path, is_prefix) = text
+        .strip_suffix("/**")
+        .map_or((text, false), |path| (path, true));
+    let path = if path.is_empty() && is_prefix {
+        "/"
+    } else {
+        path
     };
-    let prefix = if prefix.is_empty() { "/" } else { prefix };
-    check_literal_path(cx, prefix, field.span()).then(|| PathMatch::Prefix(prefix.into()))
+    let fault = match text.starts_with('/') {
+        true => path_fault(path),
+        false => Some(format!("did you mean `/{text}`?")),
+    };
+    if let Some(help) = fault {
+        cx.invalid(field.span(), "path", "a path", text, &help);
+        return None;
+    }
+    Some(if is_prefix {
+        PathMatch::Prefix(path.into())
+    } else {
+        PathMatch::Exact(path.into())
+    })
 }
 
-/// Whether a path can be the path of a request as it arrives; reports it when it cannot.
-pub(crate) fn check_literal_path(cx: &mut Context<'_>, path: &str, span: Option<Span>) -> bool {
-    let start = path
-        .split("/*")
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches('/');
-    let wild = format!("/{start}{}**", if start.is_empty() { "" } else { "/" });
-    let help = match path {
-        _ if !path.starts_with('/') && !path.contains('*') => format!("did you mean `/{path}`?"),
-        _ if path.contains('*') => {
-            format!("`**` only stands at the end, for everything below: `{wild}`")
-        }
-        _ if path.contains(['?', '#']) => "only the path, without query and fragment".to_owned(),
-        _ if !path.is_ascii() => "write characters beyond ASCII percent-encoded".to_owned(),
-        _ if path.bytes().any(|c| c <= b' ' || c == 0x7f) => {
-            "write spaces and controls percent-encoded".to_owned()
-        }
-        _ => return true,
+/// Whether a text can be the target of a probe, path and query; reports it when it cannot.
+pub(crate) fn check_target(cx: &mut Context<'_>, target: &str, span: Option<Span>) {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let fault = match target.starts_with('/') {
+        true => path_fault(path).or_else(|| character_fault(query)),
+        false => Some(format!("did you mean `/{target}`?")),
     };
-    cx.invalid(span, "path", "a path", path, &help);
-    false
+    if let Some(help) = fault {
+        cx.invalid(span, "path", "a path", target, &help);
+    }
+}
+
+/// Why a text that starts with `/` cannot be the path of a request as it arrives; the hint.
+fn path_fault(path: &str) -> Option<String> {
+    if path.contains('*') {
+        let start = path.split("/*").next().unwrap_or_default();
+        return Some(format!(
+            "`**` only stands at the end, for everything below: `{start}/**`"
+        ));
+    }
+    let has_query = path.contains(['?', '#']);
+    let query = has_query.then(|| "only the path, without query and fragment".to_owned());
+    query.or_else(|| character_fault(path))
+}
+
+fn character_fault(text: &str) -> Option<String> {
+    let escape = |what| Some(format!("write {what} percent-encoded"));
+    match text {
+        _ if !text.is_ascii() => escape("characters beyond ASCII"),
+        _ if text.bytes().any(|c| c <= b' ' || c == 0x7f || c == b'#') => {
+            escape("spaces, controls and `#`")
+        }
+        _ => None,
+    }
 }
 
 fn methods(cx: &mut Context<'_>, field: &Field<Vec<Field<String>>>) -> Box<[Method]> {

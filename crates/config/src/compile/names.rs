@@ -8,6 +8,9 @@ use crate::yaml::Field;
 
 const NAME_MAX: usize = 63;
 
+/// Problems after which references get no suggestion.
+const SUGGESTED_MAX: usize = 200;
+
 /// The name, if it is a valid one; `what` says whose.
 pub(crate) fn checked<'f>(
     cx: &mut Context<'_>,
@@ -25,7 +28,7 @@ pub(crate) fn check(cx: &mut Context<'_>, what: &str, name: &str, span: Option<S
         let help = format!(
             "letters, digits, `.`, `_` and `-`, at most {NAME_MAX}, a letter or digit first"
         );
-        cx.invalid(span, "name", &format!("a name for a {what}"), name, &help);
+        cx.invalid(span, "name", &format!("a valid {what} name"), name, &help);
     }
     valid
 }
@@ -55,7 +58,7 @@ pub(crate) fn check_label(cx: &mut Context<'_>, what: &str, field: &Field<String
         cx.invalid(
             field.span(),
             "name",
-            &format!("a name for a {what}"),
+            &format!("a valid {what} name"),
             name,
             help,
         );
@@ -73,6 +76,8 @@ pub(crate) fn unknown<'n>(
     known: impl IntoIterator<Item = &'n str>,
 ) {
     let message = format!("there is no {what} {}", quoted(name));
-    let help = suggest::one_of(name, known);
+    // Whoever has hundreds of problems reads the first; the rest must not cost an edit distance to
+    // every name.
+    let help = (cx.problems.len() < SUGGESTED_MAX).then(|| suggest::one_of(name, known));
     cx.report(Problem::error(code, message).at(span).help(help));
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tidegate_core::ids::{RegionIdx, RegionSet};
+use tidegate_core::ids::{MAX_REGIONS, RegionIdx, RegionSet};
 
 use crate::compile::regions::Regions;
 use crate::compile::{Context, names};
@@ -71,10 +71,10 @@ fn known<'f>(
 fn allowed(regions: &Regions, words: &[&str]) -> RegionSet {
     let in_one =
         |jurisdictions: &[Arc<str>]| jurisdictions.iter().any(|j| words.contains(&j.as_ref()));
-    let indexed = regions.list.iter().zip(0u8..);
-    indexed
-        .filter(|(region, _)| in_one(&region.jurisdictions))
-        .map(|(_, i)| RegionIdx(i))
+    let regions = regions.list.iter().take(MAX_REGIONS).enumerate();
+    regions
+        .filter(|(_, region)| in_one(&region.jurisdictions))
+        .map(|(index, _)| RegionIdx(index as u8))
         .collect()
 }
 

@@ -64,7 +64,11 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config, regions: &Regi
 
 fn targets<'a>(config: &'a raw::Config, regions: &'a Regions) -> Targets<'a> {
     let entries = config.upstreams.get().map_or(&[][..], |entries| &entries.0);
-    let indexed = (0u16..).zip(entries);
+    // Beyond what an index can hold there is an error already.
+    let indexed = entries
+        .iter()
+        .enumerate()
+        .map(|(index, entry)| (index as u16, entry));
     let upstreams =
         indexed.map(|(index, entry)| (entry.name.as_str(), target(index, entry, regions)));
     let names = entries.iter().map(|entry| entry.name.as_str()).collect();
@@ -210,14 +214,27 @@ fn check_names(cx: &mut Context<'_>, routes: &[Given<'_>]) {
 /// Names made of matches, with a number where two are alike.
 fn name_the_rest(routes: &mut [Route]) {
     let mut taken: HashSet<Arc<str>> = routes.iter().map(|route| route.name.clone()).collect();
+    let mut numbers: HashMap<String, u32> = HashMap::new();
     for route in routes.iter_mut().filter(|route| route.name.is_empty()) {
         let base = matches::describe(&route.matches);
-        let numbered = (2u32..).map(|number| format!("{base}#{number}"));
-        let free = std::iter::once(base.clone())
-            .chain(numbered)
-            .find(|name| !taken.contains(name.as_str()));
-        route.name = free.unwrap_or(base).into();
+        let number = numbers.entry(base.clone()).or_insert(0);
+        route.name = free_name(&base, number, &taken);
         taken.insert(route.name.clone());
+    }
+}
+
+/// `base`, or `base#2` and so on. `number` remembers the last, so that many alike stay cheap.
+fn free_name(base: &str, number: &mut u32, taken: &HashSet<Arc<str>>) -> Arc<str> {
+    loop {
+        *number += 1;
+        let name = if *number == 1 {
+            base.to_owned()
+        } else {
+            format!("{base}#{number}")
+        };
+        if !taken.contains(name.as_str()) {
+            return name.into();
+        }
     }
 }
 

@@ -45,7 +45,7 @@ fn endpoint_host(host: &str) -> Result<String, String> {
 
 /// A host name or IPv4 address in lower case. The error is a hint.
 pub(crate) fn hostname(host: &str) -> Result<String, String> {
-    let numeric = |label: &str| label.bytes().all(|c| c.is_ascii_digit());
+    let numeric = |label: &str| !label.is_empty() && label.bytes().all(|c| c.is_ascii_digit());
     if !host.is_ascii() {
         return Err("write names beyond ASCII in their `xn--` form".to_owned());
     }

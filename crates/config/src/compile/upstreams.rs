@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use tidegate_core::plan::{EndpointSpec, Upstream, UpstreamRegion};
 
 use crate::compile::regions::Regions;
-use crate::compile::upstream::{self, TlsFiles};
-use crate::compile::{Context, names, syntax};
+use crate::compile::{Context, TlsFiles, names, syntax, upstream};
 use crate::defaults;
 use crate::problem::{Problem, quoted};
 use crate::raw;
@@ -15,6 +14,9 @@ use crate::yaml::{Entries, Entry, Field, WordOr};
 
 /// Indices of upstreams are 16 bits wide.
 const UPSTREAMS_MAX: usize = 65_535;
+
+/// Tiers are 16 bits wide.
+const TIER_MAX: u64 = u16::MAX as u64;
 
 pub(crate) fn compile(
     cx: &mut Context<'_>,
@@ -63,8 +65,10 @@ fn lives_in(
         cx.report(Problem::error("empty_regions", message).at(raw.regions.span()));
     }
     let mut seen = HashMap::new();
-    let list: Vec<UpstreamRegion> = (0u16..)
-        .zip(&entries.0)
+    let list: Vec<UpstreamRegion> = entries
+        .0
+        .iter()
+        .enumerate()
         .filter_map(|(position, entry)| region(cx, position, entry, regions, &mut seen))
         .collect();
     check_weights(cx, entries, &list);
@@ -76,7 +80,7 @@ type Seen = HashMap<String, (String, Option<Span>)>;
 
 fn region(
     cx: &mut Context<'_>,
-    position: u16,
+    position: usize,
     entry: &Entry<raw::UpstreamRegion>,
     regions: &Regions,
     seen: &mut Seen,
@@ -95,7 +99,7 @@ fn region(
     let raw = entry.value.get()?;
     let endpoints = endpoints(cx, entry, raw, seen);
     let weight = cx.number(&raw.weight, 0..=1_000_000, defaults::WEIGHT);
-    let tier = cx.number(&raw.tier, 0..=u64::from(u16::MAX), u64::from(position));
+    let tier = cx.number(&raw.tier, 0..=TIER_MAX, (position as u64).min(TIER_MAX));
     Some(UpstreamRegion {
         region: index?,
         endpoints,

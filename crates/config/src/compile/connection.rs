@@ -1,0 +1,153 @@
+//! How connections to an upstream are made and kept: protocol, TLS, limits.
+
+use std::path::PathBuf;
+
+use tidegate_core::plan::{
+    ClientIdentity, ConnectionPolicy, RetryPolicy, UpstreamProtocol, UpstreamTls,
+};
+
+use crate::compile::{Context, certificates, syntax};
+use crate::defaults;
+use crate::problem::Problem;
+use crate::raw::{self, Protocol};
+use crate::span::Span;
+use crate::units;
+use crate::yaml::Field;
+
+/// The files of an upstream's TLS profile, as joined paths.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TlsFiles {
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) cert: Option<PathBuf>,
+    pub(crate) key: Option<PathBuf>,
+}
+
+pub(crate) fn compile(cx: &mut Context<'_>, raw: &raw::Upstream) -> (ConnectionPolicy, TlsFiles) {
+    let (tls, files) = match raw.tls.get() {
+        Some(tls) => {
+            let (tls, files) = upstream_tls(cx, tls, raw.tls.span());
+            (Some(tls), files)
+        }
+        None => (None, TlsFiles::default()),
+    };
+    let default = raw::Connection::default();
+    let connection = raw.connection.get().unwrap_or(&default);
+    let policy = ConnectionPolicy {
+        protocol: protocol(cx, raw),
+        tls,
+        connect_timeout: cx.duration(&connection.connect_timeout, defaults::CONNECT_TIMEOUT),
+        idle_timeout: cx.duration(&connection.idle_timeout, defaults::UPSTREAM_IDLE_TIMEOUT),
+        idle_max: cx.number(&connection.idle_max, 0..=100_000, defaults::IDLE_MAX) as u32,
+    };
+    (policy, files)
+}
+
+fn protocol(cx: &mut Context<'_>, raw: &raw::Upstream) -> UpstreamProtocol {
+    let has_tls = !raw.tls.is_absent();
+    match raw.protocol.get() {
+        Some(Protocol::Http1) => UpstreamProtocol::Http1,
+        Some(Protocol::Http2) => UpstreamProtocol::Http2,
+        Some(Protocol::Auto) if !has_tls => {
+            let problem = Problem::error(
+                "auto_without_tls",
+                "without TLS there is nothing to choose a protocol by",
+            );
+            let help = "write `http1` or `http2`, or give the upstream `tls: {}`".to_owned();
+            cx.report(problem.at(raw.protocol.span()).help(help));
+            UpstreamProtocol::Http1
+        }
+        Some(Protocol::Auto) => UpstreamProtocol::Auto,
+        None if has_tls => UpstreamProtocol::Auto,
+        None => UpstreamProtocol::Http1,
+    }
+}
+
+fn upstream_tls(
+    cx: &mut Context<'_>,
+    raw: &raw::UpstreamTls,
+    span: Option<Span>,
+) -> (UpstreamTls, TlsFiles) {
+    let ca = certificates::authorities(cx, &raw.ca);
+    let pair = certificates::pair(cx, &raw.cert, &raw.key);
+    match (raw.cert.is_absent(), raw.key.is_absent()) {
+        (true, false) => {
+            cx.required(&raw.cert, span, "cert");
+        }
+        (false, true) => {
+            cx.required(&raw.key, span, "key");
+        }
+        _ => {}
+    }
+    let insecure_skip_verify = raw.insecure_skip_verify.or(false);
+    if insecure_skip_verify {
+        let problem = Problem::warning(
+            "insecure_tls",
+            "certificates of this upstream are not checked",
+        );
+        let help = "anybody on the way can read and change everything; trust a private authority with `ca`";
+        cx.report(
+            problem
+                .at(raw.insecure_skip_verify.span())
+                .help(help.to_owned()),
+        );
+    }
+    let identity = pair.as_ref().and_then(|pair| {
+        let (chain, key) = (
+            certificates::text(&pair.chain)?,
+            certificates::text(&pair.key)?,
+        );
+        Some(ClientIdentity { chain, key })
+    });
+    let tls = UpstreamTls {
+        server_name: server_name(cx, &raw.server_name).map(Into::into),
+        roots: ca.as_ref().and_then(certificates::text),
+        client_identity: identity,
+        insecure_skip_verify,
+    };
+    let (cert, key) = pair.map(|pair| (pair.chain.path, pair.key.path)).unzip();
+    (
+        tls,
+        TlsFiles {
+            ca: ca.map(|file| file.path),
+            cert,
+            key,
+        },
+    )
+}
+
+fn server_name(cx: &mut Context<'_>, field: &Field<String>) -> Option<String> {
+    let text = field.get()?;
+    let report = |help: String| cx.invalid(field.span(), "host", "a host", text, &help);
+    syntax::hostname(text).map_err(report).ok()
+}
+
+/// A connect limit above the limit of the whole attempt never takes effect.
+pub(crate) fn check_against_attempt(
+    cx: &mut Context<'_>,
+    raw: &raw::Upstream,
+    connection: &ConnectionPolicy,
+    retry: &RetryPolicy,
+) {
+    let span = raw
+        .connection
+        .get()
+        .and_then(|connection| connection.connect_timeout.span());
+    if let (Some(span), Some(per_try)) = (span, retry.per_try)
+        && connection.connect_timeout > per_try
+    {
+        let per_try_span = raw.retry.get().and_then(|retry| retry.per_try.span());
+        let message = format!(
+            "`connect_timeout` is longer than `per_try` ({})",
+            units::show_duration(per_try)
+        );
+        let problem = Problem::error("impossible_timeout", message)
+            .at(span)
+            .label(per_try_span, "the limit of an attempt");
+        cx.report(
+            problem.help(
+                "an attempt ends before its connection could time out; lower it or raise `per_try`"
+                    .to_owned(),
+            ),
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! The corpus: one file per behaviour. Each file in `cases/bad` shows its exact problems in the
+//! `.stderr` beside it; each file in `cases/ok` shows in its `.resolved` how it was understood, and
+//! its warnings, if it has any, in a `.stderr`. `UPDATE_GOLDEN=1` rewrites them.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+mod certs;
+mod codes;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use tidegate_config::{Loaded, RenderStyle, Report, compile};
+
+fn cases(kind: &str) -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/cases")
+        .join(kind);
+    let files = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = files
+        .filter(|path| path.extension().is_some_and(|ext| ext == "yaml"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn load(path: &Path) -> Result<Loaded, Report> {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    compile(name, &text, &certs::files(), certs::now())
+}
+
+/// Compares `actual` with the file beside the case; an empty text means that there is no file.
+/// Returns what is wrong.
+fn compare(case: &Path, extension: &str, actual: &str) -> Option<String> {
+    let path = case.with_extension(extension);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        match actual {
+            "" => drop(std::fs::remove_file(&path)),
+            actual => std::fs::write(&path, actual).unwrap(),
+        }
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    let shown = path.display();
+    (expected != actual).then(|| format!("{shown}\n--- expected\n{expected}\n--- actual\n{actual}"))
+}
+
+fn assert_none(failures: Vec<String>) {
+    assert!(
+        failures.is_empty(),
+        "{}\nUPDATE_GOLDEN=1 rewrites",
+        failures.join("\n")
+    );
+}
+
+#[test]
+fn bad_files_show_exactly_their_problems() {
+    let failures = cases("bad")
+        .into_iter()
+        .filter_map(|case| match load(&case) {
+            Ok(_) => Some(format!("{} was accepted", case.display())),
+            Err(report) => compare(&case, "stderr", &report.render(RenderStyle::PLAIN)),
+        });
+    assert_none(failures.collect());
+}
+
+#[test]
+fn good_files_are_understood_as_written_beside_them() {
+    let failures = cases("ok").into_iter().flat_map(|case| match load(&case) {
+        Err(report) => vec![format!("{report}")],
+        Ok(loaded) => {
+            let warnings = loaded.report().render(RenderStyle::PLAIN);
+            let resolved = compare(&case, "resolved", &loaded.resolved);
+            resolved
+                .into_iter()
+                .chain(compare(&case, "stderr", &warnings))
+                .collect()
+        }
+    });
+    assert_none(failures.collect());
+}
+
+#[test]
+fn what_is_resolved_loads_again_and_is_the_same() {
+    for case in cases("ok") {
+        let first = load(&case).unwrap();
+        let again = compile("again.yaml", &first.resolved, &certs::files(), certs::now());
+        let again = again.unwrap_or_else(|report| panic!("{}: {report}", case.display()));
+        assert_eq!(again.resolved, first.resolved, "{}", case.display());
+        assert_eq!(
+            again.plan.content_hash,
+            first.plan.content_hash,
+            "{}",
+            case.display()
+        );
+        assert_eq!(again.settings, first.settings, "{}", case.display());
+    }
+}
+
+#[test]
+fn different_good_files_have_different_hashes() {
+    let hashes: BTreeSet<String> = cases("ok")
+        .iter()
+        .map(|case| load(case).unwrap().plan.content_hash.to_string())
+        .collect();
+    assert_eq!(hashes.len(), cases("ok").len());
+}
+
+#[test]
+fn the_corpus_is_as_large_as_promised() {
+    assert!(cases("bad").len() >= 35, "{}", cases("bad").len());
+    assert!(cases("ok").len() >= 12, "{}", cases("ok").len());
+}
+
+#[test]
+fn every_kind_of_problem_has_a_case() {
+    let cases = cases("bad").into_iter().chain(cases("ok"));
+    let shown: BTreeSet<String> = cases
+        .filter_map(|case| std::fs::read_to_string(case.with_extension("stderr")).ok())
+        .flat_map(|text| codes::shown(&text))
+        .collect();
+    let missing: Vec<String> = codes::declared().difference(&shown).cloned().collect();
+    assert!(missing.is_empty(), "no case shows {missing:?}");
+}

@@ -1,0 +1,263 @@
+//! Loading from the disk, limits, and what callers rely on.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tidegate_config::{Disk, Files, Memory, RenderStyle, Report, Severity, compile, load};
+
+const GOOD: &str = "\
+listeners: [{ bind: '127.0.0.1:0' }]
+regions: { eu-west: {}, us-east: {} }
+upstreams:
+  shop:
+    regions:
+      eu-west: { endpoints: ['10.1.0.10:8080'] }
+      us-east: { endpoints: ['10.2.0.10:8080'] }
+routes: [{ upstream: shop }]
+";
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_782_000_000)
+}
+
+fn refused(text: &str) -> Report {
+    compile("x.yaml", text, &Memory::new(), now()).unwrap_err()
+}
+
+fn codes(report: &Report) -> Vec<&str> {
+    report.problems.iter().map(|problem| problem.code).collect()
+}
+
+#[test]
+fn files_that_cannot_be_read_are_problems_and_not_panics() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |path: &Path, code: &str| assert_eq!(codes(&load(path).unwrap_err()), [code]);
+    check(&dir.path().join("missing.yaml"), "unreadable_file");
+    check(dir.path(), "unreadable_file");
+    let latin = dir.path().join("latin.yaml");
+    std::fs::write(&latin, b"pop: { name: caf\xe9 }").unwrap();
+    check(&latin, "not_utf8");
+}
+
+#[test]
+fn paths_are_relative_to_the_file_and_watched() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap();
+    std::fs::create_dir(dir.path().join("certs")).unwrap();
+    let file = |name: &str| dir.path().join(name);
+    std::fs::write(
+        file("certs/a.pem"),
+        certificate.self_signed(&key).unwrap().pem(),
+    )
+    .unwrap();
+    std::fs::write(file("certs/a.key"), key.serialize_pem()).unwrap();
+    let tls = "{ bind: '127.0.0.1:0', tls: { certificates: [{ chain: certs/a.pem, key: certs/a.key }] } }";
+    std::fs::write(file("t.yaml"), GOOD.replace("{ bind: '127.0.0.1:0' }", tls)).unwrap();
+    let loaded = load(&file("t.yaml")).unwrap();
+    assert_eq!(
+        loaded.watched,
+        [file("certs/a.key"), file("certs/a.pem"), file("t.yaml")]
+    );
+    let tls = loaded.settings.listeners[0].tls.as_ref().unwrap();
+    assert_eq!(tls.certificates[0].chain, file("certs/a.pem"));
+    assert!(
+        loaded.resolved.contains("chain: \"certs/a.pem\""),
+        "{}",
+        loaded.resolved
+    );
+}
+
+#[test]
+fn devices_are_not_read_as_certificates() {
+    assert!(Disk.read(Path::new("/dev/zero")).is_err());
+}
+
+#[test]
+fn the_hash_depends_on_meaning_only() {
+    let hash = |text: &str| {
+        compile("x.yaml", text, &Memory::new(), now())
+            .unwrap()
+            .plan
+            .content_hash
+    };
+    let good = hash(GOOD);
+    assert_eq!(good.len(), 64);
+    assert_eq!(hash(&format!("# a comment\n{GOOD}\n")), good);
+    assert_eq!(
+        hash(&GOOD.replace("upstream: shop", "upstream: shop, timeout: 0.5m")),
+        good
+    );
+    assert_ne!(
+        hash(&GOOD.replace("upstream: shop", "upstream: shop, timeout: 31s")),
+        good
+    );
+    assert_ne!(
+        hash(&GOOD.replace(
+            "{ eu-west: {}, us-east: {} }",
+            "{ us-east: {}, eu-west: {} }"
+        )),
+        good
+    );
+}
+
+#[test]
+fn the_hash_covers_files_that_become_part_of_the_plan() {
+    let authority = || {
+        let key = rcgen::KeyPair::generate().unwrap();
+        rcgen::CertificateParams::new(["a.example".to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap()
+            .pem()
+    };
+    let text = GOOD.replace("  shop:\n", "  shop:\n    tls: { ca: ca.pem }\n");
+    let hash = |pem: String| {
+        let files = Memory::new().with("ca.pem", pem);
+        compile("x.yaml", &text, &files, now())
+            .unwrap()
+            .plan
+            .content_hash
+    };
+    let same = authority();
+    assert_eq!(hash(same.clone()), hash(same.clone()));
+    assert_ne!(hash(same), hash(authority()));
+}
+
+#[test]
+fn what_is_counted_by_small_integers_is_limited() {
+    let upstream = "{ regions: { eu-west: { endpoints: ['a:1'] } } }";
+    let upstreams: String = (0..65_600)
+        .map(|n| format!("  u{n}: {upstream}\n"))
+        .collect();
+    let text = GOOD.replace("upstreams:\n", &format!("upstreams:\n{upstreams}"));
+    assert_eq!(codes(&refused(&text)), ["too_many_upstreams"]);
+    let listeners: String = (0..300).map(|_| "{ bind: '127.0.0.1:0' }, ").collect();
+    let text = GOOD.replace("[{ bind: '127.0.0.1:0' }]", &format!("[{listeners}]"));
+    assert_eq!(codes(&refused(&text)), ["too_many_listeners"]);
+    let regions: String = (0..70_000).map(|n| format!("r{n}: {{}}, ")).collect();
+    let text = GOOD.replace(
+        "eu-west: {}",
+        &format!("{regions} eu-west: {{ jurisdictions: [eu] }}"),
+    );
+    let text = text.replace(
+        "upstream: shop",
+        "upstream: shop, residency: { allow: [eu] }",
+    );
+    assert!(codes(&refused(&text)).contains(&"too_many_regions"));
+    let lines = regions.replace(", ", "\n      ");
+    let text = GOOD.replace("      eu-west", &format!("      {lines}eu-west"));
+    assert!(codes(&refused(&text)).contains(&"unknown_region"));
+}
+
+#[test]
+fn a_hundred_thousand_routes_load() {
+    let route = |n: u32| {
+        format!("  - {{ match: {{ host: h{n}.example.com, path: /api/** }}, upstream: shop }}\n")
+    };
+    let routes: String = (0..100_000).map(route).collect();
+    let text = GOOD.replace(
+        "routes: [{ upstream: shop }]\n",
+        &format!("routes:\n{routes}"),
+    );
+    let loaded = compile("x.yaml", &text, &Memory::new(), now()).unwrap_or_else(|r| panic!("{r}"));
+    assert_eq!(loaded.plan.routes.len(), 100_000);
+}
+
+#[test]
+fn a_report_stays_readable_whatever_the_file() {
+    let check = |text: &str| {
+        let rendered = refused(text).render(RenderStyle::PLAIN);
+        assert!(rendered.len() < 60_000, "{} bytes", rendered.len());
+        assert!(
+            rendered.chars().all(|c| c == '\n' || !c.is_control()),
+            "control characters"
+        );
+    };
+    let many: String = (0..5_000).map(|n| format!("key{n}: 1\n")).collect();
+    check(&many);
+    check(&format!("{{ {} }}", many.replace('\n', ", ")));
+    check(&GOOD.replace(
+        "upstream: shop",
+        &format!("upstream: {}", "x".repeat(1_000_000)),
+    ));
+    check(&GOOD.replace(
+        "upstream: shop",
+        "upstream: \"\\x1b[2Jx\", match: { path: \"\\x1b[2J\" }",
+    ));
+    check(&GOOD.replace("'10.1.0.10:8080'", &format!("'{}'", "9".repeat(100_000))));
+}
+
+#[test]
+fn the_number_of_problems_not_shown_is_told() {
+    let text: String = (0..60).map(|n| format!("key{n}: 1\n")).collect();
+    let rendered = refused(&text).render(RenderStyle::PLAIN);
+    assert!(
+        rendered.ends_with("x.yaml: 64 errors (14 not shown)\n"),
+        "{rendered}"
+    );
+}
+
+#[test]
+fn reports_are_the_same_every_time() {
+    let text = GOOD
+        .replace("shop:", "shop: { retry: 5 }\n  shop:")
+        .replace("us-east", "us-eats");
+    let (first, second) = (refused(&text), refused(&text));
+    assert_eq!(
+        first.render(RenderStyle::TERMINAL),
+        second.render(RenderStyle::TERMINAL)
+    );
+    assert_eq!(first.to_json(), second.to_json());
+}
+
+#[test]
+fn machines_get_places_and_codes() {
+    let report = refused(&GOOD.replace("upstream: shop", "upstream: shpo"));
+    let json = report.to_json();
+    assert_eq!((&json["errors"], &json["warnings"]), (&1.into(), &0.into()));
+    let expected = serde_json::json!({
+        "code": "unknown_upstream",
+        "severity": "error",
+        "message": "there is no upstream `shpo`",
+        "path": "routes[0].upstream",
+        "help": "did you mean `shop`?",
+        "related": [],
+        "line": 8,
+        "column": 22,
+        "offset": 226,
+        "length": 4,
+    });
+    assert_eq!(json["problems"], serde_json::json!([expected]));
+}
+
+#[test]
+fn warnings_do_not_refuse() {
+    let text = format!("admin: {{ bind: '0.0.0.0:9901' }}\n{GOOD}");
+    let loaded = compile("x.yaml", &text, &Memory::new(), now()).unwrap();
+    assert_eq!(loaded.warnings.len(), 1);
+    assert_eq!(loaded.warnings[0].severity, Severity::Warning);
+    assert!(
+        loaded
+            .report()
+            .render(RenderStyle::PLAIN)
+            .ends_with("x.yaml: 1 warning\n")
+    );
+}
+
+#[test]
+fn what_an_alias_repeats_is_told_once() {
+    let text = "\
+listeners: [{ bind: '127.0.0.1:0' }]
+regions: { eu-west: {}, us-east: {} }
+upstreams:
+  a: &a { regions: { eu-west: { endpoints: ['a:1'] } }, retry: { per_try: 5 } }
+  b: *a
+routes: [{ upstream: a }, { upstream: b, match: { path: /b } }]
+";
+    let report = refused(text);
+    assert_eq!(codes(&report), ["invalid_unit"]);
+    assert_eq!(report.problems[0].path, "upstreams.a.retry.per_try");
+}
