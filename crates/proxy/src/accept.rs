@@ -212,3 +212,223 @@ fn is_exhausted(error: &io::Error) -> bool {
         Some(ENOMEM | ENFILE | EMFILE | ENOBUFS)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::task::Context;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::sync::watch;
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+
+    use super::*;
+    use crate::listener::Sockets;
+
+    /// Two workers of one listener on one thread, and what they accepted.
+    struct Stage {
+        sockets: Sockets,
+        address: SocketAddr,
+        places: Arc<Semaphore>,
+        shutdown: watch::Sender<bool>,
+        accepted: Rc<RefCell<Vec<Accepted>>>,
+        most: Rc<Cell<usize>>,
+    }
+
+    impl Stage {
+        fn new(places: usize) -> Self {
+            let sockets = Sockets::new();
+            let address = sockets
+                .bind("http", "127.0.0.1:0".parse().unwrap(), 2)
+                .unwrap();
+            let accepted: Rc<RefCell<Vec<Accepted>>> = Rc::default();
+            let most: Rc<Cell<usize>> = Rc::default();
+            let (list, peak) = (accepted.clone(), most.clone());
+            install(Rc::new(move |_, one| {
+                list.borrow_mut().push(one);
+                peak.set(peak.get().max(list.borrow().len()));
+            }));
+            let places = Arc::new(Semaphore::new(places));
+            Self {
+                sockets,
+                address,
+                places,
+                shutdown: watch::Sender::new(false),
+                accepted,
+                most,
+            }
+        }
+
+        /// Starts both accept loops; each has taken its socket when this returns.
+        async fn start(&self) -> Vec<tokio::task::JoinHandle<()>> {
+            let (ready, readiness) = mpsc::channel();
+            let tasks = (0..2)
+                .map(|worker| {
+                    let mut service = AcceptService {
+                        listener: "http".into(),
+                        position: 0,
+                        worker,
+                        places: self.places.clone(),
+                        ready: ready.clone(),
+                    };
+                    let (table, shutdown) = (self.sockets.table(), self.shutdown.subscribe());
+                    spawn_local(
+                        async move { service.start_service(Some(table), shutdown, 1).await },
+                    )
+                })
+                .collect();
+            for _ in 0..2 {
+                until(|| readiness.try_recv().ok()).await.unwrap();
+            }
+            tasks
+        }
+
+        async fn connect(&self, count: usize) -> Vec<TcpStream> {
+            let mut clients = Vec::new();
+            for _ in 0..count {
+                clients.push(TcpStream::connect(self.address).await.unwrap());
+            }
+            clients
+        }
+
+        async fn until_accepted(&self, count: usize) {
+            until(|| (self.accepted.borrow().len() >= count).then_some(())).await;
+        }
+    }
+
+    async fn until<T>(mut condition: impl FnMut() -> Option<T>) -> T {
+        loop {
+            match condition() {
+                Some(value) => return value,
+                None => yield_now().await,
+            }
+        }
+    }
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        LocalSet::new().block_on(&runtime, test);
+        uninstall();
+    }
+
+    #[test]
+    fn a_full_listener_lets_clients_wait_and_takes_them_as_places_come_free() {
+        run(async {
+            let stage = Stage::new(2);
+            let _tasks = stage.start().await;
+            let _clients = stage.connect(10).await;
+            let mut served = 0;
+            while served < 10 {
+                stage.until_accepted(2.min(10 - served)).await;
+                // Long enough for both loops to run: a third one would have come by now.
+                for _ in 0..20 {
+                    yield_now().await;
+                }
+                drop(stage.accepted.borrow_mut().remove(0));
+                served += 1;
+            }
+            assert_eq!(stage.most.get(), 2);
+            assert_eq!(stage.places.available_permits(), 2);
+        });
+    }
+
+    #[test]
+    fn the_last_place_is_anybodys() {
+        run(async {
+            let stage = Stage::new(1);
+            let _tasks = stage.start().await;
+            for _ in 0..16 {
+                let _client = stage.connect(1).await;
+                stage.until_accepted(1).await;
+                stage.accepted.borrow_mut().clear();
+            }
+            assert_eq!(stage.most.get(), 1);
+        });
+    }
+
+    #[test]
+    fn accepted_sockets_do_not_wait_to_send_and_notice_dead_clients() {
+        run(async {
+            let stage = Stage::new(10);
+            let _tasks = stage.start().await;
+            let clients = stage.connect(1).await;
+            stage.until_accepted(1).await;
+            let accepted = stage.accepted.borrow();
+            assert!(accepted[0].stream.nodelay().unwrap());
+            assert!(
+                socket2::SockRef::from(&accepted[0].stream)
+                    .keepalive()
+                    .unwrap()
+            );
+            assert_eq!(accepted[0].client, clients[0].local_addr().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_shutdown_still_takes_the_backlog_and_then_closes() {
+        run(async {
+            let stage = Stage::new(10);
+            let clients = stage.connect(5).await;
+            stage.sockets.close();
+            assert!(listener::claim(&stage.sockets.table(), "http", 0).is_err());
+            drop(clients);
+
+            let stage = Stage::new(10);
+            let clients = stage.connect(5).await;
+            stage.shutdown.send_replace(true);
+            let tasks = stage.start().await;
+            stage.sockets.close();
+            for task in tasks {
+                task.await.unwrap();
+            }
+            assert_eq!(stage.accepted.borrow().len(), clients.len());
+            let refused = TcpStream::connect(stage.address).await.unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        });
+    }
+
+    #[test]
+    fn a_running_listener_stops_at_once() {
+        run(async {
+            let stage = Stage::new(10);
+            let tasks = stage.start().await;
+            let mut clients = stage.connect(1).await;
+            stage.until_accepted(1).await;
+            stage.sockets.close();
+            stage.shutdown.send_replace(true);
+            for task in tasks {
+                task.await.unwrap();
+            }
+            assert!(TcpStream::connect(stage.address).await.is_err());
+            let waiting = poll_fn(|cx: &mut Context<'_>| {
+                let mut buf = [0];
+                let mut buf = tokio::io::ReadBuf::new(&mut buf);
+                Poll::Ready(clients[0].poll_peek(cx, &mut buf).is_pending())
+            });
+            assert!(waiting.await, "an accepted connection is not touched");
+            stage.accepted.borrow_mut().clear();
+            assert_eq!(clients[0].read(&mut [0]).await.unwrap(), 0);
+        });
+    }
+
+    #[test]
+    fn exhaustion_is_told_from_one_clients_trouble() {
+        for (code, expected) in [
+            (24, true),
+            (23, true),
+            (12, true),
+            (105, true),
+            (103, false),
+        ] {
+            assert_eq!(
+                is_exhausted(&io::Error::from_raw_os_error(code)),
+                expected,
+                "{code}"
+            );
+        }
+        assert!(!is_exhausted(&io::ErrorKind::WouldBlock.into()));
+    }
+}

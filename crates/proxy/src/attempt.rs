@@ -156,7 +156,7 @@ impl Serving<'_> {
             client.send_continue();
             self.continued = true;
         }
-        let mut exchange = outbound::start(self, checked)?;
+        let mut exchange = outbound::start(self, checked).await?;
         let mut drive = Drive::new(self);
         let head = poll_fn(|cx| drive.poll(cx, &mut exchange, client)).await?;
         Ok((exchange, head))
@@ -178,7 +178,8 @@ impl Serving<'_> {
             in_flight.endpoint().record(Outcome::Answered(took), at);
             in_flight.region().observe_service(took, at);
         }
-        let (exchange, tunnel) = crate::tunnel::upstream_side(exchange, head.status());
+        let upgrade = self.head.upgrade().is_some();
+        let (exchange, tunnel) = crate::tunnel::upstream_side(exchange, head.status(), upgrade);
         Answered { place, head, exchange, tunnel, in_flight }
     }
 

@@ -31,8 +31,8 @@ pub(crate) enum UploadError {
     /// The client went away, or reset its stream.
     #[error("the client went away while sending its body")]
     ClientGone,
-    /// The body broke the rules of its framing.
-    #[error("the request's body is malformed: {0}")]
+    /// The body broke the rules of its framing, or the request cannot be said in the upstream's protocol.
+    #[error("the request is malformed: {0}")]
     Malformed(&'static str),
     /// The body is larger than the limit.
     #[error("the request's body is larger than allowed")]

@@ -38,7 +38,6 @@ pub(crate) struct Conn {
     tail: Bytes,
     after: &'static [u8],
     big: bool,
-    received: u64,
     written: u64,
     eof: bool,
 }
@@ -53,7 +52,6 @@ impl Conn {
             tail: Bytes::new(),
             after: b"",
             big: false,
-            received: 0,
             written: 0,
             eof: false,
         }
@@ -62,7 +60,6 @@ impl Conn {
     /// Reads once, appending to `rbuf`. 0 means that the peer has finished sending.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let read = ready!(if self.big { self.poll_read_big(cx) } else { self.poll_read_small(cx) })?;
-        self.received += read as u64;
         self.eof |= read == 0;
         self.big = read >= READ_SMALL;
         Poll::Ready(Ok(read))
@@ -175,19 +172,9 @@ impl Conn {
         self.big = false;
     }
 
-    /// Bytes read since the connection was made.
-    pub(crate) fn received(&self) -> u64 {
-        self.received
-    }
-
     /// Bytes handed to the system since the connection was made.
     pub(crate) fn written(&self) -> u64 {
         self.written
-    }
-
-    /// Whether the peer has finished sending.
-    pub(crate) fn at_eof(&self) -> bool {
-        self.eof
     }
 
     /// The stream below.

@@ -24,6 +24,7 @@ pub(crate) async fn serve(
     stream: Stream,
     facts: ConnectionFacts,
 ) {
+    trace(&facts);
     let context = Context::new(worker, listener, facts);
     let mut conn = Conn::new(stream);
     let h2 = match context.facts.tls.as_ref().and_then(|tls| tls.alpn) {
@@ -39,6 +40,19 @@ pub(crate) async fn serve(
     } else {
         h1::server::serve(context, conn).await;
     }
+}
+
+fn trace(facts: &ConnectionFacts) {
+    let tls = facts.tls.as_ref();
+    tracing::debug!(
+        listener = %facts.listener,
+        client = %facts.client,
+        local = %facts.local,
+        sni = tls.and_then(|tls| tls.sni.as_deref()),
+        alpn = tls.and_then(|tls| tls.alpn),
+        client_certificates = tls.map(|tls| tls.client_certificates.len()),
+        "connection accepted"
+    );
 }
 
 /// Whether the first bytes are HTTP/2's; none if the connection ended or took too long to tell.

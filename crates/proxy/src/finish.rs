@@ -15,7 +15,7 @@ use tidegate_core::cell::Outcome;
 use tidegate_core::plan::Region;
 use tidegate_core::retry::{Failure, Idempotency, NextTry, Phase, WhyNot};
 use tidegate_core::{Decision, InFlight, RouteIdx, Termination};
-use tidegate_telemetry::labels::{AttemptOutcome, RetryScope};
+use tidegate_telemetry::labels::{AttemptOutcome, Label, RetryScope};
 
 use crate::attempt::Place;
 use crate::clock::now;
@@ -36,6 +36,7 @@ pub(crate) struct Finish {
     reason: Option<Termination>,
     tries: SmallVec<[Try; 1]>,
     next_scope: Option<RetryScope>,
+    why_not: Option<WhyNot>,
     received: u64,
     sent: u64,
     in_flight: Option<InFlight>,
@@ -81,6 +82,7 @@ impl Finish {
             reason: None,
             tries: SmallVec::new(),
             next_scope: None,
+            why_not: None,
             received: 0,
             sent: 0,
             in_flight: None,
@@ -193,7 +195,8 @@ impl Finish {
     }
 
     /// No other attempt is made.
-    pub(crate) fn refused_retry(&self, why: WhyNot) {
+    pub(crate) fn refused_retry(&mut self, why: WhyNot) {
+        self.why_not = Some(why);
         self.context.worker.shared.metrics.retry_refused(why);
     }
 
@@ -239,10 +242,14 @@ impl Finish {
         self.reason = Some(Termination::Tunnelled);
     }
 
-    /// What a person needs to know of the last failure.
+    /// What a person needs to know of the last failure, and why it was the last.
     pub(crate) fn detail(&self) -> Option<String> {
         let last = self.tries.iter().rev().find(|attempt| attempt.detail.is_some())?;
-        Some(format!("{} ({}): {}", last.region, last.place.endpoint, last.detail.as_deref()?))
+        let mut text = format!("{} ({}): {}", last.region, last.place.endpoint, last.detail.as_deref()?);
+        if let Some(why) = self.why_not {
+            let _infallible = write!(text, "; not tried again: {}", why.word());
+        }
+        Some(text)
     }
 
     /// Whether a request that must not be done twice was sent and never answered.

@@ -151,15 +151,31 @@ fn each_request_field<'a>(head: &'a RequestHead, mut take: impl FnMut(Known, &'a
     match head {
         RequestHead::H1(head) => {
             for field in head.fields.iter().filter(|field| !field.hop_by_hop) {
-                take(field.known, field.name, field.value);
+                if !poses_as_known(field.known, field.name) {
+                    take(field.known, field.name, field.value);
+                }
             }
         }
         RequestHead::H2(parts) => {
-            for (name, value) in parts.headers.iter().filter(|(name, _)| !is_hop_by_hop(name)) {
+            let forwarded = parts.headers.iter().filter(|(name, _)| {
+                !is_hop_by_hop(name) && !poses_as_known(Known::Other, name.as_str().as_bytes())
+            });
+            for (name, value) in forwarded {
                 take(Known::of(name.as_str().as_bytes()), name.as_str().as_bytes(), value.as_bytes());
             }
         }
     }
+}
+
+/// Whether a name becomes one that we vouch for once underscores are read as hyphens, as CGI-like
+/// upstreams do: `X_Forwarded_For` must not slip past us.
+fn poses_as_known(known: Known, name: &[u8]) -> bool {
+    if known != Known::Other || !name.contains(&b'_') {
+        return false;
+    }
+    let folded: smallvec::SmallVec<[u8; 64]> =
+        name.iter().map(|&byte| if byte == b'_' { b'-' } else { byte }).collect();
+    Known::of(&folded) != Known::Other
 }
 
 /// What an answer needs besides the upstream's head.
@@ -238,4 +254,30 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
             | header::PROXY_AUTHENTICATE
             | header::PROXY_AUTHORIZATION
     ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn underscores_do_not_hide_a_known_name() {
+        let check = |name: &str, poses| {
+            assert_eq!(poses_as_known(Known::of(name.as_bytes()), name.as_bytes()), poses, "{name}");
+        };
+        check("x_forwarded_for", true);
+        check("Content_Length", true);
+        check("x-forwarded-for", false);
+        check("my_header", false);
+        check("plain", false);
+    }
+
+    #[test]
+    fn a_client_is_told_of_in_both_spellings() {
+        let words = ClientWords::new("2001:db8::1".parse().unwrap(), "https", false);
+        assert_eq!(words.forwarded, "for=\"[2001:db8::1]\";proto=https");
+        assert_eq!(words.ip, "2001:db8::1");
+        let mapped = ClientWords::new("::ffff:192.0.2.1".parse().unwrap(), "http", true);
+        assert_eq!(mapped.forwarded, "for=192.0.2.1;proto=http");
+    }
 }

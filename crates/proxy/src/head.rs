@@ -4,7 +4,6 @@
 //! rewritten slice by slice; an HTTP/2 head stays its `HeaderMap`. Nothing is converted unless the
 //! two sides differ.
 
-use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, Version, header};
 use tidegate_core::route::RequestFacts;
 use tidegate_http1::{self as http1, Framing, Known};
@@ -64,6 +63,14 @@ impl RequestHead {
         match self {
             Self::H1(head) => head.fields.get(known).and_then(|value| std::str::from_utf8(value).ok()),
             Self::H2(parts) => parts.headers.get(name).and_then(|value| value.to_str().ok()),
+        }
+    }
+
+    /// Value of the first field with this name, which is none of the well-known ones.
+    pub(crate) fn field_named(&self, name: &HeaderName) -> Option<&str> {
+        match self {
+            Self::H1(head) => std::str::from_utf8(head.fields.get_named(name.as_str())?).ok(),
+            Self::H2(parts) => parts.headers.get(name)?.to_str().ok(),
         }
     }
 
@@ -156,14 +163,6 @@ impl ResponseHead {
         match self {
             Self::H1(head) => head.status,
             Self::H2(parts) => parts.status,
-        }
-    }
-
-    /// Value of the first field with this name.
-    pub(crate) fn field(&self, known: Known, name: &HeaderName) -> Option<Bytes> {
-        match self {
-            Self::H1(head) => head.fields.get(known).map(Bytes::copy_from_slice),
-            Self::H2(parts) => parts.headers.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes())),
         }
     }
 

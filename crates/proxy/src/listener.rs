@@ -174,3 +174,62 @@ fn socket(address: SocketAddr) -> io::Result<Socket> {
     }
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_worker_claims_its_own_socket_of_one_port() {
+        let sockets = Sockets::new();
+        let address = sockets
+            .bind("my http", "127.0.0.1:0".parse().unwrap(), 3)
+            .unwrap();
+        assert_ne!(address.port(), 0);
+        for worker in 0..3 {
+            let socket = claim(&sockets.table(), "my http", worker).unwrap();
+            assert_eq!(socket.local_addr().unwrap(), address);
+        }
+        let missing = claim(&sockets.table(), "my http", 3).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        let (names, _) = sockets.table().lock().serialize();
+        assert!(names.iter().all(|name| !name.contains(' ')), "{names:?}");
+    }
+
+    #[test]
+    fn a_port_in_use_is_refused_even_if_its_owner_shares_it() {
+        let (first, second) = (Sockets::new(), Sockets::new());
+        let address = first
+            .bind("http", "127.0.0.1:0".parse().unwrap(), 2)
+            .unwrap();
+        let error = second.bind("http", address, 2).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        assert_eq!(second.bind("http", address, 2).unwrap(), address);
+    }
+
+    #[test]
+    fn clients_are_trusted_by_network() {
+        let listener = Listener {
+            name: "http".into(),
+            bind: "127.0.0.1:0".parse().unwrap(),
+            tls: None,
+            limits: ListenerLimits {
+                connections: 0,
+                ..ListenerLimits::default()
+            },
+            trusted: vec![Network {
+                address: "10.0.0.0".parse().unwrap(),
+                prefix: 8,
+            }],
+        };
+        let context = ListenerContext::new(&listener, &Metrics::new()).unwrap();
+        assert!(context.trusts("10.1.2.3".parse().unwrap()));
+        assert!(!context.trusts("192.0.2.1".parse().unwrap()));
+        assert_eq!(
+            context.places.available_permits(),
+            1,
+            "a listener that lets nobody in is none"
+        );
+    }
+}

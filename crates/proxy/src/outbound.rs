@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use tidegate_core::retry::{Failure, Phase};
 use tidegate_http1::{Framing, RequestContext, encode};
 
+use crate::body::UploadError;
 use crate::exchange::{Exchange, ExchangeError};
 use crate::forward::{RequestAdditions, Sink, request_fields};
 use crate::h1::client as h1;
@@ -14,7 +15,7 @@ use crate::tunnel;
 use crate::upstream::pool::{Checked, Link};
 
 /// Starts the exchange on the connection that was checked out.
-pub(crate) fn start(serving: &Serving<'_>, checked: Checked) -> Result<Exchange, ExchangeError> {
+pub(crate) async fn start(serving: &Serving<'_>, checked: Checked) -> Result<Exchange, ExchangeError> {
     match checked.link {
         Link::H1(conn) => {
             let framing = h1_framing(serving);
@@ -28,8 +29,16 @@ pub(crate) fn start(serving: &Serving<'_>, checked: Checked) -> Result<Exchange,
         }
         Link::H2(handle) => {
             let request = h2_request(serving, checked.tls)?;
-            let end = serving.body.is_empty();
-            Ok(Exchange::H2(h2::Exchange::start(handle, request, end)?))
+            let upgrade = serving.head.upgrade().is_some();
+            if upgrade && !handle.takes_extended_connect().await {
+                return Err(no_extended_connect());
+            }
+            let end = serving.body.is_empty() && !upgrade;
+            let mut exchange = h2::Exchange::start(handle, request, end)?;
+            if upgrade {
+                exchange.keep_open();
+            }
+            Ok(Exchange::H2(exchange))
         }
     }
 }
@@ -90,17 +99,26 @@ fn h2_request(serving: &Serving<'_>, tls: bool) -> Result<http::Request<()>, Exc
     }
     let mut request = http::Request::new(());
     *request.method_mut() = head.method().clone();
+    if let Some(protocol) = head.upgrade() {
+        *request.method_mut() = Method::CONNECT;
+        request.extensions_mut().insert(::h2::ext::Protocol::from(protocol));
+        // What proves that an HTTP/1.1 key was read is made here, not by the upstream.
+        fields.remove(header::SEC_WEBSOCKET_KEY);
+    }
     *request.uri_mut() = uri(head.authority(), head.path_and_query(), tls)?;
     *request.version_mut() = http::Version::HTTP_2;
     *request.headers_mut() = fields;
     Ok(request)
 }
 
+fn no_extended_connect() -> ExchangeError {
+    let detail = "the upstream speaks HTTP/2 and takes no extended CONNECT (RFC 8441)";
+    ExchangeError::upstream(Failure::Connect, Phase::NothingSent, detail)
+}
+
 fn uri(authority: &str, path_and_query: &str, tls: bool) -> Result<Uri, ExchangeError> {
     let scheme = if tls { "https" } else { "http" };
     let path = if path_and_query == "*" { "/" } else { path_and_query };
-    Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build().map_err(|error| {
-        let detail = format!("the request's target cannot be sent over HTTP/2: {error}");
-        ExchangeError::upstream(Failure::BadResponse, Phase::NothingSent, detail)
-    })
+    let built = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
+    built.map_err(|_| UploadError::Malformed("target_not_for_http2").into())
 }

@@ -228,7 +228,7 @@ impl<'a> Serving<'a> {
     }
 
     /// No other attempt: the upstream's own answer if it gave one, else a problem document.
-    fn stop(self, failed: Failed, why: WhyNot) -> Answer {
+    fn stop(mut self, failed: Failed, why: WhyNot) -> Answer {
         self.finish.refused_retry(why);
         let termination = failed.termination(why);
         match failed.answered {

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
-use tidegate_telemetry::access::AccessHandle;
+use tidegate_telemetry::access::AccessLog;
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
@@ -22,9 +22,11 @@ pub(crate) struct Seat {
     pub(crate) shared: Arc<Shared>,
     pub(crate) listeners: Vec<ListenerContext>,
     pub(crate) table: ListenFds,
-    pub(crate) access: AccessHandle,
-    /// Counts accept loops and connections.
-    pub(crate) tally: Tally,
+    pub(crate) access: AccessLog,
+    /// Counts accept loops.
+    pub(crate) loops: Tally,
+    /// Counts connections.
+    pub(crate) connections: Tally,
     pub(crate) shutdown: ShutdownWatch,
     /// What is left is dropped when this becomes true.
     pub(crate) cut: watch::Receiver<bool>,
@@ -67,12 +69,12 @@ impl Seat {
 
     fn install(&self, worker: &Rc<Worker>) {
         let listeners: Vec<_> = self.listeners.iter().cloned().map(Rc::new).collect();
-        let (worker, tally) = (worker.clone(), self.tally.clone());
+        let (worker, connections) = (worker.clone(), self.connections.clone());
         accept::install(Rc::new(move |listener: usize, accepted: Accepted| {
             let Some(listener) = listeners.get(listener).cloned() else {
                 return;
             };
-            let (worker, counted) = (worker.clone(), tally.count());
+            let (worker, counted) = (worker.clone(), connections.count());
             spawn_local(async move {
                 handshake::serve(worker, listener, accepted).await;
                 drop(counted);
@@ -90,7 +92,7 @@ impl Seat {
                 ready: ready.clone(),
             };
             let (table, shutdown) = (self.table.clone(), self.shutdown.clone());
-            let counted = self.tally.count();
+            let counted = self.loops.count();
             spawn_local(async move {
                 service.start_service(Some(table), shutdown, 1).await;
                 drop(counted);

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tidegate_core::settings::Listener;
 use tidegate_core::{Board, PlanHandle};
-use tidegate_telemetry::access::AccessHandle;
+use tidegate_telemetry::access::AccessLog;
 use tidegate_telemetry::metrics::Metrics;
 use tokio::sync::watch;
 
@@ -36,7 +36,7 @@ pub struct ProxyOptions {
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// Where requests are written down.
-    pub access: AccessHandle,
+    pub access: AccessLog,
 }
 
 /// The data plane.
@@ -49,7 +49,8 @@ pub struct Running {
     certificates: CertificateHandle,
     sockets: Sockets,
     signals: Signals,
-    tally: Tally,
+    loops: Tally,
+    connections: Tally,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -122,7 +123,8 @@ impl Proxy {
             certificates: CertificateHandle::new(secured(&listeners)),
             sockets,
             signals,
-            tally: Tally::default(),
+            loops: Tally::default(),
+            connections: Tally::default(),
             threads: Vec::with_capacity(threads),
         };
         running.seat_workers(&shared, &listeners, &options.access, threads)?;
@@ -143,10 +145,7 @@ impl Running {
 
     /// Client connections that are open.
     pub fn connections(&self) -> usize {
-        // Each accept loop counts as well, until the shutdown.
-        self.tally
-            .open()
-            .saturating_sub(self.threads.len() * self.addresses.len())
+        self.connections.open()
     }
 
     /// Stops accepting at once, lets connections finish what they are doing, and returns when the
@@ -170,11 +169,17 @@ impl Running {
         Drained { finished, cut }
     }
 
+    /// Waits for the last connection. It comes after the last accept loop, which may add one.
+    async fn ended(&self) {
+        self.loops.empty().await;
+        self.connections.empty().await;
+    }
+
     fn seat_workers(
         &mut self,
         shared: &Arc<Shared>,
         listeners: &[ListenerContext],
-        access: &AccessHandle,
+        access: &AccessLog,
         threads: usize,
     ) -> Result<(), StartError> {
         let (ready, readiness) = mpsc::channel();
@@ -185,7 +190,8 @@ impl Running {
                 listeners: listeners.to_vec(),
                 table: self.sockets.table(),
                 access: access.clone(),
-                tally: self.tally.clone(),
+                loops: self.loops.clone(),
+                connections: self.connections.clone(),
                 shutdown: self.signals.shutdown.subscribe(),
                 cut: self.signals.cut.subscribe(),
             };
@@ -194,8 +200,9 @@ impl Running {
             self.threads.push(builder.spawn(move || seat.work(ready))?);
         }
         drop(ready);
-        // Every accept loop reports once; the channel ends when the last has.
-        readiness.iter().collect::<io::Result<()>>()?;
+        // Every accept loop reports once, and goes on holding its end of the channel.
+        let loops = threads * listeners.len();
+        readiness.iter().take(loops).collect::<io::Result<()>>()?;
         Ok(())
     }
 }
@@ -254,3 +261,7 @@ fn join(threads: Vec<JoinHandle<()>>) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

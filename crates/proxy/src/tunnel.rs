@@ -1,13 +1,17 @@
 //! Upgraded connections: WebSocket by `Upgrade` over HTTP/1.1 (RFC 6455) and by extended CONNECT
-//! over HTTP/2 (RFC 8441). Upstreams are asked over HTTP/1.1; either kind of client is bridged.
+//! over HTTP/2 (RFC 8441). Upstreams are asked in the protocol that they speak; any kind of client
+//! is bridged to any kind of upstream.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use bytes::{Buf, BytesMut};
 use fastrand::Rng;
 use http::StatusCode;
+use sha1::{Digest, Sha1};
 use tidegate_core::Termination;
 use tidegate_http1::{Known, encode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
@@ -34,47 +38,85 @@ pub(crate) fn write_upgrade(head: &RequestHead, protocol: &str, rng: &mut Rng, o
     encode::field(out, b"connection", b"upgrade");
     encode::field(out, b"upgrade", protocol.as_bytes());
     if matches!(head, RequestHead::H2(_)) && protocol.eq_ignore_ascii_case("websocket") {
-        encode::field(out, b"sec-websocket-key", &websocket_key(rng));
+        encode::field(out, b"sec-websocket-key", websocket_key(rng).as_bytes());
     }
 }
 
 /// 16 random bytes in base64, as RFC 6455 section 4.1 wants them.
-fn websocket_key(rng: &mut Rng) -> [u8; 24] {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut key = [b'='; 24];
-    for digit in &mut key[..21] {
-        *digit = ALPHABET[rng.usize(..64)];
-    }
-    // 128 bits are 21 digits and two bits more.
-    key[21] = ALPHABET[rng.usize(..4) * 16];
-    key
+fn websocket_key(rng: &mut Rng) -> String {
+    BASE64_STANDARD.encode(rng.u128(..).to_ne_bytes())
 }
 
-/// Takes the connection out of an exchange that has switched protocols.
-pub(crate) fn upstream_side(exchange: Exchange, status: StatusCode) -> (Exchange, Option<Box<dyn Duplex>>) {
+/// Takes the connection out of an exchange that has switched protocols. `upgrade`: that was asked.
+pub(crate) fn upstream_side(
+    exchange: Exchange,
+    status: StatusCode,
+    upgrade: bool,
+) -> (Exchange, Option<Box<dyn Duplex>>) {
     match exchange {
         Exchange::H1(mut exchange) if status == StatusCode::SWITCHING_PROTOCOLS => {
             let tunnel = exchange.take_conn().map(|conn| Box::new(Side(conn)) as Box<dyn Duplex>);
             (Exchange::H1(exchange), tunnel)
         }
+        Exchange::H2(mut exchange) if upgrade && status == StatusCode::OK => {
+            let tunnel = exchange.take_duplex().map(|stream| Box::new(stream) as Box<dyn Duplex>);
+            (Exchange::H2(exchange), tunnel)
+        }
         exchange => (exchange, None),
     }
 }
 
+/// What an HTTP/1.1 client needs to hear when its upstream has answered over HTTP/2.
+#[derive(Debug)]
+pub(crate) struct Switch {
+    protocol: Box<str>,
+    accept: Option<Box<str>>,
+}
+
+impl Switch {
+    /// The words for a client that has asked with this head.
+    pub(crate) fn of(head: &RequestHead) -> Option<Self> {
+        let protocol = head.upgrade()?;
+        let key = head.field_named(&http::header::SEC_WEBSOCKET_KEY);
+        Some(Self { protocol: protocol.into(), accept: key.map(websocket_accept) })
+    }
+}
+
+/// `Sec-WebSocket-Accept` for a key (RFC 6455 section 4.2.2).
+fn websocket_accept(key: &str) -> Box<str> {
+    let mut proof = Sha1::new();
+    proof.update(key.as_bytes());
+    proof.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    BASE64_STANDARD.encode(proof.finalize()).into()
+}
+
 /// Writes `101 Switching Protocols` for an HTTP/1.1 client.
-pub(crate) fn write_switching(answer: &Answer, out: &mut BytesMut) {
+pub(crate) fn write_switching(answer: &Answer, switch: Option<&Switch>, out: &mut BytesMut) {
     encode::status_line(out, StatusCode::SWITCHING_PROTOCOLS, None);
+    encode::field(out, b"connection", b"upgrade");
     if let AnswerHead::Upstream(head) = &answer.head {
         interim_fields(head, out);
-        encode::field(out, b"connection", b"upgrade");
-        if let ResponseHead::H1(head) = head
-            && let Some(protocol) = head.fields.get(Known::Upgrade)
-        {
-            encode::field(out, b"upgrade", protocol);
+        match (head, switch) {
+            (ResponseHead::H1(head), _) => {
+                if let Some(protocol) = head.fields.get(Known::Upgrade) {
+                    encode::field(out, b"upgrade", protocol);
+                }
+            }
+            (ResponseHead::H2(_), Some(switch)) => switch.write(out),
+            (ResponseHead::H2(_), None) => {}
         }
     }
     out.add(b"x-request-id", answer.words.request_id.as_bytes());
     encode::end(out);
+}
+
+impl Switch {
+    fn write(&self, out: &mut BytesMut) {
+        encode::field(out, b"upgrade", self.protocol.as_bytes());
+        if let Some(accept) = &self.accept {
+            encode::field(out, b"sec-websocket-accept", accept.as_bytes());
+        }
+    }
 }
 
 /// Relays bytes both ways until both sides have ended, one breaks, or the process stops waiting.
@@ -152,10 +194,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_websocket_key_is_base64_of_16_bytes() {
+    fn keys_and_proofs_are_those_of_rfc_6455() {
         let key = websocket_key(&mut Rng::with_seed(7));
-        assert!(key.ends_with(b"=="));
-        assert!(key[..22].iter().all(|digit| digit.is_ascii_alphanumeric() || b"+/".contains(digit)));
-        assert!(b"AQgw".contains(&key[21]), "the last digit carries two bits");
+        assert_eq!(BASE64_STANDARD.decode(key).unwrap().len(), 16);
+        // The example of section 1.3.
+        assert_eq!(&*websocket_accept("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }

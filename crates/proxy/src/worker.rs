@@ -50,10 +50,11 @@ pub(crate) struct Bound {
 impl Worker {
     /// A worker with nothing under way.
     pub(crate) fn new(index: usize, shared: Arc<Shared>, access: AccessWriter, seed: u64) -> Rc<Self> {
+        let wheel = Wheel::new(Instant::now());
         Rc::new(Self {
             index,
-            wheel: Wheel::new(Instant::now()),
-            pool: Pool::new(index, &shared.directory),
+            pool: Pool::new(index, &shared.directory, wheel.clone()),
+            wheel,
             shared,
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
             access: RefCell::new(access),

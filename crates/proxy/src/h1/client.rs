@@ -263,6 +263,10 @@ fn body_error(failure: Failure, detail: &str) -> ExchangeError {
 
 /// Adds a piece of content to what `conn` will write, in the given framing.
 pub(crate) fn encode_data(conn: &mut Conn, framing: Framing, data: bytes::Bytes) {
+    // An empty chunk would end the body.
+    if data.is_empty() {
+        return;
+    }
     if framing == Framing::Chunked {
         conn.settle();
         encode::chunk_head(&mut conn.wbuf, data.len());

@@ -19,7 +19,7 @@ use crate::h1::respond::{Asked, respond};
 use crate::head::{RequestHead, ResponseHead};
 use crate::pipeline::{self, Client, Request};
 use crate::problem;
-use crate::tunnel;
+use crate::tunnel::{self, Switch};
 use crate::clock::now;
 use crate::wheel::Timer;
 
@@ -150,11 +150,13 @@ async fn serve_one(context: &Rc<Context>, conn: &SharedConn, head: http1::Reques
     let keep_alive = head.keep_alive;
     let (upload, progress) = upload(conn, head.framing, limits);
     let has_body = progress.is_some();
+    let head = RequestHead::H1(head);
+    let switch = Switch::of(&head);
     let mut client = H1Client { conn: conn.clone(), body: progress.clone() };
-    let request = Request { head: RequestHead::H1(head), upload, has_body };
+    let request = Request { head, upload, has_body };
     let answer = pipeline::serve(context, request, &mut client).await;
     if answer.tunnel.is_some() {
-        return switch(context, conn, answer).await;
+        return switch_over(context, conn, answer, switch).await;
     }
     let read = || progress.as_ref().is_none_or(|progress| progress.is_done());
     answer_one(context, conn, answer, &asked, keep_alive, read).await
@@ -193,9 +195,14 @@ async fn answer_one(
 }
 
 /// Answers `101 Switching Protocols` and relays bytes both ways until the tunnel ends.
-async fn switch(context: &Rc<Context>, conn: &SharedConn, mut answer: Answer) -> Next {
+async fn switch_over(
+    context: &Rc<Context>,
+    conn: &SharedConn,
+    mut answer: Answer,
+    switch: Option<Switch>,
+) -> Next {
     let Some(upstream) = answer.tunnel.take() else { return Next::Close };
-    tunnel::write_switching(&answer, &mut conn.borrow_mut().wbuf);
+    tunnel::write_switching(&answer, switch.as_ref(), &mut conn.borrow_mut().wbuf);
     let flushed = poll_fn(|cx| conn.borrow_mut().poll_flush(cx)).await;
     match flushed {
         Ok(()) => tunnel::run(context, tunnel::H1Side(conn.clone()), upstream, &mut answer.finish).await,

@@ -248,6 +248,7 @@ pub(crate) struct Exchange {
     download: Option<RecvBody>,
     permit: Option<Permit>,
     blocked: bool,
+    kept_open: bool,
 }
 
 impl Exchange {
@@ -270,6 +271,7 @@ impl Exchange {
             download: None,
             permit: Some(handle.permit),
             blocked: false,
+            kept_open: false,
         })
     }
 
@@ -280,7 +282,7 @@ impl Exchange {
         cx: &mut Context<'_>,
         body: &mut ReplayBody,
     ) -> Poll<Result<(), ExchangeError>> {
-        let Some(upload) = self.upload.as_mut() else {
+        let Some(upload) = self.upload.as_mut().filter(|_| !self.kept_open) else {
             return Poll::Ready(Ok(()));
         };
         while !upload.is_ended() {
@@ -356,8 +358,13 @@ impl Exchange {
         }
     }
 
+    /// Leaves the sending half open: a tunnel will use it.
+    pub(crate) fn keep_open(&mut self) {
+        self.kept_open = true;
+    }
+
     /// The stream itself, after a final head that opened a tunnel.
-    pub(crate) fn into_duplex(mut self) -> Option<H2Duplex> {
+    pub(crate) fn take_duplex(&mut self) -> Option<H2Duplex> {
         let download = self.download.take()?;
         Some(H2Duplex::to_upstream(
             download,

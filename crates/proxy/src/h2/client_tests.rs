@@ -14,13 +14,18 @@ use super::*;
 use crate::body::Upload;
 use crate::wheel::Wheel;
 
-/// Runs `test` where connections can live, beside a swept wheel.
+/// Runs `test` where connections can live, beside a swept wheel. A test that hangs fails.
 async fn with_wheel<F: Future>(test: impl FnOnce(Wheel) -> F) -> F::Output {
+    with_wheel_for(Duration::from_secs(30), test).await
+}
+
+async fn with_wheel_for<F: Future>(limit: Duration, test: impl FnOnce(Wheel) -> F) -> F::Output {
     let wheel = Wheel::new(now());
     let local = LocalSet::new();
     let sweeper = wheel.run();
     local.spawn_local(async move { sweeper.await });
-    local.run_until(test(wheel)).await
+    let bounded = tokio::time::timeout(limit, local.run_until(test(wheel)));
+    bounded.await.expect("the test ends in time")
 }
 
 async fn channel(wheel: &Wheel, io: DuplexStream) -> Channel {
@@ -174,10 +179,17 @@ async fn a_reader_that_stops_stops_its_peer() {
             async move {
                 let stream = respond.send_response(Response::new(()), false).unwrap();
                 let mut body = SendBody::new(stream);
-                while poll_fn(|cx| body.poll_ready(cx)).await.is_ok_and(|room| room > 0) {
-                    body.send(Piece::Data(vec![FILLER; CHUNK].into()), false).unwrap();
+                poll_fn(|cx| {
+                    while let Poll::Ready(room) = body.poll_ready(cx) {
+                        if !room.is_ok_and(|room| room > 0) {
+                            return Poll::Ready(());
+                        }
+                        body.send(Piece::Data(vec![FILLER; CHUNK].into()), false).unwrap();
+                    }
                     count.set(body.taken());
-                }
+                    Poll::Pending
+                })
+                .await;
             }
         });
         let channel = channel(&wheel, near).await;
@@ -409,7 +421,8 @@ async fn a_silent_peer_is_found_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_quiet_peer_that_answers_pings_is_left_alone_and_pinged_rarely() {
-    with_wheel(|wheel| async move {
+    let hour = Duration::from_secs(3600);
+    with_wheel_for(2 * hour, |wheel| async move {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let (far, pings) = count_pings(far);
         serve(far, |_request, respond| async move {
@@ -418,7 +431,6 @@ async fn a_quiet_peer_that_answers_pings_is_left_alone_and_pinged_rarely() {
         });
         let channel = channel(&wheel, near).await;
         let mut exchange = get(&channel);
-        let hour = Duration::from_secs(3600);
         assert!(tokio::time::timeout(hour, head(&mut exchange)).await.is_err(), "still open");
         let pings = pings.get();
         assert!((12..=16).contains(&pings), "one in five minutes, not one in ten seconds: {pings}");
@@ -470,7 +482,7 @@ async fn tunnels_carry_bytes_both_ways() {
         let mut exchange =
             Exchange::start(handle(&channel), request(Method::POST), false).unwrap();
         assert_eq!(head(&mut exchange).await.unwrap(), StatusCode::OK);
-        let mut duplex = exchange.into_duplex().unwrap();
+        let mut duplex = exchange.take_duplex().unwrap();
         assert_eq!(channel.in_use(), 1, "the tunnel keeps its stream counted");
         duplex.write_all(b"ping").await.unwrap();
         let mut answer = String::new();

@@ -175,3 +175,33 @@ fn dns_names(certificate: &X509Certificate<'_>) -> Result<Vec<String>, String> {
         })
         .collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::testing::{Authority, Issued, settings};
+
+    #[test]
+    fn among_equals_the_first_that_the_client_can_verify() {
+        let authority = Authority::new();
+        let edwards = authority.issue_ed25519("edwards", &["a.test"]);
+        let ecdsa = authority.issue("ecdsa", &["a.test"]);
+        let table = Certificates::load(&settings(&[&edwards, &ecdsa]).certificates).unwrap();
+        let check = |name: Option<&str>, schemes: &[SignatureScheme], expected: &Issued| {
+            let chosen = table.choose(name, schemes).unwrap();
+            assert_eq!(chosen.cert[0], expected.leaf, "{name:?} {schemes:?}");
+        };
+        let (ed, ec) = (SignatureScheme::ED25519, SignatureScheme::ECDSA_NISTP256_SHA256);
+        check(Some("a.test"), &[ec], &ecdsa);
+        check(Some("a.test"), &[ed], &edwards);
+        check(Some("a.test"), &[ec, ed], &edwards);
+        check(Some("b.test"), &[ec], &ecdsa);
+        check(None, &[ec], &ecdsa);
+        check(None, &[], &edwards);
+    }
+
+    #[test]
+    fn a_table_needs_a_certificate() {
+        assert!(matches!(Certificates::load(&[]), Err(TlsError::NoCertificates)));
+    }
+}

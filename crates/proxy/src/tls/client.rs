@@ -254,10 +254,10 @@ fn load_system_roots() -> Result<Arc<RootCertStore>, String> {
 
 /// Accepts any certificate, but still only from who holds its key.
 #[derive(Debug)]
-struct AnyCertificate(WebPkiSupportedAlgorithms);
+pub(super) struct AnyCertificate(WebPkiSupportedAlgorithms);
 
 impl AnyCertificate {
-    fn new(provider: &CryptoProvider) -> Self {
+    pub(super) fn new(provider: &CryptoProvider) -> Self {
         Self(provider.signature_verification_algorithms)
     }
 }
@@ -294,5 +294,152 @@ impl ServerCertVerifier for AnyCertificate {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::tls::server::ServerTls;
+    use crate::tls::testing::{Authority, accept, settings};
+
+    fn policy(protocol: UpstreamProtocol, tls: Option<UpstreamTls>) -> ConnectionPolicy {
+        ConnectionPolicy {
+            protocol,
+            tls,
+            connect_timeout: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(60),
+            idle_max: 8,
+        }
+    }
+
+    fn trusting(authority: &Authority) -> UpstreamTls {
+        UpstreamTls {
+            server_name: None,
+            roots: Some(authority.pem().into()),
+            client_identity: None,
+            insecure_skip_verify: false,
+        }
+    }
+
+    fn config(profile: &Profile) -> &Arc<ClientConfig> {
+        &profile.tls.as_ref().unwrap().as_ref().unwrap().config
+    }
+
+    #[test]
+    fn one_identity_keeps_one_configuration() {
+        let (profiles, authority) = (Profiles::default(), Authority::new());
+        let tls = trusting(&authority);
+        let first = profiles.get(&policy(UpstreamProtocol::Auto, Some(tls.clone())));
+        let mut other_limits = policy(UpstreamProtocol::Auto, Some(tls.clone()));
+        other_limits.idle_max = 1;
+        let same = profiles.get(&other_limits);
+        assert_eq!((first.id, first.idle_max, same.idle_max), (same.id, 8, 1));
+        assert!(Arc::ptr_eq(config(&first), config(&same)));
+
+        let named = UpstreamTls { server_name: Some("b.test".into()), ..tls.clone() };
+        let others = [
+            policy(UpstreamProtocol::Http2, Some(tls.clone())),
+            policy(UpstreamProtocol::Auto, Some(named)),
+            policy(UpstreamProtocol::Http1, None),
+            policy(UpstreamProtocol::Http2, None),
+        ];
+        let mut ids: Vec<u64> = others.iter().map(|policy| profiles.get(policy).id).collect();
+        ids.push(first.id);
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 5, "each identity has its own number");
+    }
+
+    #[test]
+    fn what_no_plan_uses_is_forgotten() {
+        let (profiles, authority) = (Profiles::default(), Authority::new());
+        let kept = profiles.get(&policy(UpstreamProtocol::Auto, Some(trusting(&authority))));
+        for i in 0..20 {
+            let named = Some(format!("{i}.test").into());
+            let tls = UpstreamTls { server_name: named, ..trusting(&authority) };
+            profiles.get(&policy(UpstreamProtocol::Auto, Some(tls)));
+        }
+        assert_eq!(profiles.0.lock().unwrap().known.len(), 2, "the used one and the last");
+        let again = profiles.get(&policy(UpstreamProtocol::Auto, Some(trusting(&authority))));
+        assert_eq!(again.id, kept.id);
+    }
+
+    #[test]
+    fn unusable_material_says_why() {
+        let authority = Authority::new();
+        let check = |tls: UpstreamTls, expected: &str| {
+            let profile = Profiles::default().get(&policy(UpstreamProtocol::Auto, Some(tls)));
+            let why = profile.tls.as_ref().unwrap().as_ref().unwrap_err();
+            assert!(why.contains(expected), "{why}");
+        };
+        let tls = trusting(&authority);
+        check(UpstreamTls { roots: Some("".into()), ..tls.clone() }, "no certificate");
+        check(UpstreamTls { server_name: Some("a b".into()), ..tls.clone() }, "`a b`");
+        let identity = ClientIdentity { chain: authority.pem().into(), key: "".into() };
+        check(UpstreamTls { client_identity: Some(identity), ..tls }, "client key");
+    }
+
+    /// Connects to a server for `a.test` as `tls` says; returns what ALPN chose.
+    async fn connect_to(
+        server: &ServerTls,
+        tls: UpstreamTls,
+        protocol: UpstreamProtocol,
+        host: &str,
+    ) -> io::Result<Option<&'static str>> {
+        let profile = Profiles::default().get(&policy(protocol, Some(tls)));
+        let profile = profile.tls.as_ref().unwrap().as_ref().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, connected) =
+            tokio::join!(accept(server, &listener), profile.connect(host, stream));
+        let (mut connected, (_, facts)) = (connected?, accepted.map_err(io::Error::other)?);
+        connected.write_all(b"x").await?;
+        assert_eq!(is_h2(&connected), facts.alpn == Some("h2"));
+        Ok(facts.alpn)
+    }
+
+    #[tokio::test]
+    async fn upstreams_are_checked_and_protocols_agreed_on() {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let certificate = authority.issue("a", &["a.test", "127.0.0.1"]);
+        let server = ServerTls::new(&settings(&[&certificate])).unwrap();
+        let tls = trusting(&authority);
+        let check = async |tls: &UpstreamTls, protocol, host: &str, expected: Option<&str>| {
+            let agreed = connect_to(&server, tls.clone(), protocol, host).await;
+            assert_eq!(agreed.ok().flatten(), expected, "{host} {protocol:?} {tls:?}");
+        };
+        let auto = UpstreamProtocol::Auto;
+        check(&tls, auto, "a.test", Some("h2")).await;
+        check(&tls, auto, "127.0.0.1", Some("h2")).await;
+        check(&tls, UpstreamProtocol::Http2, "a.test", Some("h2")).await;
+        check(&tls, UpstreamProtocol::Http1, "a.test", Some("http/1.1")).await;
+        check(&tls, auto, "b.test", None).await;
+        check(&trusting(&other), auto, "a.test", None).await;
+        let named = UpstreamTls { server_name: Some("a.test".into()), ..tls };
+        check(&named, auto, "b.test", Some("h2")).await;
+        let skipping = UpstreamTls { insecure_skip_verify: true, ..trusting(&other) };
+        check(&skipping, auto, "b.test", Some("h2")).await;
+    }
+
+    #[tokio::test]
+    async fn we_show_our_certificate_to_who_asks() {
+        let (servers, clients) = (Authority::new(), Authority::new());
+        let mut settings = settings(&[&servers.issue("a", &["a.test"])]);
+        settings.client_ca = Some(clients.file());
+        let server = ServerTls::new(&settings).unwrap();
+        let identity = clients.issue("client", &["edge"]).files;
+        let identity = ClientIdentity {
+            chain: std::fs::read_to_string(identity.chain).unwrap().into(),
+            key: std::fs::read_to_string(identity.key).unwrap().into(),
+        };
+        let anonymous = trusting(&servers);
+        let known = UpstreamTls { client_identity: Some(identity), ..anonymous.clone() };
+        let auto = UpstreamProtocol::Auto;
+        assert!(connect_to(&server, anonymous, auto, "a.test").await.is_err());
+        assert_eq!(connect_to(&server, known, auto, "a.test").await.unwrap(), Some("h2"));
     }
 }

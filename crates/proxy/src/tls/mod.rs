@@ -15,6 +15,10 @@ mod buffered;
 mod certificates;
 pub(crate) mod client;
 pub(crate) mod server;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use buffered::Buffered;
 pub use certificates::LoadedCertificate;

@@ -111,7 +111,7 @@ impl Pool {
         target: &Target<'_>,
         freshness: Freshness,
     ) -> Result<Checked, ConnectError> {
-        if freshness == Freshness::Upgrade {
+        if freshness == Freshness::Upgrade && target.profile.protocol != UpstreamProtocol::Http2 {
             return self.connect_h1(target).await;
         }
         let wish = Wish::of(freshness);
@@ -234,12 +234,6 @@ impl Pool {
 
     /// A new HTTP/1.1 connection, whatever else the endpoint might speak.
     async fn connect_h1(&self, target: &Target<'_>) -> Result<Checked, ConnectError> {
-        if target.profile.protocol == UpstreamProtocol::Http2 {
-            return Err(ConnectError::new(
-                ConnectErrorKind::Other,
-                "the upstream is set to HTTP/2 only, on which no protocol switch is possible",
-            ));
-        }
         let connected = self.dial(target, UpstreamProtocol::Http1).await?;
         let link = Link::H1(Conn::new(connected.stream));
         Ok(Checked::new(

@@ -57,7 +57,11 @@ impl Default for Slots {
 impl Slots {
     /// A new timer, with no deadline.
     pub(super) fn insert(&mut self) -> u32 {
-        let entry = Entry { deadline: NEVER, place: None, waker: None };
+        let entry = Entry {
+            deadline: NEVER,
+            place: None,
+            waker: None,
+        };
         match self.free.pop() {
             Some(key) => {
                 self.timers[key as usize] = entry;
@@ -111,7 +115,11 @@ impl Slots {
         if entry.deadline <= self.swept {
             return Poll::Ready(());
         }
-        if !entry.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if !entry
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
             entry.waker = Some(cx.waker().clone());
         }
         Poll::Pending
@@ -119,7 +127,10 @@ impl Slots {
 
     /// The wakers of all who wait; each is remembered anew when it asks again.
     pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
-        self.timers.iter_mut().filter_map(|entry| entry.waker.take()).collect()
+        self.timers
+            .iter_mut()
+            .filter_map(|entry| entry.waker.take())
+            .collect()
     }
 
     /// Moves on to `tick` while nothing is queued.
@@ -139,7 +150,9 @@ impl Slots {
 
     /// The next tick at which there is something to look at; none while nothing is queued.
     pub(super) fn next_stop(&self) -> Option<u64> {
-        let near = (self.queued > self.queued_far).then(|| self.next_near()).flatten();
+        let near = (self.queued > self.queued_far)
+            .then(|| self.next_near())
+            .flatten();
         let far = (self.queued_far > 0).then(|| (self.swept / NEAR + 1) * NEAR);
         near.into_iter().chain(far).min()
     }
@@ -184,7 +197,9 @@ impl Slots {
     fn requeue(&mut self, key: u32, tick: u64) -> u64 {
         self.unqueue(key);
         self.queue(key, tick);
-        self.timers[key as usize].place.map_or(tick, |place| place.tick)
+        self.timers[key as usize]
+            .place
+            .map_or(tick, |place| place.tick)
     }
 
     /// Queues a timer for `tick`, which must lie after `swept`.
@@ -197,8 +212,11 @@ impl Slots {
             (far_slot(lap), lap * NEAR)
         };
         let keys = &mut self.slots[slot as usize];
-        self.timers[key as usize].place =
-            Some(Place { slot, position: keys.len() as u32, tick });
+        self.timers[key as usize].place = Some(Place {
+            slot,
+            position: keys.len() as u32,
+            tick,
+        });
         keys.push(key);
         self.queued += 1;
         match slot_kind(slot) {
@@ -208,7 +226,9 @@ impl Slots {
     }
 
     fn unqueue(&mut self, key: u32) {
-        let Some(place) = self.timers[key as usize].place.take() else { return };
+        let Some(place) = self.timers[key as usize].place.take() else {
+            return;
+        };
         let keys = &mut self.slots[place.slot as usize];
         keys.swap_remove(place.position as usize);
         if let Some(&moved) = keys.get(place.position as usize)
@@ -233,7 +253,11 @@ enum Kind {
 }
 
 fn slot_kind(slot: u32) -> Kind {
-    if u64::from(slot) < NEAR { Kind::Near } else { Kind::Far }
+    if u64::from(slot) < NEAR {
+        Kind::Near
+    } else {
+        Kind::Far
+    }
 }
 
 /// The slot of the far level for a lap of the near one.
@@ -322,14 +346,19 @@ mod tests {
                 let must_wake = due && self.waiting[timer] && matches!(step, Step::Advance(1..));
                 assert!(woken || !must_wake, "timer {timer} forgotten by {step:?}");
                 let waker = Waker::from(self.wakes[timer].clone());
-                let expired = slots.poll_expired(*key, &mut Context::from_waker(&waker)).is_ready();
+                let expired = slots
+                    .poll_expired(*key, &mut Context::from_waker(&waker))
+                    .is_ready();
                 assert_eq!(expired, due, "timer {timer} after {step:?}");
                 self.waiting[timer] = !expired;
                 assert_eq!(slots.deadline(*key), self.deadlines.get(&timer).copied());
             }
             let next = self.deadlines.values().filter(|at| **at > self.now).min();
             if let Some(next) = next {
-                assert!(slots.next_stop().is_some_and(|stop| stop <= *next), "{next} {step:?}");
+                assert!(
+                    slots.next_stop().is_some_and(|stop| stop <= *next),
+                    "{next} {step:?}"
+                );
             }
         }
     }
