@@ -154,10 +154,8 @@ impl Running {
         // The workers' own descriptors go on until they have emptied their backlogs.
         self.sockets.close();
         self.signals.shutdown.send_replace(true);
-        let finished = tokio::time::timeout(timeout, self.tally.empty())
-            .await
-            .is_ok();
-        let cut = if finished { 0 } else { self.tally.open() };
+        let finished = tokio::time::timeout(timeout, self.ended()).await.is_ok();
+        let cut = if finished { 0 } else { self.connections.open() };
         self.signals.cut.send_replace(true);
         let threads = std::mem::take(&mut self.threads);
         if tokio::task::spawn_blocking(move || join(threads))
