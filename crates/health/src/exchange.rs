@@ -27,7 +27,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = http1::Builder::new();
-    let handshake = builder.max_buf_size(LIMIT).handshake(TokioIo::new(stream));
+    // hyper looks at the bound before it reads, and may then read as much again.
+    let handshake = builder
+        .max_buf_size(LIMIT / 2)
+        .handshake(TokioIo::new(stream));
     let (mut sender, connection) = handshake.await?;
     drive(connection, async move {
         finish(sender.send_request(ask).await?).await

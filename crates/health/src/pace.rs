@@ -84,7 +84,7 @@ mod tests {
             let probe = probe(interval, timeout, fall);
             let pace = Pace::new(&probe);
             assert_eq!(pace.fast, ms(fast), "{probe:?}");
-            let noticed = probe.interval + pace.fast * (fall - 1) + probe.timeout;
+            let noticed = probe.interval + pace.fast * fall.saturating_sub(1) + probe.timeout;
             let bound = if pace.fast > FASTEST {
                 2 * probe.interval
             } else {

@@ -29,6 +29,8 @@ use crate::verdict::{Streak, apply, forget, forget_region, settle};
 const LOOK: Duration = Duration::from_millis(200);
 /// Checks under way at the same time; each holds a socket. More wait for their turn.
 const MAX_UNDER_WAY: usize = 512;
+/// Checks of one endpoint under way at the same time, while it is late.
+const MAX_OVERLAP: u32 = 8;
 
 /// Probes what the serving plan wants probed, until it is dropped.
 ///
@@ -158,7 +160,7 @@ impl Work {
         );
         // Of an endpoint that is down, nobody needs to know sooner that it still is.
         let doubtful = entry.target.cell.health().usable();
-        if doubtful && entry.under_way < check.probe().fall {
+        if doubtful && entry.under_way < check.probe().fall.min(MAX_OVERLAP) {
             self.agenda.set(id, now + entry.pace.late());
         }
         self.running.push(Box::pin(async move {

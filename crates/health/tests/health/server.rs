@@ -85,12 +85,11 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Stat
     while let Ok((stream, _)) = listener.accept().await {
         let (tls, state) = (tls.clone(), state.clone());
         connections.spawn(async move {
-            match tls {
-                None => serve(stream, state).await,
-                Some(tls) => match tls.accept(stream).await {
-                    Ok(stream) => serve(stream, state).await,
-                    Err(_) => {}
-                },
+            let Some(tls) = tls else {
+                return serve(stream, state).await;
+            };
+            if let Ok(stream) = tls.accept(stream).await {
+                serve(stream, state).await;
             }
         });
     }

@@ -67,7 +67,7 @@ async fn fewer_failures_than_fall_change_nothing() {
 async fn a_region_is_the_sum_of_its_endpoints() {
     let (one, two) = (Server::start().await, Server::start().await);
     let mut scene = Scene::start(&Spec::new(&[&one.address, &two.address], http_probe()));
-    assert_eq!(scene.region_news().await.0, Health::Healthy);
+    both_are_healthy(&mut scene, &one, &two).await;
     one.answer_with(500);
     let (health, evidence) = scene.region_news().await;
     assert_eq!(health, Health::Degraded);
@@ -93,7 +93,7 @@ async fn too_few_endpoints_are_no_region() {
         ..Spec::new(&[&one.address, &two.address], http_probe())
     };
     let mut scene = Scene::start(&spec);
-    assert_eq!(scene.region_news().await.0, Health::Healthy);
+    both_are_healthy(&mut scene, &one, &two).await;
     one.answer_with(500);
     let (health, evidence) = scene.region_news().await;
     assert_eq!(health, Health::Unhealthy);
@@ -117,4 +117,11 @@ async fn connecting_measures_the_round_trip() {
     let mut scene = Scene::start(&Spec::new(&[&address], http_probe()));
     scene.endpoint_news().await;
     assert_eq!(scene.region().rtt(), None);
+}
+
+/// The first of them makes the region healthy; both have to be known before one may fall.
+async fn both_are_healthy(scene: &mut Scene, one: &Server, two: &Server) {
+    assert_eq!(scene.region_news().await.0, Health::Healthy);
+    scene.becomes(&one.address, Health::Healthy).await;
+    scene.becomes(&two.address, Health::Healthy).await;
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tidegate_core::Health;
@@ -12,10 +12,11 @@ use tokio_rustls::TlsAcceptor;
 use crate::server::Server;
 use crate::support::{Scene, Spec, http_probe, tcp_probe};
 
-/// A certificate authority, and a server's TLS with a certificate of it for `probe.test`.
-fn authority(alpn: &str) -> (String, TlsAcceptor) {
+/// A certificate authority of this name, and a server's TLS with a certificate of it for `probe.test`.
+fn authority(name: &str, alpn: &str) -> (String, TlsAcceptor) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
     let key = KeyPair::generate().unwrap();
     let root = params.self_signed(&key).unwrap();
     let issuer = Issuer::new(params, key);
@@ -58,7 +59,7 @@ async fn protocols_are_agreed_on() {
         ("http/1.1", http::Version::HTTP_11),
         ("h2", http::Version::HTTP_2),
     ] {
-        let (root, acceptor) = authority(alpn);
+        let (root, acceptor) = authority("root", alpn);
         let server = Server::with(Some(acceptor), version).await;
         let only = match alpn {
             "h2" => UpstreamProtocol::Http2,
@@ -76,8 +77,8 @@ async fn protocols_are_agreed_on() {
 
 #[tokio::test]
 async fn certificates_are_checked() {
-    let (root, acceptor) = authority("http/1.1");
-    let (other, _) = authority("http/1.1");
+    let (root, acceptor) = authority("root", "http/1.1");
+    let (other, _) = authority("other", "http/1.1");
     let server = Server::with(Some(acceptor), http::Version::HTTP_11).await;
     let unusable = "no certificate in the PEM text";
     for (roots, name, problem) in [
@@ -117,7 +118,7 @@ async fn certificates_are_checked() {
 #[tokio::test]
 async fn a_plaintext_endpoint_fails_a_tls_probe() {
     let server = Server::start().await;
-    let (root, _) = authority("h2");
+    let (root, _) = authority("root", "h2");
     let tls = settings(&root, Some("probe.test"));
     let spec = spec(&server, tcp_probe(), tls, UpstreamProtocol::Auto);
     let (health, evidence) = Scene::start(&spec).endpoint_news().await;
