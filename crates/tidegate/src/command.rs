@@ -1,0 +1,79 @@
+//! The subcommands, one file each: what they take, what they do, what they answer.
+
+mod check;
+mod completions;
+mod demo;
+mod explain;
+mod run;
+mod schema;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::{Exit, Failure};
+
+/// A global load balancer: moves requests to another region when theirs fails, while they are
+/// under way.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate demo                                     see a region fail without a lost request
+  tidegate check tidegate.yaml                      is this configuration right?
+  tidegate run tidegate.yaml                        serve
+  tidegate explain tidegate.yaml GET https://shop.example.com/api/cart
+
+Exit status: 0 fine, 1 the answer is no, 2 the question could not be put.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    Explain(explain::Explain),
+    Schema(schema::Schema),
+    Demo(demo::Demo),
+    Completions(completions::Completions),
+}
+
+impl Cli {
+    /// Does what the command line says.
+    pub(crate) fn run(self) -> Result<Exit, Failure> {
+        match self.command {
+            Command::Run(run) => run.run(),
+            Command::Check(check) => check.run(),
+            Command::Explain(explain) => explain.run(),
+            Command::Schema(schema) => schema.run(),
+            Command::Demo(demo) => demo.run(),
+            Command::Completions(completions) => completions.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Every subcommand explains itself with an example.
+    #[test]
+    fn every_subcommand_has_examples() {
+        for subcommand in Cli::command().get_subcommands() {
+            let help = subcommand.get_after_help().map(ToString::to_string);
+            let help = help.unwrap_or_default();
+            assert!(
+                help.contains("Example") && help.contains("Exit status"),
+                "{subcommand}"
+            );
+        }
+    }
+}
