@@ -223,6 +223,14 @@ impl Download {
         }
     }
 
+    /// Whether all of it is here, so that nothing is read from the client while it is written.
+    pub(crate) fn is_whole(&self) -> bool {
+        match &self.source {
+            Source::Empty | Source::Full(_) => true,
+            Source::Relay(relay) => relay.exchange.is_ended(),
+        }
+    }
+
     fn full_len(&self) -> Option<u64> {
         match &self.source {
             Source::Empty => Some(0),

@@ -15,6 +15,7 @@ use tidegate_core::decision::Because;
 use tidegate_core::retry::{Failure, Phase};
 use tidegate_core::{InFlight, RegionIdx, Termination};
 
+use crate::body::UploadError;
 use crate::exchange::{Exchange, ExchangeError, HeadEvent};
 use crate::head::ResponseHead;
 use crate::outbound;
@@ -191,6 +192,10 @@ impl Serving<'_> {
                 in_flight.endpoint().record(Outcome::Abandoned, at);
                 Ended::Client(termination)
             }
+            EndedBy::Upload(error) => {
+                self.finish.explain(error.to_string());
+                self.attempt_failed(place, EndedBy::Client(error.termination()), in_flight, reused)
+            }
             EndedBy::Upstream { failure, phase, detail } => {
                 let stale = reused && failure == Failure::Reset && phase <= Phase::Sent;
                 self.finish.attempt_failed(failure, phase, detail, at);
@@ -205,6 +210,7 @@ impl Serving<'_> {
 /// Who ended an attempt.
 enum EndedBy {
     Client(Termination),
+    Upload(UploadError),
     Upstream { failure: Failure, phase: Phase, detail: String },
 }
 
@@ -224,7 +230,7 @@ impl From<ConnectError> for EndedBy {
 impl From<ExchangeError> for EndedBy {
     fn from(error: ExchangeError) -> Self {
         match error {
-            ExchangeError::Client(error) => Self::Client(error.termination()),
+            ExchangeError::Client(error) => Self::Upload(error),
             ExchangeError::Upstream { failure, phase, detail } => Self::Upstream { failure, phase, detail },
         }
     }

@@ -37,6 +37,8 @@ pub(crate) struct Finish {
     tries: SmallVec<[Try; 1]>,
     next_scope: Option<RetryScope>,
     why_not: Option<WhyNot>,
+    /// What a person needs to know, if the fault is the client's.
+    said: Option<String>,
     received: u64,
     sent: u64,
     in_flight: Option<InFlight>,
@@ -83,6 +85,7 @@ impl Finish {
             tries: SmallVec::new(),
             next_scope: None,
             why_not: None,
+            said: None,
             received: 0,
             sent: 0,
             in_flight: None,
@@ -242,8 +245,16 @@ impl Finish {
         self.reason = Some(Termination::Tunnelled);
     }
 
+    /// The client's request is at fault, in these words.
+    pub(crate) fn explain(&mut self, said: String) {
+        self.said = Some(said);
+    }
+
     /// What a person needs to know of the last failure, and why it was the last.
     pub(crate) fn detail(&self) -> Option<String> {
+        if self.said.is_some() {
+            return self.said.clone();
+        }
         let last = self.tries.iter().rev().find(|attempt| attempt.detail.is_some())?;
         let mut text = format!("{} ({}): {}", last.region, last.place.endpoint, last.detail.as_deref()?);
         if let Some(why) = self.why_not {

@@ -93,11 +93,11 @@ impl RequestHead {
         }
     }
 
-    /// The protocol that the client wants to switch to: `websocket` by `Upgrade` or by extended
-    /// CONNECT. None for an ordinary request.
+    /// The protocol that the client wants to switch to: `websocket` by `Upgrade`, or what extended
+    /// CONNECT names. None for an ordinary request.
     pub(crate) fn upgrade(&self) -> Option<&str> {
         match self {
-            Self::H1(head) => std::str::from_utf8(head.upgrade.as_deref()?).ok(),
+            Self::H1(head) => asks_for_websocket(head).then_some("websocket"),
             Self::H2(parts) => parts.extensions.get::<h2::ext::Protocol>().map(|protocol| protocol.as_str()),
         }
     }
@@ -109,6 +109,14 @@ impl RequestHead {
             Self::H2(parts) => parts.headers.get(header::TE).is_some_and(|te| te.as_bytes() == b"trailers"),
         }
     }
+}
+
+/// Whether a WebSocket is asked for and nothing else, as RFC 6455 section 4.1 wants it. Any other
+/// `Upgrade` may be ignored (RFC 9110 section 7.8) and must be: passed on, `h2c` would be a tunnel
+/// around every rule of ours, and a body would follow a GET that its client never made.
+fn asks_for_websocket(head: &http1::RequestHead) -> bool {
+    let websocket = head.upgrade.as_deref().is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
+    websocket && head.method == Method::GET && !head.framing.has_body()
 }
 
 fn h2_authority(parts: &http::request::Parts) -> &str {

@@ -147,7 +147,8 @@ async fn refuse(context: &Rc<Context>, conn: &SharedConn, refusal: Refusal) {
 
 async fn serve_one(context: &Rc<Context>, conn: &SharedConn, head: http1::RequestHead, limits: &Limits) -> Next {
     let asked = Asked { method: head.method.clone(), http11: head.version == http1::Version::Http11 };
-    let keep_alive = head.keep_alive;
+    // What follows a refused CONNECT may be meant for its tunnel: it is never read as a request.
+    let keep_alive = head.keep_alive && head.method != http::Method::CONNECT;
     let (upload, progress) = upload(conn, head.framing, limits);
     let has_body = progress.is_some();
     let head = RequestHead::H1(head);
@@ -181,7 +182,7 @@ async fn answer_one(
     read: impl Fn() -> bool,
 ) -> Next {
     // A body that was not read yet when a whole answer is there will not be read any more.
-    let close = !keep_alive || context.worker.is_stopping() || (answer.body.is_ended() && !read());
+    let close = !keep_alive || context.worker.is_stopping() || (answer.body.is_whole() && !read());
     let next = match respond(conn, &mut answer, asked, close).await {
         Ok(again) if again && read() => Next::Request,
         Ok(_) => Next::Linger,
