@@ -1,0 +1,98 @@
+//! A running data plane with a hand-built plan, and the clients that talk to it.
+//!
+//! A test makes a [`Setup`], changes what it is about, and starts it: a [`Rig`] answers on
+//! ephemeral ports and shows its access log, its metrics and its board. Everything ends with it.
+
+mod ask;
+mod h1;
+mod h2;
+mod plan;
+mod rig;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tidegate_lab::{Action, LinkSpec, RawUpstream, RegionSpec, World};
+
+pub(crate) use ask::{Answer, Ask, Down, End};
+pub(crate) use h1::H1;
+pub(crate) use h2::{H2, Sending};
+pub(crate) use plan::Setup;
+pub(crate) use rig::Rig;
+
+/// Longer than anything here takes; only a hang reaches it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// The host that every client asks for.
+pub(crate) const HOST: &str = "a.test";
+/// What the proxy adds to a request of an untrusted HTTP/1.1 client without TLS.
+pub(crate) const ADDED: &str = "x-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\n\
+    x-forwarded-host: a.test\r\nforwarded: for=127.0.0.1;proto=http;host=\"a.test\"\r\n\
+    via: 1.1 fra1\r\nx-request-id: <id>\r\n";
+
+/// Turns a hang into a failure that says what never came.
+pub(crate) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(PATIENCE, work).await;
+    done.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+/// Waits until `condition` holds.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let holds = || std::future::ready(condition());
+    tidegate_lab::wait_until(what, PATIENCE, holds).await.unwrap();
+}
+
+/// Regions without distance, each behind its own link.
+pub(crate) async fn world(names: &[&str]) -> World {
+    let site = |world: tidegate_lab::world::WorldBuilder, name: &&str| {
+        world.site(RegionSpec::new(name), LinkSpec::default())
+    };
+    names.iter().fold(World::builder(), site).start().await.unwrap()
+}
+
+/// An upstream that plays these scripts, one per connection, the last again and again.
+pub(crate) async fn raw(scripts: Vec<Vec<Action>>) -> RawUpstream {
+    RawUpstream::start(scripts).await.unwrap()
+}
+
+/// Reads a head, sends `answer`, and keeps the connection.
+pub(crate) fn answering(answer: impl AsRef<[u8]>) -> Vec<Action> {
+    let mut script = Action::answer(answer);
+    script.push(Action::Stall);
+    script
+}
+
+/// Everything that connection `index` has sent once `enough` likes it, with request ids replaced.
+pub(crate) async fn received(
+    upstream: &RawUpstream,
+    index: usize,
+    enough: impl Fn(&[u8]) -> bool,
+) -> String {
+    golden(&upstream.wait_received(index, PATIENCE, enough).await.unwrap())
+}
+
+/// Whether a head has arrived whole, and nothing after it.
+pub(crate) fn one_head(bytes: &[u8]) -> bool {
+    bytes.ends_with(b"\r\n\r\n")
+}
+
+/// Bytes as text, every request id that was made by the proxy replaced by `<id>`.
+pub(crate) fn golden(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut parts = text.split("x-request-id: ");
+    let mut out = parts.next().unwrap().to_owned();
+    for part in parts {
+        let (id, rest) = part.split_at(32.min(part.len()));
+        let made = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        out.push_str("x-request-id: ");
+        out.push_str(if made { "<id>" } else { id });
+        out.push_str(rest);
+    }
+    out
+}
+
+/// An address of this machine where nobody listens.
+pub(crate) async fn nowhere() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}

@@ -1,0 +1,10 @@
+//! The data plane end to end: real sockets, real TLS, real upstreams, nothing mocked.
+//!
+//! One module for each promise. Clients are plain sockets or the bare `h2` crate, upstreams are the
+//! laboratory's regions (hyper) or scripts of exact bytes, so neither end shares code with what is
+//! tested. Tests wait for conditions, never for time, and say nothing about how long things take.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
+
+mod harness;
+mod smuggling;
