@@ -222,3 +222,7 @@ impl Server {
         Poll::Ready(false)
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

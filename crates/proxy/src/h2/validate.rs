@@ -22,9 +22,6 @@ pub(super) enum Malformed {
     /// The path does not start with `/`, or holds what no path may.
     #[error("the path is not valid")]
     Path,
-    /// CONNECT without `:protocol`: this is not a forward proxy.
-    #[error("CONNECT is not served")]
-    Connect,
 }
 
 impl Malformed {
@@ -35,7 +32,6 @@ impl Malformed {
             Self::Authority => "authority_mismatch",
             Self::UserInfo => "authority_user_info",
             Self::Path => "path_invalid",
-            Self::Connect => "connect_not_served",
         }
     }
 }
@@ -43,10 +39,9 @@ impl Malformed {
 /// Checks what is known of a request before its body.
 pub(super) fn validate(parts: &Parts) -> Result<(), Malformed> {
     authority(parts)?;
-    if parts.method == Method::CONNECT && parts.extensions.get::<h2::ext::Protocol>().is_none() {
-        return Err(Malformed::Connect);
-    }
-    path(parts)
+    let tunnel = parts.extensions.get::<h2::ext::Protocol>().is_some();
+    // Plain CONNECT has no path (RFC 9113 section 8.5).
+    if parts.method == Method::CONNECT && !tunnel { Ok(()) } else { path(parts) }
 }
 
 fn authority(parts: &Parts) -> Result<(), Malformed> {
@@ -121,7 +116,8 @@ mod tests {
         check("GET", "/x", &["user:pw@a.b"], Err(Malformed::UserInfo));
         check("OPTIONS", "*", &["a.b"], Ok(()));
         check("GET", "*", &["a.b"], Err(Malformed::Path));
-        check("CONNECT", "a.b:443", &[], Err(Malformed::Connect));
+        check("CONNECT", "a.b:443", &[], Ok(()));
+        check("CONNECT", "a.b:443", &["c.d:443"], Err(Malformed::Authority));
     }
 
     #[test]

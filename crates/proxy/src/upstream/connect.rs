@@ -8,14 +8,13 @@ use std::time::{Duration, Instant};
 use tidegate_core::plan::UpstreamProtocol;
 use tidegate_core::retry::Failure;
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 
 use super::resolve::{Addresses, Resolver};
 use super::socket::Socket;
 use crate::clock::now;
 use crate::head::host_of;
 use crate::io::Stream;
-use crate::tls::client::{Profile, is_h2};
+use crate::tls::client::{Profile, UpstreamStream, is_h2};
 
 /// A new connection.
 pub(crate) struct Connected {
@@ -158,7 +157,7 @@ async fn shake_hands(
     address: &str,
     profile: &Profile,
     protocol: UpstreamProtocol,
-) -> Result<TlsStream<Socket>, ConnectError> {
+) -> Result<UpstreamStream<Socket>, ConnectError> {
     let failed = |why: String| {
         ConnectError::new(
             ConnectErrorKind::Tls,
@@ -179,7 +178,7 @@ async fn shake_hands(
 }
 
 fn agreed_on_h2(
-    stream: &TlsStream<Socket>,
+    stream: &UpstreamStream<Socket>,
     address: &str,
     protocol: UpstreamProtocol,
 ) -> Result<bool, ConnectError> {

@@ -360,7 +360,7 @@ fn rehome(conn: &mut Conn) -> bool {
 fn socket(conn: &mut Conn) -> Option<&mut Socket> {
     match conn.io_mut() {
         Stream::Upstream(socket) => Some(socket),
-        Stream::UpstreamTls(tls) => Some(tls.get_mut().0),
+        Stream::UpstreamTls(tls) => Some(tls.get_mut().0.get_mut()),
         _ => None,
     }
 }
