@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client;
 
+use crate::tls::client::UpstreamStream;
 use crate::tls::server::ClientStream;
 use crate::upstream::socket::Socket;
 
@@ -21,7 +21,7 @@ pub(crate) enum Stream {
     /// Plaintext, to an upstream.
     Upstream(Socket),
     /// TLS, to an upstream.
-    UpstreamTls(Box<client::TlsStream<Socket>>),
+    UpstreamTls(Box<UpstreamStream<Socket>>),
     /// Both ends in memory, for tests of races under a paused clock.
     #[cfg(test)]
     Memory(tokio::io::DuplexStream),

@@ -4,7 +4,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 
-use pingora_core::server::{ListenFds, ShutdownWatch};
+use pingora_core::server::ListenFds;
 use pingora_core::services::Service;
 use tidegate_telemetry::access::AccessLog;
 use tokio::sync::watch;
@@ -27,7 +27,6 @@ pub(crate) struct Seat {
     pub(crate) loops: Tally,
     /// Counts connections.
     pub(crate) connections: Tally,
-    pub(crate) shutdown: ShutdownWatch,
     /// What is left is dropped when this becomes true.
     pub(crate) cut: watch::Receiver<bool>,
 }
@@ -57,12 +56,11 @@ impl Seat {
     async fn run(mut self, ready: Ready) {
         let writer = self.access.thread();
         let worker = Worker::new(self.index, self.shared.clone(), writer, fastrand::u64(..));
-        let sweeper = worker.wheel.run();
-        spawn_local(async move { sweeper.await });
+        spawn_local(worker.wheel.run());
         self.install(&worker);
         self.start_services(ready);
         // An error means that whoever would tell us is gone: that is the end as well.
-        let _ = self.shutdown.wait_for(|stop| *stop).await;
+        let _ = self.shared.shutdown.clone().wait_for(|stop| *stop).await;
         worker.stop();
         let _ = self.cut.wait_for(|cut| *cut).await;
     }
@@ -91,7 +89,7 @@ impl Seat {
                 places: listener.places.clone(),
                 ready: ready.clone(),
             };
-            let (table, shutdown) = (self.table.clone(), self.shutdown.clone());
+            let (table, shutdown) = (self.table.clone(), self.shared.shutdown.clone());
             let counted = self.loops.count();
             spawn_local(async move {
                 service.start_service(Some(table), shutdown, 1).await;

@@ -82,7 +82,7 @@ pub enum StartError {
         /// The listener.
         listener: String,
         /// What is wrong.
-        source: TlsError,
+        source: Box<TlsError>,
     },
     /// A worker thread cannot run.
     #[error("a worker cannot start: {0}")]
@@ -190,7 +190,6 @@ impl Running {
                 access: access.clone(),
                 loops: self.loops.clone(),
                 connections: self.connections.clone(),
-                shutdown: self.signals.shutdown.subscribe(),
                 cut: self.signals.cut.subscribe(),
             };
             let ready = ready.clone();
@@ -218,7 +217,7 @@ fn contexts(options: &ProxyOptions) -> Result<Vec<ListenerContext>, StartError> 
     let context = |listener: &Listener| {
         ListenerContext::new(listener, &options.metrics).map_err(|source| StartError::Tls {
             listener: listener.name.clone(),
-            source,
+            source: Box::new(source),
         })
     };
     options.listeners.iter().map(context).collect()

@@ -36,11 +36,6 @@ impl<S> Buffered<S> {
         }
     }
 
-    /// The stream below.
-    pub(crate) fn get_ref(&self) -> &S {
-        &self.inner
-    }
-
     /// The stream below, to move it to another reactor. It must not be read from past this one.
     pub(crate) fn get_mut(&mut self) -> &mut S {
         &mut self.inner

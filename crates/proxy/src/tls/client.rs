@@ -21,6 +21,8 @@ use tidegate_core::plan::{ClientIdentity, ConnectionPolicy, UpstreamProtocol, Up
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client};
 
+use super::Buffered;
+
 /// TLS sessions remembered per profile, two or so for each endpoint.
 const SESSIONS: usize = 1024;
 
@@ -42,6 +44,9 @@ pub(crate) struct Profile {
     /// Idle connections kept for one endpoint by one thread.
     pub(crate) idle_max: u32,
 }
+
+/// An upstream's stream under TLS, over a socket `S`.
+pub(crate) type UpstreamStream<S> = client::TlsStream<Buffered<S>>;
 
 /// The TLS half of a profile.
 #[derive(Clone, Debug)]
@@ -120,9 +125,9 @@ impl TlsProfile {
         &self,
         host: &str,
         stream: S,
-    ) -> io::Result<client::TlsStream<S>> {
+    ) -> io::Result<UpstreamStream<S>> {
         TlsConnector::from(self.config.clone())
-            .connect(self.name(host)?, stream)
+            .connect(self.name(host)?, Buffered::new(stream))
             .await
     }
 
@@ -131,12 +136,12 @@ impl TlsProfile {
         &self,
         host: &str,
         stream: S,
-    ) -> io::Result<client::TlsStream<S>> {
+    ) -> io::Result<UpstreamStream<S>> {
         let connector = TlsConnector::from(self.config.clone());
         let alpn = alpn(UpstreamProtocol::Http1);
         connector
             .with_alpn(alpn)
-            .connect(self.name(host)?, stream)
+            .connect(self.name(host)?, Buffered::new(stream))
             .await
     }
 
@@ -149,7 +154,7 @@ impl TlsProfile {
 }
 
 /// Whether ALPN chose HTTP/2.
-pub(crate) fn is_h2<S>(stream: &client::TlsStream<S>) -> bool {
+pub(crate) fn is_h2<S>(stream: &UpstreamStream<S>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
 }
 
@@ -340,14 +345,20 @@ mod tests {
         assert_eq!((first.id, first.idle_max, same.idle_max), (same.id, 8, 1));
         assert!(Arc::ptr_eq(config(&first), config(&same)));
 
-        let named = UpstreamTls { server_name: Some("b.test".into()), ..tls.clone() };
+        let named = UpstreamTls {
+            server_name: Some("b.test".into()),
+            ..tls.clone()
+        };
         let others = [
             policy(UpstreamProtocol::Http2, Some(tls.clone())),
             policy(UpstreamProtocol::Auto, Some(named)),
             policy(UpstreamProtocol::Http1, None),
             policy(UpstreamProtocol::Http2, None),
         ];
-        let mut ids: Vec<u64> = others.iter().map(|policy| profiles.get(policy).id).collect();
+        let mut ids: Vec<u64> = others
+            .iter()
+            .map(|policy| profiles.get(policy).id)
+            .collect();
         ids.push(first.id);
         ids.sort_unstable();
         ids.dedup();
@@ -360,10 +371,17 @@ mod tests {
         let kept = profiles.get(&policy(UpstreamProtocol::Auto, Some(trusting(&authority))));
         for i in 0..20 {
             let named = Some(format!("{i}.test").into());
-            let tls = UpstreamTls { server_name: named, ..trusting(&authority) };
+            let tls = UpstreamTls {
+                server_name: named,
+                ..trusting(&authority)
+            };
             profiles.get(&policy(UpstreamProtocol::Auto, Some(tls)));
         }
-        assert_eq!(profiles.0.lock().unwrap().known.len(), 2, "the used one and the last");
+        assert_eq!(
+            profiles.0.lock().unwrap().known.len(),
+            2,
+            "the used one and the last"
+        );
         let again = profiles.get(&policy(UpstreamProtocol::Auto, Some(trusting(&authority))));
         assert_eq!(again.id, kept.id);
     }
@@ -377,10 +395,31 @@ mod tests {
             assert!(why.contains(expected), "{why}");
         };
         let tls = trusting(&authority);
-        check(UpstreamTls { roots: Some("".into()), ..tls.clone() }, "no certificate");
-        check(UpstreamTls { server_name: Some("a b".into()), ..tls.clone() }, "`a b`");
-        let identity = ClientIdentity { chain: authority.pem().into(), key: "".into() };
-        check(UpstreamTls { client_identity: Some(identity), ..tls }, "client key");
+        check(
+            UpstreamTls {
+                roots: Some("".into()),
+                ..tls.clone()
+            },
+            "no certificate",
+        );
+        check(
+            UpstreamTls {
+                server_name: Some("a b".into()),
+                ..tls.clone()
+            },
+            "`a b`",
+        );
+        let identity = ClientIdentity {
+            chain: authority.pem().into(),
+            key: "".into(),
+        };
+        check(
+            UpstreamTls {
+                client_identity: Some(identity),
+                ..tls
+            },
+            "client key",
+        );
     }
 
     /// Connects to a server for `a.test` as `tls` says; returns what ALPN chose.
@@ -393,7 +432,9 @@ mod tests {
         let profile = Profiles::default().get(&policy(protocol, Some(tls)));
         let profile = profile.tls.as_ref().unwrap().as_ref().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         let (accepted, connected) =
             tokio::join!(accept(server, &listener), profile.connect(host, stream));
         let (mut connected, (_, facts)) = (connected?, accepted.map_err(io::Error::other)?);
@@ -410,7 +451,11 @@ mod tests {
         let tls = trusting(&authority);
         let check = async |tls: &UpstreamTls, protocol, host: &str, expected: Option<&str>| {
             let agreed = connect_to(&server, tls.clone(), protocol, host).await;
-            assert_eq!(agreed.ok().flatten(), expected, "{host} {protocol:?} {tls:?}");
+            assert_eq!(
+                agreed.ok().flatten(),
+                expected,
+                "{host} {protocol:?} {tls:?}"
+            );
         };
         let auto = UpstreamProtocol::Auto;
         check(&tls, auto, "a.test", Some("h2")).await;
@@ -419,9 +464,15 @@ mod tests {
         check(&tls, UpstreamProtocol::Http1, "a.test", Some("http/1.1")).await;
         check(&tls, auto, "b.test", None).await;
         check(&trusting(&other), auto, "a.test", None).await;
-        let named = UpstreamTls { server_name: Some("a.test".into()), ..tls };
+        let named = UpstreamTls {
+            server_name: Some("a.test".into()),
+            ..tls
+        };
         check(&named, auto, "b.test", Some("h2")).await;
-        let skipping = UpstreamTls { insecure_skip_verify: true, ..trusting(&other) };
+        let skipping = UpstreamTls {
+            insecure_skip_verify: true,
+            ..trusting(&other)
+        };
         check(&skipping, auto, "b.test", Some("h2")).await;
     }
 
@@ -437,9 +488,19 @@ mod tests {
             key: std::fs::read_to_string(identity.key).unwrap().into(),
         };
         let anonymous = trusting(&servers);
-        let known = UpstreamTls { client_identity: Some(identity), ..anonymous.clone() };
+        let known = UpstreamTls {
+            client_identity: Some(identity),
+            ..anonymous.clone()
+        };
         let auto = UpstreamProtocol::Auto;
-        assert!(connect_to(&server, anonymous, auto, "a.test").await.is_err());
-        assert_eq!(connect_to(&server, known, auto, "a.test").await.unwrap(), Some("h2"));
+        assert!(
+            connect_to(&server, anonymous, auto, "a.test")
+                .await
+                .is_err()
+        );
+        assert_eq!(
+            connect_to(&server, known, auto, "a.test").await.unwrap(),
+            Some("h2")
+        );
     }
 }

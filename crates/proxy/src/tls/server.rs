@@ -6,7 +6,7 @@
 //! nobody whom the new ones would not let in resumes a session of the old.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -262,11 +262,11 @@ fn read_authorities(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsE
 }
 
 fn verifier(
-    path: &PathBuf,
+    path: &Path,
     authorities: &[CertificateDer<'static>],
 ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
     let unusable = |detail: String| TlsError::ClientAuthority {
-        path: path.clone(),
+        path: path.to_owned(),
         detail,
     };
     let mut roots = RootCertStore::empty();
