@@ -54,7 +54,10 @@ fn mutated() -> impl Strategy<Value = String> {
 }
 
 fn apply(text: &mut Vec<String>, at: usize, kind: u8, words: &str) {
-    let at = at % text.len();
+    // Nothing is left to change once the first line is gone.
+    let Some(at) = at.checked_rem(text.len()) else {
+        return;
+    };
     match kind {
         0 => drop(text.remove(at)),
         1 => text.insert(at, words.to_owned()),
@@ -69,7 +72,7 @@ fn apply(text: &mut Vec<String>, at: usize, kind: u8, words: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_is_compiled_or_refused(text in any::<String>()) {
