@@ -28,6 +28,8 @@ pub(crate) struct Check {
 pub(crate) struct Seen {
     /// The time to connect, if it came to that.
     pub(crate) rtt: Option<Duration>,
+    /// The time from request to answer, if the probe asks something and was answered.
+    pub(crate) answered: Option<Duration>,
     /// Whether everything was as expected.
     pub(crate) result: Result<(), ProbeError>,
 }
@@ -63,7 +65,12 @@ impl Check {
         let mut rtt = None;
         let whole = timeout_at(deadline, self.visit(address, deadline, &mut rtt)).await;
         let result = whole.unwrap_or_else(|_| Err(self.late(rtt.is_some())));
-        Seen { rtt, result }
+        let answered = result.as_ref().ok().copied().flatten();
+        Seen {
+            rtt,
+            answered,
+            result: result.map(drop),
+        }
     }
 
     fn late(&self, connected: bool) -> ProbeError {
@@ -80,7 +87,7 @@ impl Check {
         address: &str,
         deadline: Instant,
         rtt: &mut Option<Duration>,
-    ) -> Result<(), ProbeError> {
+    ) -> Result<Option<Duration>, ProbeError> {
         let stream = connect(address, deadline, rtt).await?;
         match &self.tls {
             None => self.plain(stream, address).await,
@@ -92,12 +99,20 @@ impl Check {
         }
     }
 
-    async fn plain(&self, stream: TcpStream, address: &str) -> Result<(), ProbeError> {
+    async fn plain(
+        &self,
+        stream: TcpStream,
+        address: &str,
+    ) -> Result<Option<Duration>, ProbeError> {
         let h2 = self.connection.protocol == UpstreamProtocol::Http2;
         self.ask(stream, address, h2).await
     }
 
-    async fn secured(&self, stream: TlsStream<TcpStream>, address: &str) -> Result<(), ProbeError> {
+    async fn secured(
+        &self,
+        stream: TlsStream<TcpStream>,
+        address: &str,
+    ) -> Result<Option<Duration>, ProbeError> {
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         if !h2 && self.connection.protocol == UpstreamProtocol::Http2 {
             return Err(ProbeError::Tls(
@@ -107,13 +122,20 @@ impl Check {
         self.ask(stream, address, h2).await
     }
 
-    async fn ask<S>(&self, stream: S, address: &str, h2: bool) -> Result<(), ProbeError>
+    /// Asks what the probe asks; says how long the answer took.
+    async fn ask<S>(
+        &self,
+        stream: S,
+        address: &str,
+        h2: bool,
+    ) -> Result<Option<Duration>, ProbeError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let ProbeKind::Http { path, host, expect } = &self.probe.kind else {
-            return Ok(());
+            return Ok(None);
         };
+        let asked = Instant::now();
         let host = host.as_deref().unwrap_or(address);
         let status = if h2 {
             http2(stream, self.ask_h2(path, host)?).await?
@@ -124,7 +146,7 @@ impl Check {
             .iter()
             .any(|(low, high)| (*low..=*high).contains(&status));
         if expected {
-            Ok(())
+            Ok(Some(asked.elapsed()))
         } else {
             Err(ProbeError::Status(status))
         }

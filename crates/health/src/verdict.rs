@@ -50,6 +50,9 @@ pub(crate) fn apply(
     if let Some(rtt) = seen.rtt {
         target.group.cell.observe_rtt(rtt, now);
     }
+    if let Some(took) = seen.answered {
+        target.group.cell.observe_probe(took, now);
+    }
     if let Some(change) = target.cell.probed(success, target.group.check.probe()) {
         let evidence = evidence(*streak, seen);
         tell(target, change.from, change.to, &evidence, events);
