@@ -51,7 +51,7 @@ pub(super) async fn check(State(guard): State<Guard>, request: Request, next: Ne
         None => next.run(request).await,
         Some(why) => {
             let title = "Refused for the safety of browsers";
-            Problem::new(StatusCode::FORBIDDEN, "foreign-origin", title, why).into_response()
+            Problem::new(StatusCode::FORBIDDEN, "foreign_origin", title, why).into_response()
         }
     }
 }

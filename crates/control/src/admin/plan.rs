@@ -27,15 +27,15 @@ fn refusal(outcome: &Outcome) -> Option<Problem> {
     let (name, title, detail) = match (&outcome.verdict, &outcome.certificates) {
         (Verdict::Refused { report }, _) => {
             let title = "The configuration has problems; nothing changed";
-            ("configuration-refused", title, report.to_string())
+            ("configuration_refused", title, report.to_string())
         }
         (verdict @ Verdict::RestartNeeded { .. }, _) => {
             let title = "Only a restart can change this; nothing changed";
-            ("restart-needed", title, verdict.to_string())
+            ("restart_needed", title, verdict.to_string())
         }
         (_, CertificateOutcome::Kept { problem }) => {
             let title = "The certificates cannot be used; those before go on serving";
-            ("certificates-refused", title, problem.clone())
+            ("certificates_refused", title, problem.clone())
         }
         _ => return None,
     };

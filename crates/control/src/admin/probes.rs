@@ -17,7 +17,7 @@ pub(super) async fn readyz(State(context): Context) -> Response {
         None => "ready\n".into_response(),
         Some(why) => {
             let title = "Not ready for traffic";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", title, why).into_response()
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", title, why).into_response()
         }
     }
 }

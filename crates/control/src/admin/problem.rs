@@ -35,7 +35,7 @@ impl Problem {
     /// A question that cannot be understood.
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
         let title = "The request cannot be understood";
-        Self::new(StatusCode::BAD_REQUEST, "bad-request", title, detail)
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", title, detail)
     }
 
     /// Nothing serves yet, so there is nothing to ask.
@@ -43,7 +43,7 @@ impl Problem {
         let title = "No plan serves yet";
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "no-plan",
+            "no_plan",
             title,
             "try again in a moment",
         )
@@ -53,7 +53,7 @@ impl Problem {
         let detail = format!("there are: {endpoints}");
         Self::new(
             StatusCode::NOT_FOUND,
-            "no-endpoint",
+            "no_endpoint",
             "There is nothing at this path",
             detail,
         )
@@ -64,7 +64,7 @@ impl Problem {
         let title = "The path exists, but not for this method";
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
-            "wrong-method",
+            "wrong_method",
             title,
             detail,
         )

@@ -90,7 +90,7 @@ fn set(context: &AdminOptions, name: &str, draining: bool) -> Result<Json<Draine
 
 fn no_region(error: &UnknownRegion) -> Problem {
     let title = "No such region";
-    Problem::new(StatusCode::NOT_FOUND, "no-region", title, error.to_string())
+    Problem::new(StatusCode::NOT_FOUND, "no_region", title, error.to_string())
         .with("closest", json!(error.closest))
         .with("regions", json!(error.known))
 }

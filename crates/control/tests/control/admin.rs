@@ -38,7 +38,7 @@ async fn readiness_follows_the_process_and_its_regions() {
             .region("shop", region)
             .set_health(Health::Unhealthy);
     }
-    let problem = assert_problem(&get(address, "/readyz").await, 503, "not-ready");
+    let problem = assert_problem(&get(address, "/readyz").await, 503, "not_ready");
     assert!(problem["detail"].as_str().unwrap().contains("no upstream"));
     site.shared
         .board
@@ -46,7 +46,7 @@ async fn readiness_follows_the_process_and_its_regions() {
         .set_health(Health::Degraded);
     assert_eq!(get(address, "/readyz").await.status, 200);
     readiness.set(State::Stopping);
-    assert_problem(&get(address, "/readyz").await, 503, "not-ready");
+    assert_problem(&get(address, "/readyz").await, 503, "not_ready");
     assert_eq!(get(address, "/healthz").await.status, 200);
     admin.stop().await;
     assert!(
@@ -94,7 +94,7 @@ async fn reload_answers_with_its_verdict() {
         json!(["all"])
     );
     site.write(&config("6x"));
-    let problem = assert_problem(&reload().await, 422, "configuration-refused");
+    let problem = assert_problem(&reload().await, 422, "configuration_refused");
     let first = &problem["reload"]["report"]["problems"][0];
     assert_eq!(first["line"], json!(11), "{problem}");
     assert!(
@@ -102,7 +102,7 @@ async fn reload_answers_with_its_verdict() {
         "{problem}"
     );
     site.write(&format!("threads: 7\n{}", config("6s")));
-    let problem = assert_problem(&reload().await, 422, "restart-needed");
+    let problem = assert_problem(&reload().await, 422, "restart_needed");
     assert_eq!(problem["reload"]["fields"], json!(["threads"]));
     assert_eq!(site.generation(), 2);
 }
@@ -137,10 +137,10 @@ async fn regions_drain_and_come_back() {
     check("POST", "/regions/eu-west/drain", true, true).await;
     check("POST", "/regions/eu-west/undrain", false, true).await;
     let answer = ask(address, "POST", "/regions/eu-wset/drain", &[]).await;
-    let problem = assert_problem(&answer, 404, "no-region");
+    let problem = assert_problem(&answer, 404, "no_region");
     assert_eq!(problem["closest"], json!("eu-west"));
     let answer = ask(address, "POST", "/regions/mars/drain", &[]).await;
-    let problem = assert_problem(&answer, 404, "no-region");
+    let problem = assert_problem(&answer, 404, "no_region");
     assert_eq!(problem["regions"], json!(["eu-west", "us-east"]));
 }
 
@@ -204,7 +204,7 @@ async fn the_plan_can_be_read_and_asked() {
         "?url=/a&x=1",
     ] {
         let answer = get(address, &format!("/explain{query}")).await;
-        assert_problem(&answer, 400, "bad-request");
+        assert_problem(&answer, 400, "bad_request");
     }
 }
 
@@ -231,12 +231,12 @@ async fn events_go_on_where_one_stopped() {
     assert_problem(
         &get(admin.address(), "/events?since=x").await,
         400,
-        "bad-request",
+        "bad_request",
     );
     assert_problem(
         &get(admin.address(), "/events?sinse=1").await,
         400,
-        "bad-request",
+        "bad_request",
     );
 }
 
@@ -246,20 +246,20 @@ async fn wrong_paths_methods_and_origins_are_told_apart() {
     let (admin, _) = site.admin().await;
     let address = admin.address();
     let answer = get(address, "/nothing").await;
-    let problem = assert_problem(&answer, 404, "no-endpoint");
+    let problem = assert_problem(&answer, 404, "no_endpoint");
     assert!(problem["detail"].as_str().unwrap().contains("/readyz"));
     let answer = ask(address, "GET", "/reload", &[]).await;
-    assert_problem(&answer, 405, "wrong-method");
+    assert_problem(&answer, 405, "wrong_method");
     assert_eq!(answer.header("allow"), "POST");
     let foreign = [("origin", "http://evil.example")];
     let answer = ask(address, "POST", "/regions/eu-west/drain", &foreign).await;
-    assert_problem(&answer, 403, "foreign-origin");
+    assert_problem(&answer, 403, "foreign_origin");
     assert!(!site.shared.board.region("shop", "eu-west").draining());
     let rebound = [("host", "evil.example")];
     assert_problem(
         &ask(address, "GET", "/plan", &rebound).await,
         403,
-        "foreign-origin",
+        "foreign_origin",
     );
     assert_eq!(ask(address, "HEAD", "/healthz", &[]).await.status, 200);
 }

@@ -9,7 +9,10 @@ use tidegate_config::{Loaded, Report};
 use crate::exit::{Exit, Failure};
 use crate::terminal;
 
-/// Check a configuration. Contacts nobody and binds nothing.
+/// Check a configuration.
+///
+/// Contacts nobody and binds nothing; reads the certificates that the configuration names. Every
+/// problem is told at once, with its place. The same judgement as at the start and at a reload.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Check {

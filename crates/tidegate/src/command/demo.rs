@@ -7,9 +7,11 @@ use clap::Args;
 use crate::demo::{self, DemoOptions};
 use crate::exit::{Exit, Failure};
 
-/// Show a region fail without a lost request. Starts three simulated regions 10, 80 and 160 ms
-/// away, Tidegate in front of them, and steady HTTPS traffic; then lets the nearest region go
-/// silent, come back, drain and reset connections. Needs no files and no network beyond loopback.
+/// Show a region fail without a lost request.
+///
+/// Starts three simulated regions 10, 80 and 160 ms away, Tidegate in front of them, and steady
+/// HTTPS traffic; then lets the nearest region go silent, come back, drain and reset connections.
+/// Needs no files and no network beyond loopback.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Demo {

@@ -11,9 +11,11 @@ use tidegate_core::{Board, PlanHandle};
 use crate::exit::{Exit, Failure};
 use crate::terminal;
 
-/// Tell what would happen to a request: which route, which regions in which order, and why. Sends
-/// nothing. Nothing is measured yet, so every region counts as usable; ask a running process by
-/// GET /explain on its admin listener for what it would do now.
+/// Tell what would happen to a request, and why.
+///
+/// Which route, which regions in which order, which endpoint. Sends nothing. Nothing is measured
+/// yet, so every region counts as usable; ask a running process
+/// by GET /explain on its admin listener for what it would do now.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Explain {

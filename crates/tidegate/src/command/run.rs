@@ -8,8 +8,10 @@ use tidegate_telemetry::tracing_setup::{self, LogFormat};
 use crate::exit::{Exit, Failure};
 use crate::serve::{self, ServeOptions};
 
-/// Serve. SIGHUP reads the configuration again (as a change of its files does), SIGTERM ends when
-/// the requests under way are done.
+/// Serve.
+///
+/// A change of the configuration's files takes effect at once, as does SIGHUP, which also opens the
+/// access log anew. SIGTERM ends when the requests under way are done; a second one ends at once.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Run {
@@ -29,8 +31,8 @@ Examples:
   TIDEGATE_LOG=debug tidegate run tidegate.yaml --log-format json
   curl -X POST http://127.0.0.1:9901/reload        # with `admin: { bind: 127.0.0.1:9901 }`
 
-Exit status: 0 ended by a signal, 1 the configuration is invalid or cannot be started with,
-2 it cannot be read.";
+Exit status: 0 ended by a signal, 1 the configuration is invalid or the process cannot
+start with it (an address is taken), 2 it cannot be read.";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::exit::{Exit, Failure};
 use crate::terminal;
 
-/// Print the JSON schema of configurations, for completion and checks in an editor.
+/// Print the JSON schema of configurations, for editors.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Schema {}
