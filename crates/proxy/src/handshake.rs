@@ -80,3 +80,21 @@ fn version(tls: Option<&TlsFacts>) -> TlsVersion {
         Some(_) => TlsVersion::V1_3,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of what `serve` returns, without calling it.
+    fn size_of_future<F>(_: fn(Rc<Worker>, Rc<ListenerContext>, Accepted) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// An idle connection costs this for as long as it idles. Whoever makes it grow, by an array
+    /// or a head that is held across an await, shall notice.
+    #[test]
+    fn a_connection_is_small() {
+        let size = size_of_future(serve);
+        assert!(size <= 4096, "{size} bytes");
+    }
+}

@@ -32,12 +32,16 @@ fn listener(name: &str, tls: Option<ListenerTls>) -> Listener {
 }
 
 fn start(listeners: Vec<Listener>) -> Result<Running, StartError> {
+    start_with(listeners, Metrics::new())
+}
+
+fn start_with(listeners: Vec<Listener>, metrics: Arc<Metrics>) -> Result<Running, StartError> {
     Proxy::start(ProxyOptions {
         listeners,
         threads: 2,
         plan: Arc::new(PlanHandle::new()),
         board: Arc::new(Board::new(crate::clock::now())),
-        metrics: Metrics::new(),
+        metrics,
         access: AccessLog::off(),
     })
 }
@@ -175,4 +179,34 @@ async fn dropping_ends_every_thread() {
     let address = running.addresses()[0].1;
     drop(running);
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn connections_and_failed_handshakes_are_counted() {
+    let authority = Authority::new();
+    let tls = settings(&[&authority.issue("a", &["a.test"])]);
+    let mut https = listener("https", Some(tls));
+    https.limits.connections = 1;
+    let metrics = Metrics::new();
+    let running = start_with(vec![https], metrics.clone()).unwrap();
+    let mut stranger = connect(&running, 0).await;
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    stranger.read_to_end(&mut Vec::new()).await.unwrap();
+
+    // The one place is free again, and taken by who shakes hands.
+    let connector = TlsConnector::from(Arc::new(authority.client()));
+    let stream = connect(&running, 0).await;
+    let mut stream = connector
+        .connect("a.test".try_into().unwrap(), stream)
+        .await
+        .unwrap();
+    ask(&mut stream).await;
+    let page = metrics.render(None);
+    for line in [
+        r#"tidegate_tls_handshake_failures_total{listener="https",why="protocol"} 1"#,
+        r#"tidegate_downstream_connections_total{listener="https",tls="1.3"} 1"#,
+        r#"tidegate_downstream_connections{listener="https"} 1"#,
+    ] {
+        assert!(page.contains(line), "{line} is not in {page}");
+    }
 }
