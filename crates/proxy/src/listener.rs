@@ -65,20 +65,6 @@ impl ListenerContext {
         })
     }
 
-    /// A plaintext listener, for tests of what is above it.
-    #[cfg(test)]
-    pub(crate) fn plaintext(limits: ListenerLimits) -> Self {
-        let bind = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener = Listener {
-            name: "test".to_owned(),
-            bind,
-            tls: None,
-            limits,
-            trusted: Vec::new(),
-        };
-        Self::new(&listener, &Metrics::new()).expect("there are no files to read")
-    }
-
     /// Whether the listener believes this client's forwarding fields.
     pub(crate) fn trusts(&self, client: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(client))

@@ -255,8 +255,7 @@ mod tests {
     async fn with_wheel<F: Future>(test: impl FnOnce(Wheel) -> F) -> F::Output {
         let wheel = Wheel::new(now());
         let local = LocalSet::new();
-        let sweeper = wheel.run();
-        local.spawn_local(async move { sweeper.await });
+        local.spawn_local(wheel.run());
         local.run_until(test(wheel)).await
     }
 

@@ -292,8 +292,7 @@ async fn a_silent_client_is_given_up_at_the_deadline() {
     let tls = ServerTls::new(&settings(&[&authority.issue("a", &["a.test"])])).unwrap();
     let wheel = Wheel::new(now());
     let local = tokio::task::LocalSet::new();
-    let sweeper = wheel.run();
-    local.spawn_local(async move { sweeper.await });
+    local.spawn_local(wheel.run());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (client, accepted) = tokio::join!(
         TcpStream::connect(listener.local_addr().unwrap()),
