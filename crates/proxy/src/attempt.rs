@@ -17,13 +17,17 @@ use tidegate_core::{InFlight, RegionIdx, Termination};
 
 use crate::body::UploadError;
 use crate::exchange::{Exchange, ExchangeError, HeadEvent};
-use crate::head::ResponseHead;
+use crate::head::{RequestHead, ResponseHead};
 use crate::outbound;
 use crate::pipeline::{Client, Serving, needs_fresh_connection};
 use crate::tunnel::Duplex;
 use crate::upstream::connect::ConnectError;
 use crate::upstream::pool::{self, Checked, Freshness, Target};
 use crate::clock::now;
+
+/// An upstream may say so often that its answer is still to come: interim heads wait in memory for
+/// a client that does not read.
+const INTERIMS_MAX: u32 = 100;
 
 /// Where an attempt goes.
 #[derive(Clone, Debug)]
@@ -160,7 +164,18 @@ impl Serving<'_> {
         let mut exchange = outbound::start(self, checked).await?;
         let mut drive = Drive::new(self);
         let head = poll_fn(|cx| drive.poll(cx, &mut exchange, client)).await?;
+        self.refuse_misleading(&exchange, &head)?;
         Ok((exchange, head))
+    }
+
+    /// To an HTTP/2 client any 2xx says that its tunnel is open (RFC 8441 section 5); from an
+    /// HTTP/1.1 upstream only 101 says so.
+    fn refuse_misleading(&self, exchange: &Exchange, head: &ResponseHead) -> Result<(), EndedBy> {
+        let asked = matches!(self.head, RequestHead::H2(_)) && self.head.upgrade().is_some();
+        match exchange {
+            Exchange::H1(_) if asked && head.status().is_success() => Err(EndedBy::bad("switch_ignored")),
+            _ => Ok(()),
+        }
     }
 
     fn answered(
@@ -221,6 +236,13 @@ impl EndedBy {
     }
 }
 
+impl EndedBy {
+    /// The answer broke the rule of this name.
+    fn bad(rule: &str) -> Self {
+        Self::Upstream { failure: Failure::BadResponse, phase: Phase::HeadReceived, detail: rule.to_owned() }
+    }
+}
+
 impl From<ConnectError> for EndedBy {
     fn from(error: ConnectError) -> Self {
         Self::Upstream { failure: error.failure(), phase: Phase::Connecting, detail: error.to_string() }
@@ -241,11 +263,12 @@ struct Drive<'s, 'a> {
     serving: &'s mut Serving<'a>,
     uploaded: bool,
     moved: (u64, bool),
+    interims: u32,
 }
 
 impl<'s, 'a> Drive<'s, 'a> {
     fn new(serving: &'s mut Serving<'a>) -> Self {
-        Self { serving, uploaded: false, moved: (u64::MAX, false) }
+        Self { serving, uploaded: false, moved: (u64::MAX, false), interims: 0 }
     }
 
     fn poll<C: Client>(
@@ -258,7 +281,7 @@ impl<'s, 'a> Drive<'s, 'a> {
             self.poll_upload(cx, exchange)?;
             match exchange.poll_head(cx)? {
                 Poll::Ready(HeadEvent::Final(head)) => return Poll::Ready(Ok(head)),
-                Poll::Ready(HeadEvent::Interim(head)) => self.interim(&head, client),
+                Poll::Ready(HeadEvent::Interim(head)) => self.interim(&head, client)?,
                 Poll::Pending => {
                     client.poll_flush(cx);
                     if client.poll_gone(cx).is_ready() {
@@ -270,12 +293,21 @@ impl<'s, 'a> Drive<'s, 'a> {
         }
     }
 
-    fn interim<C: Client>(&mut self, head: &ResponseHead, client: &mut C) {
+    fn interim<C: Client>(&mut self, head: &ResponseHead, client: &mut C) -> Result<(), EndedBy> {
+        // HTTP/2 has no 101 (RFC 9113 section 8.6); an HTTP/1.1 client would take it for a switch.
+        if head.status() == http::StatusCode::SWITCHING_PROTOCOLS {
+            return Err(EndedBy::bad("switch_unasked"));
+        }
+        self.interims += 1;
+        if self.interims > INTERIMS_MAX {
+            return Err(EndedBy::bad("interims_too_many"));
+        }
         let continues = head.status() == http::StatusCode::CONTINUE;
         if !(continues && self.serving.continued) {
             client.interim(head);
         }
         self.serving.continued |= continues;
+        Ok(())
     }
 
     fn poll_upload(&mut self, cx: &mut TaskContext<'_>, exchange: &mut Exchange) -> Result<(), EndedBy> {

@@ -155,6 +155,15 @@ impl Conn {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
+    /// Lets the connection end in a reset when it is dropped, for a peer that would take an orderly
+    /// end for the end of the answer. Under TLS the missing close_notify says the same.
+    pub(crate) fn reset_on_close(&mut self) {
+        if let Stream::Plain(stream) = &self.io {
+            // Refused only when the connection is gone, which is as good.
+            let _refused = stream.set_zero_linger();
+        }
+    }
+
     /// Whether the connection is silent and open, as an idle one must be: nothing buffered, nothing
     /// to read, no end. Costs no system call while the reactor knows the socket as not readable.
     pub(crate) fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {

@@ -22,8 +22,11 @@ pub(crate) struct Asked {
 /// Writes `answer` whole. Ok if the connection may serve another request as far as the answer goes.
 pub(crate) async fn respond(conn: &SharedConn, answer: &mut Answer, asked: &Asked, close: bool) -> Result<bool, Termination> {
     let framing = answer.write_h1(&mut conn.borrow_mut().wbuf, &asked.method, asked.http11, close);
-    let mut writer = Writer { conn, framing, ended: framing == Framing::None, sent: 0 };
+    let mut writer = Writer { conn, framing, ended: framing == Framing::None, broken: None, sent: 0 };
     let written = poll_fn(|cx| writer.poll_relay(cx, &mut answer.body)).await;
+    if written.is_err() && framing == Framing::UntilClose {
+        conn.borrow_mut().reset_on_close();
+    }
     let sent = writer.sent;
     answer.moved(sent);
     written.map(|()| !close && framing != Framing::UntilClose)
@@ -33,6 +36,9 @@ struct Writer<'a> {
     conn: &'a SharedConn,
     framing: Framing,
     ended: bool,
+    /// The answer broke off: what there is of it is still written, so that the client sees a part
+    /// and not nothing at all.
+    broken: Option<Termination>,
     sent: u64,
 }
 
@@ -40,7 +46,7 @@ impl Writer<'_> {
     /// Moves pieces from the upstream to the client until the last is written.
     fn poll_relay(&mut self, cx: &mut TaskContext<'_>, body: &mut Download) -> Poll<Result<(), Termination>> {
         loop {
-            let starved = self.encode_available(cx, body)?;
+            let starved = self.encode_available(cx, body);
             let mut conn = self.conn.borrow_mut();
             let before = conn.written();
             let flushed = conn.poll_flush(cx);
@@ -49,7 +55,7 @@ impl Writer<'_> {
             }
             match flushed {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Termination::ClientGone)),
-                Poll::Ready(Ok(())) if self.ended => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if self.ended => return Poll::Ready(self.broken.map_or(Ok(()), Err)),
                 Poll::Ready(Ok(())) if !starved => {}
                 Poll::Ready(Ok(())) => return Poll::Pending,
                 Poll::Pending => return body.poll_stalled(cx).map(|()| Err(Termination::IdleTimeout)),
@@ -58,27 +64,31 @@ impl Writer<'_> {
     }
 
     /// Encodes pieces until the buffer is full or none is ready; true if the latter.
-    fn encode_available(&mut self, cx: &mut TaskContext<'_>, body: &mut Download) -> Result<bool, Termination> {
+    fn encode_available(&mut self, cx: &mut TaskContext<'_>, body: &mut Download) -> bool {
         while !self.ended && !self.conn.borrow().is_full() {
             // The piece is pulled without the borrow: pulling may read the request's body from
             // this very connection.
             match body.poll_piece(cx) {
-                Poll::Pending => return Ok(true),
-                Poll::Ready(piece) => self.encode(piece.transpose()?),
+                Poll::Pending => return true,
+                Poll::Ready(piece) => self.encode(piece),
             }
         }
-        Ok(false)
+        false
     }
 
-    fn encode(&mut self, piece: Option<Piece>) {
+    fn encode(&mut self, piece: Option<Result<Piece, Termination>>) {
         let mut conn = self.conn.borrow_mut();
-        match piece {
-            Some(Piece::Data(data)) => {
+        match piece.transpose() {
+            Err(termination) => {
+                self.broken = Some(termination);
+                self.ended = true;
+            }
+            Ok(Some(Piece::Data(data))) => {
                 self.sent += data.len() as u64;
                 encode_data(&mut conn, self.framing, data);
             }
-            Some(Piece::Trailers(trailers)) => self.end(&mut conn, Some(&trailers)),
-            None => self.end(&mut conn, None),
+            Ok(Some(Piece::Trailers(trailers))) => self.end(&mut conn, Some(&trailers)),
+            Ok(None) => self.end(&mut conn, None),
         }
     }
 

@@ -153,7 +153,7 @@ async fn serve_one(context: &Rc<Context>, conn: &SharedConn, head: http1::Reques
     let has_body = progress.is_some();
     let head = RequestHead::H1(head);
     let switch = Switch::of(&head);
-    let mut client = H1Client { conn: conn.clone(), body: progress.clone() };
+    let mut client = H1Client { conn: conn.clone(), http11: asked.http11, body: progress.clone() };
     let request = Request { head, upload, has_body };
     let answer = pipeline::serve(context, request, &mut client).await;
     if answer.tunnel.is_some() {
@@ -234,12 +234,16 @@ async fn linger(conn: &SharedConn, timer: &Timer) {
 /// The client as the pipeline sees it while it waits for an upstream.
 struct H1Client {
     conn: SharedConn,
+    http11: bool,
     body: Option<Rc<Progress>>,
 }
 
 impl Client for H1Client {
+    /// HTTP/1.0 knows no interim answers (RFC 9110 section 15.2).
     fn interim(&mut self, head: &ResponseHead) {
-        write_interim(&mut self.conn.borrow_mut().wbuf, head);
+        if self.http11 {
+            write_interim(&mut self.conn.borrow_mut().wbuf, head);
+        }
     }
 
     fn send_continue(&mut self) {
