@@ -23,7 +23,7 @@ async fn with_wheel_for<F: Future>(limit: Duration, test: impl FnOnce(Wheel) -> 
     let wheel = Wheel::new(now());
     let local = LocalSet::new();
     let sweeper = wheel.run();
-    local.spawn_local(async move { sweeper.await });
+    local.spawn_local(sweeper);
     let bounded = tokio::time::timeout(limit, local.run_until(test(wheel)));
     bounded.await.expect("the test ends in time")
 }

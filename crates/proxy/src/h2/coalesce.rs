@@ -342,12 +342,19 @@ mod tests {
         drain_all(&drain);
         drain_all(&drain);
         let wire = drain.0.borrow();
-        assert_eq!((wire.io.calls, wire.io.flushes), (1, 1), "a second drain has nothing to do");
+        assert_eq!(
+            (wire.io.calls, wire.io.flushes),
+            (1, 1),
+            "a second drain has nothing to do"
+        );
     }
 
     #[test]
     fn a_socket_that_takes_nothing_bounds_what_is_gathered() {
-        let stuck = Script { takes: [0; 100].into(), ..Script::default() };
+        let stuck = Script {
+            takes: [0; 100].into(),
+            ..Script::default()
+        };
         let (mut wire, drain) = coalesce(stuck, Bytes::new());
         let mut accepted = 0;
         while let Poll::Ready(wrote) =
@@ -355,7 +362,10 @@ mod tests {
         {
             accepted += wrote.unwrap();
         }
-        assert!(accepted <= LIMIT && drain.0.borrow().pending.len() <= LIMIT, "{accepted}");
+        assert!(
+            accepted <= LIMIT && drain.0.borrow().pending.len() <= LIMIT,
+            "{accepted}"
+        );
         let big = with_context(|cx| Pin::new(&mut wire).poll_write(cx, &[7; BYPASS]));
         assert!(big.is_pending(), "a big frame waits too");
     }
@@ -366,7 +376,10 @@ mod tests {
         write_all(&mut wire, &drain, b"last words");
         assert!(with_context(|cx| Pin::new(&mut wire).poll_shutdown(cx)).is_ready());
         let wire = drain.0.borrow();
-        assert_eq!((&wire.io.written[..], wire.io.closed), (&b"last words"[..], true));
+        assert_eq!(
+            (&wire.io.written[..], wire.io.closed),
+            (&b"last words"[..], true)
+        );
     }
 
     proptest! {
@@ -390,7 +403,9 @@ mod tests {
     async fn what_was_read_ahead_is_read_first() {
         use tokio::io::AsyncReadExt as _;
         let (mut near, far) = tokio::io::duplex(64);
-        tokio::io::AsyncWriteExt::write_all(&mut near, b" world").await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut near, b" world")
+            .await
+            .unwrap();
         drop(near);
         let (mut wire, drain) = coalesce(far, Bytes::from_static(b"hello"));
         let mut read = String::new();

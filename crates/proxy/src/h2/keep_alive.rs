@@ -3,8 +3,7 @@
 //! A PING goes out when streams are open and nothing was heard for a while, and at once when a
 //! request was given up without an answer. Servers count pings as abuse (some gRPC servers close
 //! after three in a row without other frames), so after two that only a pong answered the pace
-//! drops to one in five minutes. The first PING goes out at the start: its pong proves that the
-//! peer's SETTINGS are in.
+//! drops to one in five minutes. The first goes out at the start, for the round trip.
 
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};

@@ -35,13 +35,16 @@ fn worker() -> Rc<Worker> {
     };
     let worker = Worker::new(0, Arc::new(shared), AccessLog::off().thread(), 7);
     let sweeper = worker.wheel.run();
-    spawn_local(async move { sweeper.await });
+    spawn_local(sweeper);
     worker
 }
 
 fn context(worker: &Rc<Worker>) -> Rc<Context> {
-    let limits =
-        ListenerLimits { idle_timeout: IDLE, header_timeout: HEADER, ..ListenerLimits::default() };
+    let limits = ListenerLimits {
+        idle_timeout: IDLE,
+        header_timeout: HEADER,
+        ..ListenerLimits::default()
+    };
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
     let listener = Listener {
         name: "test".to_owned(),
@@ -73,10 +76,19 @@ impl Served {
         let worker = worker();
         let (near, far) = tokio::io::duplex(256 * 1024);
         let serving = serve(context(&worker), Stream::Memory(far), BytesMut::new());
-        Self { worker, io: Some(near), ended: spawn_local(serving) }
+        Self {
+            worker,
+            io: Some(near),
+            ended: spawn_local(serving),
+        }
     }
 
-    async fn client(&mut self) -> (h2::client::SendRequest<Bytes>, JoinHandle<Result<(), h2::Error>>) {
+    async fn client(
+        &mut self,
+    ) -> (
+        h2::client::SendRequest<Bytes>,
+        JoinHandle<Result<(), h2::Error>>,
+    ) {
         let io = self.io.take().unwrap();
         let (send, connection) = h2::client::handshake(io).await.unwrap();
         (send, spawn_local(connection))
@@ -85,7 +97,10 @@ impl Served {
 
 async fn here<F: Future>(test: impl FnOnce() -> F) -> F::Output {
     let bounded = async { tokio::time::timeout(Duration::from_secs(3600), test()).await };
-    LocalSet::new().run_until(bounded).await.expect("the test ends in time")
+    LocalSet::new()
+        .run_until(bounded)
+        .await
+        .expect("the test ends in time")
 }
 
 fn request(method: Method, uri: &str) -> Request<()> {
@@ -114,7 +129,11 @@ async fn every_request_gets_its_answer() {
         let check = async |send: &mut _, request, status: u16, content: bool| {
             let what = format!("{request:?}");
             let (said, body) = ask(send, request).await.unwrap();
-            assert_eq!((said.as_u16(), !body.is_empty()), (status, content), "{what}");
+            assert_eq!(
+                (said.as_u16(), !body.is_empty()),
+                (status, content),
+                "{what}"
+            );
         };
         check(&mut send, request(Method::GET, "http://a.b/"), 404, true).await;
         check(&mut send, request(Method::HEAD, "http://a.b/"), 404, false).await;
@@ -132,7 +151,9 @@ async fn a_client_without_requests_is_sent_away() {
         let mut served = Served::start();
         let began = now();
         let (mut send, connection) = served.client().await;
-        ask(&mut send, request(Method::GET, "http://a.b/")).await.unwrap();
+        ask(&mut send, request(Method::GET, "http://a.b/"))
+            .await
+            .unwrap();
         connection.await.unwrap().unwrap();
         served.ended.await.unwrap();
         assert!(now() - began >= IDLE);
@@ -160,13 +181,19 @@ async fn when_the_process_stops_the_client_is_told() {
     here(async || {
         let mut served = Served::start();
         let (mut send, connection) = served.client().await;
-        ask(&mut send, request(Method::GET, "http://a.b/")).await.unwrap();
+        ask(&mut send, request(Method::GET, "http://a.b/"))
+            .await
+            .unwrap();
         let began = now();
         served.worker.stop();
         connection.await.unwrap().unwrap();
         served.ended.await.unwrap();
         assert!(now() - began < IDLE, "not by the idle limit");
-        assert!(ask(&mut send, request(Method::GET, "http://a.b/")).await.is_err());
+        assert!(
+            ask(&mut send, request(Method::GET, "http://a.b/"))
+                .await
+                .is_err()
+        );
     })
     .await;
 }
@@ -176,7 +203,9 @@ async fn a_client_that_does_not_listen_is_cut_when_the_process_stops() {
     here(async || {
         let served = Served::start();
         let mut io = served.io.unwrap();
-        io.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        io.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+            .await
+            .unwrap();
         let mut greeting = [0; 9];
         io.read_exact(&mut greeting).await.unwrap();
         let began = now();

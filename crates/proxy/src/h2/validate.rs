@@ -41,7 +41,11 @@ pub(super) fn validate(parts: &Parts) -> Result<(), Malformed> {
     authority(parts)?;
     let tunnel = parts.extensions.get::<h2::ext::Protocol>().is_some();
     // Plain CONNECT has no path (RFC 9113 section 8.5).
-    if parts.method == Method::CONNECT && !tunnel { Ok(()) } else { path(parts) }
+    if parts.method == Method::CONNECT && !tunnel {
+        Ok(())
+    } else {
+        path(parts)
+    }
 }
 
 fn authority(parts: &Parts) -> Result<(), Malformed> {
@@ -104,8 +108,18 @@ mod tests {
         check("GET", "/x", &["a.b"], Ok(()));
         check("GET", "https://[::1]:80/", &[], Ok(()));
         check("GET", "https://a.b/", &["c.d"], Err(Malformed::Authority));
-        check("GET", "https://a.b/", &["a.b:443"], Err(Malformed::Authority));
-        check("GET", "https://a.b/", &["a.b", "a.b"], Err(Malformed::Authority));
+        check(
+            "GET",
+            "https://a.b/",
+            &["a.b:443"],
+            Err(Malformed::Authority),
+        );
+        check(
+            "GET",
+            "https://a.b/",
+            &["a.b", "a.b"],
+            Err(Malformed::Authority),
+        );
         check("GET", "/x", &["a.b", "c.d"], Err(Malformed::Authority));
         check("GET", "/x", &["a.b/c"], Err(Malformed::Authority));
         check("GET", "/x", &["a b"], Err(Malformed::Authority));
@@ -117,13 +131,20 @@ mod tests {
         check("OPTIONS", "*", &["a.b"], Ok(()));
         check("GET", "*", &["a.b"], Err(Malformed::Path));
         check("CONNECT", "a.b:443", &[], Ok(()));
-        check("CONNECT", "a.b:443", &["c.d:443"], Err(Malformed::Authority));
+        check(
+            "CONNECT",
+            "a.b:443",
+            &["c.d:443"],
+            Err(Malformed::Authority),
+        );
     }
 
     #[test]
     fn an_extended_connect_needs_a_path() {
         let mut request = Request::connect("https://a.b/chat").body(()).unwrap();
-        request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+        request
+            .extensions_mut()
+            .insert(h2::ext::Protocol::from_static("websocket"));
         assert_eq!(validate(&request.into_parts().0), Ok(()));
     }
 }

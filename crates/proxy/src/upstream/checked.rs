@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_core::EndpointCell;
+use tidegate_telemetry::metrics::UpstreamHandle;
 
 use super::key::Key;
 use super::pool::Pool;
@@ -42,6 +43,7 @@ pub(crate) struct Home {
     pub(super) key: Key,
     pub(super) cell: Arc<EndpointCell>,
     pub(super) profile: Arc<Profile>,
+    pub(super) series: UpstreamHandle,
 }
 
 impl Checked {
@@ -86,12 +88,13 @@ impl Picked {
 }
 
 impl Home {
-    fn new(pool: &Pool, target: &Target<'_>) -> Self {
+    pub(super) fn new(pool: &Pool, target: &Target<'_>) -> Self {
         Self {
             pool: pool.clone(),
             key: target.key(),
             cell: target.endpoint.cell.clone(),
             profile: target.profile.clone(),
+            series: target.series.clone(),
         }
     }
 

@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_core::EndpointCell;
 use tidegate_core::plan::UpstreamProtocol;
 use tokio::sync::watch;
 
@@ -18,10 +17,10 @@ pub(crate) use super::checked::{Checked, Home, Link};
 use super::connect::{ConnectError, ConnectErrorKind, Connected, connect};
 use super::key::{ByKey, Key};
 use super::resolve::Resolver;
-use super::shelf::{IdleCount, Picked, Place, Shelf, is_quiet};
+use super::shelf::{Picked, Place, Shelf, is_quiet};
 use super::socket::Socket;
-pub(crate) use super::target::{Freshness, Target};
 use super::target::Wish;
+pub(crate) use super::target::{Freshness, Target};
 use crate::clock::now;
 use crate::conn::Conn;
 use crate::h2;
@@ -59,11 +58,6 @@ impl Directory {
     /// Shelves for so many threads.
     pub(crate) fn new(threads: usize) -> Self {
         Self((0..threads).map(|_| Shelf::default()).collect())
-    }
-
-    /// What idles, per thread and endpoint.
-    pub(crate) fn idle_counts(&self) -> Vec<(Arc<EndpointCell>, IdleCount)> {
-        self.0.iter().flat_map(Shelf::counts).collect()
     }
 }
 
@@ -253,6 +247,7 @@ impl Pool {
         let address = &target.endpoint.address;
         let connected = connect(&self.0.resolver, address, target.profile, protocol).await?;
         target.region.observe_rtt(connected.rtt, now());
+        target.series.connected(connected.took);
         Ok(connected)
     }
 
@@ -274,18 +269,16 @@ impl Pool {
     }
 
     fn with_place<R>(&self, target: &Target<'_>, run: impl FnOnce(&mut Place) -> R) -> R {
-        let cell = &target.endpoint.cell;
-        self.0
-            .shelf()
-            .with(target.key(), cell, target.profile.idle_timeout, run)
+        self.0.shelf().with(&Home::new(self, target), run)
     }
 
     /// Puts a connection down for others.
     pub(super) fn put(&self, home: &Home, conn: Conn) {
         let max = home.profile.idle_max as usize;
-        self.0.shelf().with(home.key, &home.cell, home.profile.idle_timeout, |place| {
-            place.put(conn, now(), max)
-        });
+        let _too_many = self
+            .0
+            .shelf()
+            .with(home, |place| place.put(conn, now(), max));
         self.start_sweeping();
     }
 

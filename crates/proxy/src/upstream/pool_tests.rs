@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tidegate_core::plan::ConnectionPolicy;
-use tidegate_core::{Endpoint, RegionCell};
+use tidegate_core::{Endpoint, EndpointCell, RegionCell};
+use tidegate_telemetry::metrics::{Metrics, UpstreamHandle};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -46,7 +47,12 @@ impl Upstream {
         std::thread::spawn(move || {
             block_on(serve(listener, speaks, count, dead, hung_up));
         });
-        Self { address, accepted, _alive: alive, hang_up }
+        Self {
+            address,
+            accepted,
+            _alive: alive,
+            hang_up,
+        }
     }
 
     fn accepted(&self) -> usize {
@@ -84,7 +90,9 @@ async fn serve_one(mut stream: TcpStream, speaks: Speaks) {
         Speaks::H2 { streams } => {
             let mut builder = ::h2::server::Builder::new();
             builder.max_concurrent_streams(streams);
-            let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
+            let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else {
+                return;
+            };
             let mut held = Vec::new();
             while let Some(Ok((request, mut respond))) = connection.accept().await {
                 if request.uri().path() == "/hold" {
@@ -104,7 +112,10 @@ fn on_runtime<F: Future>(run: F) -> F::Output {
 }
 
 fn block_on<F: Future>(run: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     LocalSet::new().block_on(&runtime, run)
 }
 
@@ -114,6 +125,8 @@ struct Known {
     endpoint: Endpoint,
     region: Arc<RegionCell>,
     profile: Arc<Profile>,
+    metrics: Arc<Metrics>,
+    series: UpstreamHandle,
 }
 
 impl Known {
@@ -125,6 +138,7 @@ impl Known {
             idle_timeout: Duration::from_secs(60),
             idle_max: 2,
         };
+        let metrics = Metrics::new();
         Self {
             endpoint: Endpoint {
                 address: address.to_string().into(),
@@ -133,19 +147,40 @@ impl Known {
             },
             region: Arc::new(RegionCell::new(now())),
             profile: Profiles::default().get(&policy),
+            series: metrics.upstream("shop", "eu"),
+            metrics,
         }
     }
 
     fn target(&self) -> Target<'_> {
-        Target { endpoint: &self.endpoint, region: &self.region, profile: &self.profile }
+        Target {
+            endpoint: &self.endpoint,
+            region: &self.region,
+            profile: &self.profile,
+            series: &self.series,
+        }
     }
 }
 
 fn pool(index: usize, directory: &Directory) -> Pool {
     let wheel = Wheel::new(now());
     let sweeper = wheel.run();
-    tokio::task::spawn_local(async move { sweeper.await });
+    tokio::task::spawn_local(sweeper);
     Pool::new(index, directory, wheel)
+}
+
+/// What the metrics say.
+fn metric(known: &Known, name: &str) -> f64 {
+    let text = known.metrics.render(None);
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(name))
+        .unwrap_or("0");
+    line.rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+fn idle(known: &Known) -> f64 {
+    metric(known, "tidegate_upstream_idle_connections{")
 }
 
 async fn take(pool: &Pool, known: &Known, freshness: Freshness) -> Checked {
@@ -195,7 +230,10 @@ fn a_connection_is_used_again_by_the_same_thread() {
             put(again);
         }
         assert_eq!(upstream.accepted(), 1);
-        assert!(known.region.rtt().is_some(), "the handshake's round trip is known");
+        assert!(
+            known.region.rtt().is_some(),
+            "the handshake's round trip is known"
+        );
     });
 }
 
@@ -207,7 +245,10 @@ fn who_wants_a_new_connection_gets_one() {
         let known = Known::new(upstream.address, UpstreamProtocol::Http1);
         for freshness in [Freshness::New, Freshness::Upgrade] {
             put(take(&pool, &known, Freshness::Any).await);
-            assert!(!take(&pool, &known, freshness).await.reused, "{freshness:?}");
+            assert!(
+                !take(&pool, &known, freshness).await.reused,
+                "{freshness:?}"
+            );
         }
         until(|| upstream.accepted() == 3).await;
     });
@@ -223,7 +264,10 @@ fn endpoints_and_profiles_do_not_share_connections() {
         let other_cell = Known::new(upstream.address, UpstreamProtocol::Http1);
         assert!(!take(&pool, &other_cell, Freshness::Any).await.reused);
         let mut other_profile = known.clone();
-        other_profile.profile = Arc::new(Profile { id: 999, ..(*known.profile).clone() });
+        other_profile.profile = Arc::new(Profile {
+            id: 999,
+            ..(*known.profile).clone()
+        });
         assert!(!take(&pool, &other_profile, Freshness::Any).await.reused);
     });
 }
@@ -236,10 +280,14 @@ fn a_request_that_must_not_be_sent_twice_takes_no_old_connection() {
         let known = Known::new(upstream.address, UpstreamProtocol::Http1);
         let (old, home) = conn(take(&pool, &known, Freshness::Any).await);
         let since = now().checked_sub(Duration::from_secs(1)).unwrap();
-        let place = |place: &mut Place| assert!(place.put(old, since, 2).is_none());
-        pool.0.shelf().with(home.key, &home.cell, Duration::from_secs(60), place);
+        let over = pool.0.shelf().with(&home, |place| place.put(old, since, 2));
+        assert!(over.is_none());
+        drop(home);
         assert!(!take(&pool, &known, Freshness::Recent).await.reused);
-        assert!(take(&pool, &known, Freshness::Any).await.reused, "it was left for others");
+        assert!(
+            take(&pool, &known, Freshness::Any).await.reused,
+            "it was left for others"
+        );
     });
 }
 
@@ -254,9 +302,15 @@ fn a_connection_that_the_upstream_ended_is_not_used() {
             echo(&mut used).await;
             upstream.hang_up.send(()).await.unwrap();
             let ended = std::future::poll_fn(|cx| used.poll_fill(cx)).await;
-            assert!(!matches!(ended, Ok(1..)), "it ends, and so the reactor knows");
+            assert!(
+                !matches!(ended, Ok(1..)),
+                "it ends, and so the reactor knows"
+            );
             home.put(used);
-            assert!(!take(&pool, &known, freshness).await.reused, "{freshness:?}");
+            assert!(
+                !take(&pool, &known, freshness).await.reused,
+                "{freshness:?}"
+            );
         }
     });
 }
@@ -285,9 +339,14 @@ fn no_more_than_idle_max_are_kept_and_the_oldest_goes() {
         let target = known.target();
         let three = join_all((0..3).map(|_| pool.checkout(&target, Freshness::Any))).await;
         three.into_iter().for_each(|checked| put(checked.unwrap()));
-        let counts = directory.idle_counts();
-        assert_eq!(counts.len(), 1);
-        assert_eq!(counts[0].1, IdleCount { h1: 2, h2: 0 });
+        assert_eq!(idle(&known), 2.0);
+        let kept = [
+            take(&pool, &known, Freshness::Any).await,
+            take(&pool, &known, Freshness::Any).await,
+        ];
+        assert!(kept.iter().all(|checked| checked.reused));
+        assert!(!take(&pool, &known, Freshness::Any).await.reused);
+        assert_eq!(idle(&known), 0.0);
     });
 }
 
@@ -302,8 +361,12 @@ fn what_idles_too_long_is_closed() {
         let limit = known.profile.idle_timeout;
         assert!(pool.0.shelf().sweep(now() + limit / 2), "too early");
         assert!(!pool.0.shelf().sweep(now() + limit), "nothing is left");
-        assert!(directory.idle_counts().is_empty());
-        assert_eq!(Arc::strong_count(&known.endpoint.cell), 1, "the endpoint is let go");
+        assert_eq!(idle(&known), 0.0);
+        assert_eq!(
+            Arc::strong_count(&known.endpoint.cell),
+            1,
+            "the endpoint is let go"
+        );
     });
 }
 
@@ -317,9 +380,15 @@ fn an_idle_h2_connection_is_closed_but_not_a_busy_one() {
         let limit = known.profile.idle_timeout;
         let busy = take(&pool, &known, Freshness::Any).await;
         assert!(pool.0.shelf().sweep(now() + 10 * limit), "a stream is open");
+        assert_eq!(idle(&known), 0.0);
         drop(busy);
-        assert!(pool.0.shelf().sweep(now() + 10 * limit), "idle since the last look");
+        assert!(
+            pool.0.shelf().sweep(now() + 10 * limit),
+            "busy at the last look"
+        );
+        assert_eq!(idle(&known), 1.0);
         assert!(!pool.0.shelf().sweep(now() + 12 * limit));
+        assert_eq!(idle(&known), 0.0);
     });
 }
 
@@ -416,7 +485,10 @@ fn a_stream_is_borrowed_while_an_own_connection_is_opened() {
     });
     on_runtime(async {
         let own = pool(0, &directory);
-        assert_eq!(ask(take(&own, &known, Freshness::Any).await, "/").await, 200);
+        assert_eq!(
+            ask(take(&own, &known, Freshness::Any).await, "/").await,
+            200
+        );
         ready.send(()).unwrap();
         finished.await.unwrap();
     });
@@ -428,14 +500,21 @@ fn a_stream_is_borrowed_while_an_own_connection_is_opened() {
 async fn ask(checked: Checked, path: &str) -> u16 {
     use crate::exchange::HeadEvent;
     let mut exchange = start(checked, path);
-    match std::future::poll_fn(|cx| exchange.poll_head(cx)).await.unwrap() {
+    match std::future::poll_fn(|cx| exchange.poll_head(cx))
+        .await
+        .unwrap()
+    {
         HeadEvent::Final(head) | HeadEvent::Interim(head) => head.status().as_u16(),
     }
 }
 
 fn start(checked: Checked, path: &str) -> h2::client::Exchange {
-    let Link::H2(handle) = checked.link else { panic!("HTTP/1.1") };
-    let request = http::Request::get(format!("http://a.b{path}")).body(()).unwrap();
+    let Link::H2(handle) = checked.link else {
+        panic!("HTTP/1.1")
+    };
+    let request = http::Request::get(format!("http://a.b{path}"))
+        .body(())
+        .unwrap();
     h2::client::Exchange::start(handle, request, true).unwrap()
 }
 
@@ -448,18 +527,31 @@ fn simultaneous_requests_share_one_connect() {
         let target = known.target();
         let all = join_all((0..50).map(|_| pool.checkout(&target, Freshness::Any))).await;
         let all: Vec<_> = all.into_iter().map(Result::unwrap).collect();
-        assert!(all.iter().all(|checked| !checked.reused && checked.connect.is_some()));
+        assert!(
+            all.iter()
+                .all(|checked| !checked.reused && checked.connect.is_some())
+        );
+        assert_eq!(
+            metric(&known, "tidegate_upstream_connect_duration_seconds_count{"),
+            1.0
+        );
         let statuses = join_all(all.into_iter().map(|checked| ask(checked, "/"))).await;
         assert!(statuses.iter().all(|status| *status == 200));
         assert_eq!(upstream.accepted(), 1);
-        assert!(take(&pool, &known, Freshness::New).await.reused, "HTTP/2 is never too old");
+        assert!(
+            take(&pool, &known, Freshness::New).await.reused,
+            "HTTP/2 is never too old"
+        );
     });
 }
 
 #[test]
 fn a_failed_connect_fails_all_who_share_it() {
     // Bound, then freed: nobody listens there.
-    let vacant = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let vacant = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     on_runtime(async {
         for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
             let pool = pool(0, &Directory::new(1));
@@ -467,7 +559,11 @@ fn a_failed_connect_fails_all_who_share_it() {
             let target = known.target();
             for outcome in join_all((0..8).map(|_| pool.checkout(&target, Freshness::Any))).await {
                 let error = outcome.err().unwrap();
-                assert_eq!(error.kind, ConnectErrorKind::Refused, "{protocol:?}: {error}");
+                assert_eq!(
+                    error.kind,
+                    ConnectErrorKind::Refused,
+                    "{protocol:?}: {error}"
+                );
                 assert!(error.to_string().contains(&vacant.to_string()), "{error}");
             }
         }
@@ -497,7 +593,10 @@ fn a_full_connection_is_joined_by_another() {
         let pool = pool(0, &Directory::new(1));
         let known = Known::new(upstream.address, UpstreamProtocol::Http2);
         // The first answer brings the peer's limit with it.
-        assert_eq!(ask(take(&pool, &known, Freshness::Any).await, "/").await, 200);
+        assert_eq!(
+            ask(take(&pool, &known, Freshness::Any).await, "/").await,
+            200
+        );
         let mut held = Vec::new();
         for _ in 0..3 {
             held.push(start(take(&pool, &known, Freshness::Any).await, "/hold"));
@@ -517,7 +616,10 @@ fn a_connection_that_ended_leaves_the_pool() {
         let directory = Directory::new(1);
         let pool = pool(0, &directory);
         let known = Known::new(upstream.address, UpstreamProtocol::Http2);
-        assert_eq!(ask(take(&pool, &known, Freshness::Any).await, "/").await, 200);
+        assert_eq!(
+            ask(take(&pool, &known, Freshness::Any).await, "/").await,
+            200
+        );
         upstream.hang_up.send(()).await.unwrap();
         until(|| !pool.0.shelf().sweep(now())).await;
         let again = take(&pool, &known, Freshness::Any).await;

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use tidegate_core::EndpointCell;
+use tidegate_telemetry::metrics::UpstreamHandle;
 
-use super::key::{ByKey, Key};
+use super::checked::Home;
+use super::key::ByKey;
 use crate::conn::Conn;
 use crate::h2::client::{Channel, Handle, Reserved};
 
@@ -19,7 +21,8 @@ pub(super) struct Shelf(Mutex<ByKey<Place>>);
 /// The connections of one endpoint and profile.
 pub(super) struct Place {
     /// Keeps the key's address taken.
-    cell: Arc<EndpointCell>,
+    _cell: Arc<EndpointCell>,
+    series: UpstreamHandle,
     idle_timeout: Duration,
     /// HTTP/1.1, the most recently used last.
     idle: Vec<Idle>,
@@ -40,22 +43,19 @@ pub(super) enum Picked {
 struct Idle {
     conn: Conn,
     since: Instant,
+    _counted: Counted,
 }
 
 struct Kept {
     channel: Channel,
     started: u64,
     since: Instant,
+    /// Set while no stream is open, as far as the last sweep saw.
+    counted: Option<Counted>,
 }
 
-/// How many connections lie idle.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct IdleCount {
-    /// HTTP/1.1.
-    pub(crate) h1: usize,
-    /// HTTP/2, those with open streams included.
-    pub(crate) h2: usize,
-}
+/// Counts a connection as idle until it is dropped.
+struct Counted(UpstreamHandle);
 
 impl Shelf {
     pub(super) fn lock(&self) -> MutexGuard<'_, ByKey<Place>> {
@@ -71,18 +71,10 @@ impl Shelf {
         }
     }
 
-    /// The place for `key`, made if there is none.
-    pub(super) fn with<R>(
-        &self,
-        key: Key,
-        cell: &Arc<EndpointCell>,
-        idle_timeout: Duration,
-        run: impl FnOnce(&mut Place) -> R,
-    ) -> R {
+    /// The place for `home`'s connections, made if there is none.
+    pub(super) fn with<R>(&self, home: &Home, run: impl FnOnce(&mut Place) -> R) -> R {
         let mut places = self.lock();
-        run(places
-            .entry(key)
-            .or_insert_with(|| Place::new(cell.clone(), idle_timeout)))
+        run(places.entry(home.key).or_insert_with(|| Place::new(home)))
     }
 
     /// Drops what has idled too long or died. Says whether anything is left.
@@ -95,21 +87,14 @@ impl Shelf {
         places.retain(|_, place| !place.is_empty());
         !places.is_empty()
     }
-
-    /// What idles, per endpoint.
-    pub(super) fn counts(&self) -> Vec<(Arc<EndpointCell>, IdleCount)> {
-        self.lock()
-            .values()
-            .map(|place| (place.cell.clone(), place.count()))
-            .collect()
-    }
 }
 
 impl Place {
-    fn new(cell: Arc<EndpointCell>, idle_timeout: Duration) -> Self {
+    fn new(home: &Home) -> Self {
         Self {
-            cell,
-            idle_timeout,
+            _cell: home.cell.clone(),
+            series: home.series.clone(),
+            idle_timeout: home.profile.idle_timeout,
             idle: Vec::new(),
             channels: Vec::new(),
             speaks_h2: None,
@@ -118,7 +103,12 @@ impl Place {
 
     /// Puts a connection down; beyond `max` the one that idled longest is handed back.
     pub(super) fn put(&mut self, conn: Conn, since: Instant, max: usize) -> Option<Conn> {
-        self.idle.push(Idle { conn, since });
+        let counted = Counted::new(&self.series);
+        self.idle.push(Idle {
+            conn,
+            since,
+            _counted: counted,
+        });
         (self.idle.len() > max).then(|| self.idle.remove(0).conn)
     }
 
@@ -143,6 +133,7 @@ impl Place {
             channel,
             started: 0,
             since,
+            counted: None,
         });
     }
 
@@ -172,7 +163,7 @@ impl Place {
     fn expire(&mut self, now: Instant) -> Vec<Idle> {
         let limit = self.idle_timeout;
         self.channels
-            .retain_mut(|kept| !kept.is_expired(now, limit));
+            .retain_mut(|kept| !kept.is_expired(now, limit, &self.series));
         self.idle
             .extract_if(.., |idle| idle.is_expired(now, limit))
             .collect()
@@ -181,12 +172,18 @@ impl Place {
     fn is_empty(&self) -> bool {
         self.idle.is_empty() && self.channels.is_empty()
     }
+}
 
-    fn count(&self) -> IdleCount {
-        IdleCount {
-            h1: self.idle.len(),
-            h2: self.channels.len(),
-        }
+impl Counted {
+    fn new(series: &UpstreamHandle) -> Self {
+        series.idle_began();
+        Self(series.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.idle_ended();
     }
 }
 
@@ -201,11 +198,14 @@ impl Idle {
 
 impl Kept {
     /// Idle time counts from the sweep that first saw no stream open and none started since.
-    fn is_expired(&mut self, now: Instant, limit: Duration) -> bool {
+    fn is_expired(&mut self, now: Instant, limit: Duration, series: &UpstreamHandle) -> bool {
         let started = self.channel.started();
         if started != self.started || self.channel.in_use() > 0 {
             self.started = started;
             self.since = now;
+            self.counted = None;
+        } else {
+            self.counted.get_or_insert_with(|| Counted::new(series));
         }
         self.channel.is_gone() || now.saturating_duration_since(self.since) >= limit
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_core::{Endpoint, RegionCell};
+use tidegate_telemetry::metrics::UpstreamHandle;
 
 use super::key::Key;
 use crate::clock::now;
@@ -21,6 +22,8 @@ pub(crate) struct Target<'a> {
     pub(crate) region: &'a Arc<RegionCell>,
     /// How to connect.
     pub(crate) profile: &'a Arc<Profile>,
+    /// Where connections are counted.
+    pub(crate) series: &'a UpstreamHandle,
 }
 
 /// A [`Target`] that a background connect owns.
@@ -28,6 +31,7 @@ pub(super) struct Destination {
     endpoint: Endpoint,
     region: Arc<RegionCell>,
     profile: Arc<Profile>,
+    series: UpstreamHandle,
 }
 
 /// Which connections a request may take.
@@ -40,7 +44,8 @@ pub(crate) enum Freshness {
     Recent,
     /// After an old connection broke: HTTP/2, or an HTTP/1.1 connection that nobody used before.
     New,
-    /// For requests that switch protocols: HTTP/1.1, new.
+    /// For requests that switch protocols: a new HTTP/1.1 connection; a stream where the profile
+    /// allows nothing but HTTP/2.
     Upgrade,
 }
 
@@ -63,6 +68,7 @@ impl Target<'_> {
             endpoint: self.endpoint.clone(),
             region: self.region.clone(),
             profile: self.profile.clone(),
+            series: self.series.clone(),
         }
     }
 }
@@ -73,6 +79,7 @@ impl Destination {
             endpoint: &self.endpoint,
             region: &self.region,
             profile: &self.profile,
+            series: &self.series,
         }
     }
 }
@@ -95,4 +102,3 @@ impl Wish {
         }
     }
 }
-
