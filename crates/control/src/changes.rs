@@ -192,7 +192,10 @@ fn same_set((a, old): (&Plan, RegionSet), (b, new): (&Plan, RegionSet)) -> bool 
         names.sort();
         names
     };
-    (old == RegionSet::ALL) == (new == RegionSet::ALL) && names(a, old) == names(b, new)
+    match (old == RegionSet::ALL, new == RegionSet::ALL) {
+        (false, false) => names(a, old) == names(b, new),
+        (old_all, new_all) => old_all == new_all,
+    }
 }
 
 impl Changes {

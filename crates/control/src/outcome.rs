@@ -47,7 +47,7 @@ pub enum Verdict {
         /// Its content hash.
         hash: Arc<str>,
         /// What is new.
-        changes: Changes,
+        changes: Box<Changes>,
     },
     /// It is what serves already.
     Unchanged {

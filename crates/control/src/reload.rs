@@ -202,7 +202,7 @@ impl Reloader {
                 Verdict::Activated {
                     generation: document.generation,
                     hash: document.hash.clone(),
-                    changes: changes.unwrap_or_default(),
+                    changes: Box::new(changes.unwrap_or_default()),
                 }
             }
         }

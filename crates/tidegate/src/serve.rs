@@ -13,12 +13,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use tidegate_config::Report;
 use tidegate_control::{
     Admin, AdminOptions, Opened, Readiness, Reloader, Shared, Signals, State, Watcher,
 };
 use tidegate_core::settings::Settings;
 use tidegate_health::Prober;
-use tidegate_proxy::{Proxy, ProxyOptions, Running};
+use tidegate_proxy::{Proxy, ProxyOptions, Running, StartError};
 use tidegate_telemetry::AccessLog;
 use tidegate_telemetry::tracing_setup::LogFormat;
 use tokio::runtime::{Builder, Runtime};
@@ -57,7 +58,7 @@ pub(crate) fn serve(options: &ServeOptions) -> Result<Exit, Failure> {
     let shared = Shared::new(started);
     let opened = Reloader::open(&options.config, shared.clone());
     let opened = opened.map_err(|report| terminal::refused(&report))?;
-    terminal::show(&opened.warnings);
+    warn(&opened.warnings, options.log);
     control_runtime()?.block_on(async {
         let signals = Signals::install().map_err(Failure::no)?;
         let process = Process::start(opened, shared, started).await?;
@@ -65,6 +66,21 @@ pub(crate) fn serve(options: &ServeOptions) -> Result<Exit, Failure> {
         process.live(signals).await;
         Ok(Exit::Fine)
     })
+}
+
+/// Shows what somebody should look at, in the form of the other diagnostics.
+fn warn(warnings: &Report, log: LogFormat) {
+    match log {
+        LogFormat::Text => terminal::show(warnings),
+        LogFormat::Json => warnings.problems.iter().for_each(|problem| {
+            tracing::warn!(
+                code = problem.code,
+                path = problem.path,
+                "{}",
+                problem.message
+            );
+        }),
+    }
 }
 
 /// The runtime for everything but the data plane.
@@ -154,7 +170,12 @@ fn start_proxy(
         metrics: shared.metrics.clone(),
         access: access.clone(),
     });
-    running.map_err(|error| Failure::no(error).hint("`port 0` takes any free port"))
+    running.map_err(|error| match &error {
+        StartError::Bind { .. } => {
+            Failure::no(error).hint("does another process listen there? port 0 takes any free port")
+        }
+        _ => Failure::no(error),
+    })
 }
 
 /// Probes on the runtime that calls it.

@@ -1,6 +1,8 @@
 //! Control with real files and real sockets: what a reload does and does not do, that changes on
 //! the disk are noticed however they are made, and what the admin listener answers.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 mod admin;
 mod reload;
 mod support;

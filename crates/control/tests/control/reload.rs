@@ -40,21 +40,40 @@ async fn a_good_file_serves_and_says_what_changed() {
     assert!(site.has_metric("tidegate_plan_generation 2"));
 }
 
-#[tokio::test]
-async fn changes_are_told_by_name() {
-    let site = Site::new(&config("5s"));
-    let more = config("5s")
-        .replace("7002", "7003")
-        .replace("name: all", "name: new");
-    site.write(&format!("pop: {{ name: fra1 }}\n{more}"));
+/// Reloads with `from` replaced by `to` in a configuration that has a bit of everything.
+async fn check(from: &str, to: &str, expected: &str) {
+    let text = format!(
+        "pop: {{ name: fra1 }}\n{}  - {{ upstream: shop, residency: {{ allow: [eu] }} }}\n",
+        config("5s")
+    );
+    let changed = text.replace(from, to);
+    assert_ne!(changed, text, "{from} is not in the configuration");
+    let site = Site::new(&text);
+    site.write(&changed);
     let outcome = site.reloader.reload(Cause::Api).await;
     let Verdict::Activated { changes, .. } = &outcome.verdict else {
-        panic!("{outcome}")
+        panic!("{from} -> {to}: {outcome}")
     };
-    assert_eq!(
-        changes.to_string(),
-        "upstreams ~1, routes +1 -1, pop or metrics"
-    );
+    assert_eq!(changes.to_string(), expected, "{from} -> {to}");
+}
+
+#[tokio::test]
+async fn changes_are_told_by_kind_and_number() {
+    check("fra1", "fra2", "pop or metrics").await;
+    check("7002", "7003", "upstreams ~1").await;
+    check("name: all", "name: new", "routes +1 -1").await;
+    check("/shop/**", "/shop", "routes ~1").await;
+    check("allow: [eu]", "allow: [us]", "routes ~1").await;
+    check("[us]", "[us, ca]", "regions ~1").await;
+    check("[us]", "[us, eu]", "regions ~1, routes ~1").await;
+    check("us-east", "us-west", "regions +1 -1, upstreams ~1").await;
+    check("shop", "cart", "upstreams +1 -1, routes ~2").await;
+    check(
+        "eu-west: { endpoints",
+        "eu-west: { weight: 2, endpoints",
+        "upstreams ~1",
+    )
+    .await;
 }
 
 #[tokio::test]

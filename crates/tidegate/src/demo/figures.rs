@@ -23,9 +23,9 @@ pub(super) struct Figures {
     pub(super) lost: u64,
     pub(super) wrong_bodies: u64,
     pub(super) latency_ms: Latency,
-    /// From the beginning of the scene to the end of its last failed or slow request, in seconds;
-    /// none without one.
-    pub(super) disturbed_s: Option<f64>,
+    /// From a fault to the end of the last failed or slow request, in seconds; 0 when there was
+    /// none, nothing when the scene is no fault.
+    pub(super) settled_s: Option<f64>,
     /// Answers by region.
     pub(super) regions: BTreeMap<&'static str, u64>,
 }
@@ -42,10 +42,8 @@ impl Figures {
     /// The figures of `part`, what was counted within `time` since the start of the traffic.
     pub(super) fn new(scene: &Scene, part: &Books, time: Range<Duration>, rescued: u64) -> Self {
         let wrong_bodies = part.sum(|book| book.wrong_bodies());
-        let last = part
-            .incidents()
-            .map(|incident| incident.finished_at())
-            .max();
+        let ends = part.incidents().map(|incident| incident.finished_at());
+        let last = ends.max().unwrap_or_default();
         let regions = REGIONS.map(|(name, _)| (name, part.of_region(name)));
         Self {
             phase: scene.name,
@@ -57,7 +55,9 @@ impl Figures {
             lost: part.lost(),
             wrong_bodies,
             latency_ms: Latency::of(part),
-            disturbed_s: last.map(|last| last.saturating_sub(time.start).as_secs_f64()),
+            settled_s: scene
+                .is_fault()
+                .then(|| last.saturating_sub(time.start).as_secs_f64()),
             regions: regions.into_iter().collect(),
         }
     }

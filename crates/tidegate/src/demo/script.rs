@@ -22,6 +22,14 @@ pub(super) struct Scene {
     act: Act,
 }
 
+impl Scene {
+    /// Whether something is taken away, so that the time to get over it means something.
+    pub(super) fn is_fault(&self) -> bool {
+        matches!(self.act, Act::Drain(true))
+            || matches!(self.act, Act::Link(mode) if mode != Mode::Up)
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Act {
     Nothing,
@@ -43,8 +51,8 @@ const SCENES: [Scene; 7] = [
     scene(
         "black hole",
         22,
-        Act::Link(Mode::BlackHole),
-        "eu-west goes silent: its connections stay open, nothing comes back",
+        Act::Link(Mode::Unreachable),
+        "eu-west goes silent: open connections stay open, new ones hang, nothing comes back",
     ),
     scene("back", 14, Act::Link(Mode::Up), "eu-west answers again"),
     scene(

@@ -25,7 +25,7 @@ pub(super) struct Summary {
     total: Total,
     /// A right answer that took longer counts as slow.
     slow_ms: u128,
-    /// From the worst fault to the last failed or slow request.
+    /// From a fault to its last failed or slow request, for the worst of the faults.
     settled_s: f64,
     dns_failover_s: u64,
 }
@@ -75,10 +75,10 @@ impl Summary {
             lost_by_proxy: stage.counted("tidegate_requests_lost_total"),
             latency_ms: Latency::of(books),
         };
-        let disturbed = played
+        let settled = played
             .figures
             .iter()
-            .filter_map(|figures| figures.disturbed_s);
+            .filter_map(|figures| figures.settled_s);
         let region = |(name, rtt): (&'static str, std::time::Duration)| Region {
             name,
             rtt_ms: rtt.as_millis(),
@@ -91,7 +91,7 @@ impl Summary {
             phases: played.figures.clone(),
             total,
             slow_ms: SLOW.as_millis(),
-            settled_s: disturbed.fold(0.0, f64::max),
+            settled_s: settled.fold(0.0, f64::max),
             dns_failover_s: DNS_FAILOVER_S,
         }
     }
@@ -191,12 +191,47 @@ fn row(f: &mut fmt::Formatter<'_>, figures: &Figures) -> fmt::Result {
         lost,
         wrong_bodies,
         latency_ms: Latency { p50, p99, max },
-        disturbed_s,
+        settled_s,
         ..
     } = figures;
-    let settled = disturbed_s.map_or("at once".to_owned(), |seconds| format!("{seconds:.1} s"));
+    let settled = match settled_s {
+        None => "-".to_owned(),
+        Some(0.0) => "at once".to_owned(),
+        Some(seconds) => format!("{seconds:.1} s"),
+    };
     writeln!(
         f,
         "{phase:12}{requests:>9}{ok:>9}{rescued:>9}{lost:>6}{wrong_bodies:>7}{p50:>9.1}{p99:>9.1}{max:>9.1}{settled:>10}",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(lost: u64, wrong_bodies: u64, balanced: bool, expected: Verdict) {
+        let total = Total {
+            requests: 10,
+            ok: 10 - lost - wrong_bodies,
+            rescued: 0,
+            lost,
+            wrong_bodies,
+            lost_by_proxy: 0,
+            latency_ms: Latency {
+                p50: 1.0,
+                p99: 2.0,
+                max: 3.0,
+            },
+        };
+        assert_eq!(Verdict::of(&total, balanced), expected, "{total:?}");
+    }
+
+    #[test]
+    fn nothing_bad_passes() {
+        check(0, 0, true, Verdict::NothingLost);
+        check(1, 0, true, Verdict::RequestsLost);
+        check(0, 1, true, Verdict::WrongBodies);
+        check(1, 1, false, Verdict::WrongBodies);
+        check(0, 0, false, Verdict::BooksDoNotBalance);
+    }
 }
