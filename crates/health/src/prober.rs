@@ -31,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(200);
 const MAX_UNDER_WAY: usize = 512;
 /// Checks of one endpoint under way at the same time, while it is late.
 const MAX_OVERLAP: u32 = 8;
+/// Checks start in batches so far apart: a thread that wakes for ten checks pays for one waking.
+const ROUND: Duration = Duration::from_millis(10);
 
 /// Probes what the serving plan wants probed, until it is dropped.
 ///
@@ -98,6 +100,7 @@ struct Work {
     last_id: u64,
     entries: HashMap<u64, Entry>,
     agenda: Agenda,
+    round: Instant,
     running: Running,
 }
 
@@ -115,6 +118,7 @@ impl Work {
             last_id: 0,
             entries: HashMap::new(),
             agenda: Agenda::default(),
+            round: Instant::now(),
             running: Running::new(),
         }
     }
@@ -124,10 +128,7 @@ impl Work {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.start_due();
-            let due = self
-                .agenda
-                .next()
-                .filter(|_| self.running.len() < MAX_UNDER_WAY);
+            let due = self.next_start();
             tokio::select! {
                 _ = look.tick() => self.follow(),
                 () = changed.notified() => self.follow(),
@@ -137,9 +138,20 @@ impl Work {
         }
     }
 
+    /// When to start checks again; none while there is nothing to start, or no room for it.
+    fn next_start(&mut self) -> Option<Instant> {
+        let room = self.running.len() < MAX_UNDER_WAY;
+        let due = self.agenda.next().filter(|_| room)?;
+        Some(due.max(self.round))
+    }
+
     /// Starts the checks whose time has come, as far as there is room.
     fn start_due(&mut self) {
         let now = Instant::now();
+        if self.next_start().is_none_or(|start| start > now) {
+            return;
+        }
+        self.round = now + ROUND;
         while self.running.len() < MAX_UNDER_WAY {
             let Some(id) = self.agenda.take_due(now) else {
                 return;
