@@ -23,20 +23,31 @@ pub(crate) struct Admitted {
 /// Loads the plan once, finds the route, checks the limits.
 pub(crate) fn admit(context: &Context, request: &Request) -> Result<Admitted, Refusal> {
     refuse_proxying(request)?;
-    let bound = context.worker.bound().ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
+    let bound = context
+        .worker
+        .bound()
+        .ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
     let plan = &bound.live.plan;
-    let index = plan.table.find(&request.head).ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
+    let index = plan
+        .table
+        .find(&request.head)
+        .ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
     let route = plan.route(index);
     refuse_large(request, plan.upstream(route.upstream).body.max_bytes)?;
     let idempotency = idempotency_of(request, route);
-    Ok(Admitted { route: index, idempotency, bound })
+    Ok(Admitted {
+        route: index,
+        idempotency,
+        bound,
+    })
 }
 
 /// CONNECT without a protocol asks for a tunnel to anywhere, which this is not.
 fn refuse_proxying(request: &Request) -> Result<(), Refusal> {
     if *request.head.method() == Method::CONNECT && request.head.upgrade().is_none() {
         let detail = "CONNECT to other hosts is not offered here".to_owned();
-        return Err(Refusal::new(Termination::BadRequest, Some(detail)).with_status(StatusCode::NOT_IMPLEMENTED));
+        return Err(Refusal::new(Termination::BadRequest, Some(detail))
+            .with_status(StatusCode::NOT_IMPLEMENTED));
     }
     Ok(())
 }

@@ -10,13 +10,13 @@ use tidegate_core::retry::Failure;
 use tidegate_http1::{Framing, encode};
 
 use crate::body::{Piece, ReplayBody};
+use crate::clock::now;
 use crate::exchange::{Exchange, ExchangeError};
 use crate::finish::Finish;
 use crate::forward::{ResponseAdditions, interim_fields, local_fields, response_fields};
 use crate::head::ResponseHead;
 use crate::request_id::RequestId;
 use crate::tunnel::Duplex;
-use crate::clock::now;
 use crate::wheel::Timer;
 
 /// An answer: its head, its body on the way, and what must be done at its end.
@@ -32,6 +32,10 @@ pub(crate) struct Answer {
 }
 
 /// Where the head's fields come from.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would cost every request an allocation"
+)]
 pub(crate) enum AnswerHead {
     /// An upstream.
     Upstream(ResponseHead),
@@ -68,11 +72,19 @@ impl AnswerWords {
 impl Answer {
     /// Writes the head for an HTTP/1.1 client; says how the body must be framed. `close` tells the
     /// client that the connection ends with this answer.
-    pub(crate) fn write_h1(&self, out: &mut BytesMut, method: &Method, http11: bool, close: bool) -> Framing {
+    pub(crate) fn write_h1(
+        &self,
+        out: &mut BytesMut,
+        method: &Method,
+        http11: bool,
+        close: bool,
+    ) -> Framing {
         let framing = self.h1_framing(method, http11);
         let close = close || framing == Framing::UntilClose;
         match &self.head {
-            AnswerHead::Upstream(ResponseHead::H1(head)) => encode::status_line(out, self.status, Some(&head.reason)),
+            AnswerHead::Upstream(ResponseHead::H1(head)) => {
+                encode::status_line(out, self.status, Some(&head.reason))
+            }
             _ => encode::status_line(out, self.status, None),
         }
         match &self.head {
@@ -118,7 +130,13 @@ impl Answer {
     }
 
     fn local_fields(&self, sink: &mut impl crate::forward::Sink) {
-        let AnswerHead::Local { content_type, retry_after } = &self.head else { return };
+        let AnswerHead::Local {
+            content_type,
+            retry_after,
+        } = &self.head
+        else {
+            return;
+        };
         sink.add(b"content-type", content_type.as_bytes());
         sink.add(b"cache-control", b"no-store");
         if let Some(seconds) = retry_after {
@@ -130,7 +148,10 @@ impl Answer {
     fn h1_framing(&self, method: &Method, http11: bool) -> Framing {
         let bodiless = *method == Method::HEAD
             || self.status.is_informational()
-            || matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+            || matches!(
+                self.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
         match self.announced_length() {
             _ if bodiless => Framing::None,
             Some(length) => Framing::Length(length),
@@ -196,22 +217,42 @@ struct Relay {
 impl Download {
     /// No body.
     pub(crate) fn empty() -> Self {
-        Self { source: Source::Empty, timer: None, idle: Duration::ZERO }
+        Self {
+            source: Source::Empty,
+            timer: None,
+            idle: Duration::ZERO,
+        }
     }
 
     /// A body that is all there.
     pub(crate) fn full(body: Bytes) -> Self {
-        Self { source: Source::Full(body), ..Self::empty() }
+        Self {
+            source: Source::Full(body),
+            ..Self::empty()
+        }
     }
 
     /// The rest of an exchange whose head has arrived; no movement for `idle` ends it.
-    pub(crate) fn relay(exchange: Exchange, upload: ReplayBody, timer: Timer, idle: Duration) -> Self {
+    pub(crate) fn relay(
+        exchange: Exchange,
+        upload: ReplayBody,
+        timer: Timer,
+        idle: Duration,
+    ) -> Self {
         if exchange.is_ended() && upload.is_done() {
             return Self::empty();
         }
         timer.set(now() + idle);
         let uploading = !upload.is_done();
-        Self { source: Source::Relay(Box::new(Relay { exchange, upload, uploading })), timer: Some(timer), idle }
+        Self {
+            source: Source::Relay(Box::new(Relay {
+                exchange,
+                upload,
+                uploading,
+            })),
+            timer: Some(timer),
+            idle,
+        }
     }
 
     /// Whether nothing (more) will come.
@@ -240,7 +281,10 @@ impl Download {
     }
 
     /// The next piece; `None` after the last. An error is the reason why the request ends.
-    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Termination>>> {
+    pub(crate) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Piece, Termination>>> {
         match &mut self.source {
             Source::Empty => Poll::Ready(None),
             Source::Full(body) => {
@@ -271,7 +315,8 @@ impl Download {
             self.moved();
             return piece;
         }
-        self.poll_stalled(cx).map(|()| Some(Err(Termination::IdleTimeout)))
+        self.poll_stalled(cx)
+            .map(|()| Some(Err(Termination::IdleTimeout)))
     }
 
     /// Ready once nothing has moved for the idle limit.
@@ -301,7 +346,10 @@ impl Relay {
 fn termination(error: &ExchangeError) -> Termination {
     match error {
         ExchangeError::Client(error) => error.termination(),
-        ExchangeError::Upstream { failure: Failure::BadResponse, .. } => Termination::BadResponse,
+        ExchangeError::Upstream {
+            failure: Failure::BadResponse,
+            ..
+        } => Termination::BadResponse,
         ExchangeError::Upstream { .. } => Termination::UpstreamTruncated,
     }
 }

@@ -16,6 +16,7 @@ use tidegate_core::retry::{Failure, Phase};
 use tidegate_core::{InFlight, RegionIdx, Termination};
 
 use crate::body::UploadError;
+use crate::clock::now;
 use crate::exchange::{Exchange, ExchangeError, HeadEvent};
 use crate::head::{RequestHead, ResponseHead};
 use crate::outbound;
@@ -23,7 +24,6 @@ use crate::pipeline::{Client, Serving, needs_fresh_connection};
 use crate::tunnel::Duplex;
 use crate::upstream::connect::ConnectError;
 use crate::upstream::pool::{self, Checked, Freshness, Target};
-use crate::clock::now;
 
 /// An upstream may say so often that its answer is still to come: interim heads wait in memory for
 /// a client that does not read.
@@ -99,12 +99,17 @@ impl Place {
 
 impl Serving<'_> {
     /// Makes one attempt at the chosen endpoint.
-    pub(crate) async fn attempt<C: Client>(&mut self, choice: Choice, client: &mut C) -> Result<Answered, Ended> {
+    pub(crate) async fn attempt<C: Client>(
+        &mut self,
+        choice: Choice,
+        client: &mut C,
+    ) -> Result<Answered, Ended> {
         let place = Place::of(&choice);
         let in_flight = choice.begin(self.upstream().1);
         let endpoint = choice.endpoint().clone();
         drop(choice);
-        self.finish.attempt_begins(&place, self.bound.live.plan.region(place.region));
+        self.finish
+            .attempt_begins(&place, self.bound.live.plan.region(place.region));
         let checked = match self.connect(&place, &endpoint, client).await {
             Ok(checked) => checked,
             Err(ended) => return Err(self.attempt_failed(place, ended, &in_flight, false)),
@@ -126,10 +131,24 @@ impl Serving<'_> {
         let (upstream, live) = self.upstream();
         let profile = &self.bound.profiles[self.route().upstream.get()];
         let region = &live.regions[usize::from(place.position)].cell;
-        let target = Target { endpoint, region, profile };
+        let series = self
+            .bound
+            .series
+            .upstream_handle(self.route().upstream, place.position);
+        let target = Target {
+            endpoint,
+            region,
+            profile,
+            series: &series,
+        };
         let limit = now() + upstream.connection.connect_timeout;
-        self.timer.set(self.deadline.map_or(limit, |deadline| deadline.min(limit)));
-        let mut checkout = pin!(pool::checkout(&self.context.worker, &target, self.freshness()));
+        self.timer
+            .set(self.deadline.map_or(limit, |deadline| deadline.min(limit)));
+        let mut checkout = pin!(pool::checkout(
+            &self.context.worker,
+            &target,
+            self.freshness()
+        ));
         poll_fn(|cx| {
             if let Poll::Ready(checked) = checkout.as_mut().poll(cx) {
                 return Poll::Ready(checked.map_err(EndedBy::from));
@@ -137,7 +156,9 @@ impl Serving<'_> {
             if client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(EndedBy::Client(Termination::ClientGone)));
             }
-            self.timer.poll_expired(cx).map(|()| Err(EndedBy::connect_timeout()))
+            self.timer
+                .poll_expired(cx)
+                .map(|()| Err(EndedBy::connect_timeout()))
         })
         .await
     }
@@ -173,7 +194,9 @@ impl Serving<'_> {
     fn refuse_misleading(&self, exchange: &Exchange, head: &ResponseHead) -> Result<(), EndedBy> {
         let asked = matches!(self.head, RequestHead::H2(_)) && self.head.upgrade().is_some();
         match exchange {
-            Exchange::H1(_) if asked && head.status().is_success() => Err(EndedBy::bad("switch_ignored")),
+            Exchange::H1(_) if asked && head.status().is_success() => {
+                Err(EndedBy::bad("switch_ignored"))
+            }
             _ => Ok(()),
         }
     }
@@ -188,7 +211,15 @@ impl Serving<'_> {
         let at = now();
         let took = self.finish.head_received(head.status(), at);
         let status = head.status().as_u16();
-        if self.upstream().0.retry.on.statuses.binary_search(&status).is_ok() {
+        if self
+            .upstream()
+            .0
+            .retry
+            .on
+            .statuses
+            .binary_search(&status)
+            .is_ok()
+        {
             in_flight.endpoint().record(Outcome::Failed, at);
         } else {
             in_flight.endpoint().record(Outcome::Answered(took), at);
@@ -196,10 +227,22 @@ impl Serving<'_> {
         }
         let upgrade = self.head.upgrade().is_some();
         let (exchange, tunnel) = crate::tunnel::upstream_side(exchange, head.status(), upgrade);
-        Answered { place, head, exchange, tunnel, in_flight }
+        Answered {
+            place,
+            head,
+            exchange,
+            tunnel,
+            in_flight,
+        }
     }
 
-    fn attempt_failed(&mut self, place: Place, ended: EndedBy, in_flight: &InFlight, reused: bool) -> Ended {
+    fn attempt_failed(
+        &mut self,
+        place: Place,
+        ended: EndedBy,
+        in_flight: &InFlight,
+        reused: bool,
+    ) -> Ended {
         let at = now();
         match ended {
             EndedBy::Client(termination) => {
@@ -209,14 +252,33 @@ impl Serving<'_> {
             }
             EndedBy::Upload(error) => {
                 self.finish.explain(error.to_string());
-                self.attempt_failed(place, EndedBy::Client(error.termination()), in_flight, reused)
+                self.attempt_failed(
+                    place,
+                    EndedBy::Client(error.termination()),
+                    in_flight,
+                    reused,
+                )
             }
-            EndedBy::Upstream { failure, phase, detail } => {
+            EndedBy::Upstream {
+                failure,
+                phase,
+                detail,
+            } => {
                 let stale = reused && failure == Failure::Reset && phase <= Phase::Sent;
                 self.finish.attempt_failed(failure, phase, detail, at);
-                let outcome = if stale { Outcome::Abandoned } else { Outcome::Failed };
+                let outcome = if stale {
+                    Outcome::Abandoned
+                } else {
+                    Outcome::Failed
+                };
                 in_flight.endpoint().record(outcome, at);
-                Ended::Failed(Failed { place, failure, phase, stale, answered: None })
+                Ended::Failed(Failed {
+                    place,
+                    failure,
+                    phase,
+                    stale,
+                    answered: None,
+                })
             }
         }
     }
@@ -226,26 +288,42 @@ impl Serving<'_> {
 enum EndedBy {
     Client(Termination),
     Upload(UploadError),
-    Upstream { failure: Failure, phase: Phase, detail: String },
+    Upstream {
+        failure: Failure,
+        phase: Phase,
+        detail: String,
+    },
 }
 
 impl EndedBy {
     fn connect_timeout() -> Self {
         let detail = "no connection within connect_timeout".to_owned();
-        Self::Upstream { failure: Failure::ConnectTimeout, phase: Phase::Connecting, detail }
+        Self::Upstream {
+            failure: Failure::ConnectTimeout,
+            phase: Phase::Connecting,
+            detail,
+        }
     }
 }
 
 impl EndedBy {
     /// The answer broke the rule of this name.
     fn bad(rule: &str) -> Self {
-        Self::Upstream { failure: Failure::BadResponse, phase: Phase::HeadReceived, detail: rule.to_owned() }
+        Self::Upstream {
+            failure: Failure::BadResponse,
+            phase: Phase::HeadReceived,
+            detail: rule.to_owned(),
+        }
     }
 }
 
 impl From<ConnectError> for EndedBy {
     fn from(error: ConnectError) -> Self {
-        Self::Upstream { failure: error.failure(), phase: Phase::Connecting, detail: error.to_string() }
+        Self::Upstream {
+            failure: error.failure(),
+            phase: Phase::Connecting,
+            detail: error.to_string(),
+        }
     }
 }
 
@@ -253,7 +331,15 @@ impl From<ExchangeError> for EndedBy {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::Client(error) => Self::Upload(error),
-            ExchangeError::Upstream { failure, phase, detail } => Self::Upstream { failure, phase, detail },
+            ExchangeError::Upstream {
+                failure,
+                phase,
+                detail,
+            } => Self::Upstream {
+                failure,
+                phase,
+                detail,
+            },
         }
     }
 }
@@ -268,7 +354,12 @@ struct Drive<'s, 'a> {
 
 impl<'s, 'a> Drive<'s, 'a> {
     fn new(serving: &'s mut Serving<'a>) -> Self {
-        Self { serving, uploaded: false, moved: (u64::MAX, false), interims: 0 }
+        Self {
+            serving,
+            uploaded: false,
+            moved: (u64::MAX, false),
+            interims: 0,
+        }
     }
 
     fn poll<C: Client>(
@@ -310,7 +401,11 @@ impl<'s, 'a> Drive<'s, 'a> {
         Ok(())
     }
 
-    fn poll_upload(&mut self, cx: &mut TaskContext<'_>, exchange: &mut Exchange) -> Result<(), EndedBy> {
+    fn poll_upload(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        exchange: &mut Exchange,
+    ) -> Result<(), EndedBy> {
         if self.uploaded {
             return Ok(());
         }
@@ -330,7 +425,9 @@ impl<'s, 'a> Drive<'s, 'a> {
         let deadline = *self.serving.deadline.get_or_insert(at + timeout);
         let per_try = self.serving.upstream().0.retry.per_try;
         self.serving.finish.sent_upstream(at);
-        self.serving.timer.set(per_try.map_or(deadline, |limit| deadline.min(at + limit)));
+        self.serving
+            .timer
+            .set(per_try.map_or(deadline, |limit| deadline.min(at + limit)));
     }
 
     /// Bytes are still to move: whoever holds them up has so long.
@@ -342,12 +439,19 @@ impl<'s, 'a> Drive<'s, 'a> {
         self.moved = moved;
         let idle = self.serving.route().idle_timeout;
         let per_try = self.serving.upstream().0.retry.per_try;
-        let limit = if moved.1 { per_try.unwrap_or(idle).min(idle) } else { idle };
+        let limit = if moved.1 {
+            per_try.unwrap_or(idle).min(idle)
+        } else {
+            idle
+        };
         self.serving.timer.set(now() + limit);
     }
 
     fn poll_limit(&mut self, cx: &mut TaskContext<'_>, exchange: &Exchange) -> Poll<EndedBy> {
-        self.serving.timer.poll_expired(cx).map(|()| self.limit_reached(exchange, now()))
+        self.serving
+            .timer
+            .poll_expired(cx)
+            .map(|()| self.limit_reached(exchange, now()))
     }
 
     fn limit_reached(&self, exchange: &Exchange, at: Instant) -> EndedBy {
@@ -355,7 +459,15 @@ impl<'s, 'a> Drive<'s, 'a> {
             return EndedBy::Client(Termination::ClientTimeout);
         }
         let late = self.serving.deadline.is_some_and(|deadline| at >= deadline);
-        let detail = if late { "the request's deadline passed" } else { "no answer within per_try" };
-        EndedBy::Upstream { failure: Failure::Timeout, phase: exchange.phase(), detail: detail.to_owned() }
+        let detail = if late {
+            "the request's deadline passed"
+        } else {
+            "no answer within per_try"
+        };
+        EndedBy::Upstream {
+            failure: Failure::Timeout,
+            phase: exchange.phase(),
+            detail: detail.to_owned(),
+        }
     }
 }

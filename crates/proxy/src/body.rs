@@ -69,9 +69,9 @@ impl Upload {
         match self {
             Self::Empty => Poll::Ready(None),
             Self::H1(reader) => reader.poll_piece(cx),
-            Self::H2(body) => {
-                body.poll_piece(cx).map(|piece| piece.map(|piece| piece.map_err(|_| UploadError::ClientGone)))
-            }
+            Self::H2(body) => body
+                .poll_piece(cx)
+                .map(|piece| piece.map(|piece| piece.map_err(|_| UploadError::ClientGone))),
         }
     }
 }

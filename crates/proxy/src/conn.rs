@@ -59,7 +59,11 @@ impl Conn {
 
     /// Reads once, appending to `rbuf`. 0 means that the peer has finished sending.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let read = ready!(if self.big { self.poll_read_big(cx) } else { self.poll_read_small(cx) })?;
+        let read = ready!(if self.big {
+            self.poll_read_big(cx)
+        } else {
+            self.poll_read_small(cx)
+        })?;
         self.eof |= read == 0;
         self.big = read >= READ_SMALL;
         Poll::Ready(Ok(read))

@@ -4,12 +4,12 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, ready};
 
+use crate::clock::now;
 use crate::conn::Conn;
 use crate::context::Context;
 use crate::facts::ConnectionFacts;
 use crate::io::Stream;
 use crate::listener::ListenerContext;
-use crate::clock::now;
 use crate::wheel::Timer;
 use crate::worker::Worker;
 use crate::{h1, h2};

@@ -22,9 +22,19 @@ pub(crate) struct Context {
 
 impl Context {
     /// The context of a connection with these facts.
-    pub(crate) fn new(worker: Rc<Worker>, listener: Rc<ListenerContext>, facts: ConnectionFacts) -> Rc<Self> {
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        listener: Rc<ListenerContext>,
+        facts: ConnectionFacts,
+    ) -> Rc<Self> {
         let ip: IpAddr = facts.client.ip();
         let words = ClientWords::new(ip, facts.scheme(), facts.trusted);
-        Rc::new(Self { worker, listener, words, client: ip.to_canonical().to_string().into(), facts })
+        Rc::new(Self {
+            worker,
+            listener,
+            words,
+            client: ip.to_canonical().to_string().into(),
+            facts,
+        })
     }
 }

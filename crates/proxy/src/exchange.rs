@@ -36,6 +36,10 @@ pub(crate) enum HeadEvent {
 }
 
 /// One request under way at an upstream.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would cost every request an allocation"
+)]
 pub(crate) enum Exchange {
     /// HTTP/1.1: the connection is ours alone.
     H1(h1::Exchange),
@@ -57,7 +61,10 @@ impl Exchange {
     }
 
     /// The next head. Not to be called after the final one.
-    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, ExchangeError>> {
+    pub(crate) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<HeadEvent, ExchangeError>> {
         match self {
             Self::H1(exchange) => exchange.poll_head(cx),
             Self::H2(exchange) => exchange.poll_head(cx),
@@ -103,6 +110,10 @@ impl Exchange {
 impl ExchangeError {
     /// An upstream's failure.
     pub(crate) fn upstream(failure: Failure, phase: Phase, detail: impl Into<String>) -> Self {
-        Self::Upstream { failure, phase, detail: detail.into() }
+        Self::Upstream {
+            failure,
+            phase,
+            detail: detail.into(),
+        }
     }
 }

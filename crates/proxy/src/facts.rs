@@ -8,35 +8,35 @@ use bytes::Bytes;
 /// What is known of a client's connection once it is accepted and, under TLS, shaken hands with.
 /// One per connection, shared by its requests.
 #[derive(Clone, Debug)]
-pub struct ConnectionFacts {
+pub(crate) struct ConnectionFacts {
     /// The listener's name.
-    pub listener: Arc<str>,
+    pub(crate) listener: Arc<str>,
     /// Who connected.
-    pub client: SocketAddr,
+    pub(crate) client: SocketAddr,
     /// The address that was connected to.
-    pub local: SocketAddr,
+    pub(crate) local: SocketAddr,
     /// Whether the listener believes this client's `X-Forwarded-*` and deadline fields.
-    pub trusted: bool,
+    pub(crate) trusted: bool,
     /// TLS, unless the listener is plaintext.
-    pub tls: Option<TlsFacts>,
+    pub(crate) tls: Option<TlsFacts>,
 }
 
 /// What the TLS handshake told.
 #[derive(Clone, Debug, Default)]
-pub struct TlsFacts {
+pub(crate) struct TlsFacts {
     /// The name that the client asked for.
-    pub sni: Option<Arc<str>>,
+    pub(crate) sni: Option<Arc<str>>,
     /// The protocol that was agreed on: `h2`, `http/1.1`, or none.
-    pub alpn: Option<&'static str>,
+    pub(crate) alpn: Option<&'static str>,
     /// `TLSv1.2` or `TLSv1.3`.
-    pub version: &'static str,
+    pub(crate) version: &'static str,
     /// The client's certificate chain in DER, leaf first; empty without mutual TLS.
-    pub client_certificates: Vec<Bytes>,
+    pub(crate) client_certificates: Vec<Bytes>,
 }
 
 impl ConnectionFacts {
     /// `https` or `http`, as the client sees it.
-    pub fn scheme(&self) -> &'static str {
+    pub(crate) fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
 }

@@ -110,7 +110,10 @@ impl Finish {
     /// An attempt begins.
     pub(crate) fn attempt_begins(&mut self, place: &Place, region: &Region) {
         if let (Some(scope), Some((bound, upstream))) = (self.next_scope.take(), self.upstream()) {
-            bound.series.upstream(upstream, place.position).retried(scope);
+            bound
+                .series
+                .upstream(upstream, place.position)
+                .retried(scope);
         }
         self.tries.push(Try {
             place: place.clone(),
@@ -129,15 +132,12 @@ impl Finish {
 
     /// The attempt has a connection.
     pub(crate) fn connected(&mut self, reused: bool, connect: Option<Duration>) {
-        let Some((bound, upstream)) = self.upstream() else { return };
-        let (bound, upstream) = (bound.clone(), upstream);
-        let Some(attempt) = self.tries.last_mut() else { return };
+        let Some(attempt) = self.tries.last_mut() else {
+            return;
+        };
         attempt.reused = reused;
         attempt.connect = connect;
         attempt.phase = Phase::NothingSent;
-        if let Some(took) = connect {
-            bound.series.upstream(upstream, attempt.place.position).connected(took);
-        }
     }
 
     /// The whole request was handed to the attempt.
@@ -151,7 +151,9 @@ impl Finish {
     /// The attempt's answer has begun; says how long the endpoint took for it, from when it had
     /// the whole request.
     pub(crate) fn head_received(&mut self, status: StatusCode, at: Instant) -> Duration {
-        let Some(attempt) = self.tries.last_mut() else { return Duration::ZERO };
+        let Some(attempt) = self.tries.last_mut() else {
+            return Duration::ZERO;
+        };
         attempt.status = Some(status);
         attempt.phase = Phase::HeadReceived;
         attempt.outcome = Some(AttemptOutcome::Answered);
@@ -161,7 +163,13 @@ impl Finish {
     }
 
     /// The attempt failed.
-    pub(crate) fn attempt_failed(&mut self, failure: Failure, phase: Phase, detail: String, at: Instant) {
+    pub(crate) fn attempt_failed(
+        &mut self,
+        failure: Failure,
+        phase: Phase,
+        detail: String,
+        at: Instant,
+    ) {
         let context = self.context.clone();
         if let Some(attempt) = self.tries.last_mut() {
             attempt.phase = phase;
@@ -180,19 +188,30 @@ impl Finish {
     }
 
     fn attempt_ends(&mut self, outcome: AttemptOutcome, at: Instant) {
-        let upstream = self.upstream().map(|(bound, upstream)| (bound.clone(), upstream));
-        let Some(attempt) = self.tries.last_mut() else { return };
+        let upstream = self
+            .upstream()
+            .map(|(bound, upstream)| (bound.clone(), upstream));
+        let Some(attempt) = self.tries.last_mut() else {
+            return;
+        };
         attempt.outcome = Some(outcome);
         attempt.took = at.saturating_duration_since(attempt.began);
         if let Some((bound, upstream)) = upstream {
-            bound.series.upstream(upstream, attempt.place.position).attempted(outcome);
+            bound
+                .series
+                .upstream(upstream, attempt.place.position)
+                .attempted(outcome);
         }
     }
 
     /// The answer's status was a failure, and another attempt follows.
     pub(crate) fn retried(&mut self, next: &NextTry) {
         self.next_scope = Some(next.to.into());
-        if self.tries.last().is_some_and(|attempt| attempt.outcome == Some(AttemptOutcome::Answered)) {
+        if self
+            .tries
+            .last()
+            .is_some_and(|attempt| attempt.outcome == Some(AttemptOutcome::Answered))
+        {
             self.attempt_ends(AttemptOutcome::Status, now());
         }
     }
@@ -205,7 +224,12 @@ impl Finish {
 
     /// The head goes to the client. `passed` is the reason if the answer is an error that nothing
     /// else could be tried for.
-    pub(crate) fn committed(&mut self, status: StatusCode, passed: Option<Termination>, in_flight: InFlight) {
+    pub(crate) fn committed(
+        &mut self,
+        status: StatusCode,
+        passed: Option<Termination>,
+        in_flight: InFlight,
+    ) {
         self.first_byte = Some(self.started.elapsed_until(now()));
         self.status = Some(status);
         self.reason = passed;
@@ -255,8 +279,17 @@ impl Finish {
         if self.said.is_some() {
             return self.said.clone();
         }
-        let last = self.tries.iter().rev().find(|attempt| attempt.detail.is_some())?;
-        let mut text = format!("{} ({}): {}", last.region, last.place.endpoint, last.detail.as_deref()?);
+        let last = self
+            .tries
+            .iter()
+            .rev()
+            .find(|attempt| attempt.detail.is_some())?;
+        let mut text = format!(
+            "{} ({}): {}",
+            last.region,
+            last.place.endpoint,
+            last.detail.as_deref()?
+        );
         if let Some(why) = self.why_not {
             let _infallible = write!(text, "; not tried again: {}", why.word());
         }
@@ -288,7 +321,11 @@ impl Finish {
                 milliseconds(last.took),
             );
         }
-        let _infallible = write!(text, "proxy;dur={:.1}", milliseconds(self.started.elapsed_until(now())));
+        let _infallible = write!(
+            text,
+            "proxy;dur={:.1}",
+            milliseconds(self.started.elapsed_until(now()))
+        );
         text
     }
 
@@ -311,11 +348,21 @@ impl Finish {
     }
 
     fn end_last_attempt(&mut self, reason: Termination, at: Instant) {
-        let truncated = matches!(reason, Termination::UpstreamTruncated | Termination::BadResponse);
-        if !self.tries.last().is_some_and(|attempt| attempt.outcome == Some(AttemptOutcome::Answered)) {
+        let truncated = matches!(
+            reason,
+            Termination::UpstreamTruncated | Termination::BadResponse
+        );
+        if !self
+            .tries
+            .last()
+            .is_some_and(|attempt| attempt.outcome == Some(AttemptOutcome::Answered))
+        {
             return;
         }
-        let took = self.tries.last().map_or(Duration::ZERO, |attempt| attempt.took);
+        let took = self
+            .tries
+            .last()
+            .map_or(Duration::ZERO, |attempt| attempt.took);
         let outcome = match (reason, truncated) {
             (_, true) => AttemptOutcome::Truncated,
             (Termination::StatusPassed, _) => AttemptOutcome::Status,
@@ -331,18 +378,27 @@ impl Finish {
     }
 
     fn count(&self, reason: Termination, at: Instant) {
-        let Some(bound) = self.bound.clone().or_else(|| self.context.worker.bound()) else { return };
+        let Some(bound) = self.bound.clone().or_else(|| self.context.worker.bound()) else {
+            return;
+        };
         let position = self.answered_by().map(|attempt| attempt.place.position);
-        bound.series.get(self.route, position).record(self.status, self.started.elapsed_until(at));
+        bound
+            .series
+            .get(self.route, position)
+            .record(self.status, self.started.elapsed_until(at));
         if let Some((from, to)) = self.rescue(reason) {
             let why = from.outcome.unwrap_or(AttemptOutcome::Abandoned);
-            bound.series.rescued(from.place.region, to.place.region, why);
+            bound
+                .series
+                .rescued(from.place.region, to.place.region, why);
         }
     }
 
     /// The attempt whose answer the client got, unless the answer was one of our own.
     fn answered_by(&self) -> Option<&Try> {
-        self.tries.last().filter(|attempt| attempt.status.is_some() && self.status == attempt.status)
+        self.tries
+            .last()
+            .filter(|attempt| attempt.status.is_some() && self.status == attempt.status)
     }
 
     /// The first attempt, which failed, and the one that answered: a rescue.
@@ -353,19 +409,24 @@ impl Finish {
     }
 
     fn log(&mut self, reason: Termination, at: Instant) {
-        let Some(record) = self.record.take() else { return };
-        record.write(&self.context, &Ended {
-            bound: self.bound.as_deref(),
-            route: self.route,
-            status: self.status,
-            reason,
-            received: self.received,
-            sent: self.sent,
-            took: self.started.elapsed_until(at),
-            first_byte: self.first_byte,
-            rescued: self.rescue(reason).is_some(),
-            tries: &self.tries,
-        });
+        let Some(record) = self.record.take() else {
+            return;
+        };
+        record.write(
+            &self.context,
+            &Ended {
+                bound: self.bound.as_deref(),
+                route: self.route,
+                status: self.status,
+                reason,
+                received: self.received,
+                sent: self.sent,
+                took: self.started.elapsed_until(at),
+                first_byte: self.first_byte,
+                rescued: self.rescue(reason).is_some(),
+                tries: &self.tries,
+            },
+        );
     }
 
     fn upstream(&self) -> Option<(&Rc<Bound>, tidegate_core::UpstreamIdx)> {

@@ -27,7 +27,9 @@ impl Sink for BytesMut {
 impl Sink for HeaderMap {
     /// What a `HeaderMap` cannot hold is left out: the codecs have let nothing else through.
     fn add(&mut self, name: &[u8], value: &[u8]) {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
+        {
             self.append(name, value);
         }
     }
@@ -48,8 +50,17 @@ impl ClientWords {
     /// is believed.
     pub(crate) fn new(ip: std::net::IpAddr, scheme: &'static str, trusted: bool) -> Self {
         let ip = ip.to_canonical();
-        let node = if ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.to_string() };
-        Self { forwarded: format!("for={node};proto={scheme}"), ip: ip.to_string(), scheme, trusted }
+        let node = if ip.is_ipv6() {
+            format!("\"[{ip}]\"")
+        } else {
+            ip.to_string()
+        };
+        Self {
+            forwarded: format!("for={node};proto={scheme}"),
+            ip: ip.to_string(),
+            scheme,
+            trusted,
+        }
     }
 
     /// Whether the client is believed.
@@ -92,7 +103,12 @@ pub(crate) fn request_fields(head: &RequestHead, add: &RequestAdditions<'_>, sin
     });
     add_cookies(&said.cookies, sink);
     add_client_words(head, add, &said, sink);
-    add_list(sink, b"via", &said.via, &[head.version().as_bytes(), b" ", add.pop.as_bytes()]);
+    add_list(
+        sink,
+        b"via",
+        &said.via,
+        &[head.version().as_bytes(), b" ", add.pop.as_bytes()],
+    );
     sink.add(b"x-request-id", add.request_id.as_bytes());
 }
 
@@ -116,12 +132,25 @@ fn add_cookies(cookies: &[&[u8]], sink: &mut impl Sink) {
     }
 }
 
-fn add_client_words(head: &RequestHead, add: &RequestAdditions<'_>, said: &Said<'_>, sink: &mut impl Sink) {
+fn add_client_words(
+    head: &RequestHead,
+    add: &RequestAdditions<'_>,
+    said: &Said<'_>,
+    sink: &mut impl Sink,
+) {
     let client = add.client;
     let none: &[&[u8]] = &[];
-    let (earlier_for, earlier_forwarded) =
-        if client.trusted { (&said.forwarded_for[..], &said.forwarded[..]) } else { (none, none) };
-    add_list(sink, b"x-forwarded-for", earlier_for, &[client.ip.as_bytes()]);
+    let (earlier_for, earlier_forwarded) = if client.trusted {
+        (&said.forwarded_for[..], &said.forwarded[..])
+    } else {
+        (none, none)
+    };
+    add_list(
+        sink,
+        b"x-forwarded-for",
+        earlier_for,
+        &[client.ip.as_bytes()],
+    );
     if !said.proto {
         sink.add(b"x-forwarded-proto", client.scheme.as_bytes());
     }
@@ -130,7 +159,11 @@ fn add_client_words(head: &RequestHead, add: &RequestAdditions<'_>, said: &Said<
         sink.add(b"x-forwarded-host", authority);
     }
     let host: [&[u8]; 4] = [client.forwarded.as_bytes(), b";host=\"", authority, b"\""];
-    let own = if authority.is_empty() { &host[..1] } else { &host[..] };
+    let own = if authority.is_empty() {
+        &host[..1]
+    } else {
+        &host[..]
+    };
     add_list(sink, b"forwarded", earlier_forwarded, own);
 }
 
@@ -161,7 +194,11 @@ fn each_request_field<'a>(head: &'a RequestHead, mut take: impl FnMut(Known, &'a
                 !is_hop_by_hop(name) && !poses_as_known(Known::Other, name.as_str().as_bytes())
             });
             for (name, value) in forwarded {
-                take(Known::of(name.as_str().as_bytes()), name.as_str().as_bytes(), value.as_bytes());
+                take(
+                    Known::of(name.as_str().as_bytes()),
+                    name.as_str().as_bytes(),
+                    value.as_bytes(),
+                );
             }
         }
     }
@@ -173,8 +210,10 @@ fn poses_as_known(known: Known, name: &[u8]) -> bool {
     if known != Known::Other || !name.contains(&b'_') {
         return false;
     }
-    let folded: smallvec::SmallVec<[u8; 64]> =
-        name.iter().map(|&byte| if byte == b'_' { b'-' } else { byte }).collect();
+    let folded: smallvec::SmallVec<[u8; 64]> = name
+        .iter()
+        .map(|&byte| if byte == b'_' { b'-' } else { byte })
+        .collect();
     Known::of(&folded) != Known::Other
 }
 
@@ -191,7 +230,11 @@ pub(crate) struct ResponseAdditions<'a> {
 }
 
 /// Writes every field of an answer but its framing (`Content-Length` is written by the caller too).
-pub(crate) fn response_fields(head: &ResponseHead, add: &ResponseAdditions<'_>, sink: &mut impl Sink) {
+pub(crate) fn response_fields(
+    head: &ResponseHead,
+    add: &ResponseAdditions<'_>,
+    sink: &mut impl Sink,
+) {
     let mut via: smallvec::SmallVec<[&[u8]; 2]> = smallvec::SmallVec::new();
     each_response_field(head, |known, name, value| match known {
         Known::ContentLength | Known::TransferEncoding | Known::XRequestId => {}
@@ -229,7 +272,10 @@ pub(crate) fn interim_fields(head: &ResponseHead, sink: &mut impl Sink) {
     });
 }
 
-fn each_response_field<'a>(head: &'a ResponseHead, mut take: impl FnMut(Known, &'a [u8], &'a [u8])) {
+fn each_response_field<'a>(
+    head: &'a ResponseHead,
+    mut take: impl FnMut(Known, &'a [u8], &'a [u8]),
+) {
     match head {
         ResponseHead::H1(head) => {
             for field in head.fields.iter().filter(|field| !field.hop_by_hop) {
@@ -237,8 +283,16 @@ fn each_response_field<'a>(head: &'a ResponseHead, mut take: impl FnMut(Known, &
             }
         }
         ResponseHead::H2(parts) => {
-            for (name, value) in parts.headers.iter().filter(|(name, _)| !is_hop_by_hop(name)) {
-                take(Known::of(name.as_str().as_bytes()), name.as_str().as_bytes(), value.as_bytes());
+            for (name, value) in parts
+                .headers
+                .iter()
+                .filter(|(name, _)| !is_hop_by_hop(name))
+            {
+                take(
+                    Known::of(name.as_str().as_bytes()),
+                    name.as_str().as_bytes(),
+                    value.as_bytes(),
+                );
             }
         }
     }
@@ -253,7 +307,10 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
             | header::UPGRADE
             | header::PROXY_AUTHENTICATE
             | header::PROXY_AUTHORIZATION
-    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+    ) || matches!(
+        name.as_str(),
+        "keep-alive" | "proxy-connection" | "http2-settings"
+    )
 }
 
 #[cfg(test)]
@@ -263,7 +320,11 @@ mod tests {
     #[test]
     fn underscores_do_not_hide_a_known_name() {
         let check = |name: &str, poses| {
-            assert_eq!(poses_as_known(Known::of(name.as_bytes()), name.as_bytes()), poses, "{name}");
+            assert_eq!(
+                poses_as_known(Known::of(name.as_bytes()), name.as_bytes()),
+                poses,
+                "{name}"
+            );
         };
         check("x_forwarded_for", true);
         check("Content_Length", true);

@@ -9,6 +9,10 @@ use tidegate_core::route::RequestFacts;
 use tidegate_http1::{self as http1, Framing, Known};
 
 /// A request's head.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would cost every request an allocation"
+)]
 pub(crate) enum RequestHead {
     /// From an HTTP/1.1 client.
     H1(http1::RequestHead),
@@ -17,6 +21,10 @@ pub(crate) enum RequestHead {
 }
 
 /// A response's head.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would cost every request an allocation"
+)]
 pub(crate) enum ResponseHead {
     /// From an HTTP/1.1 upstream.
     H1(http1::ResponseHead),
@@ -45,7 +53,10 @@ impl RequestHead {
     pub(crate) fn path_and_query(&self) -> &str {
         match self {
             Self::H1(head) => head.path_and_query(),
-            Self::H2(parts) => parts.uri.path_and_query().map_or("", |target| target.as_str()),
+            Self::H2(parts) => parts
+                .uri
+                .path_and_query()
+                .map_or("", |target| target.as_str()),
         }
     }
 
@@ -61,8 +72,14 @@ impl RequestHead {
     /// Value of the first field with this name; none if absent or not visible ASCII.
     pub(crate) fn field(&self, known: Known, name: &HeaderName) -> Option<&str> {
         match self {
-            Self::H1(head) => head.fields.get(known).and_then(|value| std::str::from_utf8(value).ok()),
-            Self::H2(parts) => parts.headers.get(name).and_then(|value| value.to_str().ok()),
+            Self::H1(head) => head
+                .fields
+                .get(known)
+                .and_then(|value| std::str::from_utf8(value).ok()),
+            Self::H2(parts) => parts
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok()),
         }
     }
 
@@ -78,9 +95,10 @@ impl RequestHead {
     pub(crate) fn expects_continue(&self) -> bool {
         match self {
             Self::H1(head) => head.expect_continue,
-            Self::H2(parts) => {
-                parts.headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-            }
+            Self::H2(parts) => parts
+                .headers
+                .get(header::EXPECT)
+                .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")),
         }
     }
 
@@ -89,7 +107,9 @@ impl RequestHead {
         match self {
             Self::H1(head) => head.framing,
             Self::H2(_) if !has_body => Framing::None,
-            Self::H2(parts) => content_length(&parts.headers).map_or(Framing::Chunked, Framing::Length),
+            Self::H2(parts) => {
+                content_length(&parts.headers).map_or(Framing::Chunked, Framing::Length)
+            }
         }
     }
 
@@ -98,7 +118,10 @@ impl RequestHead {
     pub(crate) fn upgrade(&self) -> Option<&str> {
         match self {
             Self::H1(head) => asks_for_websocket(head).then_some("websocket"),
-            Self::H2(parts) => parts.extensions.get::<h2::ext::Protocol>().map(|protocol| protocol.as_str()),
+            Self::H2(parts) => parts
+                .extensions
+                .get::<h2::ext::Protocol>()
+                .map(|protocol| protocol.as_str()),
         }
     }
 
@@ -106,7 +129,10 @@ impl RequestHead {
     pub(crate) fn te_trailers(&self) -> bool {
         match self {
             Self::H1(head) => head.te_trailers,
-            Self::H2(parts) => parts.headers.get(header::TE).is_some_and(|te| te.as_bytes() == b"trailers"),
+            Self::H2(parts) => parts
+                .headers
+                .get(header::TE)
+                .is_some_and(|te| te.as_bytes() == b"trailers"),
         }
     }
 }
@@ -115,7 +141,10 @@ impl RequestHead {
 /// `Upgrade` may be ignored (RFC 9110 section 7.8) and must be: passed on, `h2c` would be a tunnel
 /// around every rule of ours, and a body would follow a GET that its client never made.
 fn asks_for_websocket(head: &http1::RequestHead) -> bool {
-    let websocket = head.upgrade.as_deref().is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
+    let websocket = head
+        .upgrade
+        .as_deref()
+        .is_some_and(|protocol| protocol.eq_ignore_ascii_case(b"websocket"));
     websocket && head.method == Method::GET && !head.framing.has_body()
 }
 
@@ -124,13 +153,23 @@ fn h2_authority(parts: &http::request::Parts) -> &str {
         .uri
         .authority()
         .map(|authority| authority.as_str())
-        .or_else(|| parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()))
+        .or_else(|| {
+            parts
+                .headers
+                .get(header::HOST)
+                .and_then(|host| host.to_str().ok())
+        })
         .unwrap_or("")
 }
 
 /// `Content-Length` of an HTTP/2 head; none if absent or not a number (h2 has refused those).
 pub(crate) fn content_length(headers: &http::HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// The host of an authority, without port and without the brackets' neighbours: `[::1]:80` -> `[::1]`.
@@ -158,9 +197,14 @@ impl RequestFacts for RequestHead {
     fn has_header(&self, name: &HeaderName, value: &str) -> bool {
         match self {
             Self::H1(head) => head.fields.iter().any(|field| {
-                field.name.eq_ignore_ascii_case(name.as_str().as_bytes()) && field.value == value.as_bytes()
+                field.name.eq_ignore_ascii_case(name.as_str().as_bytes())
+                    && field.value == value.as_bytes()
             }),
-            Self::H2(parts) => parts.headers.get_all(name).iter().any(|have| have.as_bytes() == value.as_bytes()),
+            Self::H2(parts) => parts
+                .headers
+                .get_all(name)
+                .iter()
+                .any(|have| have.as_bytes() == value.as_bytes()),
         }
     }
 }
@@ -179,7 +223,10 @@ impl ResponseHead {
         match self {
             Self::H1(head) => match head.framing {
                 Framing::Length(length) => Some(length),
-                _ => std::str::from_utf8(head.fields.get(Known::ContentLength)?).ok()?.parse().ok(),
+                _ => std::str::from_utf8(head.fields.get(Known::ContentLength)?)
+                    .ok()?
+                    .parse()
+                    .ok(),
             },
             Self::H2(parts) => content_length(&parts.headers),
         }
@@ -201,9 +248,13 @@ mod tests {
 
     #[test]
     fn the_host_of_an_authority_has_no_port() {
-        for (authority, host) in
-            [("a.b:80", "a.b"), ("a.b", "a.b"), ("[::1]:80", "[::1]"), ("[::1]", "[::1]"), ("", "")]
-        {
+        for (authority, host) in [
+            ("a.b:80", "a.b"),
+            ("a.b", "a.b"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("", ""),
+        ] {
             assert_eq!(host_of(authority), host);
         }
     }

@@ -15,7 +15,10 @@ use crate::tunnel;
 use crate::upstream::pool::{Checked, Link};
 
 /// Starts the exchange on the connection that was checked out.
-pub(crate) async fn start(serving: &Serving<'_>, checked: Checked) -> Result<Exchange, ExchangeError> {
+pub(crate) async fn start(
+    serving: &Serving<'_>,
+    checked: Checked,
+) -> Result<Exchange, ExchangeError> {
     match checked.link {
         Link::H1(conn) => {
             let framing = h1_framing(serving);
@@ -25,7 +28,13 @@ pub(crate) async fn start(serving: &Serving<'_>, checked: Checked) -> Result<Exc
                 upgrade: serving.head.upgrade().is_some(),
             };
             let write = |out: &mut BytesMut| write_h1(serving, framing, out);
-            Ok(Exchange::H1(h1::Exchange::start(conn, checked.home, context, framing, write)))
+            Ok(Exchange::H1(h1::Exchange::start(
+                conn,
+                checked.home,
+                context,
+                framing,
+                write,
+            )))
         }
         Link::H2(handle) => {
             let request = h2_request(serving, checked.tls)?;
@@ -64,12 +73,21 @@ fn h1_framing(serving: &Serving<'_>) -> Framing {
 fn write_h1(serving: &Serving<'_>, framing: Framing, out: &mut BytesMut) {
     let head = &serving.head;
     let upgrade = head.upgrade();
-    let method = if upgrade.is_some() { &Method::GET } else { head.method() };
+    let method = if upgrade.is_some() {
+        &Method::GET
+    } else {
+        head.method()
+    };
     encode::request_line(out, method, head.path_and_query().as_bytes());
     encode::field(out, b"host", head.authority().as_bytes());
     request_fields(head, &additions(serving, serving.continued), out);
     if let Some(protocol) = upgrade {
-        tunnel::write_upgrade(head, protocol, &mut serving.context.worker.rng.borrow_mut(), out);
+        tunnel::write_upgrade(
+            head,
+            protocol,
+            &mut serving.context.worker.rng.borrow_mut(),
+            out,
+        );
     } else if head.te_trailers() {
         encode::field(out, b"te", b"trailers");
         encode::field(out, b"connection", b"te");
@@ -77,7 +95,9 @@ fn write_h1(serving: &Serving<'_>, framing: Framing, out: &mut BytesMut) {
     match framing {
         Framing::Length(length) => encode::content_length(out, length),
         Framing::Chunked => encode::chunked(out),
-        Framing::None if announces_empty(head.method()) && upgrade.is_none() => encode::content_length(out, 0),
+        Framing::None if announces_empty(head.method()) && upgrade.is_none() => {
+            encode::content_length(out, 0)
+        }
         Framing::None | Framing::UntilClose => {}
     }
     encode::end(out);
@@ -101,7 +121,9 @@ fn h2_request(serving: &Serving<'_>, tls: bool) -> Result<http::Request<()>, Exc
     *request.method_mut() = head.method().clone();
     if let Some(protocol) = head.upgrade() {
         *request.method_mut() = Method::CONNECT;
-        request.extensions_mut().insert(::h2::ext::Protocol::from(protocol));
+        request
+            .extensions_mut()
+            .insert(::h2::ext::Protocol::from(protocol));
         // What proves that an HTTP/1.1 key was read is made here, not by the upstream.
         fields.remove(header::SEC_WEBSOCKET_KEY);
     }
@@ -118,7 +140,15 @@ fn no_extended_connect() -> ExchangeError {
 
 fn uri(authority: &str, path_and_query: &str, tls: bool) -> Result<Uri, ExchangeError> {
     let scheme = if tls { "https" } else { "http" };
-    let path = if path_and_query == "*" { "/" } else { path_and_query };
-    let built = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
+    let path = if path_and_query == "*" {
+        "/"
+    } else {
+        path_and_query
+    };
+    let built = Uri::builder()
+        .scheme(scheme)
+        .authority(authority)
+        .path_and_query(path)
+        .build();
     built.map_err(|_| UploadError::Malformed("target_not_for_http2").into())
 }

@@ -18,12 +18,12 @@ use crate::admit::{Admitted, admit};
 use crate::answer::{Answer, AnswerHead, AnswerWords, Download};
 use crate::attempt::{Answered, Ended, Failed};
 use crate::body::{ReplayBody, Upload};
+use crate::clock::now;
 use crate::context::Context;
 use crate::finish::Finish;
 use crate::head::{RequestHead, ResponseHead};
 use crate::problem;
 use crate::request_id::RequestId;
-use crate::clock::now;
 use crate::wheel::Timer;
 use crate::worker::Bound;
 
@@ -51,11 +51,19 @@ pub(crate) trait Client {
 }
 
 /// Serves one request. Whatever happens there is an answer; whoever writes it ends its `finish`.
-pub(crate) async fn serve<C: Client>(context: &Rc<Context>, request: Request, client: &mut C) -> Answer {
+pub(crate) async fn serve<C: Client>(
+    context: &Rc<Context>,
+    request: Request,
+    client: &mut C,
+) -> Answer {
     let id = request_id(context, &request.head);
     let mut finish = Finish::begin(context, &request.head, &id);
     match admit(context, &request) {
-        Ok(admitted) => Serving::new(context, admitted, request, id, finish).run(client).await,
+        Ok(admitted) => {
+            Serving::new(context, admitted, request, id, finish)
+                .run(client)
+                .await
+        }
         Err(refusal) => {
             finish.failed(refusal.termination);
             problem::answer(context, id, finish, refusal)
@@ -68,7 +76,11 @@ fn request_id(context: &Context, head: &RequestHead) -> RequestId {
         let name = http::HeaderName::from_static("x-request-id");
         RequestId::given(head.field(tidegate_http1::Known::XRequestId, &name)?)
     };
-    let given = if context.words.trusted() { given() } else { None };
+    let given = if context.words.trusted() {
+        given()
+    } else {
+        None
+    };
     given.unwrap_or_else(|| RequestId::make(&mut context.worker.rng.borrow_mut()))
 }
 
@@ -173,7 +185,15 @@ impl<'a> Serving<'a> {
     /// An answer whose status the policy counts as a failure is one.
     fn as_failure(&self, answered: Answered) -> Result<Answered, Failed> {
         let status = answered.head.status().as_u16();
-        if self.upstream().0.retry.on.statuses.binary_search(&status).is_err() {
+        if self
+            .upstream()
+            .0
+            .retry
+            .on
+            .statuses
+            .binary_search(&status)
+            .is_err()
+        {
             return Ok(answered);
         }
         Err(Failed::by_status(status, answered))
@@ -188,9 +208,15 @@ impl<'a> Serving<'a> {
         };
         self.enter_try(failed);
         let (upstream, live) = self.upstream();
-        let reach = reach(&self.bound.live, self.route().upstream, &self.ask, failed.place.position);
+        let reach = reach(
+            &self.bound.live,
+            self.route().upstream,
+            &self.ask,
+            failed.place.position,
+        );
         let next = next_try(&upstream.retry, &situation, scope, reach).pay(&live.budget, now())?;
-        self.ask.follow(&next, failed.place.region, failed.place.position);
+        self.ask
+            .follow(&next, failed.place.region, failed.place.position);
         self.finish.retried(&next);
         self.body.rewind();
         let wait = next.wait(&mut self.context.worker.rng.borrow_mut());
@@ -203,13 +229,17 @@ impl<'a> Serving<'a> {
         self.stale = failed.stale;
         if !failed.stale {
             let place = &failed.place;
-            self.ask.tried_endpoints.insert(place.position, place.set_version, place.at);
+            self.ask
+                .tried_endpoints
+                .insert(place.position, place.set_version, place.at);
         }
     }
 
     fn situation(&self, failed: &Failed) -> Situation {
         let at = now();
-        let left = self.deadline.map_or(self.route().timeout, |deadline| deadline.saturating_duration_since(at));
+        let left = self.deadline.map_or(self.route().timeout, |deadline| {
+            deadline.saturating_duration_since(at)
+        });
         Situation {
             failure: failed.failure,
             phase: failed.phase,
@@ -246,15 +276,26 @@ impl<'a> Serving<'a> {
         let idle = self.route().idle_timeout;
         let (tunnel, body) = match answered.tunnel {
             Some(tunnel) => (Some(tunnel), Download::empty()),
-            None => (None, Download::relay(answered.exchange, self.body, self.timer, idle)),
+            None => (
+                None,
+                Download::relay(answered.exchange, self.body, self.timer, idle),
+            ),
         };
-        Answer { status, head: AnswerHead::Upstream(answered.head), body, tunnel, words, finish: self.finish }
+        Answer {
+            status,
+            head: AnswerHead::Upstream(answered.head),
+            body,
+            tunnel,
+            words,
+            finish: self.finish,
+        }
     }
 
     fn fail(mut self, termination: Termination) -> Answer {
         self.finish.received(self.body.read_bytes());
         let refusal = problem::Refusal::new(termination, self.finish.detail());
-        let refusal = refusal.outcome_unknown(self.finish.outcome_unknown(self.admitted.idempotency));
+        let refusal =
+            refusal.outcome_unknown(self.finish.outcome_unknown(self.admitted.idempotency));
         self.finish.failed(termination);
         let words = self.words();
         problem::local(refusal, words, self.finish)
@@ -279,7 +320,9 @@ impl Failed {
         match (why, self.failure) {
             (WhyNot::Budget, _) if self.answered.is_none() => Termination::BudgetExhausted,
             (WhyNot::Deadline, _) if self.answered.is_none() => Termination::DeadlineExceeded,
-            (_, Failure::Connect | Failure::ConnectTimeout | Failure::Refused) => Termination::ConnectFailed,
+            (_, Failure::Connect | Failure::ConnectTimeout | Failure::Refused) => {
+                Termination::ConnectFailed
+            }
             (_, Failure::Reset) => Termination::UpstreamReset,
             (_, Failure::Timeout) => Termination::UpstreamTimeout,
             (_, Failure::BadResponse) => Termination::BadResponse,

@@ -28,7 +28,12 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// The answer for this reason, with what a person needs to know.
     pub(crate) fn new(termination: Termination, detail: Option<String>) -> Self {
-        Self { termination, status: termination.status(), detail, outcome_unknown: false }
+        Self {
+            termination,
+            status: termination.status(),
+            detail,
+            outcome_unknown: false,
+        }
     }
 
     /// Another status than the reason's usual one.
@@ -45,13 +50,21 @@ impl Refusal {
 
     fn body(&self, id: &RequestId) -> Bytes {
         let reason = self.termination.as_str();
-        let kind = if self.outcome_unknown { "outcome-unknown" } else { reason };
+        let kind = if self.outcome_unknown {
+            "outcome-unknown"
+        } else {
+            reason
+        };
         let mut json = String::with_capacity(256);
         json.push_str("{\"type\":\"urn:tidegate:problem:");
         json.push_str(kind);
         json.push_str("\",\"title\":");
         quote(&mut json, title(self.termination, self.outcome_unknown));
-        let _infallible = write!(json, ",\"status\":{},\"reason\":\"{reason}\"", self.status.as_u16());
+        let _infallible = write!(
+            json,
+            ",\"status\":{},\"reason\":\"{reason}\"",
+            self.status.as_u16()
+        );
         if let Some(detail) = &self.detail {
             json.push_str(",\"detail\":");
             quote(&mut json, shorten(detail));
@@ -64,9 +77,13 @@ impl Refusal {
 
     /// Seconds after which trying again may help.
     fn retry_after(&self) -> Option<u32> {
-        use Termination::{BudgetExhausted, ConnectFailed, NoHealthyRegion, Overloaded, ShuttingDown};
-        let helps =
-            matches!(self.termination, BudgetExhausted | ConnectFailed | NoHealthyRegion | Overloaded | ShuttingDown);
+        use Termination::{
+            BudgetExhausted, ConnectFailed, NoHealthyRegion, Overloaded, ShuttingDown,
+        };
+        let helps = matches!(
+            self.termination,
+            BudgetExhausted | ConnectFailed | NoHealthyRegion | Overloaded | ShuttingDown
+        );
         helps.then_some(1)
     }
 }
@@ -95,15 +112,26 @@ pub(crate) fn local(refusal: Refusal, words: AnswerWords, mut finish: Finish) ->
 }
 
 /// The answer to bytes that are no valid request. `reason` is the rule's stable name.
-pub(crate) fn refused(context: &Rc<Context>, status: StatusCode, reason: &str, said: &str) -> Answer {
+pub(crate) fn refused(
+    context: &Rc<Context>,
+    status: StatusCode,
+    reason: &str,
+    said: &str,
+) -> Answer {
     let detail = format!("{reason}: {said}");
-    unparsed(context, Refusal::new(Termination::BadRequest, Some(detail)).with_status(status))
+    unparsed(
+        context,
+        Refusal::new(Termination::BadRequest, Some(detail)).with_status(status),
+    )
 }
 
 /// The answer to a head that did not come in time.
 pub(crate) fn late(context: &Rc<Context>) -> Answer {
     let detail = "the request's head was not complete in time".to_owned();
-    unparsed(context, Refusal::new(Termination::ClientTimeout, Some(detail)))
+    unparsed(
+        context,
+        Refusal::new(Termination::ClientTimeout, Some(detail)),
+    )
 }
 
 fn unparsed(context: &Rc<Context>, refusal: Refusal) -> Answer {
@@ -114,8 +142,17 @@ fn unparsed(context: &Rc<Context>, refusal: Refusal) -> Answer {
 }
 
 fn plain_words(context: &Context, id: RequestId) -> AnswerWords {
-    let pop = context.worker.bound().map_or_else(|| "tidegate".into(), |bound| bound.live.plan.pop.name.clone());
-    AnswerWords { request_id: id, pop, region: None, attempts: None, server_timing: None }
+    let pop = context.worker.bound().map_or_else(
+        || "tidegate".into(),
+        |bound| bound.live.plan.pop.name.clone(),
+    );
+    AnswerWords {
+        request_id: id,
+        pop,
+        region: None,
+        attempts: None,
+        server_timing: None,
+    }
 }
 
 fn title(termination: Termination, outcome_unknown: bool) -> &'static str {
@@ -178,16 +215,26 @@ mod tests {
         let refusal = Refusal::new(Termination::NoRoute, Some("quote \" and \n".to_owned()));
         let body = refusal.body(&RequestId::given("id-1").unwrap());
         let text = std::str::from_utf8(&body).unwrap();
-        assert!(text.contains(r#""type":"urn:tidegate:problem:no_route""#), "{text}");
+        assert!(
+            text.contains(r#""type":"urn:tidegate:problem:no_route""#),
+            "{text}"
+        );
         assert!(text.contains(r#""detail":"quote \" and \u000a""#), "{text}");
-        assert!(text.contains(r#""request_id":"id-1""#) && text.contains(r#""status":404"#), "{text}");
+        assert!(
+            text.contains(r#""request_id":"id-1""#) && text.contains(r#""status":404"#),
+            "{text}"
+        );
     }
 
     #[test]
     fn an_unknown_outcome_is_the_problems_type() {
         let refusal = Refusal::new(Termination::UpstreamTimeout, None).outcome_unknown(true);
         let body = refusal.body(&RequestId::given("id").unwrap());
-        assert!(std::str::from_utf8(&body).unwrap().contains("urn:tidegate:problem:outcome-unknown"));
+        assert!(
+            std::str::from_utf8(&body)
+                .unwrap()
+                .contains("urn:tidegate:problem:outcome-unknown")
+        );
     }
 
     #[test]

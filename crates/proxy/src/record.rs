@@ -82,7 +82,8 @@ impl Record {
 
     /// Writes the line.
     pub(crate) fn write(&self, context: &Context, ended: &Ended<'_>) {
-        let attempts: SmallVec<[AttemptRecord<'_>; MAX_ATTEMPTS]> = ended.tries.iter().map(attempt).collect();
+        let attempts: SmallVec<[AttemptRecord<'_>; MAX_ATTEMPTS]> =
+            ended.tries.iter().map(attempt).collect();
         let excluded = self.excluded(ended);
         let plan = ended.bound.map(|bound| &bound.live.plan);
         let route = plan.zip(ended.route).map(|(plan, route)| plan.route(route));
@@ -102,7 +103,9 @@ impl Record {
             host: self.host.as_bytes(),
             path: self.path.as_bytes(),
             route: route.map(|route| &*route.name),
-            upstream: plan.zip(route).map(|(plan, route)| &*plan.upstream(route.upstream).name),
+            upstream: plan
+                .zip(route)
+                .map(|(plan, route)| &*plan.upstream(route.upstream).name),
             generation: ended.bound.map(Bound::generation).unwrap_or_default(),
             status: ended.status,
             reason: ended.reason,
@@ -117,7 +120,9 @@ impl Record {
     }
 
     fn excluded<'a>(&self, ended: &Ended<'a>) -> Vec<Excluded<'a>> {
-        let Some(bound) = ended.bound else { return Vec::new() };
+        let Some(bound) = ended.bound else {
+            return Vec::new();
+        };
         let named = self.decision.excluded.iter().map(|excluded| Excluded {
             region: &bound.live.plan.region(excluded.region).name,
             why: excluded.why,

@@ -29,7 +29,8 @@ impl RequestId {
     /// What a trusted client gave, if it is of a form that can be logged: 1 to 128 visible
     /// characters.
     pub(crate) fn given(value: &str) -> Option<Self> {
-        let fits = (1..=LONGEST).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_graphic());
+        let fits = (1..=LONGEST).contains(&value.len())
+            && value.bytes().all(|byte| byte.is_ascii_graphic());
         fits.then(|| Self::Given(value.into()))
     }
 

@@ -9,8 +9,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tidegate_core::PlanHandle;
 use tidegate_core::settings::Listener;
-use tidegate_core::{Board, PlanHandle};
 use tidegate_telemetry::access::AccessLog;
 use tidegate_telemetry::metrics::Metrics;
 use tokio::sync::watch;
@@ -31,8 +31,6 @@ pub struct ProxyOptions {
     pub threads: usize,
     /// The plan to serve, now and after every reload.
     pub plan: Arc<PlanHandle>,
-    /// Where outcomes are entered.
-    pub board: Arc<Board>,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// Where requests are written down.
@@ -112,7 +110,6 @@ impl Proxy {
         };
         let shared = Arc::new(Shared {
             plan: options.plan,
-            board: options.board,
             metrics: options.metrics,
             profiles: Profiles::default(),
             directory: Directory::new(threads),

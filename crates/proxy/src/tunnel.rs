@@ -55,11 +55,15 @@ pub(crate) fn upstream_side(
 ) -> (Exchange, Option<Box<dyn Duplex>>) {
     match exchange {
         Exchange::H1(mut exchange) if status == StatusCode::SWITCHING_PROTOCOLS => {
-            let tunnel = exchange.take_conn().map(|conn| Box::new(Side(conn)) as Box<dyn Duplex>);
+            let tunnel = exchange
+                .take_conn()
+                .map(|conn| Box::new(Side(conn)) as Box<dyn Duplex>);
             (Exchange::H1(exchange), tunnel)
         }
         Exchange::H2(mut exchange) if upgrade && status == StatusCode::OK => {
-            let tunnel = exchange.take_duplex().map(|stream| Box::new(stream) as Box<dyn Duplex>);
+            let tunnel = exchange
+                .take_duplex()
+                .map(|stream| Box::new(stream) as Box<dyn Duplex>);
             (Exchange::H2(exchange), tunnel)
         }
         exchange => (exchange, None),
@@ -78,7 +82,10 @@ impl Switch {
     pub(crate) fn of(head: &RequestHead) -> Option<Self> {
         let protocol = head.upgrade()?;
         let key = head.field_named(&http::header::SEC_WEBSOCKET_KEY);
-        Some(Self { protocol: protocol.into(), accept: key.map(websocket_accept) })
+        Some(Self {
+            protocol: protocol.into(),
+            accept: key.map(websocket_accept),
+        })
     }
 }
 
@@ -139,13 +146,21 @@ struct Side(Conn);
 pub(crate) struct H1Side(pub(crate) SharedConn);
 
 impl AsyncRead for Side {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut TaskContext<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         poll_read(&mut self.get_mut().0, cx, buf)
     }
 }
 
 impl AsyncWrite for Side {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut TaskContext<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(self.get_mut().0.io_mut()).poll_write(cx, data)
     }
 
@@ -159,13 +174,21 @@ impl AsyncWrite for Side {
 }
 
 impl AsyncRead for H1Side {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut TaskContext<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         poll_read(&mut self.0.borrow_mut(), cx, buf)
     }
 }
 
 impl AsyncWrite for H1Side {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut TaskContext<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(self.0.borrow_mut().io_mut()).poll_write(cx, data)
     }
 
@@ -178,7 +201,11 @@ impl AsyncWrite for H1Side {
     }
 }
 
-fn poll_read(conn: &mut Conn, cx: &mut TaskContext<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+fn poll_read(
+    conn: &mut Conn,
+    cx: &mut TaskContext<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
     if conn.rbuf.is_empty() {
         ready!(Pin::new(conn.io_mut()).poll_read(cx, buf))?;
         return Poll::Ready(Ok(()));
@@ -198,6 +225,9 @@ mod tests {
         let key = websocket_key(&mut Rng::with_seed(7));
         assert_eq!(BASE64_STANDARD.decode(key).unwrap().len(), 16);
         // The example of section 1.3.
-        assert_eq!(&*websocket_accept("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(
+            &*websocket_accept("dGhlIHNhbXBsZSBub25jZQ=="),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
     }
 }

@@ -2,14 +2,13 @@
 //! that it accepts lives and dies.
 //!
 //! What belongs to the worker is reached through `Rc` and never shared. What is shared is named in
-//! [`Shared`]: the plan, the board, metrics, TLS profiles and the directory of idle connections.
+//! [`Shared`]: the plan (and through it the board), metrics, TLS profiles and the directory of idle connections.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
-use tidegate_core::{Board, Generation, Live, PlanHandle};
+use tidegate_core::{Generation, Live, PlanHandle};
 use tidegate_telemetry::access::AccessWriter;
 use tidegate_telemetry::metrics::{Metrics, PlanSeries};
 
@@ -20,7 +19,6 @@ use crate::wheel::Wheel;
 /// What all workers share.
 pub(crate) struct Shared {
     pub(crate) plan: Arc<PlanHandle>,
-    pub(crate) board: Arc<Board>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) profiles: Profiles,
     pub(crate) directory: Directory,
@@ -29,7 +27,6 @@ pub(crate) struct Shared {
 
 /// What one thread owns.
 pub(crate) struct Worker {
-    pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) wheel: Wheel,
     pub(crate) pool: Pool,
@@ -49,10 +46,14 @@ pub(crate) struct Bound {
 
 impl Worker {
     /// A worker with nothing under way.
-    pub(crate) fn new(index: usize, shared: Arc<Shared>, access: AccessWriter, seed: u64) -> Rc<Self> {
-        let wheel = Wheel::new(Instant::now());
+    pub(crate) fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        access: AccessWriter,
+        seed: u64,
+    ) -> Rc<Self> {
+        let wheel = Wheel::new(crate::clock::now());
         Rc::new(Self {
-            index,
             pool: Pool::new(index, &shared.directory, wheel.clone()),
             wheel,
             shared,
@@ -99,9 +100,17 @@ impl Worker {
 
 impl Bound {
     fn resolve(live: Arc<Live>, shared: &Shared) -> Self {
-        let profiles =
-            live.plan.upstreams.iter().map(|upstream| shared.profiles.get(&upstream.connection)).collect();
-        Self { series: shared.metrics.route_series(&live.plan), profiles, live }
+        let profiles = live
+            .plan
+            .upstreams
+            .iter()
+            .map(|upstream| shared.profiles.get(&upstream.connection))
+            .collect();
+        Self {
+            series: shared.metrics.route_series(&live.plan),
+            profiles,
+            live,
+        }
     }
 
     /// The plan's number.

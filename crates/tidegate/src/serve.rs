@@ -166,7 +166,6 @@ fn start_proxy(
         listeners: settings.listeners.clone(),
         threads: settings.threads,
         plan: shared.plan.clone(),
-        board: shared.board.clone(),
         metrics: shared.metrics.clone(),
         access: access.clone(),
     });

@@ -63,7 +63,11 @@ impl Exchange {
     ) -> Self {
         let written_before = conn.written();
         write_head(&mut conn.wbuf);
-        let upload = if framing == Framing::None { UploadState::Encoded } else { UploadState::Open };
+        let upload = if framing == Framing::None {
+            UploadState::Encoded
+        } else {
+            UploadState::Open
+        };
         Self {
             conn: Some(conn),
             home,
@@ -87,7 +91,11 @@ impl Exchange {
     ) -> Poll<Result<(), ExchangeError>> {
         loop {
             let starved = self.encode_available(cx, body)?;
-            let Some(conn) = self.conn.as_mut().filter(|_| self.upload != UploadState::Refused) else {
+            let Some(conn) = self
+                .conn
+                .as_mut()
+                .filter(|_| self.upload != UploadState::Refused)
+            else {
                 return Poll::Ready(Ok(()));
             };
             match ready!(conn.poll_flush(cx)) {
@@ -105,7 +113,9 @@ impl Exchange {
         cx: &mut Context<'_>,
         body: &mut ReplayBody,
     ) -> Result<bool, UploadError> {
-        let Some(conn) = self.conn.as_mut() else { return Ok(false) };
+        let Some(conn) = self.conn.as_mut() else {
+            return Ok(false);
+        };
         while self.upload == UploadState::Open && !conn.is_full() {
             match body.poll_piece(cx) {
                 Poll::Pending => return Ok(true),
@@ -126,7 +136,10 @@ impl Exchange {
     }
 
     /// The next head, interim or final.
-    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<HeadEvent, ExchangeError>> {
+    pub(crate) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<HeadEvent, ExchangeError>> {
         loop {
             if let Some(head) = self.parse_head()? {
                 return Poll::Ready(Ok(self.accept_head(head)));
@@ -136,13 +149,17 @@ impl Exchange {
     }
 
     fn parse_head(&mut self) -> Result<Option<http1::ResponseHead>, ExchangeError> {
-        let Some(conn) = self.conn.as_mut() else { return Ok(None) };
+        let Some(conn) = self.conn.as_mut() else {
+            return Ok(None);
+        };
         if conn.rbuf.is_empty() {
             return Ok(None);
         }
-        self.parser.parse(&mut conn.rbuf, self.context, &self.limits).map_err(|error| {
-            ExchangeError::upstream(Failure::BadResponse, Phase::HeadReceived, error.reason())
-        })
+        self.parser
+            .parse(&mut conn.rbuf, self.context, &self.limits)
+            .map_err(|error| {
+                ExchangeError::upstream(Failure::BadResponse, Phase::HeadReceived, error.reason())
+            })
     }
 
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ExchangeError>> {
@@ -152,9 +169,13 @@ impl Exchange {
             return Poll::Ready(reset("the connection is gone".to_owned()));
         };
         Poll::Ready(match ready!(conn.poll_fill(cx)) {
-            Ok(0) => reset("the upstream closed the connection before its answer's head".to_owned()),
+            Ok(0) => {
+                reset("the upstream closed the connection before its answer's head".to_owned())
+            }
             Ok(_) => Ok(()),
-            Err(error) => reset(format!("the connection broke before the answer's head: {error}")),
+            Err(error) => reset(format!(
+                "the connection broke before the answer's head: {error}"
+            )),
         })
     }
 
@@ -176,11 +197,17 @@ impl Exchange {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Piece, ExchangeError>>> {
         loop {
-            let AnswerState::Body(decoder) = &mut self.answer else { return Poll::Ready(None) };
-            let Some(conn) = self.conn.as_mut() else { return Poll::Ready(None) };
+            let AnswerState::Body(decoder) = &mut self.answer else {
+                return Poll::Ready(None);
+            };
+            let Some(conn) = self.conn.as_mut() else {
+                return Poll::Ready(None);
+            };
             let decoded = match decoder.decode(&conn.rbuf) {
                 Ok(decoded) => decoded,
-                Err(error) => return Poll::Ready(Some(Err(body_error(Failure::BadResponse, error.reason())))),
+                Err(error) => {
+                    return Poll::Ready(Some(Err(body_error(Failure::BadResponse, error.reason()))));
+                }
             };
             match decoded {
                 Decoded::Data { skip, len } => {
@@ -206,12 +233,18 @@ impl Exchange {
                         Ok(0) => match decoder.on_eof() {
                             Ok(()) => self.close(),
                             Err(error) => {
-                                return Poll::Ready(Some(Err(body_error(Failure::Reset, error.reason()))));
+                                return Poll::Ready(Some(Err(body_error(
+                                    Failure::Reset,
+                                    error.reason(),
+                                ))));
                             }
                         },
                         Ok(_) => {}
                         Err(error) => {
-                            return Poll::Ready(Some(Err(body_error(Failure::Reset, &error.to_string()))));
+                            return Poll::Ready(Some(Err(body_error(
+                                Failure::Reset,
+                                &error.to_string(),
+                            ))));
                         }
                     }
                 }
@@ -227,7 +260,9 @@ impl Exchange {
     /// How far the request got.
     pub(crate) fn phase(&self) -> Phase {
         match (&self.answer, &self.conn) {
-            (AnswerState::Head, Some(conn)) if conn.written() == self.written_before => Phase::NothingSent,
+            (AnswerState::Head, Some(conn)) if conn.written() == self.written_before => {
+                Phase::NothingSent
+            }
             (AnswerState::Head, _) => Phase::Sent,
             _ => Phase::HeadReceived,
         }
@@ -280,7 +315,10 @@ pub(crate) fn encode_data(conn: &mut Conn, framing: Framing, data: bytes::Bytes)
 pub(crate) fn end_body(conn: &mut Conn, framing: Framing, trailers: Option<&http::HeaderMap>) {
     if framing == Framing::Chunked {
         conn.settle();
-        let fields = trailers.into_iter().flatten().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        let fields = trailers
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
         encode::last_chunk(&mut conn.wbuf, fields);
     }
 }

@@ -36,7 +36,14 @@ impl BodyReader {
     pub(crate) fn new(conn: SharedConn, framing: Framing, limits: &Limits) -> (Self, Rc<Progress>) {
         let progress = Rc::new(Progress::default());
         let decoder = BodyDecoder::new(framing, limits);
-        (Self { conn, decoder, progress: progress.clone() }, progress)
+        (
+            Self {
+                conn,
+                decoder,
+                progress: progress.clone(),
+            },
+            progress,
+        )
     }
 
     /// The next piece; `None` after the last.
@@ -52,7 +59,9 @@ impl BodyReader {
             }
             let decoded = match self.decoder.decode(&conn.rbuf) {
                 Ok(decoded) => decoded,
-                Err(error) => return Poll::Ready(Some(Err(UploadError::Malformed(error.reason())))),
+                Err(error) => {
+                    return Poll::Ready(Some(Err(UploadError::Malformed(error.reason()))));
+                }
             };
             match decoded {
                 Decoded::Data { skip, len } => {

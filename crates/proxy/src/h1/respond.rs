@@ -20,9 +20,25 @@ pub(crate) struct Asked {
 }
 
 /// Writes `answer` whole. Ok if the connection may serve another request as far as the answer goes.
-pub(crate) async fn respond(conn: &SharedConn, answer: &mut Answer, asked: &Asked, close: bool) -> Result<bool, Termination> {
-    let framing = answer.write_h1(&mut conn.borrow_mut().wbuf, &asked.method, asked.http11, close);
-    let mut writer = Writer { conn, framing, ended: framing == Framing::None, broken: None, sent: 0 };
+pub(crate) async fn respond(
+    conn: &SharedConn,
+    answer: &mut Answer,
+    asked: &Asked,
+    close: bool,
+) -> Result<bool, Termination> {
+    let framing = answer.write_h1(
+        &mut conn.borrow_mut().wbuf,
+        &asked.method,
+        asked.http11,
+        close,
+    );
+    let mut writer = Writer {
+        conn,
+        framing,
+        ended: framing == Framing::None,
+        broken: None,
+        sent: 0,
+    };
     let written = poll_fn(|cx| writer.poll_relay(cx, &mut answer.body)).await;
     if written.is_err() && framing == Framing::UntilClose {
         conn.borrow_mut().reset_on_close();
@@ -44,7 +60,11 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// Moves pieces from the upstream to the client until the last is written.
-    fn poll_relay(&mut self, cx: &mut TaskContext<'_>, body: &mut Download) -> Poll<Result<(), Termination>> {
+    fn poll_relay(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        body: &mut Download,
+    ) -> Poll<Result<(), Termination>> {
         loop {
             let starved = self.encode_available(cx, body);
             let mut conn = self.conn.borrow_mut();
@@ -55,10 +75,16 @@ impl Writer<'_> {
             }
             match flushed {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Termination::ClientGone)),
-                Poll::Ready(Ok(())) if self.ended => return Poll::Ready(self.broken.map_or(Ok(()), Err)),
+                Poll::Ready(Ok(())) if self.ended => {
+                    return Poll::Ready(self.broken.map_or(Ok(()), Err));
+                }
                 Poll::Ready(Ok(())) if !starved => {}
                 Poll::Ready(Ok(())) => return Poll::Pending,
-                Poll::Pending => return body.poll_stalled(cx).map(|()| Err(Termination::IdleTimeout)),
+                Poll::Pending => {
+                    return body
+                        .poll_stalled(cx)
+                        .map(|()| Err(Termination::IdleTimeout));
+                }
             }
         }
     }

@@ -11,6 +11,7 @@ use tidegate_http1::{self as http1, Framing, Limits, RequestError, RequestParser
 
 use crate::answer::{Answer, write_interim};
 use crate::body::Upload;
+use crate::clock::now;
 use crate::conn::Conn;
 use crate::context::Context;
 use crate::h1::SharedConn;
@@ -20,7 +21,6 @@ use crate::head::{RequestHead, ResponseHead};
 use crate::pipeline::{self, Client, Request};
 use crate::problem;
 use crate::tunnel::{self, Switch};
-use crate::clock::now;
 use crate::wheel::Timer;
 
 /// After an answer that ends the connection, what the client still sends is read and thrown away
@@ -63,7 +63,11 @@ pub(crate) async fn serve(context: Rc<Context>, conn: Conn) {
 
 fn limits(context: &Context) -> Limits {
     let limits = &context.listener.limits;
-    Limits { head_bytes: limits.header_bytes, fields: limits.header_fields, ..Limits::default() }
+    Limits {
+        head_bytes: limits.header_bytes,
+        fields: limits.header_fields,
+        ..Limits::default()
+    }
 }
 
 /// The next request's head; none when the connection ended, idled too long, or the process stops.
@@ -74,7 +78,13 @@ async fn read_head(
     limits: &Limits,
     waiting: Duration,
 ) -> Result<Option<http1::RequestHead>, Refusal> {
-    let mut reader = HeadReader { context, timer, limits, parser: RequestParser::default(), started: None };
+    let mut reader = HeadReader {
+        context,
+        timer,
+        limits,
+        parser: RequestParser::default(),
+        started: None,
+    };
     timer.set(now() + waiting);
     poll_fn(|cx| reader.poll(cx, &mut conn.borrow_mut())).await
 }
@@ -127,7 +137,8 @@ impl HeadReader<'_> {
         if self.started.is_none() {
             let at = now();
             self.started = Some(at);
-            self.timer.set(at + self.context.listener.limits.header_timeout);
+            self.timer
+                .set(at + self.context.listener.limits.header_timeout);
         }
     }
 }
@@ -140,21 +151,40 @@ async fn refuse(context: &Rc<Context>, conn: &SharedConn, refusal: Refusal) {
         }
         Refusal::Late => problem::late(context),
     };
-    let asked = Asked { method: http::Method::GET, http11: true };
+    let asked = Asked {
+        method: http::Method::GET,
+        http11: true,
+    };
     let _sent = respond(conn, &mut answer, &asked, true).await;
     answer.finish.end();
 }
 
-async fn serve_one(context: &Rc<Context>, conn: &SharedConn, head: http1::RequestHead, limits: &Limits) -> Next {
-    let asked = Asked { method: head.method.clone(), http11: head.version == http1::Version::Http11 };
+async fn serve_one(
+    context: &Rc<Context>,
+    conn: &SharedConn,
+    head: http1::RequestHead,
+    limits: &Limits,
+) -> Next {
+    let asked = Asked {
+        method: head.method.clone(),
+        http11: head.version == http1::Version::Http11,
+    };
     // What follows a refused CONNECT may be meant for its tunnel: it is never read as a request.
     let keep_alive = head.keep_alive && head.method != http::Method::CONNECT;
     let (upload, progress) = upload(conn, head.framing, limits);
     let has_body = progress.is_some();
     let head = RequestHead::H1(head);
     let switch = Switch::of(&head);
-    let mut client = H1Client { conn: conn.clone(), http11: asked.http11, body: progress.clone() };
-    let request = Request { head, upload, has_body };
+    let mut client = H1Client {
+        conn: conn.clone(),
+        http11: asked.http11,
+        body: progress.clone(),
+    };
+    let request = Request {
+        head,
+        upload,
+        has_body,
+    };
     let answer = pipeline::serve(context, request, &mut client).await;
     if answer.tunnel.is_some() {
         return switch_over(context, conn, answer, switch).await;
@@ -202,11 +232,21 @@ async fn switch_over(
     mut answer: Answer,
     switch: Option<Switch>,
 ) -> Next {
-    let Some(upstream) = answer.tunnel.take() else { return Next::Close };
+    let Some(upstream) = answer.tunnel.take() else {
+        return Next::Close;
+    };
     tunnel::write_switching(&answer, switch.as_ref(), &mut conn.borrow_mut().wbuf);
     let flushed = poll_fn(|cx| conn.borrow_mut().poll_flush(cx)).await;
     match flushed {
-        Ok(()) => tunnel::run(context, tunnel::H1Side(conn.clone()), upstream, &mut answer.finish).await,
+        Ok(()) => {
+            tunnel::run(
+                context,
+                tunnel::H1Side(conn.clone()),
+                upstream,
+                &mut answer.finish,
+            )
+            .await
+        }
         Err(_) => answer.finish.broke(Termination::ClientGone),
     }
     answer.finish.end();
@@ -247,7 +287,10 @@ impl Client for H1Client {
     }
 
     fn send_continue(&mut self) {
-        self.conn.borrow_mut().wbuf.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        self.conn
+            .borrow_mut()
+            .wbuf
+            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
     }
 
     fn poll_flush(&mut self, cx: &mut TaskContext<'_>) {

@@ -41,7 +41,11 @@ fn handle(channel: &Channel) -> Handle {
 }
 
 fn request(method: Method) -> Request<()> {
-    Request::builder().method(method).uri("http://a.b/x").body(()).unwrap()
+    Request::builder()
+        .method(method)
+        .uri("http://a.b/x")
+        .body(())
+        .unwrap()
 }
 
 fn get(channel: &Channel) -> Exchange {
@@ -110,8 +114,7 @@ async fn big_bodies_flow_both_ways_at_once_with_trailers() {
             }
         });
         let channel = channel(&wheel, near).await;
-        let mut exchange =
-            Exchange::start(handle(&channel), request(Method::POST), false).unwrap();
+        let mut exchange = Exchange::start(handle(&channel), request(Method::POST), false).unwrap();
         let mut body = replay(&wheel).await;
         let mut uploaded = false;
         let status = poll_fn(|cx| {
@@ -151,8 +154,10 @@ async fn replay(wheel: &Wheel) -> ReplayBody {
         }
     });
     let channel = channel(wheel, near).await;
-    let (_response, stream) =
-        handle(&channel).send.send_request(request(Method::POST), false).unwrap();
+    let (_response, stream) = handle(&channel)
+        .send
+        .send_request(request(Method::POST), false)
+        .unwrap();
     spawn_local(async move {
         let _kept = (channel, _response);
         let mut body = SendBody::new(stream);
@@ -184,7 +189,8 @@ async fn a_reader_that_stops_stops_its_peer() {
                         if !room.is_ok_and(|room| room > 0) {
                             return Poll::Ready(());
                         }
-                        body.send(Piece::Data(vec![FILLER; CHUNK].into()), false).unwrap();
+                        body.send(Piece::Data(vec![FILLER; CHUNK].into()), false)
+                            .unwrap();
                     }
                     count.set(body.taken());
                     Poll::Pending
@@ -252,11 +258,15 @@ async fn an_early_answer_ends_the_upload_and_is_read_whole() {
             // Dropping the request's body unread resets the stream with NO_ERROR.
         });
         let channel = channel(&wheel, near).await;
-        let mut exchange =
-            Exchange::start(handle(&channel), request(Method::POST), false).unwrap();
+        let mut exchange = Exchange::start(handle(&channel), request(Method::POST), false).unwrap();
         let mut body = replay(&wheel).await;
-        poll_fn(|cx| exchange.poll_upload(cx, &mut body)).await.unwrap();
-        assert_eq!(head(&mut exchange).await.unwrap(), StatusCode::PAYLOAD_TOO_LARGE);
+        poll_fn(|cx| exchange.poll_upload(cx, &mut body))
+            .await
+            .unwrap();
+        assert_eq!(
+            head(&mut exchange).await.unwrap(),
+            StatusCode::PAYLOAD_TOO_LARGE
+        );
         assert_eq!(rest(&mut exchange).await.unwrap(), (1000, true, None));
     })
     .await;
@@ -301,7 +311,12 @@ const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 
 fn go_away(last: u32, reason: u32) -> Vec<u8> {
-    frame(GOAWAY, 0, 0, &[last.to_be_bytes(), reason.to_be_bytes()].concat())
+    frame(
+        GOAWAY,
+        0,
+        0,
+        &[last.to_be_bytes(), reason.to_be_bytes()].concat(),
+    )
 }
 
 fn reset(reason: u32) -> Vec<u8> {
@@ -342,11 +357,31 @@ async fn only_what_the_peer_refused_counts_as_not_processed() {
     check("CANCEL", reset(8), Failure::Reset).await;
     check("INTERNAL_ERROR", reset(2), Failure::Reset).await;
     check("GOAWAY before it", go_away(0, 0), Failure::Refused).await;
-    check("GOAWAY before it, for a reason", go_away(0, 11), Failure::Refused).await;
-    check("GOAWAY that includes it, then the end", go_away(1, 0), Failure::Reset).await;
+    check(
+        "GOAWAY before it, for a reason",
+        go_away(0, 11),
+        Failure::Refused,
+    )
+    .await;
+    check(
+        "GOAWAY that includes it, then the end",
+        go_away(1, 0),
+        Failure::Reset,
+    )
+    .await;
     check("the end", Vec::new(), Failure::Reset).await;
-    check("content before the head", frame(DATA, 0, 1, b"x"), Failure::BadResponse).await;
-    check("a frame of the wrong size", frame(RST_STREAM, 0, 1, b"x"), Failure::BadResponse).await;
+    check(
+        "content before the head",
+        frame(DATA, 0, 1, b"x"),
+        Failure::BadResponse,
+    )
+    .await;
+    check(
+        "a frame of the wrong size",
+        frame(RST_STREAM, 0, 1, b"x"),
+        Failure::BadResponse,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -366,7 +401,10 @@ async fn a_connection_that_says_goaway_takes_no_more_streams() {
             Err(ExchangeError::Upstream { failure, phase, .. }) => {
                 assert_eq!((failure, phase), (Failure::Refused, Phase::NothingSent));
             }
-            other => panic!("{:?}", other.map(|_| "started").map_err(|error| error.to_string())),
+            other => panic!(
+                "{:?}",
+                other.map(|_| "started").map_err(|error| error.to_string())
+            ),
         }
     })
     .await;
@@ -387,7 +425,10 @@ async fn the_peers_limit_of_streams_is_kept() {
         });
         let channel = channel(&wheel, near).await;
         let first = handle(&channel);
-        assert!(first.takes_extended_connect().await, "the peer's settings are in");
+        assert!(
+            first.takes_extended_connect().await,
+            "the peer's settings are in"
+        );
         let second = handle(&channel);
         assert!(matches!(channel.reserve(), Reserved::Full));
         drop(second);
@@ -413,7 +454,13 @@ async fn a_silent_peer_is_found_out() {
         let channel = channel(&wheel, near).await;
         let mut exchange = get(&channel);
         let error = head(&mut exchange).await.unwrap_err();
-        assert!(matches!(error, ExchangeError::Upstream { failure: Failure::Reset, .. }));
+        assert!(matches!(
+            error,
+            ExchangeError::Upstream {
+                failure: Failure::Reset,
+                ..
+            }
+        ));
         assert!(matches!(channel.reserve(), Reserved::Gone));
     })
     .await;
@@ -431,9 +478,17 @@ async fn a_quiet_peer_that_answers_pings_is_left_alone_and_pinged_rarely() {
         });
         let channel = channel(&wheel, near).await;
         let mut exchange = get(&channel);
-        assert!(tokio::time::timeout(hour, head(&mut exchange)).await.is_err(), "still open");
+        assert!(
+            tokio::time::timeout(hour, head(&mut exchange))
+                .await
+                .is_err(),
+            "still open"
+        );
         let pings = pings.get();
-        assert!((12..=16).contains(&pings), "one in five minutes, not one in ten seconds: {pings}");
+        assert!(
+            (12..=16).contains(&pings),
+            "one in five minutes, not one in ten seconds: {pings}"
+        );
     })
     .await;
 }
@@ -479,8 +534,7 @@ async fn tunnels_carry_bytes_both_ways() {
             assert_eq!(&word, b"ping");
         });
         let channel = channel(&wheel, near).await;
-        let mut exchange =
-            Exchange::start(handle(&channel), request(Method::POST), false).unwrap();
+        let mut exchange = Exchange::start(handle(&channel), request(Method::POST), false).unwrap();
         assert_eq!(head(&mut exchange).await.unwrap(), StatusCode::OK);
         let mut duplex = exchange.take_duplex().unwrap();
         assert_eq!(channel.in_use(), 1, "the tunnel keeps its stream counted");

@@ -27,7 +27,6 @@ const HEADER: Duration = Duration::from_secs(10);
 fn worker() -> Rc<Worker> {
     let shared = Shared {
         plan: Arc::new(PlanHandle::new()),
-        board: Arc::new(Board::new(Instant::now())),
         metrics: Metrics::new(),
         profiles: Profiles::default(),
         directory: Directory::new(1),

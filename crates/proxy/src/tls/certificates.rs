@@ -191,7 +191,10 @@ mod tests {
             let chosen = table.choose(name, schemes).unwrap();
             assert_eq!(chosen.cert[0], expected.leaf, "{name:?} {schemes:?}");
         };
-        let (ed, ec) = (SignatureScheme::ED25519, SignatureScheme::ECDSA_NISTP256_SHA256);
+        let (ed, ec) = (
+            SignatureScheme::ED25519,
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+        );
         check(Some("a.test"), &[ec], &ecdsa);
         check(Some("a.test"), &[ed], &edwards);
         check(Some("a.test"), &[ec, ed], &edwards);
@@ -202,6 +205,9 @@ mod tests {
 
     #[test]
     fn a_table_needs_a_certificate() {
-        assert!(matches!(Certificates::load(&[]), Err(TlsError::NoCertificates)));
+        assert!(matches!(
+            Certificates::load(&[]),
+            Err(TlsError::NoCertificates)
+        ));
     }
 }

@@ -64,7 +64,6 @@ impl Stage {
             listeners: loaded.settings.listeners,
             threads: loaded.settings.threads,
             plan: shared.plan.clone(),
-            board: shared.board.clone(),
             metrics: shared.metrics.clone(),
             access: AccessLog::off(),
         });

@@ -49,17 +49,24 @@ impl Rig {
         plan: Arc<PlanHandle>,
         board: Arc<Board>,
     ) -> Self {
-        let books = Books { metrics: Metrics::new(), lines: Lines::default() };
+        let books = Books {
+            metrics: Metrics::new(),
+            lines: Lines::default(),
+        };
         let access = AccessLog::to(books.lines.clone(), books.metrics.clone()).unwrap();
         let running = Proxy::start(ProxyOptions {
             listeners,
             threads,
             plan: plan.clone(),
-            board: board.clone(),
             metrics: books.metrics.clone(),
             access,
         });
-        Self { running: running.unwrap(), plan, board, books }
+        Self {
+            running: running.unwrap(),
+            plan,
+            board,
+            books,
+        }
     }
 
     /// The address of the first listener, which speaks plaintext.
@@ -69,7 +76,11 @@ impl Rig {
 
     /// The address of the listener called `https`.
     pub(crate) fn tls_addr(&self) -> SocketAddr {
-        let named = self.running.addresses().iter().find(|(name, _)| name == "https");
+        let named = self
+            .running
+            .addresses()
+            .iter()
+            .find(|(name, _)| name == "https");
         named.unwrap().1
     }
 
@@ -108,13 +119,21 @@ impl Rig {
     /// The sum of all series of one metric.
     pub(crate) fn total(&self, metric: &str) -> u64 {
         let text = self.books.metrics.render(None);
-        let lines = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(metric));
-        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
+        let lines = text
+            .lines()
+            .filter(|line| line.split(['{', ' ']).next() == Some(metric));
+        lines
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64)
+            .sum()
     }
 
     /// Attempts under way, at all endpoints.
     pub(crate) fn in_flight(&self) -> u32 {
-        self.board.endpoints().iter().map(|(_, cell)| cell.in_flight()).sum()
+        self.board
+            .endpoints()
+            .iter()
+            .map(|(_, cell)| cell.in_flight())
+            .sum()
     }
 
     /// Waits until no attempt is under way.
@@ -126,7 +145,10 @@ impl Rig {
 impl Books {
     /// Waits for `count` lines of the access log.
     pub(crate) async fn log(&self, count: usize) -> Vec<Value> {
-        until(&format!("{count} log lines"), || self.lines().len() >= count).await;
+        until(&format!("{count} log lines"), || {
+            self.lines().len() >= count
+        })
+        .await;
         let lines = self.lines();
         assert_eq!(lines.len(), count, "{lines:#?}");
         lines
@@ -142,6 +164,8 @@ impl Books {
 }
 
 fn value(text: &str, series: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     line.map_or(0, |value| value.parse::<f64>().unwrap() as u64)
 }
