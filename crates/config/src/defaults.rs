@@ -44,7 +44,7 @@ pub(crate) const RETRY_ON: [&str; 7] = [
 
 pub(crate) const CONNECT_TIMEOUT: &str = "1s";
 pub(crate) const UPSTREAM_IDLE_TIMEOUT: &str = "60s";
-pub(crate) const IDLE_MAX: u64 = 128;
+pub(crate) const IDLE_MAX: u64 = 512;
 pub(crate) const REPLAY: &str = "1MiB";
 
 pub(crate) const ROUTE_TIMEOUT: &str = "30s";
