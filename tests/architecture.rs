@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
+use crate::harness::{files, root};
+
 /// Who may know whom. The binary may know everybody.
 const EDGES: [(&str, &[&str]); 9] = [
     ("core", &[]),
@@ -14,7 +16,18 @@ const EDGES: [(&str, &[&str]); 9] = [
     ("health", &["core", "telemetry"]),
     ("proxy", &["core", "http1", "telemetry"]),
     ("control", &["config", "core", "telemetry"]),
-    ("tidegate", &["config", "control", "core", "health", "lab", "proxy", "telemetry"]),
+    (
+        "tidegate",
+        &[
+            "config",
+            "control",
+            "core",
+            "health",
+            "lab",
+            "proxy",
+            "telemetry",
+        ],
+    ),
 ];
 
 /// Frameworks, and the only crates that may depend on them directly.
@@ -28,7 +41,10 @@ const CONFINED: [(&str, &[&str]); 6] = [
 ];
 
 fn packages() -> Vec<Package> {
-    let metadata = MetadataCommand::new().no_deps().exec().expect("cargo metadata");
+    let metadata = MetadataCommand::new()
+        .no_deps()
+        .exec()
+        .expect("cargo metadata");
     metadata.packages
 }
 
@@ -38,7 +54,11 @@ fn short(name: &str) -> &str {
 
 fn normal_dependencies(package: &Package) -> impl Iterator<Item = &str> {
     let normal = |kind| kind == DependencyKind::Normal;
-    package.dependencies.iter().filter(move |dep| normal(dep.kind)).map(|dep| dep.name.as_str())
+    package
+        .dependencies
+        .iter()
+        .filter(move |dep| normal(dep.kind))
+        .map(|dep| dep.name.as_str())
 }
 
 #[test]
@@ -67,20 +87,31 @@ fn frameworks_stay_where_they_belong() {
         for (framework, owners) in CONFINED {
             let uses = normal_dependencies(&package).any(|dep| dep == framework);
             let name = short(&package.name);
-            assert!(!uses || owners.contains(&name), "{name} must not depend on {framework}");
+            assert!(
+                !uses || owners.contains(&name),
+                "{name} must not depend on {framework}"
+            );
         }
     }
 }
 
 #[test]
 fn core_reads_no_clock_and_owns_no_randomness() {
-    let banned = ["Instant::now", "SystemTime::now", "fastrand::Rng::new", "std::fs", "std::net::Tcp", "tokio"];
-    for entry in std::fs::read_dir("crates/core/src").expect("crates/core/src") {
-        let path = entry.expect("entry").path();
+    let banned = [
+        "Instant::now",
+        "SystemTime::now",
+        "fastrand::Rng::new",
+        "std::fs",
+        "std::net::Tcp",
+        "tokio",
+    ];
+    for path in files(&root().join("crates/core/src"), "rs") {
         let source = std::fs::read_to_string(&path).expect("source");
         let production = source.split("#[cfg(test)]").next().unwrap_or_default();
         for word in banned {
-            let used = production.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(word));
+            let used = production
+                .lines()
+                .any(|line| !line.trim_start().starts_with("//") && line.contains(word));
             assert!(!used, "{} uses {word}", path.display());
         }
     }

@@ -1,4 +1,25 @@
-//! Integration tests of the real binary and guards over the repository: one binary, one module per
-//! topic.
+//! Integration tests of the real binary, and guards over the repository: one test binary, one
+//! module per promise.
+//!
+//! The binary runs as a child process with ephemeral ports; the regions behind it, the links and
+//! the clients are the laboratory's, in the process of the test. Nothing waits by sleeping,
+//! nothing asserts how long something took, and nothing is left behind.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "what a test cannot do without is what it fails on"
+)]
+
+mod harness;
 
 mod architecture;
+mod certificates;
+mod cli;
+mod demo;
+mod docs;
+mod failover;
+mod limits;
+mod reload;
+mod residency;
+mod serving;
+mod telemetry;
