@@ -12,7 +12,6 @@ use bytes::{Buf, BytesMut};
 use fastrand::Rng;
 use http::StatusCode;
 use sha1::{Digest, Sha1};
-use tidegate_core::Termination;
 use tidegate_http1::{Known, encode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 
@@ -129,13 +128,46 @@ impl Switch {
 /// Relays bytes both ways until both sides have ended, one breaks, or the process stops waiting.
 pub(crate) async fn run(
     _context: &Context,
-    mut client: impl Duplex,
+    client: impl Duplex,
     mut upstream: Box<dyn Duplex>,
     finish: &mut Finish,
 ) {
-    match copy_bidirectional_with_sizes(&mut client, &mut upstream, COPY, COPY).await {
-        Ok((up, down)) => finish.tunnelled(up, down),
-        Err(_) => finish.broke(Termination::Tunnelled),
+    let mut client = Metered { io: client, read: 0, written: 0 };
+    // A side that breaks ends a tunnel as well as one that ends it in order; what was due after
+    // that, nobody but the two knows.
+    let _ended = copy_bidirectional_with_sizes(&mut client, &mut upstream, COPY, COPY).await;
+    finish.tunnelled(client.read, client.written);
+}
+
+/// Counts what passes, so that it is known however a tunnel ends.
+struct Metered<T> {
+    io: T,
+    read: u64,
+    written: u64,
+}
+
+impl<T: Duplex> AsyncRead for Metered<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        self.read += (buf.filled().len() - before) as u64;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: Duplex> AsyncWrite for Metered<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let wrote = ready!(Pin::new(&mut self.io).poll_write(cx, data))?;
+        self.written += wrote as u64;
+        Poll::Ready(Ok(wrote))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

@@ -134,6 +134,9 @@ impl SendBody {
         debug_assert!(self.rest.is_empty(), "one piece at a time");
         match piece {
             Piece::Data(data) => {
+                // Until now room was asked for a first byte only; sent alone, that byte would be a
+                // frame of its own, and peers take many tiny frames for an attack.
+                self.stream.reserve_capacity(data.len().min(CHUNK));
                 self.rest = data;
                 self.ends = end;
                 let room = self.stream.capacity();

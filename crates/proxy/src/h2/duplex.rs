@@ -79,7 +79,8 @@ impl AsyncWrite for H2Duplex {
         if room == 0 || self.send.is_ended() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let part = buf.len().min(room).min(CHUNK);
+        // What finds no room yet is kept: cut to the room, it would leave in frames of a byte.
+        let part = buf.len().min(CHUNK);
         let piece = Piece::Data(Bytes::copy_from_slice(&buf[..part]));
         self.send.send(piece, false).map_err(io::Error::other)?;
         Poll::Ready(Ok(part))
