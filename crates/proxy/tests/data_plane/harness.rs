@@ -11,14 +11,21 @@ mod rig;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+
+use ::h2::server::SendResponse;
+use bytes::Bytes;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use tidegate_lab::{Action, LinkSpec, RawUpstream, RegionSpec, World};
 
 pub(crate) use ask::{Answer, Ask, Down, End};
 pub(crate) use h1::H1;
 pub(crate) use h2::{H2, Sending};
-pub(crate) use plan::Setup;
+pub(crate) use plan::{Setup, certificate};
 pub(crate) use rig::Rig;
 
 /// Longer than anything here takes; only a hang reaches it.
@@ -39,7 +46,9 @@ pub(crate) async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T
 /// Waits until `condition` holds.
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let holds = || std::future::ready(condition());
-    tidegate_lab::wait_until(what, PATIENCE, holds).await.unwrap();
+    tidegate_lab::wait_until(what, PATIENCE, holds)
+        .await
+        .unwrap();
 }
 
 /// Regions without distance, each behind its own link.
@@ -47,7 +56,12 @@ pub(crate) async fn world(names: &[&str]) -> World {
     let site = |world: tidegate_lab::world::WorldBuilder, name: &&str| {
         world.site(RegionSpec::new(name), LinkSpec::default())
     };
-    names.iter().fold(World::builder(), site).start().await.unwrap()
+    names
+        .iter()
+        .fold(World::builder(), site)
+        .start()
+        .await
+        .unwrap()
 }
 
 /// An upstream that plays these scripts, one per connection, the last again and again.
@@ -68,7 +82,12 @@ pub(crate) async fn received(
     index: usize,
     enough: impl Fn(&[u8]) -> bool,
 ) -> String {
-    golden(&upstream.wait_received(index, PATIENCE, enough).await.unwrap())
+    golden(
+        &upstream
+            .wait_received(index, PATIENCE, enough)
+            .await
+            .unwrap(),
+    )
 }
 
 /// Whether a head has arrived whole, and nothing after it.
@@ -91,8 +110,46 @@ pub(crate) fn golden(bytes: &[u8]) -> String {
     out
 }
 
+/// A TLS connection to `addr`, where `name` is expected.
+pub(crate) async fn tls(
+    addr: SocketAddr,
+    config: Arc<rustls::ClientConfig>,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(addr).await?;
+    stream.set_nodelay(true)?;
+    let name = name.to_owned().try_into().unwrap();
+    patiently(
+        "a handshake",
+        TlsConnector::from(config).connect(name, stream),
+    )
+    .await
+}
+
+/// An HTTP/2 upstream on the bare crate, every stream of which is answered by `serve`.
+pub(crate) async fn h2_upstream<F>(
+    serve: impl Fn(http::Request<::h2::RecvStream>, SendResponse<Bytes>) -> F + Send + 'static,
+) -> SocketAddr
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut builder = ::h2::server::Builder::new();
+            let shaking = builder.enable_connect_protocol().handshake(stream);
+            let mut connection = shaking.await.unwrap();
+            while let Some(Ok((request, respond))) = connection.accept().await {
+                tokio::spawn(serve(request, respond));
+            }
+        }
+    });
+    addr
+}
+
 /// An address of this machine where nobody listens.
 pub(crate) async fn nowhere() -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap()
 }

@@ -6,5 +6,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
+mod accepted;
+mod bad_answers;
 mod harness;
+mod headers;
 mod smuggling;
+mod streaming;
+mod tunnels;

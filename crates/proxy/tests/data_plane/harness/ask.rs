@@ -64,7 +64,10 @@ impl Ask {
     }
 
     pub(crate) fn post(path: &str, body: impl Into<Bytes>) -> Self {
-        Self { body: body.into(), ..Self::new(Method::POST, path) }
+        Self {
+            body: body.into(),
+            ..Self::new(Method::POST, path)
+        }
     }
 
     pub(crate) fn field(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -73,7 +76,10 @@ impl Ask {
     }
 
     pub(crate) fn chunked(self) -> Self {
-        Self { unsized_body: true, ..self }
+        Self {
+            unsized_body: true,
+            ..self
+        }
     }
 
     pub(crate) fn trailer(mut self, name: &'static str, value: &'static str) -> Self {
@@ -95,7 +101,11 @@ impl Answer {
     pub(crate) fn header(&self, name: &str) -> &str {
         let mut values = self.headers.get_all(name).iter();
         let value = values.next().map_or("", |value| value.to_str().unwrap());
-        assert!(values.next().is_none(), "{name} is there twice: {:?}", self.headers);
+        assert!(
+            values.next().is_none(),
+            "{name} is there twice: {:?}",
+            self.headers
+        );
         value
     }
 
@@ -106,7 +116,11 @@ impl Answer {
 
     /// The `reason` of a problem document.
     pub(crate) fn reason(&self) -> String {
-        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{self:?}"
+        );
         let problem = self.json();
         assert_eq!(problem["status"], self.status, "{problem}");
         problem["reason"].as_str().unwrap().to_owned()
@@ -114,7 +128,10 @@ impl Answer {
 
     /// The `detail` of a problem document; empty if it has none.
     pub(crate) fn detail(&self) -> String {
-        self.json()["detail"].as_str().unwrap_or_default().to_owned()
+        self.json()["detail"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 
     pub(crate) fn text(&self) -> String {

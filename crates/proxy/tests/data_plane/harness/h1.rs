@@ -3,9 +3,7 @@
 use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use tokio::io::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
 
 use super::{Answer, Ask, End, HOST, patiently};
@@ -29,14 +27,23 @@ struct Reader {
 
 impl H1 {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
-        let stream = patiently("a connection", TcpStream::connect(addr)).await.unwrap();
+        let stream = patiently("a connection", TcpStream::connect(addr))
+            .await
+            .unwrap();
         stream.set_nodelay(true).unwrap();
         Self::over(stream)
     }
 
     pub(crate) fn over(io: impl Io + 'static) -> Self {
         let (half, writer) = split(Box::new(io) as Box<dyn Io>);
-        Self { reader: Reader { half, buf: Vec::new(), ended: None }, writer }
+        Self {
+            reader: Reader {
+                half,
+                buf: Vec::new(),
+                ended: None,
+            },
+            writer,
+        }
     }
 
     /// Sends bytes; a peer that takes no more shows when it is read from.
@@ -56,6 +63,12 @@ impl H1 {
         };
         let both = async { tokio::join!(sending, reader.answer(&ask.method)).1 };
         patiently("an answer", both).await
+    }
+
+    /// Sends a head as it stands and reads its answer.
+    pub(crate) async fn ask_raw(&mut self, head: &str) -> Answer {
+        self.send(head).await;
+        self.answer().await
     }
 
     /// Reads one answer to its end.
@@ -95,7 +108,12 @@ impl H1 {
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?} then {:?}", String::from_utf8_lossy(&self.buf), self.ended)
+        write!(
+            f,
+            "{:?} then {:?}",
+            String::from_utf8_lossy(&self.buf),
+            self.ended
+        )
     }
 }
 
@@ -120,7 +138,10 @@ impl Reader {
     /// Everything up to and including `mark`; none if the peer ends before.
     async fn line_end(&mut self, mark: &[u8]) -> Option<Vec<u8>> {
         loop {
-            let found = self.buf.windows(mark.len()).position(|window| window == mark);
+            let found = self
+                .buf
+                .windows(mark.len())
+                .position(|window| window == mark);
             if let Some(at) = found {
                 return Some(self.buf.drain(..at + mark.len()).collect());
             }
@@ -139,7 +160,9 @@ impl Reader {
     async fn answer(&mut self, method: &Method) -> Answer {
         let mut interims = Vec::new();
         loop {
-            let Some(head) = self.head().await else { panic!("no answer: {self:?}") };
+            let Some(head) = self.head().await else {
+                panic!("no answer: {self:?}")
+            };
             let (status, headers) = parse(&head);
             if (100..200).contains(&status) && status != 101 {
                 interims.push((status, headers));
@@ -199,15 +222,22 @@ impl Reader {
 
 fn parse(head: &[u8]) -> (u16, HeaderMap) {
     let text = std::str::from_utf8(head).unwrap();
-    let status = text.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
-    (status.unwrap_or_else(|| panic!("no status line: {text:?}")), fields(text))
+    let status = text
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3)?.parse().ok());
+    (
+        status.unwrap_or_else(|| panic!("no status line: {text:?}")),
+        fields(text),
+    )
 }
 
 /// The field lines after the first line.
 fn fields(text: &str) -> HeaderMap {
     let mut map = HeaderMap::new();
     for line in text.split("\r\n").skip(1).filter(|line| !line.is_empty()) {
-        let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("{line:?} in {text:?}"));
+        let (name, value) = line
+            .split_once(": ")
+            .unwrap_or_else(|| panic!("{line:?} in {text:?}"));
         map.append(
             HeaderName::from_bytes(name.as_bytes()).unwrap(),
             HeaderValue::from_str(value).unwrap(),

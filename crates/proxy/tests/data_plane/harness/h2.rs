@@ -33,7 +33,9 @@ impl Drop for H2 {
 impl H2 {
     /// By prior knowledge.
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
-        let stream = patiently("a connection", TcpStream::connect(addr)).await.unwrap();
+        let stream = patiently("a connection", TcpStream::connect(addr))
+            .await
+            .unwrap();
         stream.set_nodelay(true).unwrap();
         Self::over(stream).await
     }
@@ -45,12 +47,17 @@ impl H2 {
     pub(crate) async fn with(builder: &Builder, io: impl super::h1::Io + 'static) -> Self {
         let shaken = patiently("a handshake", builder.handshake(io)).await;
         let (send, connection) = shaken.unwrap();
-        Self { send, task: tokio::spawn(connection) }
+        Self {
+            send,
+            task: tokio::spawn(connection),
+        }
     }
 
     /// How the connection ended.
     pub(crate) async fn ended(&mut self) -> Result<(), h2::Error> {
-        patiently("the connection's end", &mut self.task).await.unwrap()
+        patiently("the connection's end", &mut self.task)
+            .await
+            .unwrap()
     }
 
     /// Opens a stream with this head; the body is the caller's to send.
@@ -118,7 +125,10 @@ async fn send_body(mut upload: SendStream<Bytes>, ask: &Ask) -> Result<(), h2::E
 
 fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
     let pair = |(name, value): &(&'static str, &'static str)| {
-        (HeaderName::from_static(name), HeaderValue::from_static(value))
+        (
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        )
     };
     fields.iter().map(pair).collect()
 }
@@ -146,7 +156,11 @@ async fn read(mut response: ResponseFuture) -> Answer {
         Err(error) => Err(error),
     };
     if let Err(error) = read {
-        answer.end = End::Cut(error.reason().map_or(error.to_string(), |why| format!("{why:?}")));
+        answer.end = End::Cut(
+            error
+                .reason()
+                .map_or(error.to_string(), |why| format!("{why:?}")),
+        );
     }
     answer
 }

@@ -50,6 +50,12 @@ impl Setup {
         Self::new([("eu", address)])
     }
 
+    /// One worker, so that its idle connections are everybody's.
+    pub(crate) fn one_thread(mut self) -> Self {
+        self.threads = 1;
+        self
+    }
+
     /// Every site of `world`, the first preferred.
     pub(crate) fn world(world: &World) -> Self {
         Self::new(world.endpoints())
@@ -64,7 +70,10 @@ impl Setup {
         let mut regions: Vec<(RegionIdx, Vec<EndpointSpec>)> = Vec::new();
         for (region, address) in places {
             let index = self.region(region);
-            let endpoint = EndpointSpec { address: address.to_string().into(), weight: 1 };
+            let endpoint = EndpointSpec {
+                address: address.to_string().into(),
+                weight: 1,
+            };
             match regions.iter_mut().find(|(known, _)| *known == index) {
                 Some((_, endpoints)) => endpoints.push(endpoint),
                 None => regions.push((index, vec![endpoint])),
@@ -86,7 +95,11 @@ impl Setup {
         let known = self.regions.iter().position(|region| &*region.name == name);
         let index = known.unwrap_or_else(|| {
             let jurisdictions = Box::new([name.into()]);
-            self.regions.push(Region { name: name.into(), location: None, jurisdictions });
+            self.regions.push(Region {
+                name: name.into(),
+                location: None,
+                jurisdictions,
+            });
             self.regions.len() - 1
         });
         RegionIdx(u8::try_from(index).unwrap())
@@ -114,7 +127,11 @@ impl Setup {
 
     /// The upstream speaks HTTP/2 (by prior knowledge without TLS).
     pub(crate) fn h2_up(&mut self, h2: bool) {
-        let protocol = if h2 { UpstreamProtocol::Http2 } else { UpstreamProtocol::Http1 };
+        let protocol = if h2 {
+            UpstreamProtocol::Http2
+        } else {
+            UpstreamProtocol::Http1
+        };
         self.upstream().connection.protocol = protocol;
     }
 
@@ -128,8 +145,15 @@ impl Setup {
 
     /// Adds a listener called `https` with these certificates.
     pub(crate) fn tls(&mut self, certificates: Vec<CertificateFiles>) -> &mut ListenerTls {
-        let tls = ListenerTls { certificates, min_version: TlsVersion::V1_2, client_ca: None };
-        self.listeners.push(Listener { tls: Some(tls), ..listener("https") });
+        let tls = ListenerTls {
+            certificates,
+            min_version: TlsVersion::V1_2,
+            client_ca: None,
+        };
+        self.listeners.push(Listener {
+            tls: Some(tls),
+            ..listener("https")
+        });
         self.listeners.last_mut().unwrap().tls.as_mut().unwrap()
     }
 
@@ -137,7 +161,10 @@ impl Setup {
     pub(crate) fn into_plan(self) -> Plan {
         Plan {
             content_hash: "0".repeat(64).into(),
-            pop: Pop { name: "fra1".into(), location: None },
+            pop: Pop {
+                name: "fra1".into(),
+                location: None,
+            },
             regions: self.regions.into(),
             upstreams: self.upstreams.into(),
             table: RouteTable::new(self.routes.iter().map(|route| &route.matches)),
@@ -176,7 +203,13 @@ fn listener(name: &str) -> Listener {
         ..ListenerLimits::default()
     };
     let bind = "127.0.0.1:0".parse().unwrap();
-    Listener { name: name.into(), bind, tls: None, limits, trusted: Vec::new() }
+    Listener {
+        name: name.into(),
+        bind,
+        tls: None,
+        limits,
+        trusted: Vec::new(),
+    }
 }
 
 fn route(name: &str, upstream: UpstreamIdx) -> Route {
@@ -194,16 +227,27 @@ fn route(name: &str, upstream: UpstreamIdx) -> Route {
 }
 
 fn upstream(name: &str, regions: Vec<(RegionIdx, Vec<EndpointSpec>)>) -> Upstream {
-    let regions = regions.into_iter().enumerate().map(|(tier, (region, endpoints))| {
-        let tier = u16::try_from(tier).unwrap();
-        UpstreamRegion { region, endpoints: endpoints.into(), weight: 1, tier }
-    });
+    let regions = regions
+        .into_iter()
+        .enumerate()
+        .map(|(tier, (region, endpoints))| {
+            let tier = u16::try_from(tier).unwrap();
+            UpstreamRegion {
+                region,
+                endpoints: endpoints.into(),
+                weight: 1,
+                tier,
+            }
+        });
     Upstream {
         name: name.into(),
         regions: regions.collect(),
         steering: Steering::Priority,
         balance: Balance::PeakEwma,
-        health: HealthPolicy { probe: None, min_healthy: 0.3 },
+        health: HealthPolicy {
+            probe: None,
+            min_healthy: 0.3,
+        },
         retry: RetryPolicy {
             attempts: 3,
             on: RetryOn {
@@ -224,6 +268,9 @@ fn upstream(name: &str, regions: Vec<(RegionIdx, Vec<EndpointSpec>)>) -> Upstrea
             idle_timeout: HOUR,
             idle_max: 64,
         },
-        body: BodyPolicy { replay_bytes: 64 * 1024, max_bytes: None },
+        body: BodyPolicy {
+            replay_bytes: 64 * 1024,
+            max_bytes: None,
+        },
     }
 }
