@@ -8,7 +8,7 @@ help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup ## Watch a region die and nothing get lost (about a minute, all on loopback)
-	$(CARGO) build --release --quiet --bin tidegate
+	$(CARGO) build --release --bin tidegate
 	./target/release/tidegate demo $(DEMO_ARGS)
 
 test: setup ## Format, lints, every test
