@@ -272,6 +272,11 @@ impl Download {
         }
     }
 
+    /// Whether the request's body is still read from the client while this is written.
+    pub(crate) fn is_uploading(&self) -> bool {
+        matches!(&self.source, Source::Relay(relay) if relay.uploading)
+    }
+
     fn full_len(&self) -> Option<u64> {
         match &self.source {
             Source::Empty => Some(0),

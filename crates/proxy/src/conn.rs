@@ -159,6 +159,19 @@ impl Conn {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
+    /// Ready once the peer is known to have gone away, for a connection that is not read from
+    /// otherwise. An end of sending counts as going. Whatever else arrives (a pipelined request)
+    /// waits in `rbuf`, and with it the end of the stream behind it.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.rbuf.is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(self.poll_fill(cx)) {
+            Ok(read) if read > 0 => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    }
+
     /// Lets the connection end in a reset when it is dropped, for a peer that would take an orderly
     /// end for the end of the answer. Under TLS the missing close_notify says the same.
     pub(crate) fn reset_on_close(&mut self) {

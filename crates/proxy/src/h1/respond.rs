@@ -79,7 +79,10 @@ impl Writer<'_> {
                     return Poll::Ready(self.broken.map_or(Ok(()), Err));
                 }
                 Poll::Ready(Ok(())) if !starved => {}
-                Poll::Ready(Ok(())) => return Poll::Pending,
+                Poll::Ready(Ok(())) if body.is_uploading() => return Poll::Pending,
+                Poll::Ready(Ok(())) => {
+                    return conn.poll_gone(cx).map(|()| Err(Termination::ClientGone));
+                }
                 Poll::Pending => {
                     return body
                         .poll_stalled(cx)

@@ -302,14 +302,6 @@ impl Client for H1Client {
         if self.body.as_ref().is_some_and(|body| !body.is_done()) {
             return Poll::Pending;
         }
-        let mut conn = self.conn.borrow_mut();
-        // A pipelined request waits in the buffer, and with it the end of the stream behind it.
-        if !conn.rbuf.is_empty() {
-            return Poll::Pending;
-        }
-        match ready!(conn.poll_fill(cx)) {
-            Ok(read) if read > 0 => Poll::Pending,
-            _ => Poll::Ready(()),
-        }
+        self.conn.borrow_mut().poll_gone(cx)
     }
 }
