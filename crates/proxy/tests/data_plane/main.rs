@@ -8,8 +8,10 @@
 
 mod accepted;
 mod bad_answers;
+mod failover;
 mod harness;
 mod headers;
+mod residency;
 mod smuggling;
 mod streaming;
 mod tunnels;

@@ -288,7 +288,10 @@ async fn grpc_like_calls_end_with_their_status() {
             (&"0".parse().unwrap(), true)
         );
         let stream = call("/grpc/stream/100").send(Down::H2, rig.addr()).await;
-        assert!(stream.trailers.contains_key("grpc-status"), "{h2_up} {stream:?}");
+        assert!(
+            stream.trailers.contains_key("grpc-status"),
+            "{h2_up} {stream:?}"
+        );
         assert_eq!(
             (stream.body.len(), &stream.trailers["grpc-status"]),
             (3700, &"0".parse().unwrap())

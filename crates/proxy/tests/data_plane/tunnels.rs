@@ -33,9 +33,16 @@ async fn upgraded(rig: &Rig) -> WebSocketStream<TcpStream> {
 
 /// A tunnel over HTTP/2.
 async fn connected(client: &mut H2, path: &str) -> (SendStream<Bytes>, RecvStream) {
-    until("extended CONNECT", || client.send.is_extended_connect_protocol_enabled()).await;
-    let mut request = Request::connect(format!("http://{HOST}{path}")).body(()).unwrap();
-    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+    until("extended CONNECT", || {
+        client.send.is_extended_connect_protocol_enabled()
+    })
+    .await;
+    let mut request = Request::connect(format!("http://{HOST}{path}"))
+        .body(())
+        .unwrap();
+    request
+        .extensions_mut()
+        .insert(h2::ext::Protocol::from_static("websocket"));
     let headers = request.headers_mut();
     headers.insert("sec-websocket-version", "13".parse().unwrap());
     let sending = client.open(request, false).await;
@@ -89,7 +96,10 @@ async fn messages_come_back_over_http_2() {
         upload.send_data(frame("hello"), false).unwrap();
         let mut got = Vec::new();
         while got.len() < 7 {
-            let data = patiently("an echo", download.data()).await.unwrap().unwrap();
+            let data = patiently("an echo", download.data())
+                .await
+                .unwrap()
+                .unwrap();
             got.extend_from_slice(&data);
         }
         assert_eq!(got, b"\x81\x05hello");
@@ -105,13 +115,20 @@ async fn messages_come_back_over_http_2() {
 async fn a_bridged_request_is_an_upgrade_with_a_key_of_its_own() {
     let switching = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
         upgrade: websocket\r\nsec-websocket-accept: x\r\n\r\nfirst";
-    let upstream =
-        raw(vec![vec![Action::ReadHead, Action::send(switching), Action::Stall]]).await;
+    let upstream = raw(vec![vec![
+        Action::ReadHead,
+        Action::send(switching),
+        Action::Stall,
+    ]])
+    .await;
     let rig = Setup::to(upstream.addr()).start();
     let mut client = H2::connect(rig.addr()).await;
     let (_upload, mut download) = connected(&mut client, "/chat").await;
     // What the upstream sent right behind its head is part of the tunnel.
-    assert_eq!(patiently("a byte", download.data()).await.unwrap().unwrap(), "first");
+    assert_eq!(
+        patiently("a byte", download.data()).await.unwrap().unwrap(),
+        "first"
+    );
     let seen = received(&upstream, 0, one_head).await;
     let (before, key) = seen.split_once("sec-websocket-key: ").unwrap();
     let added = ADDED.replace("via: 1.1", "via: 2");
@@ -120,7 +137,11 @@ async fn a_bridged_request_is_an_upgrade_with_a_key_of_its_own() {
          connection: upgrade\r\nupgrade: websocket\r\n"
     );
     assert_eq!(before, expected);
-    assert_eq!(key.len(), 24 + 4, "16 bytes in base64 and the end of the head");
+    assert_eq!(
+        key.len(),
+        24 + 4,
+        "16 bytes in base64 and the end of the head"
+    );
 }
 
 /// What the client sent right behind its head is part of the tunnel, too.
@@ -138,14 +159,21 @@ async fn nothing_is_lost_around_the_switch() {
     .await;
     let rig = Setup::to(upstream.addr()).start();
     let mut client = H1::connect(rig.addr()).await;
-    let head = "GET /ws HTTP/1.1\r\nhost: a.test\r\nconnection: Upgrade\r\nupgrade: WebSocket\r\n\r\n";
+    let head =
+        "GET /ws HTTP/1.1\r\nhost: a.test\r\nconnection: Upgrade\r\nupgrade: WebSocket\r\n\r\n";
     client.send(format!("{head}early")).await;
     let (got, ended) = client.rest().await;
     let expected = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
         sec-websocket-accept: x\r\nupgrade: websocket\r\nx-request-id: <id>\r\n\r\nwelcomebye";
-    assert_eq!((golden(got.as_bytes()).as_str(), ended.as_str()), (expected, "closed"));
+    assert_eq!(
+        (golden(got.as_bytes()).as_str(), ended.as_str()),
+        (expected, "closed")
+    );
     let seen = golden(&upstream.received(0).unwrap());
-    assert!(seen.ends_with("connection: upgrade\r\nupgrade: websocket\r\n\r\nearly"), "{seen}");
+    assert!(
+        seen.ends_with("connection: upgrade\r\nupgrade: websocket\r\n\r\nearly"),
+        "{seen}"
+    );
 }
 
 /// A piece of a body is one frame: peers take many tiny frames for an attack.
@@ -153,7 +181,9 @@ async fn nothing_is_lost_around_the_switch() {
 async fn a_piece_is_one_frame() {
     let upstream = crate::harness::h2_upstream(|request, mut respond| async move {
         let mut body = request.into_body();
-        let mut answer = respond.send_response(http::Response::new(()), false).unwrap();
+        let mut answer = respond
+            .send_response(http::Response::new(()), false)
+            .unwrap();
         while let Some(Ok(data)) = body.data().await {
             let said = format!("{:05}", data.len());
             let _closed = answer.send_data(said.into(), false);
@@ -170,8 +200,13 @@ async fn a_piece_is_one_frame() {
     let plain = (sending.upload, answer.into_body());
     for (mut upload, mut download) in [plain, connected(&mut client, "/").await] {
         for _ in 0..3 {
-            upload.send_data(Bytes::from_static(&[7; 37]), false).unwrap();
-            let data = patiently("a count", download.data()).await.unwrap().unwrap();
+            upload
+                .send_data(Bytes::from_static(&[7; 37]), false)
+                .unwrap();
+            let data = patiently("a count", download.data())
+                .await
+                .unwrap()
+                .unwrap();
             assert_eq!(data, "00037");
         }
     }
