@@ -171,7 +171,9 @@ impl Server {
         respond: h2::server::SendResponse<Bytes>,
     ) {
         let open = Open::new(&self.counts);
-        tokio::task::spawn_local(stream::serve(self.context.clone(), request, respond, open));
+        // Boxed here, because spawning moves its argument several times and this one has 8 KB.
+        let serving = Box::pin(stream::serve(self.context.clone(), request, respond, open));
+        tokio::task::spawn_local(serving);
     }
 
     /// Ready when the connection must be polled again, with true when it is over.
