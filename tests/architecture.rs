@@ -7,14 +7,15 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 use crate::harness::{files, root};
 
 /// Who may know whom. The binary may know everybody.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 10] = [
     ("core", &[]),
     ("http1", &[]),
     ("lab", &[]),
     ("config", &["core"]),
     ("telemetry", &["core"]),
-    ("health", &["core", "telemetry"]),
-    ("proxy", &["core", "http1", "telemetry"]),
+    ("tls", &["core"]),
+    ("health", &["core", "telemetry", "tls"]),
+    ("proxy", &["core", "http1", "telemetry", "tls"]),
     ("control", &["config", "core", "telemetry"]),
     (
         "tidegate",

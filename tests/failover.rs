@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use tidegate_lab::client::Outcome;
+use tidegate_lab::client::{Fault, Outcome};
 use tidegate_lab::world::Site;
 use tidegate_lab::{Mode, Region, RegionSpec, RequestSpec, World};
 
@@ -17,14 +17,14 @@ const NEXT: &str = "us-east";
 
 /// What happens to the nearest region.
 #[derive(Clone, Copy)]
-enum Fault {
+enum Blow {
     /// To the path to it: probes see it as well.
     Path(Mode),
     /// It answers everything but probes with this status.
     Status(StatusCode),
 }
 
-impl Fault {
+impl Blow {
     async fn strike(self, site: &Site) {
         match self {
             Self::Path(mode) => site.link.set(mode).await.unwrap(),
@@ -51,15 +51,22 @@ async fn world() -> World {
     builder.start().await.unwrap()
 }
 
-/// Lets `fault` hit the nearest region under traffic that may be repeated, and heal.
-async fn check(fault: Fault) {
+/// Lets `fault` hit the nearest region under traffic that may be repeated, and heal; over each
+/// protocol that upstreams may speak.
+async fn check(fault: Blow) {
+    tokio::join!(check_over("http1", fault), check_over("http2", fault));
+}
+
+async fn check_over(protocol: &str, fault: Blow) {
     let world = world().await;
     let nearest = world.site(NEAREST).unwrap();
-    let tidegate = Tidegate::start_healthy(&Config::of(&world).yaml()).await;
+    let mut config = Config::of(&world);
+    config.upstream += &format!("    protocol: {protocol}\n");
+    let tidegate = Tidegate::start_healthy(&config.yaml()).await;
     let traffic = Traffic::start(tidegate.http(), &Traffic::replayable());
     traffic.more_from(NEAREST, 30).await;
     fault.strike(nearest).await;
-    if let Fault::Path(_) = fault {
+    if let Blow::Path(_) = fault {
         tidegate.region_is(NEAREST, "unhealthy").await;
     }
     traffic.more_from(NEXT, 60).await;
@@ -72,27 +79,27 @@ async fn check(fault: Fault) {
 
 #[tokio::test]
 async fn refused_connections_lose_nothing() {
-    check(Fault::Path(Mode::Refuse)).await;
+    check(Blow::Path(Mode::Refuse)).await;
 }
 
 #[tokio::test]
 async fn resets_lose_nothing() {
-    check(Fault::Path(Mode::Reset)).await;
+    check(Blow::Path(Mode::Reset)).await;
 }
 
 #[tokio::test]
 async fn a_black_hole_loses_nothing() {
-    check(Fault::Path(Mode::BlackHole)).await;
+    check(Blow::Path(Mode::BlackHole)).await;
 }
 
 #[tokio::test]
 async fn connects_that_hang_lose_nothing() {
-    check(Fault::Path(Mode::Unreachable)).await;
+    check(Blow::Path(Mode::Unreachable)).await;
 }
 
 #[tokio::test]
 async fn errors_of_the_service_lose_nothing() {
-    check(Fault::Status(StatusCode::SERVICE_UNAVAILABLE)).await;
+    check(Blow::Status(StatusCode::SERVICE_UNAVAILABLE)).await;
 }
 
 /// What clients got, what the proxy counted and logged, and what the regions saw, to the request.
@@ -231,6 +238,36 @@ async fn the_first_request_is_rescued() {
         assert_eq!(reply.json()["bytes"], 300_000);
         assert_eq!(reply.header("tidegate-attempts"), "2");
     }
+}
+
+/// A body whose upstream goes away within it breaks off for the client as well: what arrived is
+/// right as far as it goes, and nobody's bytes are put behind it.
+#[tokio::test]
+async fn a_body_that_breaks_off_is_never_spliced() {
+    let world = world().await;
+    let nearest = world.site(NEAREST).unwrap();
+    let tidegate = Tidegate::start_healthy(&Config::of(&world).yaml()).await;
+    let traffic = Traffic::start(tidegate.http(), &[RequestSpec::content(400_000)]);
+    for mode in [Mode::Truncate { after: 100_000 }, Mode::Reset] {
+        traffic.more_from(NEAREST, 20).await;
+        nearest.link.set(mode).await.unwrap();
+        traffic.more(20).await;
+        nearest.link.set(Mode::Up).await.unwrap();
+    }
+    let books = traffic.stop().await;
+    let broken_off = |(outcome, _): &(Outcome, u64)| {
+        matches!(outcome, Outcome::Transport(Fault::Body | Fault::Reset))
+    };
+    let failures = books.failures();
+    assert!(!failures.is_empty(), "no body broke off");
+    assert!(failures.iter().all(broken_off), "{failures:?}");
+    let failed = books.sent() - books.ok();
+    until("every broken body is counted", || async {
+        let why = [("why", "upstream_truncated")];
+        let metrics = tidegate.metrics().await;
+        metrics.sum("tidegate_requests_lost_total", &why) == failed
+    })
+    .await;
 }
 
 /// An operator empties a region: traffic moves without a failure, and without a rescue.

@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
 use http::StatusCode;
 use rustix::process::Signal;
 use serde_json::Value;
 use tidegate_lab::World;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{Config, Session, Tidegate, Traffic, ask, until};
+use crate::harness::{Config, HOST, Session, Tidegate, Traffic, ask, until};
 
 const ROUTES: &str = "
   - { name: all, upstream: shop }
@@ -225,6 +228,33 @@ async fn reloads_lose_nothing_and_cut_no_connection() {
         "no connection was opened anew"
     );
     assert_eq!(metrics.sum("tidegate_retries_total", &[]), 0);
+}
+
+/// A WebSocket that was open before goes on after its route is gone.
+#[tokio::test]
+async fn a_tunnel_outlives_its_plan() {
+    let world = world().await;
+    let tidegate = Tidegate::start(&only(&world, "/ws")).await;
+    let stream = TcpStream::connect(tidegate.http()).await.unwrap();
+    let url = format!("ws://{HOST}/ws");
+    let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    for path in ["/ws", "/other"] {
+        tidegate.save(&only(&world, path));
+        let reply = tidegate.admin_post("/reload").await;
+        assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+        let message = Message::text(path);
+        socket.send(message.clone()).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), message);
+    }
+    assert_eq!(status_of(&tidegate, "/ws").await, StatusCode::NOT_FOUND);
+    socket.close(None).await.unwrap();
+    while socket.next().await.is_some() {}
+    drop(socket);
+    let log = tidegate.logged(2).await;
+    let tunnel = log
+        .iter()
+        .find(|line| line["path"] == "/ws" && line["status"] == 101);
+    assert_eq!(tunnel.unwrap()["reason"], "tunnelled", "{log:?}");
 }
 
 /// What was observed belongs to regions and endpoints, not to a plan.

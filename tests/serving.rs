@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use rustix::process::Signal;
 use tidegate_lab::content;
 use tidegate_lab::tls::Alpn;
-use tidegate_lab::{Mode, World};
+use tidegate_lab::{LinkSpec, Mode, RegionSpec, World};
 use tokio::net::TcpStream;
 
 use crate::harness::{Config, Keys, Session, Tidegate, until};
@@ -60,6 +60,81 @@ async fn every_protocol_of_every_listener_serves() {
         assert_eq!(session.is_h2(), h2, "{alpn:?}");
         check(session, &format!("{alpn:?}")).await;
     }
+}
+
+/// Regions behind TLS: probes and requests trust the given authority, and the region chooses the
+/// protocol.
+#[tokio::test]
+async fn upstreams_behind_tls_serve() {
+    for alpn in [Alpn::H1, Alpn::H2] {
+        let keys = Keys::new();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("ca.pem"), keys.pem()).unwrap();
+        let spec = RegionSpec {
+            tls: Some(keys.issue().server_config(alpn).unwrap()),
+            ..RegionSpec::new("eu-west")
+        };
+        let builder = World::builder().site(spec, LinkSpec::default());
+        let world = builder.start().await.unwrap();
+        let mut config = Config::of(&world);
+        config.upstream += "    tls: { server_name: shop.example.com, ca: ca.pem }\n";
+        let tidegate = Tidegate::start_in(directory, &config.yaml()).await;
+        tidegate.region_is("eu-west", "healthy").await;
+        check(Session::h1(tidegate.http()).await, "h1 to TLS").await;
+        check(Session::h2c(tidegate.http()).await, "h2 to TLS").await;
+    }
+}
+
+/// A region whose certificate nobody vouches for gets no request.
+#[tokio::test]
+async fn upstreams_that_cannot_be_trusted_get_nothing() {
+    let keys = Keys::new();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("ca.pem"), Keys::new().pem()).unwrap();
+    let spec = RegionSpec {
+        tls: Some(keys.issue().server_config(Alpn::Both).unwrap()),
+        ..RegionSpec::new("eu-west")
+    };
+    let builder = World::builder().site(spec, LinkSpec::default());
+    let world = builder.start().await.unwrap();
+    let mut config = Config::of(&world);
+    config.upstream += "    tls: { server_name: shop.example.com, ca: ca.pem }\n";
+    let tidegate = Tidegate::start_in(directory, &config.yaml()).await;
+    let reply = Session::h1(tidegate.http()).await.get("/").await;
+    assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{reply:?}");
+    tidegate.region_is("eu-west", "unhealthy").await;
+    let seen = world.site("eu-west").unwrap().region.snapshot();
+    assert_eq!(seen.requests_total(), 0);
+}
+
+/// A gRPC call: HTTP/2 all the way, the status in trailers, or in the head when there is no body.
+#[tokio::test]
+async fn grpc_gets_its_trailers() {
+    let world = world().await;
+    let mut config = Config::of(&world);
+    config.upstream += "    protocol: http2\n";
+    let tidegate = Tidegate::start_healthy(&config.yaml()).await;
+    let mut session = Session::h2c(tidegate.http()).await;
+    let call = [("te", "trailers"), ("content-type", "application/grpc")];
+    let message = &b"\0\0\0\0\x02hi"[..];
+    let reply = session.send(Method::POST, "/grpc/unary", &call, message);
+    let reply = reply.await.unwrap();
+    assert_eq!((reply.status, &reply.body[..]), (StatusCode::OK, message));
+    assert_eq!(reply.header("content-type"), "application/grpc");
+    assert_eq!(reply.trailers["grpc-status"], "0");
+    let reply = session.send(Method::POST, "/grpc/stream/50", &call, "");
+    let reply = reply.await.unwrap();
+    assert_eq!(
+        (reply.body.len(), &reply.trailers["grpc-status"]),
+        (50 * 37, &"0".parse().unwrap())
+    );
+    let reply = session.send(Method::POST, "/grpc/status/7", &call, "");
+    assert_eq!(reply.await.unwrap().header("grpc-status"), "7");
+    // What we refuse ourselves is a status that gRPC clients read as UNAVAILABLE.
+    let link = &world.site("eu-west").unwrap().link;
+    link.set(Mode::Refuse).await.unwrap();
+    let reply = session.send(Method::POST, "/grpc/unary", &call, message);
+    assert_eq!(reply.await.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
 }
 
 #[tokio::test]

@@ -93,7 +93,12 @@ async fn reasons_add_up(tidegate: &Tidegate) {
     assert_eq!(ends, [2, 1, 1], "{reasons:?}");
     let lost = metrics.sum("tidegate_requests_lost_total", &[]);
     assert_eq!(lost, 1);
-    let rescue = [("from", "eu-west"), ("to", "us-east"), ("why", "reset")];
+    // Whether the new connection or the request on it was reset is the kernel's affair; log and
+    // metrics must say the same.
+    let log = tidegate.access_log();
+    let why = log[2]["attempts"][0]["outcome"].as_str().unwrap();
+    assert!(["reset", "connect"].contains(&why), "{}", log[2]);
+    let rescue = [("from", "eu-west"), ("to", "us-east"), ("why", why)];
     let rescued = metrics.sum("tidegate_requests_rescued_total", &rescue);
     assert_eq!(rescued, 1);
 }
@@ -125,10 +130,10 @@ fn the_log_tells_every_attempt(tidegate: &Tidegate) {
         .iter()
         .map(|attempt| {
             let word = |key: &str| attempt[key].as_str().unwrap();
-            (word("region"), word("outcome"))
+            (word("region"), word("outcome") == "answered")
         })
         .collect();
-    assert_eq!(told, [("eu-west", "reset"), ("us-east", "answered")]);
+    assert_eq!(told, [("eu-west", false), ("us-east", true)]);
     assert!(attempts.iter().all(|attempt| attempt["us"].is_u64()));
     assert_eq!(blocked["reason"], "no_healthy_region", "{blocked}");
     let left_out = blocked["excluded"].as_array().unwrap();

@@ -129,6 +129,11 @@ impl Keys {
         leaf
     }
 
+    /// The authority's own certificate, for a trust file.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
     /// Settings of a client that trusts them.
     pub(crate) fn client(&self, alpn: Alpn) -> Arc<ClientConfig> {
         self.0.client_config(alpn).unwrap()

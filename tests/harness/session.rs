@@ -37,6 +37,7 @@ pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    pub(crate) trailers: HeaderMap,
 }
 
 impl Session {
@@ -153,10 +154,12 @@ impl Session {
             }
         };
         let (head, body) = answer.into_parts();
+        let body = body.collect().await?;
         Ok(Reply {
             status: head.status,
             headers: head.headers,
-            body: body.collect().await?.to_bytes(),
+            trailers: body.trailers().cloned().unwrap_or_default(),
+            body: body.to_bytes(),
         })
     }
 }
