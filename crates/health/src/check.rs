@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Version, header};
 use http_body_util::Empty;
 use tidegate_core::plan::{ConnectionPolicy, Probe, ProbeKind, UpstreamProtocol};
+use tidegate_tls::InvalidTls;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -20,7 +21,7 @@ use crate::tls::Tls;
 pub(crate) struct Check {
     probe: Probe,
     connection: ConnectionPolicy,
-    tls: Option<Result<Tls, String>>,
+    tls: Option<Result<Tls, InvalidTls>>,
 }
 
 /// What a probe found.
@@ -95,7 +96,7 @@ impl Check {
                 self.secured(tls.handshake(stream, address).await?, address)
                     .await
             }
-            Some(Err(problem)) => Err(ProbeError::Tls(problem.clone())),
+            Some(Err(problem)) => Err(ProbeError::Tls(problem.to_string())),
         }
     }
 

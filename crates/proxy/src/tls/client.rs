@@ -6,18 +6,14 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WantsClientCert};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tidegate_core::plan::{ClientIdentity, ConnectionPolicy, UpstreamProtocol, UpstreamTls};
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use tidegate_core::plan::{ConnectionPolicy, UpstreamProtocol, UpstreamTls};
+use tidegate_tls::{InvalidTls, alpn, client_config, server_name};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client};
 
@@ -36,7 +32,7 @@ pub(crate) struct Profile {
     pub(crate) protocol: UpstreamProtocol,
     /// TLS, if the upstream speaks it; or why its material cannot be used, which fails every
     /// connection with these words.
-    pub(crate) tls: Option<Result<TlsProfile, String>>,
+    pub(crate) tls: Option<MaybeTls>,
     /// TCP and TLS set-up must be done within this.
     pub(crate) connect_timeout: Duration,
     /// Idle connections are closed after this.
@@ -55,13 +51,16 @@ pub(crate) struct TlsProfile {
     server_name: Option<ServerName<'static>>,
 }
 
+/// TLS, or the reason why there is none, shared by all who ask.
+type MaybeTls = Result<TlsProfile, Arc<InvalidTls>>;
+
 /// Every profile in use. Shared by all threads; asked once per thread and plan.
 #[derive(Debug, Default)]
 pub(crate) struct Profiles(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    known: HashMap<Identity, (u64, Option<Result<TlsProfile, String>>)>,
+    known: HashMap<Identity, (u64, Option<MaybeTls>)>,
     last: u64,
 }
 
@@ -84,7 +83,7 @@ impl Profiles {
 }
 
 impl Table {
-    fn get(&mut self, policy: &ConnectionPolicy) -> (u64, Option<Result<TlsProfile, String>>) {
+    fn get(&mut self, policy: &ConnectionPolicy) -> (u64, Option<MaybeTls>) {
         let identity = (policy.protocol, policy.tls.clone());
         if let Some(known) = self.known.get(&identity) {
             return known.clone();
@@ -94,7 +93,7 @@ impl Table {
         let tls = policy
             .tls
             .as_ref()
-            .map(|tls| TlsProfile::new(tls, policy.protocol));
+            .map(|tls| TlsProfile::new(tls, policy.protocol).map_err(Arc::new));
         self.known.insert(identity, (self.last, tls.clone()));
         (self.last, tls)
     }
@@ -110,9 +109,10 @@ impl Table {
 }
 
 impl TlsProfile {
-    fn new(tls: &UpstreamTls, protocol: UpstreamProtocol) -> Result<Self, String> {
-        let server_name = tls.server_name.as_deref().map(parse_name).transpose()?;
-        let config = client_config(tls, protocol)?;
+    fn new(tls: &UpstreamTls, protocol: UpstreamProtocol) -> Result<Self, InvalidTls> {
+        let server_name = tls.server_name.as_deref().map(server_name).transpose()?;
+        let mut config = client_config(tls, alpn(protocol))?;
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
         Ok(Self {
             config: Arc::new(config),
             server_name,
@@ -148,7 +148,7 @@ impl TlsProfile {
     fn name(&self, host: &str) -> io::Result<ServerName<'static>> {
         match &self.server_name {
             Some(name) => Ok(name.clone()),
-            None => parse_name(host).map_err(io::Error::other),
+            None => server_name(host).map_err(io::Error::other),
         }
     }
 }
@@ -156,150 +156,6 @@ impl TlsProfile {
 /// Whether ALPN chose HTTP/2.
 pub(crate) fn is_h2<S>(stream: &UpstreamStream<S>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
-}
-
-fn parse_name(name: &str) -> Result<ServerName<'static>, String> {
-    let bare = name
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(name);
-    ServerName::try_from(bare.to_owned())
-        .map_err(|_| format!("`{name}` is neither a host name nor an IP address"))
-}
-
-fn client_config(tls: &UpstreamTls, protocol: UpstreamProtocol) -> Result<ClientConfig, String> {
-    let provider = super::provider();
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    let builder = if tls.insecure_skip_verify {
-        builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate::new(&provider)))
-    } else {
-        builder.with_root_certificates(trusted(tls.roots.as_deref())?)
-    };
-    let mut config = identify(builder, tls.client_identity.as_ref())?;
-    config.alpn_protocols = alpn(protocol);
-    config.resumption = Resumption::in_memory_sessions(SESSIONS);
-    Ok(config)
-}
-
-fn identify(
-    builder: ConfigBuilder<ClientConfig, WantsClientCert>,
-    identity: Option<&ClientIdentity>,
-) -> Result<ClientConfig, String> {
-    let Some(identity) = identity else {
-        return Ok(builder.with_no_client_auth());
-    };
-    let chain = certificates(&identity.chain)
-        .map_err(|error| format!("the client certificate cannot be used: {error}"))?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes())
-        .map_err(|error| format!("the client key cannot be used: {error}"))?;
-    builder
-        .with_client_auth_cert(chain, key)
-        .map_err(|error| format!("the client certificate and key cannot be used: {error}"))
-}
-
-fn alpn(protocol: UpstreamProtocol) -> Vec<Vec<u8>> {
-    let (h1, h2) = (b"http/1.1".to_vec(), b"h2".to_vec());
-    match protocol {
-        UpstreamProtocol::Http1 => vec![h1],
-        UpstreamProtocol::Http2 => vec![h2],
-        UpstreamProtocol::Auto => vec![h2, h1],
-    }
-}
-
-fn trusted(roots: Option<&str>) -> Result<Arc<RootCertStore>, String> {
-    let Some(pem) = roots else {
-        return system_roots();
-    };
-    let mut store = RootCertStore::empty();
-    for certificate in certificates(pem).map_err(|error| format!("the roots: {error}"))? {
-        store
-            .add(certificate)
-            .map_err(|error| format!("a root cannot be used: {error}"))?;
-    }
-    Ok(Arc::new(store))
-}
-
-/// Certificates of a PEM text; at least one.
-fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let chain = CertificateDer::pem_slice_iter(pem.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| error.to_string())?;
-    if chain.is_empty() {
-        Err("no certificate in the PEM text".to_owned())
-    } else {
-        Ok(chain)
-    }
-}
-
-/// What the system trusts, read once, by the first profile that needs it.
-fn system_roots() -> Result<Arc<RootCertStore>, String> {
-    static ROOTS: OnceLock<Result<Arc<RootCertStore>, String>> = OnceLock::new();
-    ROOTS.get_or_init(load_system_roots).clone()
-}
-
-fn load_system_roots() -> Result<Arc<RootCertStore>, String> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut store = RootCertStore::empty();
-    // Systems carry a few odd certificates; they must not cost the use of the others.
-    let (added, _ignored) = store.add_parsable_certificates(found.certs);
-    match (added, found.errors.first()) {
-        (0, Some(error)) => Err(format!(
-            "the system's root certificates cannot be read: {error}"
-        )),
-        (0, None) => {
-            Err("the system has no root certificates; install them or set `roots`".to_owned())
-        }
-        _ => Ok(Arc::new(store)),
-    }
-}
-
-/// Accepts any certificate, but still only from who holds its key.
-#[derive(Debug)]
-pub(super) struct AnyCertificate(WebPkiSupportedAlgorithms);
-
-impl AnyCertificate {
-    pub(super) fn new(provider: &CryptoProvider) -> Self {
-        Self(provider.signature_verification_algorithms)
-    }
-}
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }
 
 #[cfg(test)]
@@ -387,39 +243,24 @@ mod tests {
     }
 
     #[test]
-    fn unusable_material_says_why() {
+    fn unusable_settings_say_why() {
         let authority = Authority::new();
         let check = |tls: UpstreamTls, expected: &str| {
             let profile = Profiles::default().get(&policy(UpstreamProtocol::Auto, Some(tls)));
             let why = profile.tls.as_ref().unwrap().as_ref().unwrap_err();
-            assert!(why.contains(expected), "{why}");
+            assert!(why.to_string().contains(expected), "{why}");
         };
         let tls = trusting(&authority);
-        check(
-            UpstreamTls {
-                roots: Some("".into()),
-                ..tls.clone()
-            },
-            "no certificate",
-        );
-        check(
-            UpstreamTls {
-                server_name: Some("a b".into()),
-                ..tls.clone()
-            },
-            "`a b`",
-        );
-        let identity = ClientIdentity {
-            chain: authority.pem().into(),
-            key: "".into(),
+        let untrusting = UpstreamTls {
+            roots: Some("".into()),
+            ..tls.clone()
         };
-        check(
-            UpstreamTls {
-                client_identity: Some(identity),
-                ..tls
-            },
-            "client key",
-        );
+        check(untrusting, "no certificate");
+        let misnamed = UpstreamTls {
+            server_name: Some("a b".into()),
+            ..tls
+        };
+        check(misnamed, "`a b`");
     }
 
     /// Connects to a server for `a.test` as `tls` says; returns what ALPN chose.
@@ -474,33 +315,5 @@ mod tests {
             ..trusting(&other)
         };
         check(&skipping, auto, "b.test", Some("h2")).await;
-    }
-
-    #[tokio::test]
-    async fn we_show_our_certificate_to_who_asks() {
-        let (servers, clients) = (Authority::new(), Authority::new());
-        let mut settings = settings(&[&servers.issue("a", &["a.test"])]);
-        settings.client_ca = Some(clients.file());
-        let server = ServerTls::new(&settings).unwrap();
-        let identity = clients.issue("client", &["edge"]).files;
-        let identity = ClientIdentity {
-            chain: std::fs::read_to_string(identity.chain).unwrap().into(),
-            key: std::fs::read_to_string(identity.key).unwrap().into(),
-        };
-        let anonymous = trusting(&servers);
-        let known = UpstreamTls {
-            client_identity: Some(identity),
-            ..anonymous.clone()
-        };
-        let auto = UpstreamProtocol::Auto;
-        assert!(
-            connect_to(&server, anonymous, auto, "a.test")
-                .await
-                .is_err()
-        );
-        assert_eq!(
-            connect_to(&server, known, auto, "a.test").await.unwrap(),
-            Some("h2")
-        );
     }
 }

@@ -1,15 +1,11 @@
 //! TLS, towards clients (`server`, `certificates`) and towards upstreams (`client`), by rustls.
 //!
-//! One provider for both: AWS-LC, with the post-quantum hybrid X25519MLKEM768 preferred. One
-//! configuration per listener and one per upstream profile, shared by all threads, because
-//! sessions resume only within one configuration. Early data is never accepted nor sent: it can be
-//! replayed by anyone on the path.
+//! One provider for both, that of `tidegate-tls`, which also makes the configurations towards
+//! upstreams. One configuration per listener and one per upstream profile, shared by all threads,
+//! because sessions resume only within one configuration. Early data is never accepted nor sent: it
+//! can be replayed by anyone on the path.
 
 use std::path::PathBuf;
-use std::sync::{Arc, LazyLock};
-
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{self, kx_group};
 
 mod buffered;
 mod certificates;
@@ -23,6 +19,7 @@ mod tests;
 pub(crate) use buffered::Buffered;
 pub use certificates::LoadedCertificate;
 pub use server::CertificateHandle;
+pub(crate) use tidegate_tls::provider;
 
 /// Why TLS material cannot be used. Says which file.
 #[derive(Debug, thiserror::Error)]
@@ -73,21 +70,4 @@ pub enum TlsError {
     /// The library refused the configuration as a whole.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
-}
-
-/// The one provider of cryptography. The order of key exchanges is said here and not left to a
-/// feature of the library.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
-    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
-        Arc::new(CryptoProvider {
-            kx_groups: vec![
-                kx_group::X25519MLKEM768,
-                kx_group::X25519,
-                kx_group::SECP256R1,
-                kx_group::SECP384R1,
-            ],
-            ..aws_lc_rs::default_provider()
-        })
-    });
-    PROVIDER.clone()
 }

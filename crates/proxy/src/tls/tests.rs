@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use rustls::{ClientConfig, NamedGroup, version};
+use tidegate_core::plan::UpstreamTls;
 use tidegate_core::settings::TlsVersion;
+use tidegate_tls::client_config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -32,11 +34,14 @@ async fn refused(tls: &ServerTls, config: ClientConfig) -> HandshakeError {
 }
 
 /// A client that takes any certificate, to see which one it is given.
-fn any_certificate(authority: &Authority) -> Arc<ClientConfig> {
-    let mut config = authority.client();
-    let any = super::client::AnyCertificate::new(&super::provider());
-    config.dangerous().set_certificate_verifier(Arc::new(any));
-    Arc::new(config)
+fn any_certificate() -> Arc<ClientConfig> {
+    let tls = UpstreamTls {
+        server_name: None,
+        roots: None,
+        client_identity: None,
+        insecure_skip_verify: true,
+    };
+    Arc::new(client_config(&tls, Vec::new()).unwrap())
 }
 
 #[tokio::test]
@@ -46,7 +51,7 @@ async fn certificates_are_chosen_by_name() {
     let exact = authority.issue("exact", &["a.test", "www.b.test"]);
     let wild = authority.issue("wild", &["*.b.test", "B-Upper.test"]);
     let tls = ServerTls::new(&settings(&[&first, &exact, &wild])).unwrap();
-    let client = any_certificate(&authority);
+    let client = any_certificate();
     let check = async |name: &str, expected: &Issued| {
         let (facts, seen) = good(&tls, &client, name).await;
         assert_eq!(seen.leaf, expected.leaf, "{name}");
@@ -125,20 +130,14 @@ async fn a_reload_serves_the_next_handshake_and_leaves_connections_alone() {
     let new = authority.issue("a", &["a.test"]);
     assert_ne!(new.leaf, old.leaf);
     assert_eq!(
-        good(&tls, &any_certificate(&authority), "a.test")
-            .await
-            .1
-            .leaf,
+        good(&tls, &any_certificate(), "a.test").await.1.leaf,
         old.leaf
     );
     let loaded = handle.reload().unwrap();
     assert_eq!(loaded.len(), 1);
     assert_eq!(loaded[0].name, "a.test");
     assert_eq!(
-        good(&tls, &any_certificate(&authority), "a.test")
-            .await
-            .1
-            .leaf,
+        good(&tls, &any_certificate(), "a.test").await.1.leaf,
         new.leaf
     );
 
@@ -161,12 +160,7 @@ async fn a_reload_is_all_or_nothing() {
     let handle = CertificateHandle::new(listeners);
     authority.issue("a", &["a.test"]);
     // Each client is new: one that resumes is shown no certificate.
-    let shown = async || {
-        good(&one, &any_certificate(&authority), "a.test")
-            .await
-            .1
-            .leaf
-    };
+    let shown = async || good(&one, &any_certificate(), "a.test").await.1.leaf;
 
     std::fs::copy(&a.files.key, &b.files.key).unwrap();
     let error = handle.reload().unwrap_err();

@@ -166,7 +166,7 @@ async fn shake_hands(
     };
     let tls = match &profile.tls {
         Some(Ok(tls)) => tls,
-        Some(Err(why)) => return Err(failed(why.clone())),
+        Some(Err(why)) => return Err(failed(why.to_string())),
         None => return Err(failed("the upstream has no TLS settings".to_owned())),
     };
     let host = host_of(address);
