@@ -32,13 +32,14 @@ const EDGES: [(&str, &[&str]); 10] = [
 ];
 
 /// Frameworks, and the only crates that may depend on them directly.
-const CONFINED: [(&str, &[&str]); 6] = [
+const CONFINED: [(&str, &[&str]); 7] = [
     ("pingora-core", &["proxy"]),
     ("h2", &["proxy", "lab"]),
     ("hyper", &["control", "health", "lab"]),
     ("axum", &["control"]),
     ("serde-saphyr", &["config"]),
     ("notify", &["control"]),
+    ("rustls-native-certs", &["tls"]),
 ];
 
 fn packages() -> Vec<Package> {
@@ -114,6 +115,18 @@ fn core_reads_no_clock_and_owns_no_randomness() {
                 .lines()
                 .any(|line| !line.trim_start().starts_with("//") && line.contains(word));
             assert!(!used, "{} uses {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_direct_dependency_has_a_reason() {
+    let reasons = std::fs::read_to_string("docs/adr/dependencies.md").expect("dependencies.md");
+    for package in packages() {
+        for dependency in &package.dependencies {
+            let name = dependency.name.as_str();
+            let listed = name.starts_with("tidegate") || reasons.contains(&format!("`{name}`"));
+            assert!(listed, "{name} ({}) is not in docs/adr/dependencies.md", package.name);
         }
     }
 }

@@ -45,9 +45,14 @@ pub(crate) fn admit(context: &Context, request: &Request) -> Result<Admitted, Re
 /// CONNECT asks for a tunnel to anywhere, which this is not, unless it asks for a WebSocket
 /// (RFC 8441). Other protocols would carry what no rule of ours looks at.
 fn refuse_proxying(request: &Request) -> Result<(), Refusal> {
-    let websocket = request.head.upgrade().is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"));
+    let websocket = request
+        .head
+        .upgrade()
+        .is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"));
     if *request.head.method() == Method::CONNECT && !websocket {
-        let detail = "CONNECT to other hosts, or for other protocols than WebSocket, is not offered here".to_owned();
+        let detail =
+            "CONNECT to other hosts, or for other protocols than WebSocket, is not offered here"
+                .to_owned();
         return Err(Refusal::new(Termination::BadRequest, Some(detail))
             .with_status(StatusCode::NOT_IMPLEMENTED));
     }

@@ -37,6 +37,8 @@ type Ready = mpsc::Sender<io::Result<()>>;
 impl Seat {
     /// Runs the worker on this thread until it is cut.
     pub(crate) fn work(self, ready: Ready) {
+        // Connections that are cut write their records when they are dropped: the log outlives them.
+        let _access = self.access.clone();
         match tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

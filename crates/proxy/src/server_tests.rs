@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::settings::{CertificateFiles, Listener, ListenerLimits, ListenerTls};
 use tidegate_core::PlanHandle;
+use tidegate_core::settings::{CertificateFiles, Listener, ListenerLimits, ListenerTls};
 use tidegate_telemetry::access::AccessLog;
 use tidegate_telemetry::metrics::Metrics;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};

@@ -132,7 +132,11 @@ pub(crate) async fn run(
     mut upstream: Box<dyn Duplex>,
     finish: &mut Finish,
 ) {
-    let mut client = Metered { io: client, read: 0, written: 0 };
+    let mut client = Metered {
+        io: client,
+        read: 0,
+        written: 0,
+    };
     // A side that breaks ends a tunnel as well as one that ends it in order; what was due after
     // that, nobody but the two knows.
     let _ended = copy_bidirectional_with_sizes(&mut client, &mut upstream, COPY, COPY).await;
@@ -147,7 +151,11 @@ struct Metered<T> {
 }
 
 impl<T: Duplex> AsyncRead for Metered<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         self.read += (buf.filled().len() - before) as u64;
@@ -156,7 +164,11 @@ impl<T: Duplex> AsyncRead for Metered<T> {
 }
 
 impl<T: Duplex> AsyncWrite for Metered<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let wrote = ready!(Pin::new(&mut self.io).poll_write(cx, data))?;
         self.written += wrote as u64;
         Poll::Ready(Ok(wrote))

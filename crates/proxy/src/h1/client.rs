@@ -206,7 +206,10 @@ impl Exchange {
             let decoded = match decoder.decode(&conn.rbuf) {
                 Ok(decoded) => decoded,
                 Err(error) => {
-                    return Poll::Ready(Some(Err(body_error(Failure::BadResponse, error.reason()))));
+                    return Poll::Ready(Some(Err(body_error(
+                        Failure::BadResponse,
+                        error.reason(),
+                    ))));
                 }
             };
             match decoded {
