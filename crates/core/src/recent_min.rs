@@ -24,7 +24,11 @@ impl RecentMin {
     pub fn get(&self) -> Option<Duration> {
         let (_, current) = unpack(self.current.load(Ordering::Relaxed))?;
         let before = f32::from_bits(self.before.load(Ordering::Relaxed));
-        let least = if before > 0.0 { current.min(before) } else { current };
+        let least = if before > 0.0 {
+            current.min(before)
+        } else {
+            current
+        };
         Some(Duration::from_secs_f64(f64::from(least) / 1e6))
     }
 
@@ -32,12 +36,14 @@ impl RecentMin {
     pub fn observe(&self, took: Duration, origin: Instant, now: Instant) {
         let us = (took.as_secs_f64() * 1e6).max(1.0) as f32;
         let window = (now.saturating_duration_since(origin).as_secs() / WINDOW_SECS) as u32 + 1;
-        let entered = self.current.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
-            match unpack(word) {
-                Some((at, least)) if window <= at => (us < least).then(|| pack(at, us)),
-                _ => Some(pack(window, us)),
-            }
-        });
+        let entered = self
+            .current
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+                match unpack(word) {
+                    Some((at, least)) if window <= at => (us < least).then(|| pack(at, us)),
+                    _ => Some(pack(window, us)),
+                }
+            });
         if let Ok(word) = entered
             && let Some((at, least)) = unpack(word)
             && at < window
