@@ -77,27 +77,27 @@ async fn check_over(protocol: &str, fault: Blow) {
     ledgers_agree(&world, &tidegate, &books).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refused_connections_lose_nothing() {
     check(Blow::Path(Mode::Refuse)).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn resets_lose_nothing() {
     check(Blow::Path(Mode::Reset)).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_black_hole_loses_nothing() {
     check(Blow::Path(Mode::BlackHole)).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connects_that_hang_lose_nothing() {
     check(Blow::Path(Mode::Unreachable)).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_of_the_service_lose_nothing() {
     check(Blow::Status(StatusCode::SERVICE_UNAVAILABLE)).await;
 }
@@ -157,7 +157,7 @@ fn seen_ids(world: &World) -> BTreeMap<String, u64> {
 }
 
 /// A region whose process is gone, as seen over an honest path: the kernel refuses.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_whose_process_dies_loses_nothing() {
     let region = async |name| Region::start(RegionSpec::new(name)).await.unwrap();
     let (nearest, next) = (region(NEAREST).await, region(NEXT).await);
@@ -174,7 +174,7 @@ async fn a_region_whose_process_dies_loses_nothing() {
 
 /// While its region goes silent, a POST that was sent ends in an honest error, not in a second
 /// attempt: wherever the silence is broken later, the service saw it once.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_may_not_be_repeated_is_sent_once() {
     let world = world().await;
     let nearest = world.site(NEAREST).unwrap();
@@ -206,7 +206,7 @@ async fn what_may_not_be_repeated_is_sent_once() {
 }
 
 /// Nothing is known yet, and nobody probes: the first request of all finds out, whatever it is.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_request_is_rescued() {
     let world = world().await;
     world
@@ -242,13 +242,13 @@ async fn the_first_request_is_rescued() {
 
 /// A body whose upstream goes away within it breaks off for the client as well: what arrived is
 /// right as far as it goes, and nobody's bytes are put behind it.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_breaks_off_is_never_spliced() {
     let world = world().await;
     let nearest = world.site(NEAREST).unwrap();
     let tidegate = Tidegate::start_healthy(&Config::of(&world).yaml()).await;
-    let traffic = Traffic::start(tidegate.http(), &[RequestSpec::content(400_000)]);
-    for mode in [Mode::Truncate { after: 100_000 }, Mode::Reset] {
+    let traffic = Traffic::start(tidegate.http(), &[RequestSpec::content(150_000)]);
+    for mode in [Mode::Truncate { after: 50_000 }, Mode::Reset] {
         traffic.more_from(NEAREST, 20).await;
         nearest.link.set(mode).await.unwrap();
         traffic.more(20).await;
@@ -271,7 +271,7 @@ async fn a_body_that_breaks_off_is_never_spliced() {
 }
 
 /// An operator empties a region: traffic moves without a failure, and without a rescue.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_moves_traffic_without_a_failure() {
     let world = world().await;
     let tidegate = Tidegate::start_healthy(&Config::of(&world).yaml()).await;
@@ -295,7 +295,7 @@ async fn a_drain_moves_traffic_without_a_failure() {
 }
 
 /// With the policy `latency` the nearest region is found by measuring, whatever the order says.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_nearest_region_serves() {
     let world = World::builder()
         .region("far", Duration::from_millis(120))

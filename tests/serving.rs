@@ -190,6 +190,13 @@ async fn readiness_follows_the_regions() {
     .await;
 }
 
+async fn under_way(tidegate: &Tidegate, requests: u32) {
+    until(&format!("{requests} requests are under way"), || async {
+        tidegate.region("eu-west").await["in_flight"] == requests
+    })
+    .await;
+}
+
 /// A process in which one request waits for its region, on `session`'s protocol.
 struct Waiting {
     world: World,
@@ -212,16 +219,15 @@ impl Waiting {
             false => Session::h1(tidegate.http()).await,
         };
         session.get("/").await;
+        // Counted a moment after its answer; the next one must not be taken for it.
+        under_way(&tidegate, 0).await;
         let link = &world.site("eu-west").unwrap().link;
         link.set(Mode::BlackHole).await.unwrap();
         let answer = tokio::spawn(async move {
             let sent = session.send(Method::POST, "/echo", &[], "unhurried");
             sent.await
         });
-        until("the request is under way", || async {
-            tidegate.region("eu-west").await["in_flight"] == 1
-        })
-        .await;
+        under_way(&tidegate, 1).await;
         Self {
             world,
             tidegate,

@@ -11,9 +11,9 @@ use tokio_rustls::rustls::ClientConfig;
 /// The name that clients ask for.
 pub(crate) const HOST: &str = "shop.example.com";
 
-/// Notices a region's end within about a second, and its return at once. The timeout leaves room
+/// Notices a region's end within about two seconds, and its return at once. The limits leave room
 /// for a busy machine: a probe that fails without need takes a region out.
-const PROBE: &str = "{ http: /healthz, interval: 600ms, timeout: 600ms, rise: 1, fall: 2 }";
+const PROBE: &str = "{ http: /healthz, interval: 1s, timeout: 1s, rise: 1, fall: 3 }";
 
 /// A configuration under construction. Fields are YAML, except the regions.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Config {
             regions: regions.map(|(name, address)| (name, address, "")).collect(),
             top: "shutdown_timeout: 10m\n".to_owned(),
             probe: PROBE.to_owned(),
-            retry: "{ attempts: 4, per_try: 500ms }".to_owned(),
+            retry: "{ attempts: 4, per_try: 1s }".to_owned(),
             upstream: "    steering: { policy: priority }\n".to_owned(),
             routes: "  - { name: all, upstream: shop, reveal: { region: true, attempts: true } }\n"
                 .to_owned(),

@@ -8,7 +8,7 @@ use tidegate_lab::{Client, ClientSpec, Pace, Protocol, RequestSpec};
 use super::{HOST, until};
 
 /// Requests a second of each client.
-const RATE: f64 = 60.0;
+const RATE: f64 = 40.0;
 
 /// One client for each protocol.
 pub(crate) struct Traffic {
