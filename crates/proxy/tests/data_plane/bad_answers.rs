@@ -286,7 +286,7 @@ async fn extra_bytes_after_an_answer_are_nobodys() {
         ),
         (
             Method::GET,
-            format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok\r\n"),
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok\r\n".to_owned(),
             "ok",
         ),
         (
@@ -304,12 +304,12 @@ async fn extra_bytes_after_an_answer_are_nobodys() {
         (Method::GET, format!("HTTP/1.1 204 None\r\n\r\n{evil}"), ""),
         (
             Method::GET,
-            format!("HTTP/1.1 304 Not Modified\r\ncontent-length: 4\r\n\r\nevil"),
+            "HTTP/1.1 304 Not Modified\r\ncontent-length: 4\r\n\r\nevil".to_owned(),
             "",
         ),
         (
             Method::HEAD,
-            format!("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"),
+            "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil".to_owned(),
             "",
         ),
     ];

@@ -24,7 +24,7 @@ use tidegate_lab::{Action, LinkSpec, RawUpstream, RegionSpec, World};
 
 pub(crate) use ask::{Answer, Ask, Down, End};
 pub(crate) use h1::H1;
-pub(crate) use h2::{H2, Sending};
+pub(crate) use h2::H2;
 pub(crate) use plan::{Setup, certificate};
 pub(crate) use rig::Rig;
 

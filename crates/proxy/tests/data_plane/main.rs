@@ -8,10 +8,15 @@
 
 mod accepted;
 mod bad_answers;
+mod downgrade;
 mod failover;
 mod harness;
 mod headers;
+mod leaving;
+mod limits;
 mod residency;
+mod shutdown;
 mod smuggling;
 mod streaming;
+mod tls;
 mod tunnels;

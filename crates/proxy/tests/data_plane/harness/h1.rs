@@ -76,11 +76,6 @@ impl H1 {
         patiently("an answer", self.reader.answer(&Method::GET)).await
     }
 
-    /// Reads the answer to a HEAD request.
-    pub(crate) async fn answer_to_head(&mut self) -> Answer {
-        patiently("an answer", self.reader.answer(&Method::HEAD)).await
-    }
-
     /// Reads one head, as it stands.
     pub(crate) async fn head(&mut self) -> String {
         let head = patiently("a head", self.reader.head()).await;
