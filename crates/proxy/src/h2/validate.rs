@@ -66,7 +66,7 @@ fn authority(parts: &Parts) -> Result<(), Malformed> {
         name if name.contains('@') => Err(Malformed::UserInfo),
         name if name
             .bytes()
-            .any(|byte| byte <= b' ' || b"/?#\\,\x7f".contains(&byte)) =>
+            .any(|byte| byte <= b' ' || b"/?#\\,\"<>^`{|}\x7f".contains(&byte)) =>
         {
             Err(Malformed::Authority)
         }
@@ -123,6 +123,8 @@ mod tests {
         check("GET", "/x", &["a.b", "c.d"], Err(Malformed::Authority));
         check("GET", "/x", &["a.b/c"], Err(Malformed::Authority));
         check("GET", "/x", &["a b"], Err(Malformed::Authority));
+        // It would end the quoted host in `Forwarded`.
+        check("GET", "/x", &["a\";for=b"], Err(Malformed::Authority));
         check("GET", "/x", &["a,b"], Err(Malformed::Authority));
         check("GET", "/x", &[], Err(Malformed::NoAuthority));
         check("GET", "/x", &[""], Err(Malformed::NoAuthority));
