@@ -126,7 +126,11 @@ fn every_direct_dependency_has_a_reason() {
         for dependency in &package.dependencies {
             let name = dependency.name.as_str();
             let listed = name.starts_with("tidegate") || reasons.contains(&format!("`{name}`"));
-            assert!(listed, "{name} ({}) is not in docs/adr/dependencies.md", package.name);
+            assert!(
+                listed,
+                "{name} ({}) is not in docs/adr/dependencies.md",
+                package.name
+            );
         }
     }
 }

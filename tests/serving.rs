@@ -8,8 +8,9 @@ use tidegate_lab::content;
 use tidegate_lab::tls::Alpn;
 use tidegate_lab::{LinkSpec, Mode, RegionSpec, World};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 
-use crate::harness::{Config, Keys, Session, Tidegate, until};
+use crate::harness::{Config, Keys, Reply, Session, Tidegate, until};
 
 async fn world() -> World {
     let builder = World::builder().region("eu-west", Duration::from_millis(2));
@@ -201,7 +202,8 @@ async fn under_way(tidegate: &Tidegate, requests: u32) {
 struct Waiting {
     world: World,
     tidegate: Tidegate,
-    answer: tokio::task::JoinHandle<hyper::Result<crate::harness::Reply>>,
+    /// The answer, with the client's connection, which stays open.
+    answer: JoinHandle<(Session, hyper::Result<Reply>)>,
 }
 
 impl Waiting {
@@ -225,7 +227,8 @@ impl Waiting {
         link.set(Mode::BlackHole).await.unwrap();
         let answer = tokio::spawn(async move {
             let sent = session.send(Method::POST, "/echo", &[], "unhurried");
-            sent.await
+            let reply = sent.await;
+            (session, reply)
         });
         under_way(&tidegate, 1).await;
         Self {
@@ -258,11 +261,12 @@ async fn the_end_waits_for_requests_under_way_and_for_nothing_else() {
         assert!(waiting.tidegate.runs(), "it must wait for the request");
         let link = &waiting.world.site("eu-west").unwrap().link;
         link.set(Mode::Up).await.unwrap();
-        let reply = waiting.answer.await.unwrap().unwrap();
+        let (session, reply) = waiting.answer.await.unwrap();
+        let reply = reply.unwrap();
         assert_eq!((reply.status, reply.text()), (StatusCode::OK, "unhurried"));
         let status = waiting.tidegate.ended().await;
         assert_eq!(status.code(), Some(0), "h2 {h2}");
-        drop(idle);
+        drop((idle, session));
         // The request that was finished last is in the log.
         assert_eq!(waiting.tidegate.access_log().len(), 2);
     }
@@ -276,7 +280,7 @@ async fn told_twice_it_ends_at_once() {
         assert!(waiting.tidegate.runs(), "it must wait for the request");
         waiting.tidegate.signal(signal);
         waiting.tidegate.ended().await;
-        assert!(waiting.answer.await.unwrap().is_err());
+        assert!(waiting.answer.await.unwrap().1.is_err());
     }
 }
 
