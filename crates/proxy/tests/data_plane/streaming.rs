@@ -137,8 +137,8 @@ async fn a_client_that_does_not_read_stops_the_upstream() {
             still == 40
         })
         .await;
-        let kernel_and_ours = 32 * 1024 * 1024;
-        assert!(last < kernel_and_ours, "{down:?} {h2_up} took {last}");
+        // The kernel's buffers alone may hold tens of megabytes.
+        assert!(last < HUGE / 2, "{down:?} {h2_up} took {last}");
         drop((h1, h2));
         // And when the client leaves, so does the attempt.
         rig.until_idle().await;
