@@ -1,5 +1,5 @@
 //! Answers of our own: what went wrong, as `application/problem+json` (RFC 9457) with the
-//! termination reason, or as a gRPC status for gRPC clients.
+//! termination reason.
 
 use std::fmt::Write as _;
 use std::rc::Rc;

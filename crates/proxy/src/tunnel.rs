@@ -2,9 +2,12 @@
 //! over HTTP/2 (RFC 8441). Upstreams are asked in the protocol that they speak; any kind of client
 //! is bridged to any kind of upstream.
 
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context as TaskContext, Poll, ready};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -16,6 +19,7 @@ use tidegate_http1::{Known, encode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 
 use crate::answer::{Answer, AnswerHead};
+use crate::clock::now;
 use crate::conn::Conn;
 use crate::context::Context;
 use crate::exchange::Exchange;
@@ -23,9 +27,12 @@ use crate::finish::Finish;
 use crate::forward::{Sink, interim_fields};
 use crate::h1::SharedConn;
 use crate::head::{RequestHead, ResponseHead};
+use crate::wheel::Timer;
 
 /// Bytes moved at a time, each way.
 const COPY: usize = 16 * 1024;
+/// A tunnel in which nothing has moved for so long is ended.
+const IDLE: Duration = Duration::from_secs(3600);
 
 /// One side of a tunnel.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
@@ -125,32 +132,79 @@ impl Switch {
     }
 }
 
-/// Relays bytes both ways until both sides have ended, one breaks, or the process stops waiting.
+/// Relays bytes both ways until both sides have ended, one breaks, or nothing has moved for long.
 pub(crate) async fn run(
-    _context: &Context,
+    context: &Context,
     client: impl Duplex,
     mut upstream: Box<dyn Duplex>,
     finish: &mut Finish,
 ) {
+    let meter = Meter::default();
     let mut client = Metered {
         io: client,
-        read: 0,
-        written: 0,
+        meter: &meter,
     };
     // A side that breaks ends a tunnel as well as one that ends it in order; what was due after
     // that, nobody but the two knows.
-    let _ended = copy_bidirectional_with_sizes(&mut client, &mut upstream, COPY, COPY).await;
-    finish.tunnelled(client.read, client.written);
+    let mut copy = pin!(copy_bidirectional_with_sizes(
+        &mut client,
+        &mut upstream,
+        COPY,
+        COPY
+    ));
+    let mut watch = Watch::new(context.worker.wheel.timer());
+    poll_fn(|cx| match copy.as_mut().poll(cx) {
+        Poll::Ready(_ended) => Poll::Ready(()),
+        Poll::Pending => watch.poll_idle(cx, meter.total()),
+    })
+    .await;
+    finish.tunnelled(meter.read.get(), meter.written.get());
+}
+
+/// Notices that nothing moves: without a bound, a side that never closes would keep both.
+struct Watch {
+    timer: Timer,
+    seen: u64,
+}
+
+impl Watch {
+    fn new(timer: Timer) -> Self {
+        timer.set(now() + IDLE);
+        Self { timer, seen: 0 }
+    }
+
+    /// Ready when nothing has moved for one to two times the limit.
+    fn poll_idle(&mut self, cx: &mut TaskContext<'_>, total: u64) -> Poll<()> {
+        while self.timer.poll_expired(cx).is_ready() {
+            if std::mem::replace(&mut self.seen, total) == total {
+                return Poll::Ready(());
+            }
+            self.timer.set(now() + IDLE);
+        }
+        Poll::Pending
+    }
+}
+
+/// Bytes that came from the client and went to it.
+#[derive(Default)]
+struct Meter {
+    read: Cell<u64>,
+    written: Cell<u64>,
+}
+
+impl Meter {
+    fn total(&self) -> u64 {
+        self.read.get() + self.written.get()
+    }
 }
 
 /// Counts what passes, so that it is known however a tunnel ends.
-struct Metered<T> {
+struct Metered<'a, T> {
     io: T,
-    read: u64,
-    written: u64,
+    meter: &'a Meter,
 }
 
-impl<T: Duplex> AsyncRead for Metered<T> {
+impl<T: Duplex> AsyncRead for Metered<'_, T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut TaskContext<'_>,
@@ -158,19 +212,22 @@ impl<T: Duplex> AsyncRead for Metered<T> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        self.read += (buf.filled().len() - before) as u64;
+        let read = (buf.filled().len() - before) as u64;
+        self.meter.read.set(self.meter.read.get() + read);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<T: Duplex> AsyncWrite for Metered<T> {
+impl<T: Duplex> AsyncWrite for Metered<'_, T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut TaskContext<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
         let wrote = ready!(Pin::new(&mut self.io).poll_write(cx, data))?;
-        self.written += wrote as u64;
+        self.meter
+            .written
+            .set(self.meter.written.get() + wrote as u64);
         Poll::Ready(Ok(wrote))
     }
 
@@ -262,7 +319,10 @@ fn poll_read(
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::LocalSet;
+
     use super::*;
+    use crate::wheel::Wheel;
 
     #[test]
     fn keys_and_proofs_are_those_of_rfc_6455() {
@@ -272,6 +332,25 @@ mod tests {
         assert_eq!(
             &*websocket_accept("dGhlIHNhbXBsZSBub25jZQ=="),
             "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_that_stands_still_is_noticed() {
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        let watching = async {
+            let wheel = Wheel::new(now());
+            tokio::task::spawn_local(wheel.run());
+            let mut watch = Watch::new(wheel.timer());
+            let began = now();
+            let moved = || (now() - began).min(minutes(90)).as_secs();
+            poll_fn(|cx| watch.poll_idle(cx, moved())).await;
+            now() - began
+        };
+        let ended = LocalSet::new().run_until(watching).await;
+        assert!(
+            ended >= minutes(90) + IDLE && ended < minutes(90) + 2 * IDLE,
+            "{ended:?}"
         );
     }
 }
