@@ -31,8 +31,10 @@ const LINGER: Duration = Duration::from_secs(2);
 enum Next {
     /// Another request.
     Request,
-    /// The end, once the client has had time to read the answer.
+    /// The end, once the client has had time to read the answer although it may still be sending.
     Linger,
+    /// The end, said in order.
+    Leave,
     /// The end.
     Close,
 }
@@ -56,6 +58,7 @@ pub(crate) async fn serve(context: Rc<Context>, conn: Conn) {
         match Box::pin(serve_one(&context, &conn, head, &limits)).await {
             Next::Request => waiting = context.listener.limits.idle_timeout,
             Next::Linger => return linger(&conn, &timer).await,
+            Next::Leave => return leave(&conn, &timer).await,
             Next::Close => return,
         }
     }
@@ -215,6 +218,7 @@ async fn answer_one(
     let close = !keep_alive || context.worker.is_stopping() || (answer.body.is_whole() && !read());
     let next = match respond(conn, &mut answer, asked, close).await {
         Ok(again) if again && read() => Next::Request,
+        Ok(_) if read() && conn.borrow().rbuf.is_empty() => Next::Leave,
         Ok(_) => Next::Linger,
         Err(termination) => {
             answer.finish.broke(termination);
@@ -253,22 +257,37 @@ async fn switch_over(
     Next::Close
 }
 
-async fn linger(conn: &SharedConn, timer: &Timer) {
+/// Ends an answered connection on which the client has nothing under way: nobody waits for it.
+async fn leave(conn: &SharedConn, timer: &Timer) {
     timer.set(now() + LINGER);
-    poll_fn(|cx| {
-        let mut conn = conn.borrow_mut();
-        if conn.poll_shutdown(cx)?.is_pending() && timer.poll_expired(cx).is_pending() {
-            return Poll::Pending;
+    poll_fn(|cx| poll_goodbye(cx, &mut conn.borrow_mut(), timer)).await;
+}
+
+/// Ends an answered connection on which the client may still be sending.
+async fn linger(conn: &SharedConn, timer: &Timer) {
+    leave(conn, timer).await;
+    poll_fn(|cx| poll_discard(cx, &mut conn.borrow_mut(), timer)).await;
+}
+
+/// Ends our direction; a client that takes nothing is not waited for beyond the timer.
+fn poll_goodbye(cx: &mut TaskContext<'_>, conn: &mut Conn, timer: &Timer) -> Poll<()> {
+    match conn.poll_shutdown(cx) {
+        Poll::Ready(_ended) => Poll::Ready(()),
+        Poll::Pending => timer.poll_expired(cx),
+    }
+}
+
+fn poll_discard(cx: &mut TaskContext<'_>, conn: &mut Conn, timer: &Timer) -> Poll<()> {
+    loop {
+        conn.rbuf.clear();
+        if timer.poll_expired(cx).is_ready() {
+            return Poll::Ready(());
         }
-        loop {
-            conn.rbuf.clear();
-            if timer.poll_expired(cx).is_ready() || ready!(conn.poll_fill(cx))? == 0 {
-                return Poll::Ready(Ok::<(), std::io::Error>(()));
-            }
+        match ready!(conn.poll_fill(cx)) {
+            Ok(read) if read > 0 => {}
+            _ => return Poll::Ready(()),
         }
-    })
-    .await
-    .ok();
+    }
 }
 
 /// The client as the pipeline sees it while it waits for an upstream.
