@@ -257,5 +257,4 @@ fn join(threads: Vec<JoinHandle<()>>) {
 }
 
 #[cfg(test)]
-#[path = "server_tests.rs"]
 mod tests;

@@ -417,5 +417,4 @@ fn failure(error: &h2::Error) -> Failure {
 }
 
 #[cfg(test)]
-#[path = "client_tests.rs"]
 mod tests;

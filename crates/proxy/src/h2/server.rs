@@ -226,5 +226,4 @@ impl Server {
 }
 
 #[cfg(test)]
-#[path = "server_tests.rs"]
 mod tests;

@@ -359,5 +359,4 @@ fn socket(conn: &mut Conn) -> Option<&mut Socket> {
 }
 
 #[cfg(test)]
-#[path = "pool_tests.rs"]
 mod tests;

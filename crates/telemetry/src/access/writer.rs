@@ -251,5 +251,4 @@ impl Shared {
 }
 
 #[cfg(test)]
-#[path = "writer_tests.rs"]
 mod tests;
