@@ -32,10 +32,6 @@ pub(crate) struct Answer {
 }
 
 /// Where the head's fields come from.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a box would cost every request an allocation"
-)]
 pub(crate) enum AnswerHead {
     /// An upstream.
     Upstream(ResponseHead),

@@ -2,32 +2,24 @@
 //!
 //! An HTTP/1.1 head stays the bytes that were read (names and values are slices of them) and is
 //! rewritten slice by slice; an HTTP/2 head stays its `HeaderMap`. Nothing is converted unless the
-//! two sides differ.
+//! two sides differ. Both kinds are boxed: a head has 600 bytes and is handed on a dozen times.
 
 use http::{HeaderName, Method, StatusCode, Version, header};
 use tidegate_core::route::RequestFacts;
 use tidegate_http1::{self as http1, Framing, Known};
 
 /// A request's head.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a box would cost every request an allocation"
-)]
 pub(crate) enum RequestHead {
     /// From an HTTP/1.1 client.
-    H1(http1::RequestHead),
+    H1(Box<http1::RequestHead>),
     /// From an HTTP/2 client.
     H2(Box<http::request::Parts>),
 }
 
 /// A response's head.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a box would cost every request an allocation"
-)]
 pub(crate) enum ResponseHead {
     /// From an HTTP/1.1 upstream.
-    H1(http1::ResponseHead),
+    H1(Box<http1::ResponseHead>),
     /// From an HTTP/2 upstream.
     H2(Box<http::response::Parts>),
 }

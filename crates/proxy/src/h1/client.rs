@@ -181,14 +181,14 @@ impl Exchange {
 
     fn accept_head(&mut self, head: http1::ResponseHead) -> HeadEvent {
         if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
-            return HeadEvent::Interim(ResponseHead::H1(head));
+            return HeadEvent::Interim(ResponseHead::H1(Box::new(head)));
         }
         self.keep_alive = head.keep_alive;
         self.answer = AnswerState::Body(BodyDecoder::new(head.framing, &self.limits));
         if head.framing == Framing::None && head.status != StatusCode::SWITCHING_PROTOCOLS {
             self.end();
         }
-        HeadEvent::Final(ResponseHead::H1(head))
+        HeadEvent::Final(ResponseHead::H1(Box::new(head)))
     }
 
     /// The next piece of the answer's body; `None` after the last.

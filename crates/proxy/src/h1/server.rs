@@ -27,6 +27,9 @@ use crate::wheel::Timer;
 /// for so long, so that the kernel does not reset the connection under the answer.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// A connection on which no request has followed for so long counts as idle.
+const BURST: Duration = Duration::from_millis(250);
+
 /// What follows a request.
 enum Next {
     /// Another request.
@@ -40,26 +43,60 @@ enum Next {
 }
 
 /// Serves the client of `conn` until either side ends the connection.
+///
+/// Two futures: this one, small, waits while the connection idles; the other, which has the room
+/// for a request, is made when bytes arrive and serves for as long as requests follow each other.
 pub(crate) async fn serve(context: Rc<Context>, conn: Conn) {
-    let limits = limits(&context);
     let timer = context.worker.wheel.timer();
     let conn: SharedConn = Rc::new(RefCell::new(conn));
-    let mut waiting = context.listener.limits.header_timeout;
-    loop {
-        let head = match read_head(&context, &conn, &timer, &limits, waiting).await {
-            Ok(Some(head)) => head,
-            Ok(None) => return,
-            Err(refusal) => {
-                refuse(&context, &conn, refusal).await;
-                return linger(&conn, &timer).await;
-            }
-        };
-        timer.clear();
-        match Box::pin(serve_one(&context, &conn, head, &limits)).await {
-            Next::Request => waiting = context.listener.limits.idle_timeout,
+    let limits = &context.listener.limits;
+    let mut waiting = limits.header_timeout;
+    while idle(&context, &conn, &timer, waiting).await {
+        match Box::pin(serve_burst(&context, &conn, &timer)).await {
+            Next::Request => waiting = limits.idle_timeout.saturating_sub(BURST),
             Next::Linger => return linger(&conn, &timer).await,
             Next::Leave => return leave(&conn, &timer).await,
             Next::Close => return,
+        }
+    }
+}
+
+/// Waits for bytes without owning a buffer. False when the connection ended, idled too long, or
+/// the process stops.
+async fn idle(context: &Context, conn: &SharedConn, timer: &Timer, waiting: Duration) -> bool {
+    timer.set(now() + waiting);
+    poll_fn(|cx| {
+        let mut conn = conn.borrow_mut();
+        if !conn.rbuf.is_empty() {
+            return Poll::Ready(true);
+        }
+        if context.worker.is_stopping() || timer.poll_expired(cx).is_ready() {
+            return Poll::Ready(false);
+        }
+        conn.release();
+        conn.poll_fill(cx)
+            .map(|read| read.is_ok_and(|read| read > 0))
+    })
+    .await
+}
+
+/// Serves requests until none has followed for a moment.
+async fn serve_burst(context: &Rc<Context>, conn: &SharedConn, timer: &Timer) -> Next {
+    let limits = limits(context);
+    loop {
+        let head = match read_head(context, conn, timer, &limits).await {
+            Ok(Read::Head(head)) => head,
+            Ok(Read::Idle) => return Next::Request,
+            Ok(Read::Ended) => return Next::Close,
+            Err(refusal) => {
+                refuse(context, conn, refusal).await;
+                return Next::Linger;
+            }
+        };
+        timer.clear();
+        match serve_one(context, conn, head, &limits).await {
+            Next::Request => {}
+            end => return end,
         }
     }
 }
@@ -73,14 +110,28 @@ fn limits(context: &Context) -> Limits {
     }
 }
 
-/// The next request's head; none when the connection ended, idled too long, or the process stops.
+/// What reading a head came to.
+enum Read {
+    Head(Box<http1::RequestHead>),
+    /// Nothing has come for a moment.
+    Idle,
+    /// The connection ended, or the process stops.
+    Ended,
+}
+
+/// Why a connection gets an answer that no request pipeline made.
+enum Refusal {
+    Malformed(RequestError),
+    Late,
+}
+
+/// The next request's head.
 async fn read_head(
     context: &Context,
     conn: &SharedConn,
     timer: &Timer,
     limits: &Limits,
-    waiting: Duration,
-) -> Result<Option<http1::RequestHead>, Refusal> {
+) -> Result<Read, Refusal> {
     let mut reader = HeadReader {
         context,
         timer,
@@ -88,14 +139,8 @@ async fn read_head(
         parser: RequestParser::default(),
         started: None,
     };
-    timer.set(now() + waiting);
+    timer.set(now() + BURST);
     poll_fn(|cx| reader.poll(cx, &mut conn.borrow_mut())).await
-}
-
-/// Why a connection gets an answer that no request pipeline made.
-enum Refusal {
-    Malformed(RequestError),
-    Late,
 }
 
 struct HeadReader<'a> {
@@ -107,30 +152,28 @@ struct HeadReader<'a> {
 }
 
 impl HeadReader<'_> {
-    fn poll(
-        &mut self,
-        cx: &mut TaskContext<'_>,
-        conn: &mut Conn,
-    ) -> Poll<Result<Option<http1::RequestHead>, Refusal>> {
+    fn poll(&mut self, cx: &mut TaskContext<'_>, conn: &mut Conn) -> Poll<Result<Read, Refusal>> {
         loop {
             if !conn.rbuf.is_empty() {
                 self.start();
                 let parsed = self.parser.parse(&mut conn.rbuf, self.limits);
                 if let Some(head) = parsed.map_err(Refusal::Malformed)? {
-                    return Poll::Ready(Ok(Some(head)));
+                    return Poll::Ready(Ok(Read::Head(Box::new(head))));
                 }
             } else if self.context.worker.is_stopping() {
-                return Poll::Ready(Ok(None));
-            } else {
-                conn.release();
+                return Poll::Ready(Ok(Read::Ended));
             }
             if self.timer.poll_expired(cx).is_ready() {
                 let late = self.started.is_some();
-                return Poll::Ready(if late { Err(Refusal::Late) } else { Ok(None) });
+                return Poll::Ready(if late {
+                    Err(Refusal::Late)
+                } else {
+                    Ok(Read::Idle)
+                });
             }
             match ready!(conn.poll_fill(cx)) {
                 Ok(read) if read > 0 => {}
-                _ => return Poll::Ready(Ok(None)),
+                _ => return Poll::Ready(Ok(Read::Ended)),
             }
         }
     }
@@ -165,7 +208,7 @@ async fn refuse(context: &Rc<Context>, conn: &SharedConn, refusal: Refusal) {
 async fn serve_one(
     context: &Rc<Context>,
     conn: &SharedConn,
-    head: http1::RequestHead,
+    head: Box<http1::RequestHead>,
     limits: &Limits,
 ) -> Next {
     let asked = Asked {

@@ -105,12 +105,24 @@ impl Pool {
         target: &Target<'_>,
         freshness: Freshness,
     ) -> Result<Checked, ConnectError> {
-        if freshness == Freshness::Upgrade && target.profile.protocol != UpstreamProtocol::Http2 {
-            return self.connect_h1(target).await;
-        }
         let wish = Wish::of(freshness);
-        if let Some(link) = self.reuse(target, wish) {
+        let switch =
+            freshness == Freshness::Upgrade && target.profile.protocol != UpstreamProtocol::Http2;
+        if !switch && let Some(link) = self.reuse(target, wish) {
             return Ok(Checked::new(self, target, link, true, None));
+        }
+        // Boxed, so that the requests that need no new connection have no room for one.
+        Box::pin(self.connect_anew(target, switch, wish)).await
+    }
+
+    async fn connect_anew(
+        &self,
+        target: &Target<'_>,
+        switch: bool,
+        wish: Wish,
+    ) -> Result<Checked, ConnectError> {
+        if switch {
+            return self.connect_h1(target).await;
         }
         if self.may_speak_h2(target)
             && let Some(checked) = self.share_connect(target, wish).await?
