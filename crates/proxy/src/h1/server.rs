@@ -28,7 +28,7 @@ use crate::wheel::Timer;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// A connection on which no request has followed for so long counts as idle.
-const BURST: Duration = Duration::from_millis(250);
+const BURST: Duration = Duration::from_millis(30);
 
 /// What follows a request.
 enum Next {
