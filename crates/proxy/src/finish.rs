@@ -33,6 +33,8 @@ pub(crate) struct Finish {
     started: Instant,
     first_byte: Option<Duration>,
     status: Option<StatusCode>,
+    /// Whether the answer is an upstream's.
+    relayed: bool,
     reason: Option<Termination>,
     tries: SmallVec<[Try; 1]>,
     next_scope: Option<RetryScope>,
@@ -81,6 +83,7 @@ impl Finish {
             started: now(),
             first_byte: None,
             status: None,
+            relayed: false,
             reason: None,
             tries: SmallVec::new(),
             next_scope: None,
@@ -232,6 +235,7 @@ impl Finish {
     ) {
         self.first_byte = Some(self.started.elapsed_until(now()));
         self.status = Some(status);
+        self.relayed = true;
         self.reason = passed;
         self.in_flight = Some(in_flight);
     }
@@ -260,6 +264,11 @@ impl Finish {
     /// The exchange broke after the head.
     pub(crate) fn broke(&mut self, termination: Termination) {
         self.reason = Some(termination);
+    }
+
+    /// The client was told of the switch in its own protocol's words.
+    pub(crate) fn switched(&mut self, status: StatusCode) {
+        self.status = Some(status);
     }
 
     /// A tunnel has ended, having moved so much.
@@ -396,9 +405,7 @@ impl Finish {
 
     /// The attempt whose answer the client got, unless the answer was one of our own.
     fn answered_by(&self) -> Option<&Try> {
-        self.tries
-            .last()
-            .filter(|attempt| attempt.status.is_some() && self.status == attempt.status)
+        self.tries.last().filter(|_| self.relayed)
     }
 
     /// The first attempt, which failed, and the one that answered: a rescue.

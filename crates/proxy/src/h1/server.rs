@@ -282,6 +282,9 @@ async fn switch_over(
     let Some(upstream) = answer.tunnel.take() else {
         return Next::Close;
     };
+    answer
+        .finish
+        .switched(http::StatusCode::SWITCHING_PROTOCOLS);
     tunnel::write_switching(&answer, switch.as_ref(), &mut conn.borrow_mut().wbuf);
     let flushed = poll_fn(|cx| conn.borrow_mut().poll_flush(cx)).await;
     match flushed {

@@ -146,6 +146,7 @@ async fn switch(
     upstream: Box<dyn tunnel::Duplex>,
     answer: &mut Answer,
 ) {
+    answer.finish.switched(StatusCode::OK);
     match client.respond.send_response(switching_head(answer), false) {
         Ok(stream) => {
             let duplex = H2Duplex::new(body, SendBody::new(stream));

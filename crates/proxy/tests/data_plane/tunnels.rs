@@ -81,6 +81,8 @@ async fn messages_come_back_over_http_1() {
         rig.until_idle().await;
         let log = &rig.log(1).await[0];
         assert_eq!(log["reason"], "tunnelled", "{log}");
+        // What the client got, whatever the upstream's protocol calls it.
+        assert_eq!(log["status"], 101, "{log}");
         assert!(log["bytes_in"].as_u64().unwrap() > 300_000, "{log}");
         assert!(log["bytes_out"].as_u64().unwrap() > 300_000, "{log}");
     }
@@ -106,7 +108,9 @@ async fn messages_come_back_over_http_2() {
         // The client ends, and so does everything behind it.
         upload.send_reset(h2::Reason::CANCEL);
         rig.until_idle().await;
-        assert_eq!(rig.log(1).await[0]["reason"], "tunnelled");
+        let log = &rig.log(1).await[0];
+        assert_eq!(log["reason"], "tunnelled", "{log}");
+        assert_eq!(log["status"], 200, "{log}");
     }
 }
 
