@@ -1,8 +1,9 @@
 # The entry points. `make demo` and `make test` work on a fresh machine that has Rust.
 CARGO ?= cargo
+BENCH ?= size
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test build setup fmt lint unit docs microbench fuzz
+.PHONY: help demo test build setup fmt lint unit docs bench bench-install microbench fuzz
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,13 @@ unit: ## Unit, property, integration tests and the guards
 
 docs: ## Write the generated references anew
 	UPDATE_DOCS=1 $(CARGO) test --workspace --locked --quiet -- reference catalogue docs
+
+bench: setup ## Compare with nginx, HAProxy and Envoy on this machine (BENCH=size, BENCH_ARGS=...)
+	$(CARGO) build --release -p tidegate -p tidegate-bench
+	./target/release/tidegate-bench $(BENCH) $(BENCH_ARGS)
+
+bench-install: ## Install what the benchmark compares with
+	@sh crates/bench/install.sh target/bench-peers
 
 microbench: setup ## Micro-benchmarks, allocations counted
 	$(CARGO) bench -p tidegate-core -p tidegate-http1

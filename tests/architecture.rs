@@ -7,10 +7,11 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 use crate::harness::{files, root};
 
 /// Who may know whom. The binary may know everybody.
-const EDGES: [(&str, &[&str]); 10] = [
+const EDGES: [(&str, &[&str]); 11] = [
     ("core", &[]),
     ("http1", &[]),
     ("lab", &[]),
+    ("bench", &["lab"]),
     ("config", &["core"]),
     ("telemetry", &["core"]),
     ("tls", &["core"]),

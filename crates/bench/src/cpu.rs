@@ -1,0 +1,108 @@
+//! CPU time of a process and its descendants, from `/proc` (proc(5)).
+//!
+//! Time of descendants that have ended is not counted: no proxy here ends a worker during a round.
+//! The kernel's unit is a tick, usually 10 ms; rounds are long enough that it does not show.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::error::BenchError;
+
+/// What `/proc/PID/stat` says of a process.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    parent: u32,
+    ticks: u64,
+}
+
+impl Stat {
+    /// Reads a line. The name, in parentheses, may contain anything, so fields count from its end.
+    fn parse(line: &str) -> Option<Self> {
+        let (_, rest) = line.rsplit_once(')')?;
+        let fields: Vec<_> = rest.split_whitespace().collect();
+        let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
+        Some(Self {
+            parent: fields.get(1)?.parse().ok()?,
+            ticks: ticks(11)? + ticks(12)?,
+        })
+    }
+}
+
+/// User and system time that `root` and all its living descendants have used since they started.
+///
+/// # Errors
+/// When `/proc` cannot be read or `root` is gone.
+pub(crate) fn of_tree(root: u32) -> Result<Duration, BenchError> {
+    let all = processes().map_err(BenchError::io("/proc"))?;
+    let gone = || std::io::Error::other(format!("process {root} is gone"));
+    if !all.contains_key(&root) {
+        return Err(BenchError::io("/proc")(gone()));
+    }
+    let ticks: u64 = tree(&all, root).iter().map(|id| all[id].ticks).sum();
+    let per_second = rustix::param::clock_ticks_per_second();
+    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+}
+
+fn processes() -> std::io::Result<BTreeMap<u32, Stat>> {
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let id = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        let Some(id) = id else { continue };
+        // A process may end between the listing and the reading.
+        let line = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        if let Some(stat) = Stat::parse(&line) {
+            all.insert(id, stat);
+        }
+    }
+    Ok(all)
+}
+
+fn tree(all: &BTreeMap<u32, Stat>, root: u32) -> BTreeSet<u32> {
+    let mut found = BTreeSet::from([root]);
+    let mut next = vec![root];
+    while let Some(parent) = next.pop() {
+        let children = all.iter().filter(|(_, stat)| stat.parent == parent);
+        next.extend(children.map(|(id, _)| *id).filter(|id| found.insert(*id)));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_look_like_fields() {
+        let line = "7 (a) 9 (b) S 3 7 7 0 -1 4194560 1 2 3 4 50 25 8 9 20 0 1 0 100";
+        let expected = Stat {
+            parent: 3,
+            ticks: 75,
+        };
+        assert_eq!(Stat::parse(line), Some(expected));
+        assert_eq!(Stat::parse("7 (short) S 3"), None);
+        assert_eq!(Stat::parse(""), None);
+    }
+
+    #[test]
+    fn a_tree_has_grandchildren_and_no_strangers() {
+        let stat = |parent| Stat { parent, ticks: 1 };
+        let all = BTreeMap::from([(1, stat(0)), (2, stat(1)), (3, stat(2)), (4, stat(0))]);
+        assert_eq!(tree(&all, 1), BTreeSet::from([1, 2, 3]));
+    }
+
+    #[test]
+    fn work_shows_and_the_dead_are_named() {
+        let own = std::process::id();
+        let before = of_tree(own).unwrap();
+        let mut spun = 0_u64;
+        while of_tree(own).unwrap() == before {
+            spun = std::hint::black_box(spun + 1);
+        }
+        let error = of_tree(u32::MAX).unwrap_err();
+        assert!(error.to_string().contains("is gone"), "{error}");
+    }
+}

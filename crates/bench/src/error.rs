@@ -1,0 +1,72 @@
+//! Why a benchmark ends without figures.
+
+use std::io;
+
+/// What went wrong, with what a person needs to act.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BenchError {
+    /// The dimension is planned, not built.
+    #[error("`{0}` is not yet measured; `size` is")]
+    NotYet(&'static str),
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// A program that every run needs is missing.
+    #[error("{0} is not installed; `make bench-install` installs it")]
+    Missing(&'static str),
+    /// One core for the proxy and one for the rest are the least.
+    #[error("the benchmark needs two cores, this machine has {0}")]
+    Cores(usize),
+    /// `--only` leaves nothing.
+    #[error("no cell's name contains {0:?}")]
+    NoCell(String),
+    /// A proxy does not serve.
+    #[error("{peer} does not serve: {why}")]
+    NotServing {
+        /// Which.
+        peer: &'static str,
+        /// The last answer, or its own words.
+        why: String,
+    },
+    /// A proxy's answers are wrong, missing, or not as many as the upstream gave.
+    #[error("{peer}, {cell}: {why}")]
+    Wrong {
+        /// Which.
+        peer: &'static str,
+        /// In which cell.
+        cell: &'static str,
+        /// What is wrong.
+        why: String,
+    },
+    /// The load generator said something unexpected, or nothing in time.
+    #[error("h2load: {0}")]
+    Load(String),
+    /// The system refused something.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificate could not be made.
+    #[error("the certificate: {0}")]
+    Tls(#[from] tidegate_lab::tls::TlsError),
+}
+
+impl BenchError {
+    /// The exit status: 1 for a wrong answer, 2 for none.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Self::Wrong { .. } => 1,
+            _ => 2,
+        }
+    }
+
+    /// For `map_err`: what was tried when the system refused.
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}

@@ -1,0 +1,116 @@
+//! Compares what proxies cost, side by side in one run on one machine.
+//!
+//! Every proxy has core 0 to itself; load and upstream share core 1. Rounds are interleaved and the
+//! result is a ratio to nginx in the same round, because absolute figures move with the machine.
+//! A round in which anything went wrong gives no figure: it fails the run.
+
+mod cell;
+mod cpu;
+mod error;
+mod figures;
+mod load;
+mod peer;
+mod progress;
+mod report;
+mod sample;
+mod size;
+mod upstream;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use error::BenchError;
+
+/// The core of the proxy under test.
+const PROXY_CORE: u32 = 0;
+
+/// The core of everything else.
+const LOAD_CORE: u32 = 1;
+
+/// Compare proxies side by side.
+///
+/// Exit status: 0 measured, 1 a proxy gave a wrong answer, 2 could not measure.
+#[derive(Parser)]
+#[command(name = "tidegate-bench", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// CPU per request by size of body and protocol
+    Size(Options),
+    /// Handshakes (not yet)
+    Handshake(Options),
+    /// Memory of idle connections (not yet)
+    Idle(Options),
+    /// Added latency at a given load (not yet)
+    Latency(Options),
+    /// Many routes, and reloads under load (not yet)
+    Routes(Options),
+    /// Many endpoints with active checks (not yet)
+    Endpoints(Options),
+    /// One and two worker threads (not yet)
+    Cores(Options),
+    /// The upstream, as a child of the other commands
+    #[command(hide = true)]
+    Upstream,
+    /// The raw TCP copy, as a child of the other commands
+    #[command(hide = true)]
+    Copy(peer::copy::Copy),
+}
+
+/// How to measure.
+#[derive(Args, Clone)]
+pub(crate) struct Options {
+    /// The release binary of Tidegate
+    #[arg(long, default_value = "target/release/tidegate")]
+    tidegate: PathBuf,
+    /// Rounds, interleaved; the figures are medians
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
+    rounds: u32,
+    /// Share of the usual number of requests, in per cent; below 100 the figures are coarse
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    percent: u64,
+    /// Only the cells whose name contains this text
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Where the JSON and the picture go
+    #[arg(long, default_value = "bench-results")]
+    out: PathBuf,
+    /// Where `make bench-install` put Envoy
+    #[arg(long, default_value = "target/bench-peers")]
+    peers: PathBuf,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let ended = tokio::select! {
+        ended = run(Cli::parse().command) => ended,
+        _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidegate-bench: {error}");
+            ExitCode::from(error.status())
+        }
+    }
+}
+
+async fn run(command: Command) -> Result<(), BenchError> {
+    match command {
+        Command::Size(options) => size::run(&options).await,
+        Command::Handshake(_) => Err(BenchError::NotYet("handshake")),
+        Command::Idle(_) => Err(BenchError::NotYet("idle")),
+        Command::Latency(_) => Err(BenchError::NotYet("latency")),
+        Command::Routes(_) => Err(BenchError::NotYet("routes")),
+        Command::Endpoints(_) => Err(BenchError::NotYet("endpoints")),
+        Command::Cores(_) => Err(BenchError::NotYet("cores")),
+        Command::Upstream => upstream::serve_as_child().await,
+        Command::Copy(copy) => copy.run().await,
+    }
+}
