@@ -33,8 +33,8 @@ unit: ## Unit, property, integration tests and the guards
 docs: ## Write the generated references anew
 	UPDATE_DOCS=1 $(CARGO) test --workspace --locked --quiet -- reference catalogue docs
 
-bench: setup ## Compare with nginx, HAProxy and Envoy on this machine (BENCH=size, BENCH_ARGS=...)
-	$(CARGO) build --release -p tidegate -p tidegate-bench
+bench: build ## Compare with nginx, HAProxy and Envoy on this machine (BENCH=size, BENCH_ARGS=...)
+	$(CARGO) build --release -p tidegate-bench
 	./target/release/tidegate-bench $(BENCH) $(BENCH_ARGS)
 
 bench-install: ## Install what the benchmark compares with

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use error::BenchError;
 
@@ -90,7 +91,7 @@ pub(crate) struct Options {
 async fn main() -> ExitCode {
     let ended = tokio::select! {
         ended = run(Cli::parse().command) => ended,
-        _ = tokio::signal::ctrl_c() => Err(BenchError::Interrupted),
+        error = told_to_end() => Err(error),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -98,6 +99,18 @@ async fn main() -> ExitCode {
             eprintln!("tidegate-bench: {error}");
             ExitCode::from(error.status())
         }
+    }
+}
+
+/// Comes back at SIGINT or SIGTERM, so that everything that was started is dropped and ends too.
+async fn told_to_end() -> BenchError {
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => return BenchError::io("SIGTERM")(error),
+    };
+    tokio::select! {
+        _ = terminate.recv() => BenchError::Interrupted,
+        _ = tokio::signal::ctrl_c() => BenchError::Interrupted,
     }
 }
 
