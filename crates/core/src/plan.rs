@@ -307,6 +307,13 @@ pub struct MetricsPolicy {
     pub max_series: u32,
 }
 
+impl RetryOn {
+    /// Whether an answer with this status counts as a failure.
+    pub fn lists(&self, status: u16) -> bool {
+        self.statuses.binary_search(&status).is_ok()
+    }
+}
+
 impl Plan {
     /// The region's record.
     pub fn region(&self, region: RegionIdx) -> &Region {

@@ -191,7 +191,7 @@ fn listed(policy: &RetryPolicy, situation: &Situation) -> bool {
         Failure::Reset => on.reset,
         Failure::Timeout => on.timeout,
         Failure::BadResponse => on.bad_response,
-        Failure::Status(status) => on.statuses.binary_search(&status).is_ok(),
+        Failure::Status(status) => on.lists(status),
     }
 }
 

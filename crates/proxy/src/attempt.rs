@@ -211,15 +211,7 @@ impl Serving<'_> {
         let at = now();
         let took = self.finish.head_received(head.status(), at);
         let status = head.status().as_u16();
-        if self
-            .upstream()
-            .0
-            .retry
-            .on
-            .statuses
-            .binary_search(&status)
-            .is_ok()
-        {
+        if self.upstream().0.retry.on.lists(status) {
             in_flight.endpoint().record(Outcome::Failed, at);
         } else {
             in_flight.endpoint().record(Outcome::Answered(took), at);

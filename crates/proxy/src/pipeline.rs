@@ -185,15 +185,7 @@ impl<'a> Serving<'a> {
     /// An answer whose status the policy counts as a failure is one.
     fn as_failure(&self, answered: Answered) -> Result<Answered, Failed> {
         let status = answered.head.status().as_u16();
-        if self
-            .upstream()
-            .0
-            .retry
-            .on
-            .statuses
-            .binary_search(&status)
-            .is_err()
-        {
+        if !self.upstream().0.retry.on.lists(status) {
             return Ok(answered);
         }
         Err(Failed::by_status(status, answered))
