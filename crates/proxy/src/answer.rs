@@ -14,7 +14,8 @@ use crate::clock::now;
 use crate::exchange::{Exchange, ExchangeError};
 use crate::finish::Finish;
 use crate::forward::{ResponseAdditions, interim_fields, local_fields, response_fields};
-use crate::head::ResponseHead;
+use crate::head::{ResponseHead, is_bodiless};
+use crate::hold::Ahead;
 use crate::request_id::RequestId;
 use crate::tunnel::Duplex;
 use crate::wheel::Timer;
@@ -142,14 +143,8 @@ impl Answer {
     }
 
     fn h1_framing(&self, method: &Method, http11: bool) -> Framing {
-        let bodiless = *method == Method::HEAD
-            || self.status.is_informational()
-            || matches!(
-                self.status,
-                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-            );
         match self.announced_length() {
-            _ if bodiless => Framing::None,
+            _ if is_bodiless(method, self.status) => Framing::None,
             Some(length) => Framing::Length(length),
             None if self.body.is_ended() => Framing::Length(0),
             None if http11 => Framing::Chunked,
@@ -205,6 +200,8 @@ enum Source {
 }
 
 struct Relay {
+    /// Pieces that came before the head was passed on.
+    ahead: smallvec::IntoIter<[Piece; 1]>,
     exchange: Exchange,
     upload: ReplayBody,
     uploading: bool,
@@ -228,24 +225,29 @@ impl Download {
         }
     }
 
-    /// The rest of an exchange whose head has arrived; no movement for `idle` ends it.
+    /// The body of an exchange whose head has arrived, of which `ahead` is here already; no movement
+    /// for `idle` ends it.
     pub(crate) fn relay(
+        mut ahead: Ahead,
         exchange: Exchange,
         upload: ReplayBody,
         timer: Timer,
         idle: Duration,
     ) -> Self {
-        if exchange.is_ended() && upload.is_done() {
-            return Self::empty();
-        }
-        timer.set(now() + idle);
-        let uploading = !upload.is_done();
-        Self {
-            source: Source::Relay(Box::new(Relay {
+        let over = exchange.is_ended() && upload.is_done();
+        let source = match ahead.as_mut_slice() {
+            [] if over => return Self::empty(),
+            [Piece::Data(whole)] if over => Source::Full(std::mem::take(whole)),
+            _ => Source::Relay(Box::new(Relay {
+                ahead: ahead.into_iter(),
+                uploading: !upload.is_done(),
                 exchange,
                 upload,
-                uploading,
             })),
+        };
+        timer.set(now() + idle);
+        Self {
+            source,
             timer: Some(timer),
             idle,
         }
@@ -256,7 +258,7 @@ impl Download {
         match &self.source {
             Source::Empty => true,
             Source::Full(body) => body.is_empty(),
-            Source::Relay(relay) => relay.exchange.is_ended(),
+            Source::Relay(relay) => relay.ahead.len() == 0 && relay.exchange.is_ended(),
         }
     }
 
@@ -331,6 +333,9 @@ impl Download {
 
 impl Relay {
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Termination>>> {
+        if let Some(piece) = self.ahead.next() {
+            return Poll::Ready(Some(Ok(piece)));
+        }
         if self.uploading {
             match self.exchange.poll_upload(cx, &mut self.upload) {
                 Poll::Pending => {}

@@ -19,6 +19,7 @@ use crate::body::UploadError;
 use crate::clock::now;
 use crate::exchange::{Exchange, ExchangeError, HeadEvent};
 use crate::head::{RequestHead, ResponseHead};
+use crate::hold::Ahead;
 use crate::outbound;
 use crate::pipeline::{Client, Serving, needs_fresh_connection};
 use crate::tunnel::Duplex;
@@ -46,6 +47,8 @@ pub(crate) struct Place {
 pub(crate) struct Answered {
     pub(crate) place: Place,
     pub(crate) head: ResponseHead,
+    /// What of its body is here already.
+    pub(crate) ahead: Ahead,
     pub(crate) exchange: Exchange,
     /// The upstream's side of a tunnel, if the answer opens one.
     pub(crate) tunnel: Option<Box<dyn Duplex>>,
@@ -117,7 +120,7 @@ impl Serving<'_> {
         self.finish.connected(checked.reused, checked.connect);
         let reused = checked.reused;
         match self.exchange(checked, client).await {
-            Ok((exchange, head)) => Ok(self.answered(place, exchange, head, in_flight)),
+            Ok(arrived) => Ok(self.answered(place, arrived, in_flight)),
             Err(ended) => Err(self.attempt_failed(place, ended, &in_flight, reused)),
         }
     }
@@ -177,7 +180,7 @@ impl Serving<'_> {
         &mut self,
         checked: Checked,
         client: &mut C,
-    ) -> Result<(Exchange, ResponseHead), EndedBy> {
+    ) -> Result<Arrived, EndedBy> {
         if self.head.expects_continue() && !self.continued && checked.is_h2() {
             client.send_continue();
             self.continued = true;
@@ -186,7 +189,14 @@ impl Serving<'_> {
         let mut drive = Drive::new(self);
         let head = poll_fn(|cx| drive.poll(cx, &mut exchange, client)).await?;
         self.refuse_misleading(&exchange, &head)?;
-        Ok((exchange, head))
+        let at = now();
+        let ahead = self.hold(&mut exchange, &head, client).await?;
+        Ok(Arrived {
+            exchange,
+            head,
+            at,
+            ahead,
+        })
     }
 
     /// To an HTTP/2 client any 2xx says that its tunnel is open (RFC 8441 section 5); from an
@@ -201,14 +211,13 @@ impl Serving<'_> {
         }
     }
 
-    fn answered(
-        &mut self,
-        place: Place,
-        exchange: Exchange,
-        head: ResponseHead,
-        in_flight: InFlight,
-    ) -> Answered {
-        let at = now();
+    fn answered(&mut self, place: Place, arrived: Arrived, in_flight: InFlight) -> Answered {
+        let Arrived {
+            exchange,
+            head,
+            at,
+            ahead,
+        } = arrived;
         let took = self.finish.head_received(head.status(), at);
         let status = head.status().as_u16();
         if self.upstream().0.retry.on.lists(status) {
@@ -222,6 +231,7 @@ impl Serving<'_> {
         Answered {
             place,
             head,
+            ahead,
             exchange,
             tunnel,
             in_flight,
@@ -276,8 +286,16 @@ impl Serving<'_> {
     }
 }
 
+/// An answer's head, and what came with it.
+struct Arrived {
+    exchange: Exchange,
+    head: ResponseHead,
+    at: Instant,
+    ahead: Ahead,
+}
+
 /// Who ended an attempt.
-enum EndedBy {
+pub(crate) enum EndedBy {
     Client(Termination),
     Upload(UploadError),
     Upstream {

@@ -164,6 +164,14 @@ pub(crate) fn content_length(headers: &http::HeaderMap) -> Option<u64> {
         .ok()
 }
 
+/// Whether an answer to `method` with this status has no body, whatever its fields say (RFC 9110
+/// section 6.4.1).
+pub(crate) fn is_bodiless(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 /// The host of an authority, without port and without the brackets' neighbours: `[::1]:80` -> `[::1]`.
 pub(crate) fn host_of(authority: &str) -> &str {
     match authority.rfind(':') {

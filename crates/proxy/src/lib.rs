@@ -26,6 +26,7 @@ mod h1;
 mod h2;
 mod handshake;
 mod head;
+mod hold;
 mod io;
 mod listener;
 mod outbound;

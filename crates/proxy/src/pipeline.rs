@@ -270,7 +270,13 @@ impl<'a> Serving<'a> {
             Some(tunnel) => (Some(tunnel), Download::empty()),
             None => (
                 None,
-                Download::relay(answered.exchange, self.body, self.timer, idle),
+                Download::relay(
+                    answered.ahead,
+                    answered.exchange,
+                    self.body,
+                    self.timer,
+                    idle,
+                ),
             ),
         };
         Answer {

@@ -17,7 +17,7 @@ use super::validate::validate;
 use crate::answer::{Answer, Download, interim_h2};
 use crate::body::{Piece, Upload};
 use crate::context::Context;
-use crate::head::{RequestHead, ResponseHead};
+use crate::head::{RequestHead, ResponseHead, is_bodiless};
 use crate::pipeline::{self, Client, Request};
 use crate::{problem, tunnel};
 
@@ -89,10 +89,6 @@ async fn respond_with(client: &mut H2Client, answer: &mut Answer, method: &Metho
         send.reset(Reason::INTERNAL_ERROR);
         answer.finish.broke(termination);
     }
-}
-
-fn is_bodiless(method: &Method, status: StatusCode) -> bool {
-    *method == Method::HEAD || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Moves pieces from the upstream to the client until the last has found room.

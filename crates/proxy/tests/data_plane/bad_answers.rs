@@ -202,7 +202,7 @@ async fn a_broken_body_is_visibly_broken() {
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
     let cases = [
         (
-            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello".to_owned(),
+            "HTTP/1.1 200 OK\r\ncontent-length: 99999\r\n\r\nhello".to_owned(),
             "upstream_truncated",
         ),
         (format!("{chunked}9\r\nhello"), "upstream_truncated"),
@@ -255,6 +255,58 @@ async fn a_broken_body_is_visibly_broken() {
             assert_eq!(log["attempts"][0]["outcome"], "truncated", "{answer:?}");
         }
     }
+}
+
+/// A small body that breaks costs an attempt and not the request: the client has seen nothing of it.
+#[tokio::test]
+async fn a_small_body_that_breaks_is_fetched_again() {
+    let cut = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello";
+    for down in BOTH {
+        let upstream =
+            bad_then_good([vec![Action::ReadHead, Action::send(cut), Action::Close]]).await;
+        let mut setup = Setup::to(upstream.addr());
+        setup.retry().attempts = 2;
+        let rig = setup.start();
+        let got = Ask::get("/").send(down, rig.addr()).await;
+        assert_eq!((got.status, got.text().as_str()), (200, "good"));
+        assert_eq!(upstream.connections(), 2);
+    }
+}
+
+/// What must not be sent twice is answered with an error of ours and not with half an answer.
+#[tokio::test]
+async fn a_small_body_that_breaks_and_must_not_be_fetched_again_is_a_502() {
+    let cut = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello";
+    for down in BOTH {
+        let upstream = raw(vec![vec![
+            Action::ReadHead,
+            Action::send(cut),
+            Action::Close,
+        ]])
+        .await;
+        let got = Ask::new(Method::POST, "/")
+            .send(down, Setup::to(upstream.addr()).start().addr())
+            .await;
+        assert_eq!((got.status, got.reason().as_str()), (502, "upstream_reset"));
+        assert_eq!(upstream.connections(), 1);
+    }
+}
+
+/// A small body whose end is long in coming is passed on as far as it is here.
+#[tokio::test]
+async fn a_small_body_is_not_waited_for_without_end() {
+    let part = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello";
+    let upstream = raw(vec![vec![
+        Action::ReadHead,
+        Action::send(part),
+        Action::Stall,
+    ]])
+    .await;
+    let rig = rig(&upstream);
+    let mut client = H1::connect(rig.addr()).await;
+    client.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
+    client.head().await;
+    assert_eq!(client.bytes(5).await, b"hello");
 }
 
 /// An HTTP/1.0 client knows the end of such a body by the connection's end alone: it must not be
@@ -412,7 +464,7 @@ async fn no_switch_comes_out_of_http_2() {
 async fn a_short_body_over_http_2_is_visibly_broken() {
     let upstream = h2_upstream(|_request, mut respond| async move {
         let head = Response::builder()
-            .header("content-length", 9)
+            .header("content-length", 99_999)
             .body(())
             .unwrap();
         let mut body = respond.send_response(head, false).unwrap();
