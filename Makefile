@@ -1,6 +1,6 @@
 # The entry points. `make demo` and `make test` work on a fresh machine that has Rust.
 CARGO ?= cargo
-BENCH ?= size
+BENCH ?= all
 .DEFAULT_GOAL := help
 
 .PHONY: help demo test build setup fmt lint unit docs bench bench-install microbench fuzz
@@ -33,7 +33,7 @@ unit: ## Unit, property, integration tests and the guards
 docs: ## Write the generated references anew
 	UPDATE_DOCS=1 $(CARGO) test --workspace --locked --quiet -- reference catalogue docs
 
-bench: build ## Compare with nginx, HAProxy and Envoy on this machine (BENCH=size, BENCH_ARGS=...)
+bench: build ## Compare with nginx, HAProxy and Envoy on this machine (BENCH=all, BENCH_ARGS=...)
 	$(CARGO) build --release -p tidegate-bench
 	./target/release/tidegate-bench $(BENCH) $(BENCH_ARGS)
 

@@ -5,12 +5,12 @@ use serde::Serialize;
 use crate::peer::Kind;
 
 /// What one round of one proxy in one cell measured.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Round {
-    /// CPU of the proxy, microseconds a request.
-    pub(crate) cpu_us: f64,
-    /// Requests a second; load and upstream share a core, so this is theirs as much as the proxy's.
-    pub(crate) per_second: f64,
+    /// The figure that is compared.
+    pub(crate) value: f64,
+    /// Others, in the order of the cell's heading.
+    pub(crate) also: Vec<f64>,
 }
 
 /// One proxy in one cell.
@@ -18,14 +18,27 @@ pub(crate) struct Round {
 pub(crate) struct Row {
     /// Its name.
     pub(crate) peer: &'static str,
-    /// Median CPU, microseconds a request.
-    pub(crate) cpu_us: f64,
-    /// Median over the rounds of its CPU by nginx's in the same round; nothing without nginx.
+    /// Median of the figure.
+    pub(crate) value: f64,
+    /// Median over the rounds of its figure by nginx's in the same round; nothing without nginx.
     pub(crate) to_nginx: Option<f64>,
-    /// Median requests a second.
-    pub(crate) per_second: f64,
+    /// Medians of the others.
+    pub(crate) also: Vec<f64>,
     /// All rounds, in order.
     pub(crate) rounds: Vec<Round>,
+}
+
+/// A cell with its figures.
+#[derive(Debug, Serialize)]
+pub(crate) struct CellReport {
+    /// Its name.
+    pub(crate) cell: String,
+    /// What the figure is.
+    pub(crate) unit: &'static str,
+    /// What the others are.
+    pub(crate) also: &'static [&'static str],
+    /// A row a proxy.
+    pub(crate) rows: Vec<Row>,
 }
 
 /// The rows of a cell, from the rounds of each proxy.
@@ -34,25 +47,31 @@ pub(crate) fn rows(rounds: &[(Kind, Vec<Round>)]) -> Vec<Row> {
     let nginx = nginx.map(|(_, rounds)| rounds.as_slice());
     let row = |(kind, own): &(Kind, Vec<Round>)| Row {
         peer: kind.name(),
-        cpu_us: median(own.iter().map(|round| round.cpu_us)).unwrap_or(f64::NAN),
+        value: median(own.iter().map(|round| round.value)).unwrap_or(f64::NAN),
         to_nginx: nginx.and_then(|nginx| ratio(own, nginx)),
-        per_second: median(own.iter().map(|round| round.per_second)).unwrap_or(f64::NAN),
+        also: others(own),
         rounds: own.clone(),
     };
     rounds.iter().map(row).collect()
 }
 
-/// Nothing where nginx used less than one tick, which only happens with very few requests.
+fn others(own: &[Round]) -> Vec<f64> {
+    let count = own.first().map_or(0, |round| round.also.len());
+    let of = |index| {
+        own.iter()
+            .filter_map(move |round| round.also.get(index).copied())
+    };
+    (0..count).filter_map(|index| median(of(index))).collect()
+}
+
+/// Nothing where nginx's figure is zero: less than one tick of CPU, after very few requests.
 fn ratio(own: &[Round], nginx: &[Round]) -> Option<f64> {
-    let pairs = own
-        .iter()
-        .zip(nginx)
-        .filter(|(_, nginx)| nginx.cpu_us > 0.0);
-    median(pairs.map(|(own, nginx)| own.cpu_us / nginx.cpu_us))
+    let pairs = own.iter().zip(nginx).filter(|(_, nginx)| nginx.value > 0.0);
+    median(pairs.map(|(own, nginx)| own.value / nginx.value))
 }
 
 /// The middle value, or the mean of the two in the middle; `None` of nothing.
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut sorted: Vec<_> = values.collect();
     sorted.sort_by(f64::total_cmp);
     let upper = *sorted.get(sorted.len() / 2)?;
@@ -66,9 +85,12 @@ fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn rounds(cpu_us: [f64; 3]) -> Vec<Round> {
-        let per_second = 1.0;
-        cpu_us.map(|cpu_us| Round { cpu_us, per_second }).to_vec()
+    fn rounds(values: [f64; 3]) -> Vec<Round> {
+        let round = |value| Round {
+            value,
+            also: vec![2.0 * value],
+        };
+        values.map(round).to_vec()
     }
 
     #[test]
@@ -100,7 +122,7 @@ mod tests {
     fn without_nginx_there_is_no_ratio() {
         let alone = rows(&[(Kind::Envoy, rounds([1.0, 2.0, 3.0]))]);
         assert_eq!(alone[0].to_nginx, None);
-        assert_eq!(alone[0].cpu_us, 2.0);
+        assert_eq!((alone[0].value, &alone[0].also), (2.0, &vec![4.0]));
         let idle = [
             (Kind::Nginx, rounds([0.0; 3])),
             (Kind::Envoy, rounds([1.0; 3])),

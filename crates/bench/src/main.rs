@@ -4,14 +4,21 @@
 //! result is a ratio to nginx in the same round, because absolute figures move with the machine.
 //! A round in which anything went wrong gives no figure: it fails the run.
 
+mod bench;
 mod cell;
+mod cores;
 mod cpu;
+mod endpoints;
 mod error;
 mod figures;
+mod handshake;
+mod idle;
+mod latency;
 mod load;
 mod peer;
 mod progress;
 mod report;
+mod routes;
 mod sample;
 mod size;
 mod upstream;
@@ -42,19 +49,21 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Every dimension, one after the other
+    All(Options),
     /// CPU per request by size of body and protocol
     Size(Options),
-    /// Handshakes (not yet)
+    /// Handshakes, full and resumed, and connections for one request each
     Handshake(Options),
-    /// Memory of idle connections (not yet)
+    /// Memory of idle connections
     Idle(Options),
-    /// Added latency at a given load (not yet)
+    /// Added latency at a given load, open loop
     Latency(Options),
-    /// Many routes, and reloads under load (not yet)
+    /// Many routes, and reloads under load
     Routes(Options),
-    /// Many endpoints with active checks (not yet)
+    /// Many endpoints with active checks
     Endpoints(Options),
-    /// One and two worker threads (not yet)
+    /// One and two worker threads
     Cores(Options),
     /// The upstream, as a child of the other commands
     #[command(hide = true)]
@@ -116,14 +125,25 @@ async fn told_to_end() -> BenchError {
 
 async fn run(command: Command) -> Result<(), BenchError> {
     match command {
+        Command::All(options) => all(&options).await,
         Command::Size(options) => size::run(&options).await,
-        Command::Handshake(_) => Err(BenchError::NotYet("handshake")),
-        Command::Idle(_) => Err(BenchError::NotYet("idle")),
-        Command::Latency(_) => Err(BenchError::NotYet("latency")),
-        Command::Routes(_) => Err(BenchError::NotYet("routes")),
-        Command::Endpoints(_) => Err(BenchError::NotYet("endpoints")),
-        Command::Cores(_) => Err(BenchError::NotYet("cores")),
+        Command::Handshake(options) => handshake::run(&options).await,
+        Command::Idle(options) => idle::run(&options).await,
+        Command::Latency(options) => latency::run(&options).await,
+        Command::Routes(options) => routes::run(&options).await,
+        Command::Endpoints(options) => endpoints::run(&options).await,
+        Command::Cores(options) => cores::run(&options).await,
         Command::Upstream => upstream::serve_as_child().await,
         Command::Copy(copy) => copy.run().await,
     }
+}
+
+async fn all(options: &Options) -> Result<(), BenchError> {
+    size::run(options).await?;
+    handshake::run(options).await?;
+    idle::run(options).await?;
+    latency::run(options).await?;
+    routes::run(options).await?;
+    endpoints::run(options).await?;
+    cores::run(options).await
 }

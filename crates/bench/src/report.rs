@@ -7,19 +7,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::error::BenchError;
-use crate::figures::Row;
+use crate::figures::CellReport;
 use crate::peer::Peer;
-
-/// A cell with its figures.
-#[derive(Debug, Serialize)]
-pub(crate) struct CellReport {
-    /// Its name.
-    pub(crate) cell: &'static str,
-    /// Requests of a round.
-    pub(crate) requests: u64,
-    /// A row a proxy.
-    pub(crate) rows: Vec<Row>,
-}
 
 /// A proxy that took part.
 #[derive(Debug, Serialize)]
@@ -32,6 +21,8 @@ pub(crate) struct Participant {
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     dimension: &'static str,
+    /// What the figures are.
+    what: &'static str,
     cores: usize,
     kernel: String,
     /// Rounds behind each median.
@@ -40,8 +31,6 @@ pub(crate) struct Report {
     percent: u64,
     peers: Vec<Participant>,
     skipped: Vec<&'static str>,
-    /// What the dimension should have and does not.
-    not_yet: Vec<&'static str>,
     /// In the order of the measurement.
     pub(crate) cells: Vec<CellReport>,
 }
@@ -50,10 +39,10 @@ impl Report {
     /// An empty one that knows who takes part and how.
     pub(crate) fn new(
         dimension: &'static str,
+        what: &'static str,
         options: &crate::Options,
         peers: &[Peer],
         skipped: &[&'static str],
-        not_yet: &[&'static str],
     ) -> Self {
         let participant = |peer: &Peer| Participant {
             peer: peer.kind.name(),
@@ -62,28 +51,25 @@ impl Report {
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         Self {
             dimension,
-            cores: crate::size::cores(),
+            what,
+            cores: crate::bench::cores(),
             kernel: kernel.trim().to_owned(),
             rounds: options.rounds,
             percent: options.percent,
             peers: peers.iter().map(participant).collect(),
             skipped: skipped.to_vec(),
-            not_yet: not_yet.to_vec(),
             cells: Vec::new(),
         }
     }
 
     /// Prints who takes part, who does not, and how often is measured.
     pub(crate) fn print_head(&self) {
-        println!("{}: CPU of the proxy per request", self.dimension);
+        println!("{}: {}", self.dimension, self.what);
         for Participant { peer, version } in &self.peers {
             println!("  {peer:<18} {version}");
         }
         for peer in &self.skipped {
             println!("  {peer:<18} skipped: not installed (make bench-install)");
-        }
-        for what in &self.not_yet {
-            println!("  {what:<18} not yet measured");
         }
         println!("  medians of {} rounds, Linux {}", self.rounds, self.kernel);
         if self.percent < 100 {
@@ -104,23 +90,44 @@ impl Report {
         std::fs::create_dir_all(directory).map_err(io)?;
         let file = |extension| directory.join(format!("{}.{extension}", self.dimension));
         std::fs::write(file("json"), json).map_err(io)?;
-        std::fs::write(file("svg"), picture::svg(&self.cells)).map_err(io)
+        std::fs::write(file("svg"), picture::svg(self.what, &self.cells)).map_err(io)?;
+        println!("\n{} and .svg", file("json").display());
+        Ok(())
     }
 }
 
 impl CellReport {
     /// Prints its rows.
     pub(crate) fn print(&self) {
+        let also: String = self.also.iter().map(|name| format!("{name:>14}")).collect();
         println!(
-            "\n{:<22}{:>10}{:>10}{:>12}",
-            self.cell, "us/req", "x nginx", "req/s"
+            "\n{:<26}{:>12}{:>10}{also}",
+            self.cell, self.unit, "x nginx"
         );
         for row in &self.rows {
             let ratio = row
                 .to_nginx
                 .map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
-            let (peer, cpu, rate) = (row.peer, row.cpu_us, row.per_second);
-            println!("  {peer:<20}{cpu:>10.1}{ratio:>10}{rate:>12.0}");
+            let also: String = row
+                .also
+                .iter()
+                .map(|&v| format!("{:>14}", short(v)))
+                .collect();
+            println!(
+                "  {:<24}{:>12}{ratio:>10}{also}",
+                row.peer,
+                short(row.value)
+            );
         }
+    }
+}
+
+/// Three digits that matter: `0.317`, `5.23`, `41.2`, `18230`.
+fn short(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 || size == 0.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
     }
 }

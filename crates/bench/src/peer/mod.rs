@@ -76,6 +76,9 @@ impl Kind {
         }
     }
 
+    /// Tidegate and those it is compared with, without the logging variant and the copy.
+    pub(crate) const PROXIES: [Self; 4] = [Self::Nginx, Self::Haproxy, Self::Envoy, Self::Tidegate];
+
     fn launch(self, site: &Site<'_>) -> Result<Vec<OsString>, BenchError> {
         match self {
             Self::Copy => Ok(copy::arguments(site)),
@@ -84,6 +87,35 @@ impl Kind {
             Self::Envoy => envoy::arguments(site),
             Self::Tidegate => tidegate::arguments(site, false),
             Self::TidegateLogged => tidegate::arguments(site, true),
+        }
+    }
+}
+
+/// How a proxy is formed for a round. Not every proxy can take every form; what it cannot is said
+/// where the form is used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Worker threads, from core 0 upwards.
+    pub(crate) threads: u32,
+    /// Routes; the load takes the last one unless it names others.
+    pub(crate) routes: u32,
+    /// Endpoints of the preferred region, all the same upstream.
+    pub(crate) endpoints: u32,
+    /// Whether each endpoint has an active check, every two seconds.
+    pub(crate) checks: bool,
+    /// Whether the upstream is spoken to in h2c.
+    pub(crate) h2c: bool,
+}
+
+impl Default for Shape {
+    /// As users run it, on one core.
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            routes: 100,
+            endpoints: 1,
+            checks: true,
+            h2c: false,
         }
     }
 }
@@ -122,6 +154,7 @@ impl Peer {
     /// When a file cannot be written or the program not be started.
     pub(crate) fn start(
         &self,
+        shape: &Shape,
         regions: [SocketAddr; 3],
         leaf: &Leaf,
     ) -> Result<Process, BenchError> {
@@ -131,6 +164,7 @@ impl Peer {
         let [http, https] = free_addresses().map_err(BenchError::io("a free port"))?;
         let site = Site {
             directory: directory.path(),
+            shape,
             regions,
             http,
             https,
@@ -147,6 +181,8 @@ impl Peer {
 pub(crate) struct Site<'a> {
     /// For files; removed after the round.
     pub(crate) directory: &'a Path,
+    /// How to form it.
+    pub(crate) shape: &'a Shape,
     /// The upstream, one address a region; proxies without regions use the first.
     pub(crate) regions: [SocketAddr; 3],
     /// Where to serve plaintext.

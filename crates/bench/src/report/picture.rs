@@ -1,8 +1,8 @@
-//! The picture: one group of bars a cell, each bar a proxy's CPU as a ratio to nginx.
+//! The picture: one group of bars a cell, each bar a proxy's figure as a ratio to nginx's.
 //!
 //! A proxy without a ratio has no bar. Text is ours alone, so nothing needs to be escaped.
 
-use super::CellReport;
+use crate::figures::CellReport;
 
 const BAR_HEIGHT: usize = 14;
 
@@ -19,11 +19,11 @@ const UNIT: f64 = 200.0;
 const RATIO_MAX: f64 = 2.4;
 
 /// All cells as one SVG document.
-pub(super) fn svg(cells: &[CellReport]) -> String {
+pub(super) fn svg(what: &str, cells: &[CellReport]) -> String {
     let mut body = String::new();
     let mut y = 10;
     for cell in cells {
-        let name = cell.cell;
+        let name = &cell.cell;
         body += &format!(
             "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{name}</text>\n",
             y + 14
@@ -40,7 +40,7 @@ pub(super) fn svg(cells: &[CellReport]) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
          font-family=\"sans-serif\" font-size=\"11\">\n\
          <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"12\" fill=\"gray\">CPU per request, nginx = 1</text>\n\
+         <text x=\"{LEFT}\" y=\"12\" fill=\"gray\">{what}, nginx = 1</text>\n\
          {body}</svg>\n"
     )
 }
@@ -69,9 +69,9 @@ mod tests {
     fn row(to_nginx: Option<f64>) -> Row {
         Row {
             peer: "Tidegate",
-            cpu_us: 1.0,
+            value: 1.0,
             to_nginx,
-            per_second: 1.0,
+            also: Vec::new(),
             rounds: Vec::new(),
         }
     }
@@ -80,11 +80,12 @@ mod tests {
     fn a_bar_for_each_ratio_within_the_picture() {
         let rows = vec![row(Some(0.5)), row(Some(90.0)), row(None)];
         let cell = CellReport {
-            cell: "1 KB",
-            requests: 1,
+            cell: "1 KB".to_owned(),
+            unit: "us/req",
+            also: &[],
             rows,
         };
-        let svg = svg(&[cell]);
+        let svg = svg("CPU", &[cell]);
         assert_eq!(svg.matches("fill=\"teal\"").count(), 2);
         assert!(svg.contains("width=\"100\"") && svg.contains("width=\"480\""));
         assert!(svg.contains(">0.50<") && svg.contains(">90.00<"));

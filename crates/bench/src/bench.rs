@@ -1,0 +1,157 @@
+//! What every dimension shares: who takes part, the upstream, and rounds that are interleaved.
+//!
+//! For each cell the rounds go through all proxies in turn, each started for its round alone, so
+//! that neighbours in time are compared and nobody idles beside the one that is measured.
+
+use tidegate_lab::{Authority, Leaf};
+
+use crate::Options;
+use crate::error::BenchError;
+use crate::figures::{self, CellReport, Round};
+use crate::peer::{self, HOST, Kind, Peer, Process, Shape};
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::upstream::Upstream;
+
+/// A run of one dimension.
+pub(crate) struct Bench<'a> {
+    /// What the user asked for.
+    pub(crate) options: &'a Options,
+    /// Who is installed, in the order of a round.
+    pub(crate) peers: Vec<Peer>,
+    /// Who is not, by name.
+    pub(crate) skipped: Vec<&'static str>,
+    /// The upstream of all proxies.
+    pub(crate) upstream: Upstream,
+    /// Who has signed the proxies' certificate.
+    pub(crate) authority: Authority,
+    leaf: Leaf,
+    report: Report,
+    progress: Progress,
+}
+
+/// What a cell is called and what its figures are.
+pub(crate) struct Heading {
+    /// Its name; `--only` selects by it.
+    pub(crate) cell: String,
+    /// What the main figure is, for the table's head: `us/req`.
+    pub(crate) unit: &'static str,
+    /// What the other figures of a round are, in their order.
+    pub(crate) also: &'static [&'static str],
+}
+
+impl<'a> Bench<'a> {
+    /// Looks for everybody, starts the upstream and prints who takes part. `what` says in a few
+    /// words what is measured, `steps` how many proxies are started in all.
+    ///
+    /// # Errors
+    /// When the machine cannot measure.
+    pub(crate) fn start(
+        dimension: &'static str,
+        what: &'static str,
+        options: &'a Options,
+        kinds: &[Kind],
+        cells: usize,
+    ) -> Result<Self, BenchError> {
+        check_machine()?;
+        let (peers, skipped) = find(options, kinds);
+        let authority = Authority::new("bench")?;
+        let steps = cells * peers.len() * options.rounds as usize;
+        let report = Report::new(dimension, what, options, &peers, &skipped);
+        report.print_head();
+        Ok(Self {
+            options,
+            upstream: Upstream::start()?,
+            leaf: authority.issue(&[HOST])?,
+            authority,
+            report,
+            progress: Progress::new(steps),
+            peers,
+            skipped,
+        })
+    }
+
+    /// Starts a proxy, formed as `shape` says.
+    ///
+    /// # Errors
+    /// When it cannot be started; whether it serves shows later.
+    pub(crate) fn launch(&self, peer: &Peer, shape: &Shape) -> Result<Process, BenchError> {
+        peer.start(shape, self.upstream.addresses(), &self.leaf)
+    }
+
+    /// Measures a cell: all rounds of all proxies that `able` names, interleaved; prints its table.
+    ///
+    /// # Errors
+    /// The first thing that makes a figure worthless.
+    pub(crate) async fn cell(
+        &mut self,
+        heading: Heading,
+        able: impl Fn(&Peer) -> bool,
+        mut measure: impl AsyncFnMut(&Self, &Peer) -> Result<Round, BenchError>,
+    ) -> Result<(), BenchError> {
+        let able: Vec<_> = self
+            .peers
+            .iter()
+            .filter(|peer| able(peer))
+            .cloned()
+            .collect();
+        let mut rounds: Vec<(Kind, Vec<Round>)> =
+            able.iter().map(|peer| (peer.kind, Vec::new())).collect();
+        for number in 0..self.options.rounds as usize {
+            for place in 0..rounds.len() {
+                // Every round begins with another one, so that no place favours anybody.
+                let turn = (number + place) % rounds.len();
+                let (peer, (_, own)) = (&able[turn], &mut rounds[turn]);
+                let step = format!("{}: {}", heading.cell, peer.kind.name());
+                self.progress.step(&step);
+                own.push(measure(self, peer).await?);
+            }
+        }
+        self.progress.clear();
+        let report = CellReport {
+            cell: heading.cell,
+            unit: heading.unit,
+            also: heading.also,
+            rows: figures::rows(&rounds),
+        };
+        report.print();
+        self.report.cells.push(report);
+        Ok(())
+    }
+
+    /// Writes what was measured.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub(crate) fn finish(self) -> Result<(), BenchError> {
+        self.report.write_to(&self.options.out)
+    }
+}
+
+/// The cores of this machine; 0 when the system does not say.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(0, usize::from)
+}
+
+fn check_machine() -> Result<(), BenchError> {
+    if cores() < 2 {
+        return Err(BenchError::Cores(cores()));
+    }
+    let needed = ["taskset", "h2load"];
+    let missing = needed
+        .into_iter()
+        .find(|name| peer::installed(name).is_none());
+    missing.map_or(Ok(()), |name| Err(BenchError::Missing(name)))
+}
+
+/// Who of `kinds` is installed, and the names of those who are not.
+fn find(options: &Options, kinds: &[Kind]) -> (Vec<Peer>, Vec<&'static str>) {
+    let (mut found, mut skipped) = (Vec::new(), Vec::new());
+    for kind in kinds {
+        match Peer::find(*kind, options) {
+            Some(peer) => found.push(peer),
+            None => skipped.push(kind.name()),
+        }
+    }
+    (found, skipped)
+}
