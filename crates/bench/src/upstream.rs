@@ -1,8 +1,11 @@
-//! The upstream of every proxy: HTTP/1.1 with answers made at start, in a process of its own.
+//! The upstream of every proxy: answers made at start, over HTTP/1.1 and h2c, in a process of its own.
 //!
 //! Ours, so that it counts exactly the requests of the load and is the same on every machine. It has
-//! three ports, one a region; only the first counts, so that traffic that strays shows as missing.
+//! three ports a protocol, one a region; only the first region counts, so that traffic that strays
+//! shows as missing. Every address of the loopback network leads to it, for many endpoints.
 //! It refuses chunked bodies: every proxy here has to pass the length on.
+
+mod h2c;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,6 +23,9 @@ use crate::error::BenchError;
 /// The body of the answer to an upload.
 pub(crate) const SINK_ANSWER: &str = "taken\n";
 
+/// Where the smallest content is.
+const CONTENT: &str = "/bytes/1024";
+
 /// Fields of a request; every proxy here adds fewer than ten.
 const FIELDS_MAX: usize = 64;
 
@@ -30,7 +36,37 @@ const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What all connections share.
 struct Shared {
     counted: AtomicU64,
-    contents: Vec<(String, Bytes)>,
+    contents: Vec<(String, Answer)>,
+}
+
+/// An answer, ready for either protocol.
+#[derive(Clone)]
+struct Answer {
+    status: u16,
+    body: Bytes,
+    /// Head and body in HTTP/1.1.
+    whole: Bytes,
+    /// Whether the request belongs to the load, so that it is counted.
+    of_load: bool,
+}
+
+impl Answer {
+    fn new(status: u16, body: Bytes, of_load: bool) -> Self {
+        let reason = if status == 200 { "OK" } else { "Not Found" };
+        let head = format!(
+            "HTTP/1.1 {status} {reason}\r\ncontent-type: application/octet-stream\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        let mut whole = BytesMut::from(head.as_bytes());
+        whole.extend_from_slice(&body);
+        Self {
+            status,
+            whole: whole.freeze(),
+            body,
+            of_load,
+        }
+    }
 }
 
 impl Shared {
@@ -38,40 +74,37 @@ impl Shared {
         let content = |bytes: u64| {
             let len = usize::try_from(bytes).unwrap_or(BODY_BYTES_MAX);
             let body = tidegate_lab::content::bytes(tidegate_lab::content::SEED, 0, len);
-            (format!("/bytes/{bytes}"), answer("200 OK", &body))
+            let answer = Answer::new(200, body.into(), true);
+            (format!("/bytes/{bytes}"), answer)
         };
+        let sink = (
+            "/sink".to_owned(),
+            Answer::new(200, SINK_ANSWER.into(), true),
+        );
         Self {
             counted: AtomicU64::new(0),
-            contents: SIZES.into_iter().map(content).collect(),
+            contents: SIZES.into_iter().map(content).chain([sink]).collect(),
         }
     }
 
-    /// The whole answer, and whether the request belongs to the load.
-    fn answer(&self, path: &str, body: &[u8]) -> (Bytes, bool) {
+    fn answer(&self, path: &str, body: &[u8]) -> Answer {
+        let path = without_route(path);
         if let Some((_, content)) = self.contents.iter().find(|(name, _)| name == path) {
-            return (content.clone(), true);
+            return content.clone();
         }
         match path {
-            "/sink" => (answer("200 OK", SINK_ANSWER.as_bytes()), true),
-            "/echo" => (answer("200 OK", body), false),
-            "/healthz" => (answer("200 OK", b"ok\n"), false),
-            "/count" => {
-                let counted = self.counted.load(Relaxed).to_string();
-                (answer("200 OK", counted.as_bytes()), false)
-            }
-            _ => (answer("404 Not Found", b""), false),
+            "/echo" => Answer::new(200, Bytes::copy_from_slice(body), false),
+            "/healthz" => Answer::new(200, Bytes::from_static(b"ok\n"), false),
+            "/count" => Answer::new(200, self.counted.load(Relaxed).to_string().into(), false),
+            _ => Answer::new(404, Bytes::new(), false),
         }
     }
 }
 
-fn answer(status: &str, body: &[u8]) -> Bytes {
-    let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/octet-stream\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    let mut whole = BytesMut::from(head.as_bytes());
-    whole.extend_from_slice(body);
-    whole.freeze()
+/// The path below `/r/{n}`, where the proxies have a route of their own for each `n`.
+fn without_route(path: &str) -> &str {
+    let below = path.strip_prefix("/r/").and_then(|rest| rest.find('/'));
+    below.map_or(path, |slash| &path["/r/".len() + slash..])
 }
 
 /// What of a request's head matters here.
@@ -130,30 +163,83 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>, counts: bool) -> io::
             }
         }
         let body = &buffer[head.head_bytes..whole];
-        let (answer, of_load) = shared.answer(&head.path, body);
-        if of_load && counts {
+        let answer = shared.answer(&head.path, body);
+        if answer.of_load && counts {
             shared.counted.fetch_add(1, Relaxed);
         }
         buffer.advance(whole);
-        stream.write_all(&answer).await?;
+        stream.write_all(&answer.whole).await?;
     }
 }
 
-/// Binds the three ports and serves them in the background; the addresses are in order of preference.
-async fn start() -> io::Result<[SocketAddr; 3]> {
-    let shared = Arc::new(Shared::new());
-    let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); 3];
-    for (region, address) in addresses.iter_mut().enumerate() {
-        let listener = TcpListener::bind(*address).await?;
-        *address = listener.local_addr()?;
-        let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&shared), region == 0));
-            }
-        });
+/// Where the upstream listens; the addresses of each are in order of preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Addresses {
+    /// One a region, HTTP/1.1.
+    pub(crate) http1: [SocketAddr; 3],
+    /// One a region, HTTP/2 by prior knowledge.
+    pub(crate) h2c: [SocketAddr; 3],
+}
+
+impl Addresses {
+    /// One line for the parent.
+    fn line(&self) -> String {
+        let all = self.http1.iter().chain(&self.h2c);
+        all.map(SocketAddr::to_string).collect::<Vec<_>>().join(" ")
     }
-    Ok(addresses)
+
+    fn parse(line: &str) -> Option<Self> {
+        let all: Option<Vec<_>> = line.split_whitespace().map(|a| a.parse().ok()).collect();
+        let (http1, h2c) = all.as_deref()?.split_at_checked(3)?;
+        Some(Self {
+            http1: http1.try_into().ok()?,
+            h2c: h2c.try_into().ok()?,
+        })
+    }
+}
+
+/// Binds a port of every address of the loopback network, so that one upstream looks like many.
+async fn bind() -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+    let port = listener.local_addr()?.port();
+    Ok((listener, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
+}
+
+/// Binds all ports and serves them in the background.
+pub(crate) async fn start() -> io::Result<Addresses> {
+    let shared = Arc::new(Shared::new());
+    let nowhere = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); 3];
+    let (mut http1, mut h2c) = (nowhere, nowhere);
+    for region in 0..3 {
+        let (listener, address) = bind().await?;
+        http1[region] = address;
+        tokio::spawn(accept(listener, Arc::clone(&shared), region == 0, serve));
+        let (listener, address) = bind().await?;
+        h2c[region] = address;
+        tokio::spawn(accept(
+            listener,
+            Arc::clone(&shared),
+            region == 0,
+            h2c::serve,
+        ));
+    }
+    Ok(Addresses { http1, h2c })
+}
+
+/// Serves who comes from this machine; the port is open to others too.
+async fn accept<F>(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    counts: bool,
+    serve: fn(TcpStream, Arc<Shared>, bool) -> F,
+) where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    while let Ok((stream, from)) = listener.accept().await {
+        if from.ip().is_loopback() {
+            tokio::spawn(serve(stream, Arc::clone(&shared), counts));
+        }
+    }
 }
 
 /// Serves as a child: prints the addresses in one line, ends when standard input does.
@@ -162,7 +248,7 @@ async fn start() -> io::Result<[SocketAddr; 3]> {
 /// When no port can be bound.
 pub(crate) async fn serve_as_child() -> Result<(), BenchError> {
     let addresses = start().await.map_err(BenchError::io("the upstream"))?;
-    println!("{}", addresses.map(|address| address.to_string()).join(" "));
+    println!("{}", addresses.line());
     parent_gone().await;
     Ok(())
 }
@@ -178,7 +264,7 @@ pub(crate) async fn parent_gone() {
 /// The upstream's process. It ends when this is dropped.
 pub(crate) struct Upstream {
     child: Child,
-    addresses: [SocketAddr; 3],
+    addresses: Addresses,
 }
 
 impl Upstream {
@@ -196,14 +282,13 @@ impl Upstream {
         if let Some(stdout) = child.stdout.take() {
             io::BufRead::read_line(&mut io::BufReader::new(stdout), &mut line).map_err(io)?;
         }
-        let addresses: Option<Vec<_>> = line.split(' ').map(|a| a.trim().parse().ok()).collect();
-        let addresses = addresses.and_then(|all| <[SocketAddr; 3]>::try_from(all).ok());
+        let addresses = Addresses::parse(&line);
         let addresses = addresses.ok_or_else(|| io(io::Error::other("it did not start")))?;
         Ok(Self { child, addresses })
     }
 
-    /// One address a region, the preferred one first.
-    pub(crate) fn addresses(&self) -> [SocketAddr; 3] {
+    /// Where it listens.
+    pub(crate) fn addresses(&self) -> Addresses {
         self.addresses
     }
 
@@ -212,7 +297,7 @@ impl Upstream {
     /// # Errors
     /// When it does not answer.
     pub(crate) async fn count(&self) -> Result<u64, BenchError> {
-        let counted = count(self.addresses[0]).await;
+        let counted = count(self.addresses.http1[0]).await;
         counted.map_err(BenchError::io("the upstream's count"))
     }
 }
@@ -254,13 +339,46 @@ mod tests {
 
     #[tokio::test]
     async fn counts_the_load_of_the_first_region_only() {
-        let [first, second, _] = start().await.unwrap();
+        let [first, second, _] = start().await.unwrap().http1;
         assert_eq!(ask(first, RequestSpec::content(SIZES[0])).await, 5);
         assert_eq!(ask(first, RequestSpec::echo(100_000)).await, 5);
         assert_eq!(ask(first, RequestSpec::get("/healthz")).await, 5);
         assert_eq!(ask(first, RequestSpec::get("/nothing")).await, 0);
         assert_eq!(ask(second, RequestSpec::content(SIZES[2])).await, 5);
         assert_eq!(count(first).await.unwrap(), 5);
+    }
+
+    #[tokio::test]
+    async fn every_address_of_the_loopback_network_leads_to_it() {
+        let mut first = start().await.unwrap().http1[0];
+        first.set_ip([127, 0, 3, 232].into());
+        assert_eq!(ask(first, RequestSpec::get("/r/17/bytes/1024")).await, 5);
+        assert_eq!(count(first).await.unwrap(), 5);
+    }
+
+    #[test]
+    fn addresses_survive_the_line() {
+        let addresses = |from: u16| [0, 1, 2].map(|n| SocketAddr::from(([127, 0, 0, 1], from + n)));
+        let all = Addresses {
+            http1: addresses(1),
+            h2c: addresses(4),
+        };
+        assert_eq!(Addresses::parse(&all.line()), Some(all));
+        assert_eq!(Addresses::parse("127.0.0.1:1 127.0.0.1:2"), None);
+        assert_eq!(Addresses::parse(""), None);
+    }
+
+    #[test]
+    fn a_route_is_no_part_of_the_path() {
+        let table = [
+            ("/r/0/bytes/1", "/bytes/1"),
+            ("/r/12/", "/"),
+            ("/r/12", "/r/12"),
+            ("/bytes/1", "/bytes/1"),
+        ];
+        for (path, expected) in table {
+            assert_eq!(without_route(path), expected, "{path}");
+        }
     }
 
     #[test]

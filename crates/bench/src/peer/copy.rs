@@ -25,8 +25,8 @@ pub(crate) struct Copy {
 }
 
 /// The arguments with which our own binary is the copy.
-pub(super) fn arguments(site: &Site<'_>) -> Vec<OsString> {
-    let (listen, to) = (site.http.to_string(), site.regions[0].to_string());
+pub(super) fn arguments(site: &Site) -> Vec<OsString> {
+    let (listen, to) = (site.http.to_string(), site.regions()[0].to_string());
     let words = ["copy", "--listen", &listen, "--to", &to];
     words.map(OsString::from).to_vec()
 }

@@ -135,7 +135,7 @@ fn cluster(site: &Site) -> String {
 }
 
 fn routes(site: &Site) -> String {
-    let all = lines(site.paths(), |_, path| {
+    let all = lines(site.prefixes(), |_, path| {
         format!("    - {{ match: {{ prefix: {path} }}, route: {{ cluster: shop }} }}")
     });
     format!(
@@ -147,8 +147,7 @@ fn routes(site: &Site) -> String {
   - name: shop
     domains: [{HOST}]
     routes:
-{all}    - {{ match: {{ prefix: / }}, route: {{ cluster: shop }} }}
-"
+{all}"
     )
 }
 

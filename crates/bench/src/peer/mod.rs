@@ -1,27 +1,31 @@
 //! The proxies under test: found or skipped by name, started for one round, gone when it is over.
 //!
 //! Each has its template in a file of its own. All keep connections alive without limit on both
-//! sides, have one worker, and write no access log unless their name says so.
+//! sides, and write no access log unless their name says so.
 
 pub(crate) mod copy;
 mod envoy;
 mod haproxy;
 mod nginx;
 mod process;
+mod site;
 mod tidegate;
 
 use std::ffi::{OsStr, OsString};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::process::Signal;
 use tidegate_lab::Leaf;
 
 use crate::Options;
 use crate::cell::Wire;
 use crate::error::BenchError;
+use crate::upstream::Addresses;
 
 pub(crate) use process::Process;
+use site::Site;
 
 /// The name that clients ask for.
 pub(crate) const HOST: &str = "shop.example.com";
@@ -79,14 +83,45 @@ impl Kind {
     /// Tidegate and those it is compared with, without the logging variant and the copy.
     pub(crate) const PROXIES: [Self; 4] = [Self::Nginx, Self::Haproxy, Self::Envoy, Self::Tidegate];
 
-    fn launch(self, site: &Site<'_>) -> Result<Vec<OsString>, BenchError> {
+    /// What was set for it, in a few words.
+    pub(crate) fn knobs(self) -> &'static str {
         match self {
-            Self::Copy => Ok(copy::arguments(site)),
+            Self::Copy => "moves bytes, reads nothing into them",
+            Self::Nginx => nginx::KNOBS,
+            Self::Haproxy => haproxy::KNOBS,
+            Self::Envoy => envoy::KNOBS,
+            Self::Tidegate | Self::TidegateLogged => tidegate::KNOBS,
+        }
+    }
+
+    /// Writes the files of its configuration, or writes them anew.
+    fn write(self, site: &Site) -> Result<(), BenchError> {
+        match self {
+            Self::Copy => Ok(()),
+            Self::Nginx => nginx::write(site),
+            Self::Haproxy => haproxy::write(site),
+            Self::Envoy => envoy::write(site),
+            Self::Tidegate => tidegate::write(site, false),
+            Self::TidegateLogged => tidegate::write(site, true),
+        }
+    }
+
+    fn arguments(self, site: &Site) -> Vec<OsString> {
+        match self {
+            Self::Copy => copy::arguments(site),
             Self::Nginx => nginx::arguments(site),
             Self::Haproxy => haproxy::arguments(site),
             Self::Envoy => envoy::arguments(site),
-            Self::Tidegate => tidegate::arguments(site, false),
-            Self::TidegateLogged => tidegate::arguments(site, true),
+            Self::Tidegate | Self::TidegateLogged => tidegate::arguments(site),
+        }
+    }
+
+    /// What tells it to read its files again; nothing where the new file itself does.
+    fn reload_signal(self) -> Option<Signal> {
+        match self {
+            Self::Copy | Self::Envoy => None,
+            Self::Nginx | Self::Tidegate | Self::TidegateLogged => Some(Signal::HUP),
+            Self::Haproxy => Some(Signal::USR2),
         }
     }
 }
@@ -97,7 +132,8 @@ impl Kind {
 pub(crate) struct Shape {
     /// Worker threads, from core 0 upwards.
     pub(crate) threads: u32,
-    /// Routes; the load takes the last one unless it names others.
+    /// Routes: number `n`, from 0, takes `/r/{n}/...`. Four more take the plain load; everything
+    /// else is answered 404, so that a route that is new or gone shows.
     pub(crate) routes: u32,
     /// Endpoints of the preferred region, all the same upstream.
     pub(crate) endpoints: u32,
@@ -148,66 +184,37 @@ impl Peer {
         self.kind != Kind::Copy || wire == Wire::H1
     }
 
-    /// Starts it on its core, in a directory of its own.
+    /// Starts it on its cores, in a directory of its own.
     ///
     /// # Errors
     /// When a file cannot be written or the program not be started.
     pub(crate) fn start(
         &self,
         shape: &Shape,
-        regions: [SocketAddr; 3],
+        upstream: Addresses,
         leaf: &Leaf,
     ) -> Result<Process, BenchError> {
-        let name = self.kind.name();
-        let directory = tempfile::tempdir().map_err(BenchError::io(name))?;
-        let (chain, key) = leaf.write_to(directory.path(), "edge")?;
-        let [http, https] = free_addresses().map_err(BenchError::io("a free port"))?;
-        let site = Site {
-            directory: directory.path(),
-            shape,
-            regions,
-            http,
-            https,
-            chain: &chain,
-            key: &key,
-        };
-        let mut command = pinned(crate::PROXY_CORE, self.program.as_os_str());
-        command.args(self.kind.launch(&site)?);
-        Process::start(self.kind, command, directory, http, https)
-    }
-}
-
-/// What a template is filled with.
-pub(crate) struct Site<'a> {
-    /// For files; removed after the round.
-    pub(crate) directory: &'a Path,
-    /// How to form it.
-    pub(crate) shape: &'a Shape,
-    /// The upstream, one address a region; proxies without regions use the first.
-    pub(crate) regions: [SocketAddr; 3],
-    /// Where to serve plaintext.
-    pub(crate) http: SocketAddr,
-    /// Where to serve TLS, `h2` preferred.
-    pub(crate) https: SocketAddr,
-    /// The certificate, PEM.
-    pub(crate) chain: &'a Path,
-    /// Its key, PEM.
-    pub(crate) key: &'a Path,
-}
-
-impl Site<'_> {
-    /// Writes a file into the directory and returns where it is.
-    fn write(&self, name: &str, text: &str) -> Result<OsString, BenchError> {
-        let path = self.directory.join(name);
-        std::fs::write(&path, text).map_err(BenchError::io(path.display().to_string()))?;
-        Ok(path.into_os_string())
+        let site = Site::new(shape, upstream, leaf)?;
+        self.kind.write(&site)?;
+        let last = crate::PROXY_CORE + shape.threads.max(1) - 1;
+        let mut command = pinned_to(crate::PROXY_CORE..=last, self.program.as_os_str());
+        command.args(self.kind.arguments(&site));
+        Process::start(self.kind, command, site)
     }
 }
 
 /// A command that runs `program` on one core, with its own process id.
 pub(crate) fn pinned(core: u32, program: &OsStr) -> Command {
+    pinned_to(core..=core, program)
+}
+
+fn pinned_to(cores: RangeInclusive<u32>, program: &OsStr) -> Command {
+    let (first, last) = (cores.start(), cores.end());
     let mut command = Command::new("taskset");
-    command.arg("-c").arg(core.to_string()).arg(program);
+    command
+        .arg("-c")
+        .arg(format!("{first}-{last}"))
+        .arg(program);
     command
 }
 
@@ -244,15 +251,14 @@ fn version(kind: Kind, program: &Path) -> String {
     bare.trim().to_owned()
 }
 
-/// Two ports that were free a moment ago; a proxy that finds one taken does not start, and says so.
-fn free_addresses() -> std::io::Result<[SocketAddr; 2]> {
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let (one, other) = (bind()?, bind()?);
-    Ok([one.local_addr()?, other.local_addr()?])
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
+    use tidegate_lab::client::Outcome;
+    use tidegate_lab::tls::Alpn;
+    use tidegate_lab::{Authority, Client, ClientSpec, Protocol, RequestSpec};
+
     use super::*;
 
     #[test]
@@ -273,9 +279,109 @@ mod tests {
         assert!(peer(Kind::Nginx).speaks(Wire::TlsH2));
     }
 
-    #[test]
-    fn free_addresses_differ() {
-        let [one, other] = free_addresses().unwrap();
-        assert_ne!(one, other);
+    const PATIENCE: Duration = Duration::from_secs(15);
+
+    fn ask(process: &Process, ca: &Authority, protocol: Protocol, path: &str) -> ClientSpec {
+        let (alpn, tls) = match protocol {
+            Protocol::H1 => (Alpn::H1, false),
+            Protocol::H2 => (Alpn::H2, true),
+        };
+        let content = RequestSpec {
+            path: path.to_owned(),
+            ..RequestSpec::content(1024)
+        };
+        ClientSpec {
+            requests: Some(8),
+            protocol,
+            tls: tls.then(|| ca.client_config(alpn).unwrap()),
+            mix: vec![content],
+            ..ClientSpec::new(process.address(tls), HOST)
+        }
+    }
+
+    /// Waits until this path is answered right, over plaintext h1 and over TLS h2.
+    async fn must_serve(process: &mut Process, ca: &Authority, path: &str) {
+        let until = Instant::now() + PATIENCE;
+        for protocol in [Protocol::H1, Protocol::H2] {
+            loop {
+                let client = Client::start(ask(process, ca, protocol, path)).unwrap();
+                let ended = client.finish().await;
+                if ended.ok() == 8 {
+                    break;
+                }
+                let (name, words) = (process.name(), process.words());
+                let waits = !process.has_ended() && Instant::now() < until;
+                assert!(waits, "{name} {path} {:?} {words}", ended.outcomes);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    /// Whoever is installed takes the shape, and more routes when told to reload.
+    async fn check(kind: Kind, shape: Shape) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let built = |profile| existing(&root.join("target").join(profile).join("tidegate"));
+        let tidegate = built("release").or_else(|| built("debug"));
+        let program = match kind {
+            Kind::Nginx => installed("nginx"),
+            Kind::Haproxy => installed("haproxy"),
+            Kind::Envoy => envoy::packaged(&root.join("target/bench-peers")),
+            _ => tidegate,
+        };
+        let Some(program) = program else { return };
+        let peer = Peer {
+            kind,
+            program,
+            version: String::new(),
+        };
+        let upstream = crate::upstream::start().await.unwrap();
+        let authority = Authority::new("bench").unwrap();
+        let leaf = authority.issue(&[HOST]).unwrap();
+        let mut process = peer.start(&shape, upstream, &leaf).unwrap();
+        must_serve(&mut process, &authority, "/bytes/1024").await;
+        must_serve(&mut process, &authority, "/r/9/bytes/1024").await;
+        let beyond = ask(&process, &authority, Protocol::H1, "/r/10/bytes/1024");
+        let missing = Client::start(beyond).unwrap().finish().await;
+        let not_found = |outcome: &Outcome| *outcome == Outcome::WrongStatus(404);
+        assert_eq!(
+            missing.count(not_found),
+            8,
+            "{kind:?} {:?}",
+            missing.outcomes
+        );
+        process
+            .reload(&Shape {
+                routes: 200,
+                ..shape
+            })
+            .unwrap();
+        must_serve(&mut process, &authority, "/r/199/bytes/1024").await;
+    }
+
+    const SMALL: Shape = Shape {
+        threads: 1,
+        routes: 10,
+        endpoints: 3,
+        checks: true,
+        h2c: false,
+    };
+
+    #[tokio::test]
+    async fn proxies_take_their_shape() {
+        for kind in Kind::PROXIES {
+            check(kind, SMALL).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn proxies_speak_h2c_where_they_can() {
+        let h2c = Shape {
+            h2c: true,
+            threads: 2,
+            ..SMALL
+        };
+        for kind in [Kind::Haproxy, Kind::Envoy, Kind::Tidegate] {
+            check(kind, h2c).await;
+        }
     }
 }

@@ -44,7 +44,7 @@ fn configuration(site: &Site) -> String {
     let servers = lines(site.endpoints(), |_, to| format!("        server {to};"));
     // Every endpoint may keep what one connection of the load needs.
     let kept = 512 + 2 * site.shape.endpoints;
-    let locations = lines(site.paths(), |_, path| {
+    let locations = lines(site.prefixes(), |_, path| {
         format!("        location {path} {{ {pass} }}")
     });
     format!(
@@ -88,7 +88,7 @@ http {{
         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
         grpc_set_header Host $host;
         grpc_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-{locations}        location / {{ {pass} }}
+{locations}        location / {{ return 404; }}
     }}
 }}
 "
@@ -114,6 +114,6 @@ mod tests {
         assert!(text.contains("location /r/2/ { proxy_pass") && !text.contains("/r/3/"));
         assert!(text.contains("server 127.0.0.4:1;") && !text.contains("127.0.0.5"));
         let h2c = Shape { h2c: true, ..shape };
-        assert!(configuration(&site(h2c)).contains("location / { grpc_pass grpc://shop; }"));
+        assert!(configuration(&site(h2c)).contains("location /sink { grpc_pass grpc://shop; }"));
     }
 }

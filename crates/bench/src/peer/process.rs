@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempfile::TempDir;
 
-use super::Kind;
+use super::site::Site;
+use super::{Kind, Shape};
 use crate::cpu;
 use crate::error::BenchError;
 
@@ -22,35 +23,21 @@ const WORDS_BYTES_MAX: usize = 600;
 pub(crate) struct Process {
     kind: Kind,
     child: Child,
-    directory: TempDir,
-    http: SocketAddr,
-    https: SocketAddr,
+    site: Site,
 }
 
 impl Process {
-    /// Starts `command`. Its output goes to files in `directory`, because a pipe that nobody reads
-    /// fills up and stops it.
-    pub(super) fn start(
-        kind: Kind,
-        mut command: Command,
-        directory: TempDir,
-        http: SocketAddr,
-        https: SocketAddr,
-    ) -> Result<Self, BenchError> {
-        let file = |name| File::create(directory.path().join(name));
+    /// Starts `command`. Its output goes to files at `site`, because a pipe that nobody reads fills
+    /// up and stops it.
+    pub(super) fn start(kind: Kind, mut command: Command, site: Site) -> Result<Self, BenchError> {
+        let file = |name| File::create(site.directory().join(name));
         let io = |source| BenchError::io(kind.name())(source);
         command.stdout(file("stdout").map_err(io)?);
         command.stderr(file("stderr").map_err(io)?);
         // The copy ends when its standard input does; the others do not look.
         command.stdin(Stdio::piped());
         let child = command.spawn().map_err(io)?;
-        Ok(Self {
-            kind,
-            child,
-            directory,
-            http,
-            https,
-        })
+        Ok(Self { kind, child, site })
     }
 
     /// Its name.
@@ -60,7 +47,39 @@ impl Process {
 
     /// Where clients connect, with TLS or without.
     pub(crate) fn address(&self, tls: bool) -> SocketAddr {
-        if tls { self.https } else { self.http }
+        if tls { self.site.https } else { self.site.http }
+    }
+
+    /// Where its configuration and its output (`stdout`, `stderr`) are.
+    pub(crate) fn directory(&self) -> &Path {
+        self.site.directory()
+    }
+
+    /// Its process id: that of the master where it has workers.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), BenchError> {
+        let sent = kill_process(Pid::from_child(&self.child), signal);
+        sent.map_err(|error| BenchError::io(self.name())(error.into()))
+    }
+
+    /// Writes its configuration anew, formed as `shape` says, and tells it to reload, as its manual
+    /// says. Comes back at once; when it serves by the new one shows in its answers. A change of
+    /// `threads` has no effect.
+    ///
+    /// # Errors
+    /// When a file cannot be written, or it is gone.
+    pub(crate) fn reload(&mut self, shape: &Shape) -> Result<(), BenchError> {
+        self.site.shape = *shape;
+        self.kind.write(&self.site)?;
+        let signal = self.kind.reload_signal();
+        signal.map_or(Ok(()), |signal| self.signal(signal))
     }
 
     /// CPU time it has used so far, its workers included.
@@ -78,7 +97,7 @@ impl Process {
 
     /// The last of what it said on standard error; empty when it said nothing.
     pub(crate) fn words(&self) -> String {
-        let said = std::fs::read(self.directory.path().join("stderr")).unwrap_or_default();
+        let said = std::fs::read(self.directory().join("stderr")).unwrap_or_default();
         let tail = &said[said.len().saturating_sub(WORDS_BYTES_MAX)..];
         String::from_utf8_lossy(tail).trim().to_owned()
     }
@@ -113,23 +132,21 @@ impl Drop for Process {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
     use std::path::PathBuf;
 
+    use super::super::site::tests::site;
     use super::*;
 
     fn start(script: &str) -> Process {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        let directory = tempfile::tempdir().unwrap();
-        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Process::start(Kind::Copy, command, directory, nowhere, nowhere).unwrap()
+        Process::start(Kind::Copy, command, site(Shape::default())).unwrap()
     }
 
     #[test]
     fn nothing_is_left_of_it() {
         let process = start("exec sleep 1000");
-        let directory = process.directory.path().to_owned();
+        let directory = process.directory().to_owned();
         let entry = PathBuf::from(format!("/proc/{}", process.child.id()));
         assert!(entry.exists() && directory.exists());
         drop(process);

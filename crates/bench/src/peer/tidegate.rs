@@ -1,27 +1,40 @@
-//! Tidegate as users run it: 100 routes, three regions of which two stand by, probes, metrics,
-//! retries and deadlines on.
+//! Tidegate as users run it: routes, three regions of which two stand by, probes, metrics, retries
+//! and deadlines on.
 
 use std::ffi::OsString;
 
-use super::{HOST, Site};
+use super::HOST;
+use super::site::{Site, lines};
 use crate::error::BenchError;
 
-/// Routes that the load does not take.
-const OTHER_ROUTES: u32 = 99;
+/// For tables.
+pub(super) const KNOBS: &str = "threads = threads, three regions (two stand by), probe /healthz \
+    every 2 s, metrics, three attempts, deadlines, access log off or to a file";
 
-/// Writes the configuration and returns the arguments that name it.
-pub(super) fn arguments(site: &Site<'_>, logging: bool) -> Result<Vec<OsString>, BenchError> {
-    let file = site.write("tidegate.yaml", &configuration(site, logging))?;
-    Ok(vec!["run".into(), file])
+/// Writes the configuration.
+pub(super) fn write(site: &Site, logging: bool) -> Result<(), BenchError> {
+    site.write("tidegate.yaml", &configuration(site, logging))
 }
 
-fn configuration(site: &Site<'_>, logging: bool) -> String {
-    let (http, https, [near, far, farther]) = (site.http, site.https, site.regions);
+/// The arguments that name the configuration.
+pub(super) fn arguments(site: &Site) -> Vec<OsString> {
+    vec!["run".into(), site.file("tidegate.yaml")]
+}
+
+fn configuration(site: &Site, logging: bool) -> String {
+    let (http, https, [_, far, farther]) = (site.http, site.https, site.regions());
     let log = match logging {
-        true => format!("{{ file: \"{}/access.log\" }}", site.directory.display()),
+        true => format!("{{ file: \"{}/access.log\" }}", site.directory().display()),
         false => "off".to_owned(),
     };
-    let routes = routes();
+    let probe = match site.shape.checks {
+        true => "{ http: /healthz, interval: 2s }",
+        false => "off",
+    };
+    let protocol = if site.shape.h2c { "http2" } else { "http1" };
+    let (threads, routes) = (site.shape.threads, routes(site));
+    let near: Vec<_> = site.endpoints().map(|to| format!("\"{to}\"")).collect();
+    let near = near.join(", ");
     format!(
         "listeners:
   - {{ name: http, bind: \"{http}\" }}
@@ -29,40 +42,54 @@ fn configuration(site: &Site<'_>, logging: bool) -> String {
     bind: \"{https}\"
     tls: {{ certificates: [{{ chain: edge.pem, key: edge.key }}] }}
 admin: {{ bind: \"127.0.0.1:0\" }}
-threads: 1
+threads: {threads}
 access_log: {log}
 regions: {{ near: {{}}, far: {{}}, farther: {{}} }}
 upstreams:
   shop:
     regions:
-      near: {{ endpoints: [\"{near}\"] }}
+      near: {{ endpoints: [{near}] }}
       far: {{ endpoints: [\"{far}\"] }}
       farther: {{ endpoints: [\"{farther}\"] }}
+    protocol: {protocol}
     steering: {{ policy: priority }}
-    health: {{ probe: {{ http: /healthz, interval: 2s }} }}
+    health: {{ probe: {probe} }}
     retry: {{ attempts: 3, per_try: 5s }}
 routes:
-{routes}  - {{ name: load, match: {{ host: {HOST} }}, upstream: shop, timeout: 10s }}
-"
+{routes}"
     )
 }
 
-fn routes() -> String {
-    let route = |n| {
+fn routes(site: &Site) -> String {
+    lines(site.prefixes(), |n, prefix| {
+        let below = if prefix.ends_with('/') { "**" } else { "" };
         format!(
-            "  - {{ name: other-{n}, match: {{ host: {HOST}, path: \"/other/{n}/**\" }}, \
-             upstream: shop, timeout: 10s }}\n"
+            "  - {{ name: r-{n}, match: {{ host: {HOST}, path: \"{prefix}{below}\" }}, \
+             upstream: shop, timeout: 10s }}"
         )
-    };
-    (0..OTHER_ROUTES).map(route).collect()
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Shape;
+    use super::super::site::tests::site;
     use super::*;
 
     #[test]
-    fn there_are_a_hundred_routes() {
-        assert_eq!(routes().lines().count() + 1, 100);
+    fn a_shape_shows() {
+        let shape = Shape {
+            threads: 2,
+            routes: 3,
+            endpoints: 2,
+            checks: false,
+            h2c: true,
+        };
+        let site = site(shape);
+        assert_eq!(routes(&site).matches("/r/").count(), 3);
+        let text = configuration(&site, false);
+        assert!(text.contains("threads: 2") && text.contains("protocol: http2"));
+        assert!(text.contains("near: { endpoints: [\"127.0.0.1:4\", \"127.0.0.2:4\"] }"));
+        assert!(text.contains("probe: off") && text.contains("path: \"/r/2/**\""));
     }
 }
