@@ -68,6 +68,7 @@ fn tls(site: &Site) -> String {
           \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
           common_tls_context:
             alpn_protocols: [h2, http/1.1]
+            tls_params: {{ ecdh_curves: [X25519MLKEM768, X25519, P-256] }}
             tls_certificates:
             - certificate_chain: {{ filename: {chain} }}
               private_key: {{ filename: {key} }}"

@@ -67,6 +67,7 @@ http {{
     ssl_certificate {chain};
     ssl_certificate_key {key};
     ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_session_cache shared:edge:10m;
     upstream shop {{
 {servers}        keepalive {kept};
         keepalive_requests 1000000000;
