@@ -1,7 +1,8 @@
-//! CPU time of a process and its descendants, from `/proc` (proc(5)).
+//! CPU time and memory of a process and its descendants, from `/proc` (proc(5)).
 //!
 //! Time of descendants that have ended is not counted: no proxy here ends a worker during a round.
-//! The kernel's unit is a tick, usually 10 ms; rounds are long enough that it does not show.
+//! The kernel's unit is a tick, usually 10 ms; most rounds are long enough that it does not show,
+//! and for the others there is a count to the nanosecond, which forgets threads that have ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -41,6 +42,58 @@ pub(crate) fn of_tree(root: u32) -> Result<Duration, BenchError> {
     let ticks: u64 = tree(&all, root).iter().map(|id| all[id].ticks).sum();
     let per_second = rustix::param::clock_ticks_per_second();
     Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+}
+
+/// The same to the nanosecond, of threads that live now only.
+///
+/// # Errors
+/// When `/proc` cannot be read or `root` is gone.
+pub(crate) fn of_threads(root: u32) -> Result<Duration, BenchError> {
+    let all = processes().map_err(BenchError::io("/proc"))?;
+    let ids = tree(&all, root);
+    let threads = ids.iter().flat_map(|id| threads(*id));
+    let nanoseconds: Vec<_> = threads.filter_map(|thread| ran(&thread)).collect();
+    let gone = || std::io::Error::other(format!("process {root} is gone"));
+    match nanoseconds.is_empty() {
+        true => Err(BenchError::io("/proc")(gone())),
+        false => Ok(Duration::from_nanos(nanoseconds.iter().sum())),
+    }
+}
+
+/// The directories of a process' threads; none when it is gone.
+fn threads(process: u32) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(format!("/proc/{process}/task"));
+    let entries = entries.into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+/// Nanoseconds that a thread has run.
+fn ran(thread: &std::path::Path) -> Option<u64> {
+    let line = std::fs::read_to_string(thread.join("schedstat")).ok()?;
+    line.split(' ').next()?.parse().ok()
+}
+
+/// Memory of `root` and its living descendants in bytes. What several of them share counts once.
+///
+/// # Errors
+/// When `/proc` cannot be read or `root` is gone.
+pub(crate) fn memory(root: u32) -> Result<u64, BenchError> {
+    let all = processes().map_err(BenchError::io("/proc"))?;
+    let shares = tree(&all, root).into_iter().filter_map(share);
+    let shares: Vec<_> = shares.collect();
+    let gone = || std::io::Error::other(format!("process {root} is gone"));
+    match shares.is_empty() {
+        true => Err(BenchError::io("/proc")(gone())),
+        false => Ok(shares.iter().sum()),
+    }
+}
+
+/// A process' own memory and its share of what it has in common with others, in bytes.
+fn share(process: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
 }
 
 fn processes() -> std::io::Result<BTreeMap<u32, Stat>> {
@@ -102,7 +155,20 @@ mod tests {
         while of_tree(own).unwrap() == before {
             spun = std::hint::black_box(spun + 1);
         }
+        assert!(of_threads(own).unwrap() > Duration::ZERO);
+        assert!(of_threads(u32::MAX).is_err());
         let error = of_tree(u32::MAX).unwrap_err();
         assert!(error.to_string().contains("is gone"), "{error}");
+    }
+
+    #[test]
+    fn memory_grows_with_what_is_written_to() {
+        let own = std::process::id();
+        let before = memory(own).unwrap();
+        let block = std::hint::black_box(vec![1_u8; 64 << 20]);
+        let after = memory(own).unwrap();
+        assert!(after > before + (32 << 20), "{before} {after}");
+        drop(block);
+        assert!(memory(u32::MAX).is_err());
     }
 }

@@ -7,7 +7,9 @@
 mod bench;
 mod cell;
 mod cores;
+mod cost;
 mod cpu;
+mod drive;
 mod endpoints;
 mod error;
 mod figures;
@@ -21,6 +23,7 @@ mod report;
 mod routes;
 mod sample;
 mod size;
+mod start;
 mod upstream;
 
 use std::path::PathBuf;

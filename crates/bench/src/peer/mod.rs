@@ -24,7 +24,7 @@ use crate::cell::Wire;
 use crate::error::BenchError;
 use crate::upstream::Addresses;
 
-pub(crate) use process::Process;
+pub(crate) use process::{Process, Staged};
 use site::Site;
 
 /// The name that clients ask for.
@@ -349,12 +349,12 @@ mod tests {
             "{kind:?} {:?}",
             missing.outcomes
         );
-        process
-            .reload(&Shape {
-                routes: 200,
-                ..shape
-            })
-            .unwrap();
+        let more = Shape {
+            routes: 200,
+            ..shape
+        };
+        let staged = process.stage("more", &more).unwrap();
+        process.enter(&staged).unwrap();
         must_serve(&mut process, &authority, "/r/199/bytes/1024").await;
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,12 @@ pub(crate) struct Process {
     kind: Kind,
     child: Child,
     site: Site,
+    started: Instant,
 }
+
+/// A configuration that is written, but not where the proxy reads it.
+#[derive(Debug)]
+pub(crate) struct Staged(PathBuf);
 
 impl Process {
     /// Starts `command`. Its output goes to files at `site`, because a pipe that nobody reads fills
@@ -36,8 +41,14 @@ impl Process {
         command.stderr(file("stderr").map_err(io)?);
         // The copy ends when its standard input does; the others do not look.
         command.stdin(Stdio::piped());
+        let started = Instant::now();
         let child = command.spawn().map_err(io)?;
-        Ok(Self { kind, child, site })
+        Ok(Self {
+            kind,
+            child,
+            site,
+            started,
+        })
     }
 
     /// Its name.
@@ -69,17 +80,52 @@ impl Process {
         sent.map_err(|error| BenchError::io(self.name())(error.into()))
     }
 
-    /// Writes its configuration anew, formed as `shape` says, and tells it to reload, as its manual
-    /// says. Comes back at once; when it serves by the new one shows in its answers. A change of
-    /// `threads` has no effect.
+    /// When its program was started; its configuration was written before.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Writes a configuration formed as `shape` says, and leaves the one that it reads alone. `name`
+    /// tells stages apart.
     ///
     /// # Errors
-    /// When a file cannot be written, or it is gone.
-    pub(crate) fn reload(&mut self, shape: &Shape) -> Result<(), BenchError> {
-        self.site.shape = *shape;
-        self.kind.write(&self.site)?;
+    /// When a file cannot be written.
+    pub(crate) fn stage(&mut self, name: &str, shape: &Shape) -> Result<Staged, BenchError> {
+        let io = |source| BenchError::io(self.kind.name())(source);
+        let serving = std::mem::replace(&mut self.site.shape, *shape);
+        self.site.set_stage(name).map_err(io)?;
+        let written = self.kind.write(&self.site);
+        let stage = self.site.end_stage().unwrap_or_default();
+        self.site.shape = serving;
+        written.map(|()| Staged(stage))
+    }
+
+    /// Puts a configuration in place and tells it to reload. Takes next to no time, so that it can
+    /// be done beside a load.
+    ///
+    /// # Errors
+    /// When a file cannot be replaced, or it is gone.
+    pub(crate) fn enter(&self, staged: &Staged) -> Result<(), BenchError> {
+        let entered = self.site.enter(&staged.0);
+        entered.map_err(BenchError::io(self.name()))?;
         let signal = self.kind.reload_signal();
         signal.map_or(Ok(()), |signal| self.signal(signal))
+    }
+
+    /// CPU time it has used so far to the nanosecond, workers included, of threads that still live.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn cpu_exact(&self) -> Result<Duration, BenchError> {
+        cpu::of_threads(self.child.id())
+    }
+
+    /// Memory in bytes, its workers included; what they share counts once.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub(crate) fn memory(&self) -> Result<u64, BenchError> {
+        cpu::memory(self.child.id())
     }
 
     /// CPU time it has used so far, its workers included.

@@ -31,6 +31,8 @@ pub(crate) struct Site {
     pub(super) chain: PathBuf,
     /// Its key, PEM.
     pub(super) key: PathBuf,
+    /// Where files go that are not to be read yet.
+    stage: Option<PathBuf>,
 }
 
 impl Site {
@@ -50,6 +52,7 @@ impl Site {
             https,
             chain,
             key,
+            stage: None,
         })
     }
 
@@ -64,10 +67,43 @@ impl Site {
     }
 
     /// Puts a file into the directory, or another in its place: whole, so that nobody reads half.
+    /// While a stage is set, it goes there instead.
     pub(super) fn write(&self, name: &str, text: &str) -> Result<(), BenchError> {
-        let (new, path) = (self.directory().join("new"), self.directory().join(name));
+        let place = match &self.stage {
+            Some(stage) => stage.clone(),
+            None => self.directory().to_owned(),
+        };
+        let (new, path) = (place.join("new"), place.join(name));
         let written = std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path));
         written.map_err(BenchError::io(path.display().to_string()))
+    }
+
+    /// Lets what is written go to a directory of its own for now, to be entered later.
+    pub(super) fn set_stage(&mut self, name: &str) -> std::io::Result<()> {
+        let stage = self.directory().join(name);
+        std::fs::create_dir(&stage)?;
+        self.stage = Some(stage);
+        Ok(())
+    }
+
+    /// Ends the stage and returns where it is.
+    pub(super) fn end_stage(&mut self) -> Option<PathBuf> {
+        self.stage.take()
+    }
+
+    /// Puts the files of a stage in the place of those that are there, in the order of their names.
+    /// Moves no content, and the stage can be entered again.
+    pub(super) fn enter(&self, stage: &Path) -> std::io::Result<()> {
+        let entries = std::fs::read_dir(stage)?;
+        let names: Result<Vec<_>, _> = entries.map(|entry| Ok(entry?.file_name())).collect();
+        let mut names = names.map_err(|error: std::io::Error| error)?;
+        names.sort();
+        let new = self.directory().join("new");
+        for name in names {
+            std::fs::hard_link(stage.join(&name), &new)?;
+            std::fs::rename(&new, self.directory().join(&name))?;
+        }
+        Ok(())
     }
 
     /// The upstream, one address a region; proxies without regions use the first.
@@ -151,6 +187,22 @@ pub(super) mod tests {
         site.write("a", "long").unwrap();
         site.write("a", "b").unwrap();
         assert_eq!(std::fs::read_to_string(site.file("a")).unwrap(), "b");
+    }
+
+    #[test]
+    fn a_stage_is_entered_as_often_as_one_likes() {
+        let mut site = site(Shape::default());
+        let read = |site: &Site| std::fs::read_to_string(site.file("a")).unwrap();
+        site.write("a", "one").unwrap();
+        site.set_stage("two").unwrap();
+        site.write("a", "two").unwrap();
+        let stage = site.end_stage().unwrap();
+        assert_eq!(read(&site), "one");
+        for _ in 0..2 {
+            site.enter(&stage).unwrap();
+            assert_eq!(read(&site), "two");
+            site.write("a", "three").unwrap();
+        }
     }
 
     #[test]

@@ -1,0 +1,286 @@
+//! Reloads in a row under load: each adds a route, or takes it away again.
+//!
+//! New connections probe that route all the time, in the calm before as during the reloads, and so
+//! see when the new plan serves. Both configurations are written before, so that a reload costs
+//! the core of the load no more than a rename and a signal.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::held::Held;
+use super::{millis, shape};
+use crate::bench::Bench;
+use crate::cell::CONNECTIONS;
+use crate::cost;
+use crate::drive::{self, Asked, Beat, Connection, Open};
+use crate::error::BenchError;
+use crate::figures::{self, Round};
+use crate::peer::{Peer, Process, Staged};
+use crate::start;
+
+/// The other figures of a round.
+pub(super) const ALSO: &[&str] = &[
+    "slowest ms",
+    "calm p99 ms",
+    "p99 ms",
+    "max ms",
+    "lost",
+    "idle cut",
+    "MB before",
+    "MB after",
+];
+
+/// Reloads in a row.
+const RELOADS: u64 = 20;
+
+/// Requests a second meanwhile.
+const PER_SECOND: u32 = 1_000;
+
+/// Idle connections that are held meanwhile.
+const HELD: usize = 100;
+
+/// The calm before, measured after a while of the same load that is not.
+const WARM_UP: Duration = Duration::from_millis(300);
+const CALM: Duration = Duration::from_secs(2);
+
+/// From the moment when a new plan serves to the next reload.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often new connections probe.
+const PROBE_EVERY: Duration = Duration::from_millis(2);
+
+/// How long a new plan may take to serve.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Before memory is read: old workers and old plans have gone by then.
+const SETTLING: Duration = Duration::from_millis(500);
+
+/// What happened, by the clock.
+struct Timeline {
+    calm: Instant,
+    reloading: Instant,
+    ended: Instant,
+    /// Until each new plan served.
+    took: Vec<Duration>,
+    /// Probes without an answer.
+    unanswered: u64,
+}
+
+/// One proxy, from its start to its end.
+pub(super) async fn round(
+    bench: &Bench<'_>,
+    peer: &Peer,
+    routes: u32,
+) -> Result<Round, BenchError> {
+    let process = bench.launch(peer, &shape(routes))?;
+    let (mut process, _) = start::until_right(process, routes).await?;
+    let staged = [
+        process.stage("more", &shape(routes + 1))?,
+        process.stage("fewer", &shape(routes))?,
+    ];
+    let reloads = (RELOADS * bench.options.percent / 100).clamp(2, RELOADS);
+    let calm = CALM * bench.options.percent.min(100) as u32 / 100;
+    let before = process.memory()?;
+    let counted = bench.upstream.count().await?;
+    let run = move || run(process, routes, staged, reloads as usize, calm);
+    let (process, open, timeline, gone) = drive::on_load_core(run).await?;
+    let counted = bench.upstream.count().await?.saturating_sub(counted);
+    check(&process, &open, counted)?;
+    tokio::time::sleep(SETTLING).await;
+    let memory = [before, process.memory()?].map(|bytes| bytes as f64 / 1e6);
+    Ok(figures(&open, &timeline, gone, memory))
+}
+
+/// Wrong answers make everything worthless; lost requests are a figure. What the upstream counted
+/// has to agree: those without an answer may or may not have got there.
+fn check(process: &Process, open: &Open, counted: u64) -> Result<(), BenchError> {
+    let tally = &open.tally;
+    let may = tally.right..=tally.right + tally.lost;
+    let miscounted = || format!("the upstream saw {counted} requests, {may:?} were answered");
+    match tally.wrong > 0 {
+        true => Err(wrong(process, tally.words.join(", "))),
+        false if !may.contains(&counted) => Err(wrong(process, miscounted())),
+        false => Ok(()),
+    }
+}
+
+/// Everything that happens on the core of the load.
+async fn run(
+    process: Process,
+    routes: u32,
+    staged: [Staged; 2],
+    reloads: usize,
+    calm: Duration,
+) -> Result<(Process, Open, Timeline, usize), BenchError> {
+    let target = process.address(false);
+    let held = Held::open(target, HELD).await?;
+    let prober = Prober::new(&process, routes);
+    let reloading = reload(prober, staged, reloads, calm);
+    let asked = Asked { target, routes };
+    let (open, timeline) = drive::open(asked, CONNECTIONS, PER_SECOND, reloading).await?;
+    let gone = held.gone().await;
+    Ok((process, open, timeline, gone))
+}
+
+async fn reload(
+    mut prober: Prober<'_>,
+    staged: [Staged; 2],
+    reloads: usize,
+    calm: Duration,
+) -> Result<Timeline, BenchError> {
+    prober.during(WARM_UP).await?;
+    let calm_since = Instant::now();
+    prober.during(calm).await?;
+    let reloading = Instant::now();
+    let mut took = Vec::with_capacity(reloads);
+    for (staged, is_there) in staged.iter().zip([true, false]).cycle().take(reloads) {
+        let began = Instant::now();
+        prober.process.enter(staged)?;
+        prober.until(is_there).await?;
+        took.push(began.elapsed());
+        prober.during(PAUSE).await?;
+    }
+    Ok(Timeline {
+        calm: calm_since,
+        reloading,
+        ended: Instant::now(),
+        took,
+        unanswered: prober.unanswered,
+    })
+}
+
+/// Asks for the route that comes and goes, each time on a new connection.
+struct Prober<'a> {
+    process: &'a Process,
+    request: Bytes,
+    beat: Beat,
+    /// Probes without an answer.
+    unanswered: u64,
+}
+
+impl<'a> Prober<'a> {
+    fn new(process: &'a Process, routes: u32) -> Self {
+        Self {
+            process,
+            request: drive::request(&format!("/r/{routes}/healthz")),
+            beat: Beat::start(PROBE_EVERY),
+            unanswered: 0,
+        }
+    }
+
+    /// Probes for so long.
+    async fn during(&mut self, time: Duration) -> Result<(), BenchError> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.probe().await?;
+        }
+        Ok(())
+    }
+
+    /// Probes until the route is there, or is not.
+    async fn until(&mut self, is_there: bool) -> Result<(), BenchError> {
+        let until = Instant::now() + PATIENCE;
+        while self.probe().await? != Some(is_there) {
+            if Instant::now() > until {
+                let words = self.process.words();
+                let why = format!("the new plan does not serve after {PATIENCE:?}: {words}");
+                return Err(wrong(self.process, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the route is there; `None` when there is no answer.
+    async fn probe(&mut self) -> Result<Option<bool>, BenchError> {
+        self.beat.catch_up();
+        self.beat.next().await;
+        match ask(self.process.address(false), &self.request).await {
+            Ok(200) => Ok(Some(true)),
+            Ok(404) => Ok(Some(false)),
+            Ok(status) => Err(wrong(self.process, format!("a probe is answered {status}"))),
+            Err(_) => {
+                self.unanswered += 1;
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The status on a new connection.
+async fn ask(target: SocketAddr, request: &[u8]) -> std::io::Result<u16> {
+    let mut connection = Connection::open(target).await?;
+    Ok(connection.ask(request).await?.status)
+}
+
+fn wrong(process: &Process, why: String) -> BenchError {
+    cost::wrong(process, "reloads", why)
+}
+
+fn figures(open: &Open, timeline: &Timeline, gone: usize, memory: [f64; 2]) -> Round {
+    let took = || timeline.took.iter().map(|took| millis(*took));
+    let between = |from: Instant, to: Instant| {
+        let within = |at: &Instant| (from..to).contains(at);
+        let samples = open.samples.iter().filter(|(at, _)| within(at));
+        let mut latencies: Vec<_> = samples.map(|(_, took)| millis(*took)).collect();
+        latencies.sort_by(f64::total_cmp);
+        latencies
+    };
+    let calm = between(timeline.calm, timeline.reloading);
+    let reloading = between(timeline.reloading, timeline.ended);
+    Round {
+        value: figures::median(took()).unwrap_or(f64::NAN),
+        also: vec![
+            took().fold(0.0, f64::max),
+            p99(&calm),
+            p99(&reloading),
+            reloading.last().copied().unwrap_or(f64::NAN),
+            (open.tally.lost + timeline.unanswered) as f64,
+            gone as f64,
+            memory[0],
+            memory[1],
+        ],
+    }
+}
+
+/// The 99th percentile of what is sorted; not a number when there is nothing.
+fn p99(sorted: &[f64]) -> f64 {
+    let rank = (sorted.len() * 99).div_ceil(100);
+    let value = rank.checked_sub(1).and_then(|at| sorted.get(at));
+    value.copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_99th_percentile_leaves_one_in_a_hundred_above() {
+        let sorted: Vec<_> = (1..=200).map(f64::from).collect();
+        assert_eq!(p99(&sorted), 198.0);
+        assert_eq!(p99(&sorted[..1]), 1.0);
+        assert!(p99(&[]).is_nan());
+    }
+
+    #[test]
+    fn samples_belong_to_the_calm_or_to_the_reloads() {
+        let calm = Instant::now();
+        let at = |ms| calm + Duration::from_millis(ms);
+        let took = Duration::from_millis;
+        let open = Open {
+            samples: vec![(at(1), took(2)), (at(5), took(9)), (at(11), took(7))],
+            ..Open::default()
+        };
+        let timeline = Timeline {
+            calm,
+            reloading: at(5),
+            ended: at(10),
+            took: vec![took(30), took(50), took(40)],
+            unanswered: 1,
+        };
+        let round = figures(&open, &timeline, 3, [1.0, 2.0]);
+        assert_eq!(round.value, 40.0);
+        assert_eq!(round.also, [50.0, 2.0, 9.0, 9.0, 1.0, 3.0, 1.0, 2.0]);
+    }
+}
