@@ -1,6 +1,9 @@
 //! The cells of a table: what is asked, over which protocol, how many at a time.
 
+use bytes::Bytes;
 use tidegate_lab::{Protocol, RequestSpec};
+
+use crate::upstream;
 
 /// Connections of the load, in every cell.
 pub(crate) const CONNECTIONS: u32 = 32;
@@ -11,7 +14,10 @@ const MIB: u64 = 1024 * KIB;
 /// Sizes that the upstream answers with.
 pub(crate) const SIZES: [u64; 3] = [KIB, 64 * KIB, MIB];
 
-/// What the client speaks. The upstream speaks HTTP/1.1 without TLS.
+/// Bytes of the message that a call sends.
+const MESSAGE_BYTES: usize = 16;
+
+/// What the client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wire {
     /// HTTP/1.1, plaintext.
@@ -44,6 +50,8 @@ pub(crate) enum Transfer {
     Down(u64),
     /// So many bytes to the upstream, a short answer back.
     Up(u64),
+    /// A unary gRPC call: a short message there, 1 KB back, its status in the trailers.
+    Call,
 }
 
 impl Transfer {
@@ -52,6 +60,7 @@ impl Transfer {
         match self {
             Self::Down(bytes) => format!("/bytes/{bytes}"),
             Self::Up(_) => "/sink".to_owned(),
+            Self::Call => upstream::METHOD.to_owned(),
         }
     }
 
@@ -59,24 +68,37 @@ impl Transfer {
     pub(crate) fn answer_bytes(self) -> u64 {
         match self {
             Self::Down(bytes) => bytes,
-            Self::Up(_) => crate::upstream::SINK_ANSWER.len() as u64,
+            Self::Up(_) => upstream::SINK_ANSWER.len() as u64,
+            Self::Call => upstream::framed(&[0; KIB as usize]).len() as u64,
         }
     }
 
-    /// The request by which the content is checked; an upload is sent back to be compared.
-    pub(crate) fn sample(self) -> RequestSpec {
+    /// The request by which the content is checked; an upload is sent back to be compared. `None`
+    /// for a call, which that client cannot make.
+    pub(crate) fn sample(self) -> Option<RequestSpec> {
         match self {
-            Self::Down(bytes) => RequestSpec::content(bytes),
-            Self::Up(bytes) => RequestSpec::echo(bytes),
+            Self::Down(bytes) => Some(RequestSpec::content(bytes)),
+            Self::Up(bytes) => Some(RequestSpec::echo(bytes)),
+            Self::Call => None,
         }
     }
 
-    /// Requests of a round: enough that ticks of 10 ms do not show.
+    /// The body of each request of the load; empty for a download.
+    pub(crate) fn body(self) -> Bytes {
+        match self {
+            Self::Down(_) => Bytes::new(),
+            Self::Up(bytes) => vec![b'u'; bytes as usize].into(),
+            Self::Call => upstream::framed(&[b'c'; MESSAGE_BYTES]),
+        }
+    }
+
+    /// Requests of a round: half a second of work and more, so that a start or a pause of somebody
+    /// else does not show.
     fn requests(self) -> u64 {
         match self {
-            Self::Down(KIB) => 100_000,
-            Self::Down(MIB) | Self::Up(_) => 3_000,
-            Self::Down(_) => 30_000,
+            Self::Down(KIB) | Self::Call => 60_000,
+            Self::Down(MIB) | Self::Up(_) => 1_000,
+            Self::Down(_) => 12_000,
         }
     }
 }
@@ -92,6 +114,8 @@ pub(crate) struct Cell {
     pub(crate) streams: u32,
     /// The body.
     pub(crate) transfer: Transfer,
+    /// Whether the proxy speaks h2c to the upstream; HTTP/1.1 otherwise.
+    pub(crate) h2c: bool,
 }
 
 impl Cell {
@@ -108,23 +132,46 @@ const fn cell(name: &'static str, wire: Wire, streams: u32, transfer: Transfer) 
         wire,
         streams,
         transfer,
+        h2c: false,
     }
 }
 
+const fn over_h2c(cell: Cell) -> Cell {
+    Cell { h2c: true, ..cell }
+}
+
+/// 1 KB to the client.
+pub(crate) const KB: Transfer = Transfer::Down(KIB);
+const KB64: Transfer = Transfer::Down(64 * KIB);
+const DOWN: Transfer = Transfer::Down(MIB);
+const UP: Transfer = Transfer::Up(MIB);
+
 /// The cells of `size`.
-pub(crate) const SIZE: [Cell; 12] = [
-    cell("1 KB, h1", Wire::H1, 1, Transfer::Down(KIB)),
-    cell("1 KB, TLS h1", Wire::TlsH1, 1, Transfer::Down(KIB)),
-    cell("1 KB, TLS h2 x 10", Wire::TlsH2, 10, Transfer::Down(KIB)),
-    cell("1 KB, TLS h2 x 1", Wire::TlsH2, 1, Transfer::Down(KIB)),
-    cell("64 KB, h1", Wire::H1, 1, Transfer::Down(64 * KIB)),
-    cell("64 KB, TLS h1", Wire::TlsH1, 1, Transfer::Down(64 * KIB)),
-    cell("1 MB down, h1", Wire::H1, 1, Transfer::Down(MIB)),
-    cell("1 MB down, TLS h1", Wire::TlsH1, 1, Transfer::Down(MIB)),
-    cell("1 MB down, TLS h2 x 1", Wire::TlsH2, 1, Transfer::Down(MIB)),
-    cell("1 MB up, h1", Wire::H1, 1, Transfer::Up(MIB)),
-    cell("1 MB up, TLS h1", Wire::TlsH1, 1, Transfer::Up(MIB)),
-    cell("1 MB up, TLS h2 x 1", Wire::TlsH2, 1, Transfer::Up(MIB)),
+pub(crate) const SIZE: [Cell; 19] = [
+    cell("1 KB, h1", Wire::H1, 1, KB),
+    cell("1 KB, TLS h1", Wire::TlsH1, 1, KB),
+    cell("1 KB, TLS h2 x 10", Wire::TlsH2, 10, KB),
+    cell("1 KB, TLS h2 x 1", Wire::TlsH2, 1, KB),
+    cell("64 KB, h1", Wire::H1, 1, KB64),
+    cell("64 KB, TLS h1", Wire::TlsH1, 1, KB64),
+    cell("64 KB, TLS h2 x 10", Wire::TlsH2, 10, KB64),
+    cell("64 KB, TLS h2 x 1", Wire::TlsH2, 1, KB64),
+    cell("1 MB down, h1", Wire::H1, 1, DOWN),
+    cell("1 MB down, TLS h1", Wire::TlsH1, 1, DOWN),
+    cell("1 MB down, TLS h2 x 10", Wire::TlsH2, 10, DOWN),
+    cell("1 MB down, TLS h2 x 1", Wire::TlsH2, 1, DOWN),
+    cell("1 MB up, h1", Wire::H1, 1, UP),
+    cell("1 MB up, TLS h1", Wire::TlsH1, 1, UP),
+    cell("1 MB up, TLS h2 x 10", Wire::TlsH2, 10, UP),
+    cell("1 MB up, TLS h2 x 1", Wire::TlsH2, 1, UP),
+    over_h2c(cell("1 KB, h1, upstream h2c", Wire::H1, 1, KB)),
+    over_h2c(cell("1 KB, TLS h2 x 10, upstream h2c", Wire::TlsH2, 10, KB)),
+    over_h2c(cell(
+        "gRPC unary, TLS h2 x 10",
+        Wire::TlsH2,
+        10,
+        Transfer::Call,
+    )),
 ];
 
 #[cfg(test)]
@@ -142,6 +189,8 @@ mod tests {
                 "{}",
                 cell.name
             );
+            let call = cell.transfer == Transfer::Call;
+            assert!(!call || cell.h2c, "{}", cell.name);
         }
     }
 

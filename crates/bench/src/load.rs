@@ -74,7 +74,8 @@ fn before(list: &str, unit: &str) -> Option<u64> {
     parts.find_map(|part| part.trim().strip_suffix(unit)?.trim().parse().ok())
 }
 
-/// Sends `requests` of `cell` to `target`. Uploads need the file `upload`.
+/// Sends `requests` of `cell` to `target`, each with the content of the file `body` if its kind has
+/// any.
 ///
 /// # Errors
 /// [`BenchError::Load`] when `h2load` does not end well, or its report cannot be read.
@@ -82,12 +83,12 @@ pub(crate) async fn run(
     cell: &Cell,
     requests: u64,
     target: SocketAddr,
-    upload: &Path,
+    body: &Path,
 ) -> Result<Outcome, BenchError> {
     let mut command = Command::from(crate::peer::pinned(crate::LOAD_CORE, "h2load".as_ref()));
     command.args(arguments(cell, requests, target));
-    if let Transfer::Up(_) = cell.transfer {
-        command.arg("-d").arg(upload);
+    if !matches!(cell.transfer, Transfer::Down(_)) {
+        command.arg("-d").arg(body);
     }
     command.stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(PATIENCE, command.output()).await;
@@ -109,6 +110,10 @@ fn arguments(cell: &Cell, requests: u64, target: SocketAddr) -> Vec<String> {
     ];
     if cell.wire != Wire::TlsH2 {
         all.push("--h1".to_owned());
+    }
+    if cell.transfer == Transfer::Call {
+        let fields = ["content-type: application/grpc", "te: trailers"];
+        all.extend(fields.map(|field| format!("-H{field}")));
     }
     all.push(format!("{scheme}://{HOST}:{port}{}", cell.transfer.path()));
     all

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::bench::{Bench, Heading};
-use crate::cell::{Cell, SIZE, Transfer};
+use crate::cell::{Cell, KB, SIZE, Transfer};
 use crate::error::BenchError;
 use crate::figures::Round;
 use crate::load;
@@ -27,31 +27,33 @@ pub(crate) async fn run(options: &Options) -> Result<(), BenchError> {
     }
     let what = "CPU of the proxy per request";
     let mut bench = Bench::start("size", what, options, &Kind::ALL, cells.len())?;
-    let file = tempfile::NamedTempFile::new().map_err(BenchError::io("the upload"))?;
-    std::fs::write(file.path(), upload(&cells)).map_err(BenchError::io("the upload"))?;
+    let body = tempfile::NamedTempFile::new().map_err(BenchError::io("the body"))?;
     for cell in cells {
+        std::fs::write(body.path(), cell.transfer.body()).map_err(BenchError::io("the body"))?;
         let heading = Heading {
             cell: cell.name.to_owned(),
             unit: "us/req",
             also: &["req/s"],
         };
-        let able = |peer: &Peer| peer.speaks(cell.wire);
+        let able = |peer: &Peer| takes_part(peer.kind, cell);
         bench
             .cell(heading, able, async |bench, peer| {
-                round(bench, cell, peer, file.path()).await
+                round(bench, cell, peer, body.path()).await
             })
             .await?;
     }
     bench.finish()
 }
 
-/// As many bytes as the largest upload of these cells has.
-fn upload(cells: &[&Cell]) -> Vec<u8> {
-    let size = |cell: &&Cell| match cell.transfer {
-        Transfer::Up(bytes) => bytes as usize,
-        Transfer::Down(_) => 0,
-    };
-    vec![b'u'; cells.iter().map(size).max().unwrap_or(0)]
+/// Whether a proxy can be asked for this. nginx speaks HTTP/2 to upstreams for gRPC only. A log line
+/// costs the same whatever the body and the protocol, so that three cells tell.
+fn takes_part(kind: Kind, cell: &Cell) -> bool {
+    match kind {
+        Kind::Copy => !cell.wire.is_tls() && !cell.h2c,
+        Kind::Nginx => !cell.h2c || cell.transfer == Transfer::Call,
+        Kind::TidegateLogged => cell.transfer == KB && !cell.h2c,
+        Kind::Haproxy | Kind::Envoy | Kind::Tidegate => true,
+    }
 }
 
 /// One proxy, from its start to its end.
@@ -59,17 +61,21 @@ async fn round(
     bench: &Bench<'_>,
     cell: &Cell,
     peer: &Peer,
-    upload: &Path,
+    body: &Path,
 ) -> Result<Round, BenchError> {
-    let mut process = bench.launch(peer, &Shape::default())?;
+    let shape = Shape {
+        h2c: cell.h2c,
+        ..Shape::default()
+    };
+    let mut process = bench.launch(peer, &shape)?;
     sample::until_right(cell, &mut process, &bench.authority).await?;
     let percent = bench.options.percent;
     let requests = cell.requests(percent);
     let target = process.address(cell.wire.is_tls());
-    load::run(cell, cell.requests(percent / WARM_UP), target, upload).await?;
+    load::run(cell, cell.requests(percent / WARM_UP), target, body).await?;
 
     let (counted, cpu) = (bench.upstream.count().await?, process.cpu()?);
-    let outcome = load::run(cell, requests, target, upload).await?;
+    let outcome = load::run(cell, requests, target, body).await?;
     let cpu = process.cpu()?.saturating_sub(cpu);
     let counted = bench.upstream.count().await?.saturating_sub(counted);
 
@@ -91,9 +97,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uploads_have_a_body_and_downloads_none() {
-        let [first, .., last] = SIZE.each_ref();
-        assert!(upload(&[first]).is_empty());
-        assert_eq!(upload(&[first, last]).len(), 1024 * 1024);
+    fn who_takes_part_can() {
+        let takers = |name: &str| {
+            let cell = SIZE.iter().find(|cell| cell.name == name).unwrap();
+            let all = Kind::ALL.into_iter();
+            all.filter(|kind| takes_part(*kind, cell)).count()
+        };
+        let table = [
+            ("1 KB, h1", 6),
+            ("1 KB, TLS h2 x 10", 5),
+            ("1 MB down, h1", 5),
+            ("1 MB up, TLS h1", 4),
+            ("1 KB, h1, upstream h2c", 3),
+            ("gRPC unary, TLS h2 x 10", 4),
+        ];
+        for (name, expected) in table {
+            assert_eq!(takers(name), expected, "{name}");
+        }
     }
 }

@@ -20,6 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::cell::SIZES;
 use crate::error::BenchError;
 
+pub(crate) use h2c::{METHOD, framed};
+
 /// The body of the answer to an upload.
 pub(crate) const SINK_ANSWER: &str = "taken\n";
 

@@ -38,7 +38,14 @@ pub(super) fn arguments(site: &Site) -> Vec<OsString> {
 fn configuration(site: &Site) -> String {
     let directory = site.directory().display();
     let (http, https, threads) = (site.http, site.https, site.shape.threads);
-    let protocol = if site.shape.h2c { " proto h2" } else { "" };
+    // h2load does not count an HTTP/1.1 status without a reason, and HTTP/2 has none.
+    let (protocol, reason) = match site.shape.h2c {
+        true => (
+            " proto h2",
+            "    http-response set-status 200 reason OK if { status 200 }\n",
+        ),
+        false => ("", ""),
+    };
     let (option, check) = match site.shape.checks {
         true => ("    option httpchk GET /healthz\n", " check inter 2s"),
         false => ("", ""),
@@ -67,7 +74,7 @@ backend none
     http-request return status 404
 backend shop
     http-reuse always
-{option}{servers}"
+{reason}{option}{servers}"
     )
 }
 
