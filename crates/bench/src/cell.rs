@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn few_requests_still_use_every_stream() {
         let multiplexed = SIZE[2];
-        assert_eq!(multiplexed.requests(1), 1_000);
+        assert_eq!(multiplexed.requests(1), 600);
         assert_eq!(
             cell("", Wire::TlsH2, 10, Transfer::Up(MIB)).requests(1),
             320
