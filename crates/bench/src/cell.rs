@@ -1,5 +1,6 @@
 //! The cells of a table: what is asked, over which protocol, how many at a time.
 
+use serde::{Deserialize, Serialize};
 use bytes::Bytes;
 use tidegate_lab::{Protocol, RequestSpec};
 
@@ -14,6 +15,8 @@ const MIB: u64 = 1024 * KIB;
 /// Sizes that the upstream answers with.
 pub(crate) const SIZES: [u64; 3] = [KIB, 64 * KIB, MIB];
 
+/// What the client speaks. The upstream speaks HTTP/1.1 without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 /// Bytes of the message that a call sends.
 const MESSAGE_BYTES: usize = 16;
 

@@ -71,6 +71,9 @@ enum Command {
     /// The upstream, as a child of the other commands
     #[command(hide = true)]
     Upstream,
+    /// The open loop of `latency`, as a child of it
+    #[command(hide = true)]
+    OpenLoop,
     /// The raw TCP copy, as a child of the other commands
     #[command(hide = true)]
     Copy(peer::copy::Copy),
@@ -137,6 +140,7 @@ async fn run(command: Command) -> Result<(), BenchError> {
         Command::Endpoints(options) => endpoints::run(&options).await,
         Command::Cores(options) => cores::run(&options).await,
         Command::Upstream => upstream::serve_as_child().await,
+        Command::OpenLoop => latency::open_loop_as_child(),
         Command::Copy(copy) => copy.run().await,
     }
 }
