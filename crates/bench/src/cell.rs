@@ -1,7 +1,7 @@
 //! The cells of a table: what is asked, over which protocol, how many at a time.
 
-use serde::{Deserialize, Serialize};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tidegate_lab::{Protocol, RequestSpec};
 
 use crate::upstream;
@@ -15,13 +15,11 @@ const MIB: u64 = 1024 * KIB;
 /// Sizes that the upstream answers with.
 pub(crate) const SIZES: [u64; 3] = [KIB, 64 * KIB, MIB];
 
-/// What the client speaks. The upstream speaks HTTP/1.1 without TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 /// Bytes of the message that a call sends.
 const MESSAGE_BYTES: usize = 16;
 
 /// What the client speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Wire {
     /// HTTP/1.1, plaintext.
     H1,

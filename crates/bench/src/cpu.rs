@@ -60,6 +60,56 @@ pub(crate) fn of_threads(root: u32) -> Result<Duration, BenchError> {
     }
 }
 
+/// The same of each thread, by its number; threads that end meanwhile are left out.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(crate) fn by_thread(root: u32) -> Result<BTreeMap<u32, Duration>, BenchError> {
+    let all = processes().map_err(BenchError::io("/proc"))?;
+    let threads = tree(&all, root).into_iter().flat_map(threads);
+    let entry = |thread: std::path::PathBuf| {
+        let number = thread.file_name()?.to_str()?.parse().ok()?;
+        Some((number, Duration::from_nanos(ran(&thread)?)))
+    };
+    Ok(threads.filter_map(entry).collect())
+}
+
+/// The directories of a process' threads; none when it is gone.
+fn threads(process: u32) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(format!("/proc/{process}/task"));
+    let entries = entries.into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+/// Nanoseconds that a thread has run.
+fn ran(thread: &std::path::Path) -> Option<u64> {
+    let line = std::fs::read_to_string(thread.join("schedstat")).ok()?;
+    line.split(' ').next()?.parse().ok()
+}
+
+/// Memory of `root` and its living descendants in bytes. What several of them share counts once.
+///
+/// # Errors
+/// When `/proc` cannot be read or `root` is gone.
+pub(crate) fn memory(root: u32) -> Result<u64, BenchError> {
+    let all = processes().map_err(BenchError::io("/proc"))?;
+    let shares = tree(&all, root).into_iter().filter_map(share);
+    let shares: Vec<_> = shares.collect();
+    let gone = || std::io::Error::other(format!("process {root} is gone"));
+    match shares.is_empty() {
+        true => Err(BenchError::io("/proc")(gone())),
+        false => Ok(shares.iter().sum()),
+    }
+}
+
+/// A process' own memory and its share of what it has in common with others, in bytes.
+fn share(process: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
 /// The directories of a process' threads; none when it is gone.
 fn threads(process: u32) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(format!("/proc/{process}/task"));
@@ -138,6 +188,15 @@ mod tests {
         assert_eq!(Stat::parse(line), Some(expected));
         assert_eq!(Stat::parse("7 (short) S 3"), None);
         assert_eq!(Stat::parse(""), None);
+    }
+
+    #[test]
+    fn every_thread_has_its_own_time() {
+        let all = by_thread(std::process::id()).unwrap();
+        let own = std::fs::read_link("/proc/thread-self").unwrap();
+        let own: u32 = own.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        assert!(all[&own] > Duration::ZERO);
+        assert!(by_thread(u32::MAX).unwrap().is_empty());
     }
 
     #[test]

@@ -61,6 +61,7 @@ const fn at(name: &'static str, wire: Wire, share: f64) -> Load {
         wire,
         streams: 1,
         transfer,
+        h2c: false,
     };
     Load { cell, share }
 }

@@ -4,6 +4,7 @@
 //! report is read strictly: a line that is missing or strange is an error, never a zero.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -74,6 +75,25 @@ fn before(list: &str, unit: &str) -> Option<u64> {
     parts.find_map(|part| part.trim().strip_suffix(unit)?.trim().parse().ok())
 }
 
+/// Where the load runs, and over how many connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Form {
+    /// Its cores.
+    pub(crate) cores: RangeInclusive<u32>,
+    /// Its connections.
+    pub(crate) connections: u32,
+}
+
+impl Default for Form {
+    /// As in every dimension but `cores`.
+    fn default() -> Self {
+        Self {
+            cores: crate::LOAD_CORE..=crate::LOAD_CORE,
+            connections: CONNECTIONS,
+        }
+    }
+}
+
 /// Sends `requests` of `cell` to `target`, each with the content of the file `body` if its kind has
 /// any.
 ///
@@ -85,7 +105,23 @@ pub(crate) async fn run(
     target: SocketAddr,
     body: &Path,
 ) -> Result<Outcome, BenchError> {
-    let mut command = Command::from(crate::peer::pinned(crate::LOAD_CORE, "h2load".as_ref()));
+    run_as(&Form::default(), cell, requests, target, body).await
+}
+
+/// The same in another form.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) async fn run_as(
+    form: &Form,
+    cell: &Cell,
+    requests: u64,
+    target: SocketAddr,
+    body: &Path,
+) -> Result<Outcome, BenchError> {
+    let pinned = crate::peer::pinned_to(form.cores.clone(), "h2load".as_ref());
+    let mut command = Command::from(pinned);
+    command.arg(format!("-c{}", form.connections));
     command.args(arguments(cell, requests, target));
     if !matches!(cell.transfer, Transfer::Down(_)) {
         command.arg("-d").arg(body);
@@ -104,7 +140,6 @@ fn arguments(cell: &Cell, requests: u64, target: SocketAddr) -> Vec<String> {
     let port = target.port();
     let mut all = vec![
         format!("-n{requests}"),
-        format!("-c{CONNECTIONS}"),
         format!("-m{}", cell.streams),
         format!("--connect-to={target}"),
     ];

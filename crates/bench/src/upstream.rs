@@ -289,6 +289,11 @@ impl Upstream {
         Ok(Self { child, addresses })
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where it listens.
     pub(crate) fn addresses(&self) -> Addresses {
         self.addresses

@@ -208,7 +208,8 @@ pub(crate) fn pinned(core: u32, program: &OsStr) -> Command {
     pinned_to(core..=core, program)
 }
 
-fn pinned_to(cores: RangeInclusive<u32>, program: &OsStr) -> Command {
+/// The same on several cores.
+pub(crate) fn pinned_to(cores: RangeInclusive<u32>, program: &OsStr) -> Command {
     let (first, last) = (cores.start(), cores.end());
     let mut command = Command::new("taskset");
     command
