@@ -110,40 +110,17 @@ fn share(process: u32) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// The directories of a process' threads; none when it is gone.
-fn threads(process: u32) -> Vec<std::path::PathBuf> {
-    let entries = std::fs::read_dir(format!("/proc/{process}/task"));
-    let entries = entries.into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).collect()
-}
-
-/// Nanoseconds that a thread has run.
-fn ran(thread: &std::path::Path) -> Option<u64> {
-    let line = std::fs::read_to_string(thread.join("schedstat")).ok()?;
-    line.split(' ').next()?.parse().ok()
-}
-
-/// Memory of `root` and its living descendants in bytes. What several of them share counts once.
+/// `root` and its living descendants.
 ///
 /// # Errors
 /// When `/proc` cannot be read or `root` is gone.
-pub(crate) fn memory(root: u32) -> Result<u64, BenchError> {
+pub(crate) fn ids_of_tree(root: u32) -> Result<BTreeSet<u32>, BenchError> {
     let all = processes().map_err(BenchError::io("/proc"))?;
-    let shares = tree(&all, root).into_iter().filter_map(share);
-    let shares: Vec<_> = shares.collect();
     let gone = || std::io::Error::other(format!("process {root} is gone"));
-    match shares.is_empty() {
-        true => Err(BenchError::io("/proc")(gone())),
-        false => Ok(shares.iter().sum()),
+    match all.contains_key(&root) {
+        true => Ok(tree(&all, root)),
+        false => Err(BenchError::io("/proc")(gone())),
     }
-}
-
-/// A process' own memory and its share of what it has in common with others, in bytes.
-fn share(process: u32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib * 1024)
 }
 
 fn processes() -> std::io::Result<BTreeMap<u32, Stat>> {
