@@ -1,7 +1,8 @@
 //! What every dimension shares: who takes part, the upstream, and rounds that are interleaved.
 //!
 //! For each cell the rounds go through all proxies in turn, each started for its round alone, so
-//! that neighbours in time are compared and nobody idles beside the one that is measured.
+//! that neighbours in time are compared and nobody idles beside the one that is measured. A round
+//! that others on the machine disturbed is measured again, or else kept and counted as such.
 
 use tidegate_lab::{Authority, Leaf};
 
@@ -10,6 +11,7 @@ use crate::error::BenchError;
 use crate::figures::{self, CellReport, Round};
 use crate::peer::{self, HOST, Kind, Peer, Process, Shape};
 use crate::progress::Progress;
+use crate::quiet::Watch;
 use crate::report::Report;
 use crate::upstream::Upstream;
 
@@ -34,7 +36,7 @@ pub(crate) struct Bench<'a> {
 pub(crate) struct Heading {
     /// Its name; `--only` selects by it.
     pub(crate) cell: String,
-    /// What the main figure is, for the table's head: `us/req`.
+    /// What the main figure is, for the table's head: `us/req`. A cost: less is better.
     pub(crate) unit: &'static str,
     /// What the other figures of a round are, in their order.
     pub(crate) also: &'static [&'static str],
@@ -97,6 +99,7 @@ impl<'a> Bench<'a> {
             .collect();
         let mut rounds: Vec<(Kind, Vec<Round>)> =
             able.iter().map(|peer| (peer.kind, Vec::new())).collect();
+        let mut disturbed = 0;
         for number in 0..self.options.rounds as usize {
             for place in 0..rounds.len() {
                 // Every round begins with another one, so that no place favours anybody.
@@ -104,19 +107,41 @@ impl<'a> Bench<'a> {
                 let (peer, (_, own)) = (&able[turn], &mut rounds[turn]);
                 let step = format!("{}: {}", heading.cell, peer.kind.name());
                 self.progress.step(&step);
-                own.push(measure(self, peer).await?);
+                let (round, quiet) = self.quiet_round(peer, &mut measure).await?;
+                own.push(round);
+                disturbed += u32::from(!quiet);
             }
         }
         self.progress.clear();
         let report = CellReport {
             cell: heading.cell,
-            unit: heading.unit,
-            also: heading.also,
+            unit: heading.unit.to_owned(),
+            also: heading.also.iter().map(ToString::to_string).collect(),
+            disturbed,
             rows: figures::rows(&rounds),
         };
         report.print();
         self.report.cells.push(report);
         Ok(())
+    }
+
+    /// Measures until nobody else has used the cores meanwhile, as often as the user allows. Says
+    /// whether the round that it returns was quiet.
+    async fn quiet_round(
+        &self,
+        peer: &Peer,
+        measure: &mut impl AsyncFnMut(&Self, &Peer) -> Result<Round, BenchError>,
+    ) -> Result<(Round, bool), BenchError> {
+        let mut left = self.options.repeats;
+        loop {
+            let watch = Watch::start()?;
+            let round = measure(self, peer).await?;
+            let quiet = watch.was_quiet()?;
+            if quiet || left == 0 {
+                return Ok((round, quiet));
+            }
+            left -= 1;
+        }
     }
 
     /// Writes what was measured.

@@ -14,6 +14,8 @@ use crate::error::BenchError;
 struct Stat {
     parent: u32,
     ticks: u64,
+    /// Of children that have ended.
+    ticks_of_dead: u64,
 }
 
 impl Stat {
@@ -25,6 +27,7 @@ impl Stat {
         Some(Self {
             parent: fields.get(1)?.parse().ok()?,
             ticks: ticks(11)? + ticks(12)?,
+            ticks_of_dead: ticks(13)? + ticks(14)?,
         })
     }
 }
@@ -39,9 +42,28 @@ pub(crate) fn of_tree(root: u32) -> Result<Duration, BenchError> {
     if !all.contains_key(&root) {
         return Err(BenchError::io("/proc")(gone()));
     }
-    let ticks: u64 = tree(&all, root).iter().map(|id| all[id].ticks).sum();
+    Ok(of_ticks(
+        tree(&all, root).iter().map(|id| all[id].ticks).sum(),
+    ))
+}
+
+/// The same and that of descendants that have ended.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(crate) fn of_tree_and_its_dead(root: u32) -> Result<Duration, BenchError> {
+    let all = processes().map_err(BenchError::io("/proc"))?;
+    let tree = tree(&all, root);
+    let found = tree.iter().filter_map(|id| all.get(id));
+    Ok(of_ticks(
+        found.map(|stat| stat.ticks + stat.ticks_of_dead).sum(),
+    ))
+}
+
+/// What the kernel's units are.
+pub(crate) fn of_ticks(ticks: u64) -> Duration {
     let per_second = rustix::param::clock_ticks_per_second();
-    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+    Duration::from_secs_f64(ticks as f64 / per_second as f64)
 }
 
 /// The same to the nanosecond, of threads that live now only.
@@ -161,6 +183,7 @@ mod tests {
         let expected = Stat {
             parent: 3,
             ticks: 75,
+            ticks_of_dead: 17,
         };
         assert_eq!(Stat::parse(line), Some(expected));
         assert_eq!(Stat::parse("7 (short) S 3"), None);
@@ -178,7 +201,11 @@ mod tests {
 
     #[test]
     fn a_tree_has_grandchildren_and_no_strangers() {
-        let stat = |parent| Stat { parent, ticks: 1 };
+        let stat = |parent| Stat {
+            parent,
+            ticks: 1,
+            ticks_of_dead: 0,
+        };
         let all = BTreeMap::from([(1, stat(0)), (2, stat(1)), (3, stat(2)), (4, stat(0))]);
         assert_eq!(tree(&all, 1), BTreeSet::from([1, 2, 3]));
     }

@@ -1,11 +1,11 @@
 //! From rounds to figures: medians, and ratios to nginx of the same round.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::peer::Kind;
 
 /// What one round of one proxy in one cell measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Round {
     /// The figure that is compared.
     pub(crate) value: f64,
@@ -14,10 +14,10 @@ pub(crate) struct Round {
 }
 
 /// One proxy in one cell.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     /// Its name.
-    pub(crate) peer: &'static str,
+    pub(crate) peer: String,
     /// Median of the figure.
     pub(crate) value: f64,
     /// Median over the rounds of its figure by nginx's in the same round; nothing without nginx.
@@ -28,15 +28,17 @@ pub(crate) struct Row {
     pub(crate) rounds: Vec<Round>,
 }
 
-/// A cell with its figures.
-#[derive(Debug, Serialize)]
+/// A cell with its figures. All are costs: less is better.
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CellReport {
     /// Its name.
     pub(crate) cell: String,
     /// What the figure is.
-    pub(crate) unit: &'static str,
+    pub(crate) unit: String,
     /// What the others are.
-    pub(crate) also: &'static [&'static str],
+    pub(crate) also: Vec<String>,
+    /// Rounds that others on the machine disturbed, and that were kept after all.
+    pub(crate) disturbed: u32,
     /// A row a proxy.
     pub(crate) rows: Vec<Row>,
 }
@@ -46,7 +48,7 @@ pub(crate) fn rows(rounds: &[(Kind, Vec<Round>)]) -> Vec<Row> {
     let nginx = rounds.iter().find(|(kind, _)| *kind == Kind::Nginx);
     let nginx = nginx.map(|(_, rounds)| rounds.as_slice());
     let row = |(kind, own): &(Kind, Vec<Round>)| Row {
-        peer: kind.name(),
+        peer: kind.name().to_owned(),
         value: median(own.iter().map(|round| round.value)).unwrap_or(f64::NAN),
         to_nginx: nginx.and_then(|nginx| ratio(own, nginx)),
         also: others(own),

@@ -19,6 +19,7 @@ mod latency;
 mod load;
 mod peer;
 mod progress;
+mod quiet;
 mod report;
 mod routes;
 mod sample;
@@ -91,6 +92,9 @@ pub(crate) struct Options {
     /// Share of the usual number of requests, in per cent; below 100 the figures are coarse
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1000))]
     percent: u64,
+    /// How often a round is measured again that somebody else on the machine disturbed
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=99))]
+    repeats: u32,
     /// Only the cells whose name contains this text
     #[arg(long, default_value = "")]
     only: String,

@@ -1,36 +1,43 @@
 //! What is published: a table in the terminal, everything as JSON, a picture.
 
 mod picture;
+mod table;
 
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::BenchError;
 use crate::figures::CellReport;
 use crate::peer::Peer;
 
 /// A proxy that took part.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Participant {
-    peer: &'static str,
-    version: String,
+    pub(crate) peer: String,
+    pub(crate) version: String,
+    /// What was set for it, in a few words.
+    pub(crate) knobs: String,
 }
 
 /// A dimension, measured.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
-    dimension: &'static str,
+    pub(crate) dimension: String,
     /// What the figures are.
-    what: &'static str,
-    cores: usize,
-    kernel: String,
+    pub(crate) what: String,
+    /// Of the machine.
+    pub(crate) cores: usize,
+    /// Its processor, as it calls itself.
+    pub(crate) processor: String,
+    pub(crate) kernel: String,
     /// Rounds behind each median.
-    rounds: u32,
+    pub(crate) rounds: u32,
     /// Share of the usual number of requests; below 100 the figures are coarse.
-    percent: u64,
-    peers: Vec<Participant>,
-    skipped: Vec<&'static str>,
+    pub(crate) percent: u64,
+    pub(crate) peers: Vec<Participant>,
+    /// Who was not installed.
+    pub(crate) skipped: Vec<String>,
     /// In the order of the measurement.
     pub(crate) cells: Vec<CellReport>,
 }
@@ -38,34 +45,41 @@ pub(crate) struct Report {
 impl Report {
     /// An empty one that knows who takes part and how.
     pub(crate) fn new(
-        dimension: &'static str,
-        what: &'static str,
+        dimension: &str,
+        what: &str,
         options: &crate::Options,
         peers: &[Peer],
-        skipped: &[&'static str],
+        skipped: &[&str],
     ) -> Self {
         let participant = |peer: &Peer| Participant {
-            peer: peer.kind.name(),
+            peer: peer.kind.name().to_owned(),
             version: peer.version.clone(),
+            knobs: peer.kind.knobs().to_owned(),
         };
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         Self {
-            dimension,
-            what,
+            dimension: dimension.to_owned(),
+            what: what.to_owned(),
             cores: crate::bench::cores(),
+            processor: processor().unwrap_or_else(|| "unknown".to_owned()),
             kernel: kernel.trim().to_owned(),
             rounds: options.rounds,
             percent: options.percent,
             peers: peers.iter().map(participant).collect(),
-            skipped: skipped.to_vec(),
+            skipped: skipped.iter().map(ToString::to_string).collect(),
             cells: Vec::new(),
         }
+    }
+
+    /// Rounds that others on the machine disturbed, in all cells.
+    pub(crate) fn disturbed(&self) -> u32 {
+        self.cells.iter().map(|cell| cell.disturbed).sum()
     }
 
     /// Prints who takes part, who does not, and how often is measured.
     pub(crate) fn print_head(&self) {
         println!("{}: {}", self.dimension, self.what);
-        for Participant { peer, version } in &self.peers {
+        for Participant { peer, version, .. } in &self.peers {
             println!("  {peer:<18} {version}");
         }
         for peer in &self.skipped {
@@ -90,44 +104,16 @@ impl Report {
         std::fs::create_dir_all(directory).map_err(io)?;
         let file = |extension| directory.join(format!("{}.{extension}", self.dimension));
         std::fs::write(file("json"), json).map_err(io)?;
-        std::fs::write(file("svg"), picture::svg(self.what, &self.cells)).map_err(io)?;
+        std::fs::write(file("svg"), picture::svg(&self.what, &self.cells)).map_err(io)?;
         println!("\n{} and .svg", file("json").display());
         Ok(())
     }
 }
 
-impl CellReport {
-    /// Prints its rows.
-    pub(crate) fn print(&self) {
-        let also: String = self.also.iter().map(|name| format!("{name:>14}")).collect();
-        println!(
-            "\n{:<26}{:>12}{:>10}{also}",
-            self.cell, self.unit, "x nginx"
-        );
-        for row in &self.rows {
-            let ratio = row
-                .to_nginx
-                .map_or("-".to_owned(), |ratio| format!("{ratio:.2}"));
-            let also: String = row
-                .also
-                .iter()
-                .map(|&v| format!("{:>14}", short(v)))
-                .collect();
-            println!(
-                "  {:<24}{:>12}{ratio:>10}{also}",
-                row.peer,
-                short(row.value)
-            );
-        }
-    }
-}
-
-/// Three digits that matter: `0.317`, `5.23`, `41.2`, `18230`.
-fn short(value: f64) -> String {
-    match value.abs() {
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        size if size >= 1.0 || size == 0.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
-    }
+/// What the processor calls itself (proc(5)); `None` where the system does not say.
+fn processor() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    let (_, name) = line.split_once(':')?;
+    Some(name.trim().to_owned())
 }

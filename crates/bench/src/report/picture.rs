@@ -1,93 +1,212 @@
-//! The picture: one group of bars a cell, each bar a proxy's figure as a ratio to nginx's.
+//! The picture: a small chart a cell, a bar a proxy, a line where nginx is.
 //!
-//! A proxy without a ratio has no bar. Text is ours alone, so nothing needs to be escaped.
+//! Bars are ratios to nginx, all on one scale, so that cells can be compared by eye. A cell without
+//! nginx has a scale of its own, its longest bar is the dearest proxy. Text is ours alone and needs
+//! no escaping. Colours follow the reader's light or dark setting; the ground is the picture's own.
 
-use crate::figures::CellReport;
+use std::fmt::Write;
 
-const BAR_HEIGHT: usize = 14;
+use super::table::short;
+use crate::figures::{CellReport, Row};
 
-const CELL_HEAD: usize = 26;
-
-const LEFT: usize = 150;
-
-const WIDTH: usize = 720;
-
-/// Pixels of nginx's bar.
-const UNIT: f64 = 200.0;
+const WIDTH: usize = 880;
+const MARGIN: usize = 24;
+/// Above the charts: title and legend.
+const HEAD: usize = 74;
+/// Of a chart: its name, its bars, the space below.
+const NAME: usize = 26;
+const BAR: usize = 13;
+const STEP: usize = 18;
+const GAP: usize = 20;
+/// Within a chart: names of proxies left of the bars, values right of them.
+const LABELS: usize = 104;
+const VALUES: usize = 112;
+/// Between the columns.
+const GUTTER: usize = 36;
 
 /// Ratios beyond this leave the picture; the number beside the bar still tells.
-const RATIO_MAX: f64 = 2.4;
+const RATIO_MAX: f64 = 2.5;
 
-/// All cells as one SVG document.
+const STYLE: &str = "
+  text { font: 12px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; fill: #4b5563 }
+  .title { font-size: 17px; font-weight: 600; fill: #111827 }
+  .name { font-size: 13px; font-weight: 600; fill: #111827 }
+  .own { font-weight: 600; fill: #0f766e }
+  .soft { fill: #6b7280 }
+  .ground { fill: #f8fafc; stroke: #e2e8f0 }
+  .other { fill: #b6c2d1 } .nginx { fill: #7c8da3 } .ours { fill: #0d9488 } .logging { fill: #7cc8bf }
+  .one { stroke: #334155; stroke-width: 1; stroke-dasharray: 3 2 }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #a8b3c2 } .title, .name { fill: #f1f5f9 } .own { fill: #5eead4 }
+    .soft { fill: #94a3b8 } .ground { fill: #161b22; stroke: #30363d }
+    .other { fill: #4a5768 } .nginx { fill: #7486a0 } .ours { fill: #14b8a6 } .logging { fill: #2b6f69 }
+    .one { stroke: #cbd5e1 }
+  }
+";
+
+/// All cells as one SVG document. `what` says what is compared.
 pub(super) fn svg(what: &str, cells: &[CellReport]) -> String {
-    let mut body = String::new();
-    let mut y = 10;
-    for cell in cells {
-        let name = &cell.cell;
-        body += &format!(
-            "<text x=\"10\" y=\"{}\" font-weight=\"bold\">{name}</text>\n",
-            y + 14
-        );
-        y += CELL_HEAD;
-        for row in &cell.rows {
-            let Some(ratio) = row.to_nginx else { continue };
-            body += &bar(row.peer, ratio, y);
-            y += BAR_HEIGHT;
+    let columns = if cells.len() > 3 { 2 } else { 1 };
+    let width = (WIDTH - 2 * MARGIN - (columns - 1) * GUTTER) / columns;
+    let mut charts = String::new();
+    let mut y = HEAD;
+    for row in cells.chunks(columns) {
+        for (column, cell) in row.iter().enumerate() {
+            charts += &chart(cell, MARGIN + column * (width + GUTTER), y, width);
         }
+        y += row.iter().map(height).max().unwrap_or(0);
     }
-    let height = y + 10;
+    let height = y + MARGIN - GAP;
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
-         font-family=\"sans-serif\" font-size=\"11\">\n\
-         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"12\" fill=\"gray\">{what}, nginx = 1</text>\n\
-         {body}</svg>\n"
+         viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{what}\">\n\
+         <style>{STYLE}</style>\n\
+         <rect class=\"ground\" x=\"0.5\" y=\"0.5\" width=\"{}\" height=\"{}\" rx=\"10\"/>\n\
+         <text class=\"title\" x=\"{MARGIN}\" y=\"32\">{what}</text>\n{}{charts}</svg>\n",
+        WIDTH - 1,
+        height - 1,
+        legend()
     )
 }
 
-fn bar(peer: &str, ratio: f64, y: usize) -> String {
-    let colour = if peer.starts_with("Tidegate") {
-        "teal"
-    } else {
-        "silver"
+fn legend() -> String {
+    let mut legend = String::new();
+    let mut x = MARGIN;
+    let marks = [
+        ("ours", "Tidegate", 84),
+        ("nginx", "nginx", 68),
+        ("other", "others", 70),
+    ];
+    for (class, name, width) in marks {
+        legend += &format!(
+            "<rect class=\"{class}\" x=\"{x}\" y=\"46\" width=\"11\" height=\"11\" rx=\"2\"/>\
+             <text x=\"{}\" y=\"56\">{name}</text>\n",
+            x + 16
+        );
+        x += width;
+    }
+    legend += &format!(
+        "<path class=\"one\" d=\"M{x}.5 45v13\"/><text x=\"{}\" y=\"56\">nginx = 1; a shorter bar is \
+         better</text>\n",
+        x + 10
+    );
+    legend
+}
+
+fn height(cell: &CellReport) -> usize {
+    NAME + cell.rows.len() * STEP + GAP
+}
+
+fn chart(cell: &CellReport, x: usize, y: usize, width: usize) -> String {
+    let (bars, room) = (x + LABELS, width - LABELS - VALUES);
+    let unit = unit(cell);
+    let mut chart = format!(
+        "<text class=\"name\" x=\"{x}\" y=\"{}\">{} <tspan class=\"soft\" font-weight=\"400\">\
+         {}</tspan></text>\n",
+        y + 14,
+        cell.cell,
+        cell.unit
+    );
+    for (n, row) in cell.rows.iter().enumerate() {
+        let length = length(row, unit, room);
+        chart += &bar(row, x, bars, y + NAME + n * STEP, length);
+    }
+    if cell.rows.iter().any(|row| row.to_nginx.is_some()) {
+        let one = bars + (room as f64 / RATIO_MAX) as usize;
+        let (top, tall) = (y + NAME - 3, cell.rows.len() * STEP + 1);
+        let _ = writeln!(chart, "<path class=\"one\" d=\"M{one}.5 {top}v{tall}\"/>");
+    }
+    chart
+}
+
+/// The value that fills a chart without ratios; nothing when there are ratios.
+fn unit(cell: &CellReport) -> Option<f64> {
+    let without = cell.rows.iter().all(|row| row.to_nginx.is_none());
+    let values = cell.rows.iter().map(|row| row.value);
+    without.then(|| values.fold(f64::MIN_POSITIVE, f64::max))
+}
+
+/// Pixels of a bar in `room`; 0 where there is nothing to compare with.
+fn length(row: &Row, unit: Option<f64>, room: usize) -> usize {
+    let share = match (row.to_nginx, unit) {
+        (Some(ratio), _) => ratio / RATIO_MAX,
+        (None, Some(dearest)) => row.value / dearest,
+        (None, None) => 0.0,
     };
-    let width = ratio.min(RATIO_MAX) * UNIT;
-    let (height, text) = (BAR_HEIGHT - 3, y + 9);
-    let number = LEFT as f64 + width + 5.0;
+    (share.clamp(0.0, 1.0) * room as f64).round() as usize
+}
+
+fn bar(row: &Row, x: usize, bars: usize, y: usize, length: usize) -> String {
+    let (class, text) = match row.peer.as_str() {
+        "Tidegate" => ("ours", " class=\"own\""),
+        "nginx" => ("nginx", ""),
+        name if name.starts_with("Tidegate") => ("logging", ""),
+        _ => ("other", ""),
+    };
+    let ratio = row.to_nginx.map(|ratio| format!("{ratio:.2}"));
+    let (peer, base, end) = (&row.peer, y + 11, bars + length + 6);
+    let value = match ratio {
+        Some(ratio) => format!(
+            "{ratio} <tspan class=\"soft\">({})</tspan>",
+            short(row.value)
+        ),
+        None => short(row.value),
+    };
     format!(
-        "<text x=\"20\" y=\"{text}\">{peer}</text>\
-         <rect x=\"{LEFT}\" y=\"{y}\" width=\"{width:.0}\" height=\"{height}\" fill=\"{colour}\"/>\
-         <text x=\"{number:.0}\" y=\"{text}\">{ratio:.2}</text>\n"
+        "<text{text} x=\"{x}\" y=\"{base}\">{peer}</text>\
+         <rect class=\"{class}\" x=\"{bars}\" y=\"{y}\" width=\"{length}\" height=\"{BAR}\" rx=\"2\"/>\
+         <text{text} x=\"{end}\" y=\"{base}\">{value}</text>\n"
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::Row;
 
-    fn row(to_nginx: Option<f64>) -> Row {
+    fn row(peer: &str, value: f64, to_nginx: Option<f64>) -> Row {
         Row {
-            peer: "Tidegate",
-            value: 1.0,
+            peer: peer.to_owned(),
+            value,
             to_nginx,
             also: Vec::new(),
             rounds: Vec::new(),
         }
     }
 
-    #[test]
-    fn a_bar_for_each_ratio_within_the_picture() {
-        let rows = vec![row(Some(0.5)), row(Some(90.0)), row(None)];
-        let cell = CellReport {
+    fn cell(rows: Vec<Row>) -> CellReport {
+        CellReport {
             cell: "1 KB".to_owned(),
-            unit: "us/req",
-            also: &[],
+            unit: "us/req".to_owned(),
+            also: Vec::new(),
+            disturbed: 0,
             rows,
-        };
-        let svg = svg("CPU", &[cell]);
-        assert_eq!(svg.matches("fill=\"teal\"").count(), 2);
-        assert!(svg.contains("width=\"100\"") && svg.contains("width=\"480\""));
-        assert!(svg.contains(">0.50<") && svg.contains(">90.00<"));
+        }
+    }
+
+    #[test]
+    fn a_ratio_has_its_length_within_the_room() {
+        let table = [
+            (Some(1.25), None, 50),
+            (Some(90.0), None, 100),
+            (None, None, 0),
+            (None, Some(20.0), 25),
+        ];
+        for (ratio, unit, expected) in table {
+            assert_eq!(length(&row("Envoy", 5.0, ratio), unit, 100), expected);
+        }
+    }
+
+    #[test]
+    fn the_line_is_where_nginx_is() {
+        let with = cell(vec![
+            row("nginx", 5.0, Some(1.0)),
+            row("Tidegate", 4.0, Some(0.8)),
+        ]);
+        let text = svg("CPU", &[with]);
+        assert_eq!(text.matches("class=\"ours\"").count(), 2);
+        assert_eq!(text.matches("class=\"one\"").count(), 2);
+        assert!(text.contains(">0.80 <tspan class=\"soft\">(4.00)"));
+        let without = cell(vec![row("Envoy", 5.0, None)]);
+        assert_eq!(svg("CPU", &[without]).matches("class=\"one\"").count(), 1);
     }
 }
