@@ -5,9 +5,6 @@ use std::io;
 /// What went wrong, with what a person needs to act.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BenchError {
-    /// The dimension is planned, not built.
-    #[error("`{0}` is not yet measured; `size` is")]
-    NotYet(&'static str),
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,

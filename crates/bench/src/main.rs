@@ -5,6 +5,7 @@
 //! A round in which anything went wrong gives no figure: it fails the run.
 
 mod bench;
+mod caller;
 mod cell;
 mod cores;
 mod cost;
@@ -17,6 +18,7 @@ mod handshake;
 mod idle;
 mod latency;
 mod load;
+mod memory;
 mod peer;
 mod progress;
 mod quiet;
@@ -75,6 +77,9 @@ enum Command {
     /// The open loop of `latency`, as a child of it
     #[command(hide = true)]
     OpenLoop,
+    /// The caller of `handshake` and `idle`, as a child of them
+    #[command(hide = true)]
+    Call(caller::Call),
     /// The raw TCP copy, as a child of the other commands
     #[command(hide = true)]
     Copy(peer::copy::Copy),
@@ -145,6 +150,7 @@ async fn run(command: Command) -> Result<(), BenchError> {
         Command::Cores(options) => cores::run(&options).await,
         Command::Upstream => upstream::serve_as_child().await,
         Command::OpenLoop => latency::open_loop_as_child(),
+        Command::Call(call) => call.serve_as_child().await,
         Command::Copy(copy) => copy.run().await,
     }
 }

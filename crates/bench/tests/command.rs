@@ -12,15 +12,6 @@ fn check(arguments: &[&str], status: i32, words: &str) {
 }
 
 #[test]
-fn what_is_not_measured_is_said() {
-    let planned = ["handshake", "idle", "cores"];
-    for dimension in planned {
-        let words = format!("`{dimension}` is not yet measured");
-        check(&[dimension], 2, &words);
-    }
-}
-
-#[test]
 fn what_makes_no_sense_is_refused() {
     check(&["size", "--rounds", "0"], 2, "--rounds");
     check(&["size", "--percent", "0"], 2, "--percent");
