@@ -7,6 +7,7 @@ mod field;
 mod node;
 mod parse;
 mod paths;
+mod plain;
 mod word_or;
 
 pub(crate) use decode::decode;

@@ -10,6 +10,7 @@ use crate::problem::{Problem, quoted};
 use crate::span::Span;
 use crate::yaml::node::{Node, Value};
 use crate::yaml::paths::fill_paths;
+use crate::yaml::plain;
 
 /// Room for 100,000 routes of some thirty keys and values each; everything else is far below.
 const NODES_MAX: usize = 8_000_000;
@@ -23,6 +24,9 @@ const EXPANDED_EVENTS_MAX: usize = 250_000;
 /// The tree of `text`, as far as it can be had, and what is wrong with it. No tree without a
 /// problem.
 pub(crate) fn parse(text: &str) -> (Option<Node<'_>>, Vec<Problem>) {
+    if let Some(root) = plain::parse(text) {
+        return (Some(root), Vec::new());
+    }
     match read(text, DuplicateKeyPolicy::Error) {
         Ok(root) => (Some(root), Vec::new()),
         Err(error) if matches!(error.without_snippet(), Error::DuplicateMappingKey { .. }) => {
@@ -49,7 +53,8 @@ fn reread<'a>(text: &'a str, first_error: &Error) -> (Option<Node<'a>>, Vec<Prob
     }
 }
 
-fn read(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node<'_>, Error> {
+/// The tree by the full reader.
+pub(super) fn read(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Result<Node<'_>, Error> {
     let mut root: Node<'_> = serde_saphyr::from_str_with_options(text, options(duplicate_keys))?;
     root.restore_numbers(text);
     Ok(root)
