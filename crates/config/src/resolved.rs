@@ -31,7 +31,7 @@ pub(crate) fn yaml(compiled: &Compiled, base: &Path) -> String {
     };
     let upstreams = plan.upstreams.iter().zip(&compiled.tls_files);
     let regions = plan.regions.iter();
-    emit::yaml(&Doc::map([
+    let mut yaml = emit::yaml(&Doc::map([
         ("pop", Some(pop(plan))),
         (
             "listeners",
@@ -65,24 +65,23 @@ pub(crate) fn yaml(compiled: &Compiled, base: &Path) -> String {
         (
             "regions",
             Some(Doc::Map(
-                regions.map(|r| (r.name.to_string(), region(r))).collect(),
+                regions
+                    .map(|r| (r.name.as_ref().into(), region(r)))
+                    .collect(),
             )),
         ),
         (
             "upstreams",
             Some(Doc::Map(
                 upstreams
-                    .map(|(u, files)| (u.name.to_string(), upstream(plan, u, files, base)))
+                    .map(|(u, files)| (u.name.as_ref().into(), upstream(plan, u, files, base)))
                     .collect(),
             )),
         ),
-        (
-            "routes",
-            Some(Doc::List(
-                plan.routes.iter().map(|r| route(plan, r)).collect(),
-            )),
-        ),
-    ]))
+    ]));
+    let routes = plan.routes.iter().map(|r| route(plan, r));
+    emit::append_list(&mut yaml, "routes", routes);
+    yaml
 }
 
 /// SHA-256 of the resolved text and of the files that became part of the plan, in lower-case hex.
@@ -116,28 +115,28 @@ pub(crate) fn content_hash(resolved: &str, plan: &Plan) -> String {
         })
 }
 
-fn duration(duration: Duration) -> Doc {
-    Doc::Plain(show_duration(duration))
+fn duration(duration: Duration) -> Doc<'static> {
+    Doc::plain(show_duration(duration))
 }
 
-fn size(bytes: u64) -> Doc {
-    Doc::Plain(show_size(bytes))
+fn size(bytes: u64) -> Doc<'static> {
+    Doc::plain(show_size(bytes))
 }
 
-fn percent(share: f64) -> Doc {
-    Doc::Plain(show_percent(share))
+fn percent(share: f64) -> Doc<'static> {
+    Doc::plain(show_percent(share))
 }
 
-fn texts<T: ToString>(values: impl IntoIterator<Item = T>) -> Doc {
+fn texts<T: ToString>(values: impl IntoIterator<Item = T>) -> Doc<'static> {
     Doc::List(values.into_iter().map(Doc::text).collect())
 }
 
 /// Paths came from text, so the lossy form is exact.
-fn path(path: &Path, base: &Path) -> Doc {
+fn path(path: &Path, base: &Path) -> Doc<'static> {
     Doc::text(path.strip_prefix(base).unwrap_or(path).to_string_lossy())
 }
 
-fn location(location: Option<Location>) -> Option<Doc> {
+fn location(location: Option<Location>) -> Option<Doc<'static>> {
     let Location {
         latitude,
         longitude,
@@ -145,14 +144,14 @@ fn location(location: Option<Location>) -> Option<Doc> {
     Some(Doc::List(vec![Doc::plain(latitude), Doc::plain(longitude)]))
 }
 
-fn pop(plan: &Plan) -> Doc {
+fn pop(plan: &Plan) -> Doc<'static> {
     Doc::map([
         ("name", Some(Doc::text(&plan.pop.name))),
         ("location", location(plan.pop.location)),
     ])
 }
 
-fn access_log(log: &AccessLog) -> Doc {
+fn access_log(log: &AccessLog) -> Doc<'static> {
     match log {
         AccessLog::Off => Doc::plain("off"),
         AccessLog::Stdout => Doc::plain("stdout"),
@@ -160,7 +159,7 @@ fn access_log(log: &AccessLog) -> Doc {
     }
 }
 
-fn listener(listener: &Listener, base: &Path) -> Doc {
+fn listener(listener: &Listener, base: &Path) -> Doc<'static> {
     let trusted = listener
         .trusted
         .iter()
@@ -177,7 +176,7 @@ fn listener(listener: &Listener, base: &Path) -> Doc {
     ])
 }
 
-fn listener_tls(tls: &ListenerTls, base: &Path) -> Doc {
+fn listener_tls(tls: &ListenerTls, base: &Path) -> Doc<'static> {
     let version = match tls.min_version {
         TlsVersion::V1_2 => "1.2",
         TlsVersion::V1_3 => "1.3",
@@ -195,7 +194,7 @@ fn listener_tls(tls: &ListenerTls, base: &Path) -> Doc {
     ])
 }
 
-fn limits(limits: &ListenerLimits) -> Doc {
+fn limits(limits: &ListenerLimits) -> Doc<'static> {
     Doc::map([
         ("connections", Some(Doc::plain(limits.connections))),
         (
@@ -210,18 +209,18 @@ fn limits(limits: &ListenerLimits) -> Doc {
     ])
 }
 
-fn region(region: &tidegate_core::plan::Region) -> Doc {
+fn region(region: &tidegate_core::plan::Region) -> Doc<'static> {
     Doc::map([
         ("location", location(region.location)),
         ("jurisdictions", Some(texts(region.jurisdictions.iter()))),
     ])
 }
 
-fn upstream(plan: &Plan, upstream: &Upstream, files: &TlsFiles, base: &Path) -> Doc {
+fn upstream(plan: &Plan, upstream: &Upstream, files: &TlsFiles, base: &Path) -> Doc<'static> {
     let priority = upstream.steering == Steering::Priority;
     let regions = upstream.regions.iter().map(|region| {
         (
-            plan.region(region.region).name.to_string(),
+            plan.region(region.region).name.to_string().into(),
             upstream_region(region, priority),
         )
     });
@@ -266,7 +265,7 @@ fn upstream(plan: &Plan, upstream: &Upstream, files: &TlsFiles, base: &Path) -> 
 }
 
 /// `tier` is written only where it means something: anywhere else it is refused.
-fn upstream_region(region: &UpstreamRegion, priority: bool) -> Doc {
+fn upstream_region(region: &UpstreamRegion, priority: bool) -> Doc<'static> {
     Doc::map([
         (
             "endpoints",
@@ -277,14 +276,14 @@ fn upstream_region(region: &UpstreamRegion, priority: bool) -> Doc {
     ])
 }
 
-fn endpoint(endpoint: &EndpointSpec) -> Doc {
+fn endpoint(endpoint: &EndpointSpec) -> Doc<'static> {
     Doc::map([
         ("address", Some(Doc::text(&endpoint.address))),
         ("weight", Some(Doc::plain(endpoint.weight))),
     ])
 }
 
-fn steering(steering: &Steering) -> Doc {
+fn steering(steering: &Steering) -> Doc<'static> {
     let (policy, tolerance) = match steering {
         Steering::Latency {
             tolerance: Tolerance::Absolute(d),
@@ -301,13 +300,13 @@ fn steering(steering: &Steering) -> Doc {
     ])
 }
 
-fn health(health: &HealthPolicy) -> Doc {
+fn health(health: &HealthPolicy) -> Doc<'static> {
     let probe = health.probe.as_ref().map_or(Doc::plain("off"), probe);
     let region = Doc::map([("min_healthy", Some(percent(health.min_healthy)))]);
     Doc::map([("probe", Some(probe)), ("region", Some(region))])
 }
 
-fn probe(probe: &Probe) -> Doc {
+fn probe(probe: &Probe) -> Doc<'static> {
     let (http, host, expect) = match &probe.kind {
         ProbeKind::Tcp => (None, None, None),
         ProbeKind::Http { path, host, expect } => {
@@ -331,7 +330,7 @@ fn probe(probe: &Probe) -> Doc {
     ])
 }
 
-fn retry(retry: &RetryPolicy) -> Doc {
+fn retry(retry: &RetryPolicy) -> Doc<'static> {
     let on = &retry.on;
     let failures = [
         (on.connect, "connect"),
@@ -367,7 +366,7 @@ fn protocol(protocol: UpstreamProtocol) -> &'static str {
     }
 }
 
-fn upstream_tls(tls: &UpstreamTls, files: &TlsFiles, base: &Path) -> Doc {
+fn upstream_tls(tls: &UpstreamTls, files: &TlsFiles, base: &Path) -> Doc<'static> {
     let file = |file: &Option<std::path::PathBuf>| file.as_ref().map(|file| path(file, base));
     Doc::map([
         ("server_name", tls.server_name.as_ref().map(Doc::text)),
@@ -381,45 +380,49 @@ fn upstream_tls(tls: &UpstreamTls, files: &TlsFiles, base: &Path) -> Doc {
     ])
 }
 
-fn route(plan: &Plan, route: &Route) -> Doc {
+fn route<'a>(plan: &'a Plan, route: &'a Route) -> Doc<'a> {
     let residency = (!route.residency.is_empty())
         .then(|| Doc::map([("allow", Some(texts(route.residency.iter())))]));
     let reveal = &route.reveal;
     Doc::map([
-        ("name", Some(Doc::text(&route.name))),
+        ("name", Some(Doc::quote(&route.name))),
         ("match", Some(matches(&route.matches))),
         (
             "upstream",
-            Some(Doc::text(&plan.upstream(route.upstream).name)),
+            Some(Doc::quote(&plan.upstream(route.upstream).name)),
         ),
         ("timeout", Some(duration(route.timeout))),
         ("idle_timeout", Some(duration(route.idle_timeout))),
         ("residency", residency),
-        ("idempotency_key", Some(Doc::plain(route.idempotency_key))),
+        ("idempotency_key", Some(truth(route.idempotency_key))),
         (
             "reveal",
             Some(Doc::map([
-                ("region", Some(Doc::plain(reveal.region))),
-                ("attempts", Some(Doc::plain(reveal.attempts))),
-                ("server_timing", Some(Doc::plain(reveal.server_timing))),
+                ("region", Some(truth(reveal.region))),
+                ("attempts", Some(truth(reveal.attempts))),
+                ("server_timing", Some(truth(reveal.server_timing))),
             ])),
         ),
     ])
 }
 
-fn matches(matches: &RouteMatch) -> Doc {
+fn matches(matches: &RouteMatch) -> Doc<'_> {
     let path = matches.path.as_ref().map(|path| match path {
-        PathMatch::Exact(path) => path.to_string(),
-        PathMatch::Prefix(prefix) => format!("{}/**", prefix.trim_end_matches('/')),
+        PathMatch::Exact(path) => Doc::quote(path),
+        PathMatch::Prefix(prefix) => Doc::text(format!("{}/**", prefix.trim_end_matches('/'))),
     });
     let headers = matches
         .headers
         .iter()
-        .map(|(name, value)| (name.to_string(), Doc::text(value)));
+        .map(|(name, value)| (name.as_str().into(), Doc::quote(value)));
     Doc::map([
-        ("host", matches.host.as_ref().map(Doc::text)),
-        ("path", path.map(Doc::Text)),
+        ("host", matches.host.as_deref().map(Doc::quote)),
+        ("path", path),
         ("methods", Some(texts(matches.methods.iter()))),
         ("headers", Some(Doc::Map(headers.collect()))),
     ])
+}
+
+fn truth(value: bool) -> Doc<'static> {
+    Doc::word(if value { "true" } else { "false" })
 }
