@@ -33,22 +33,20 @@ type Group<'a> = ArrayVec<&'a RegionRow, MAX_REGIONS>;
 /// Ties keep the configured order. No eligible region: no candidate.
 pub fn decide(view: &View<'_>, eligibility: &Eligibility, rng: &mut Rng) -> Decision {
     let mut decision = Decision::default();
-    let mut open = Group::new();
+    let (mut fit, mut degraded) = (Group::new(), Group::new());
     for row in &view.rows {
         match exclusion(row, eligibility) {
             Some(why) => decision.excluded.push(Excluded {
                 region: row.region,
                 why,
             }),
-            None => open.push(row),
+            None if row.health == Health::Degraded => degraded.push(row),
+            None => fit.push(row),
         }
     }
     if *view.steering == Steering::Weighted && eligibility.tried.is_empty() {
-        keep_weighted(&mut open, &mut decision);
+        keep_weighted([&mut fit, &mut degraded], &mut decision);
     }
-    let (mut fit, mut degraded): (Group<'_>, Group<'_>) = open
-        .into_iter()
-        .partition(|row| row.health != Health::Degraded);
     order(view.steering, &mut fit, &mut decision, rng);
     let first_degraded = decision.candidates.len();
     order(view.steering, &mut degraded, &mut decision, rng);
@@ -74,19 +72,24 @@ pub fn exclusion(row: &RegionRow, eligibility: &Eligibility) -> Option<Exclusion
 }
 
 /// Leaves out the regions of weight 0 as long as another one is there.
-fn keep_weighted(open: &mut Group<'_>, decision: &mut Decision) {
-    if open.iter().all(|row| row.weight == 0) {
+fn keep_weighted(open: [&mut Group<'_>; 2], decision: &mut Decision) {
+    if open
+        .iter()
+        .all(|group| group.iter().all(|row| row.weight == 0))
+    {
         return;
     }
-    open.retain(|row| {
-        if row.weight == 0 {
-            decision.excluded.push(Excluded {
-                region: row.region,
-                why: Exclusion::NoWeight,
-            });
-        }
-        row.weight > 0
-    });
+    for group in open {
+        group.retain(|row| {
+            if row.weight == 0 {
+                decision.excluded.push(Excluded {
+                    region: row.region,
+                    why: Exclusion::NoWeight,
+                });
+            }
+            row.weight > 0
+        });
+    }
 }
 
 fn order(steering: &Steering, group: &mut Group<'_>, decision: &mut Decision, rng: &mut Rng) {

@@ -13,15 +13,16 @@ use crate::plan::{Upstream, UpstreamRegion};
 impl<'a> View<'a> {
     /// The rows of `upstream`, in the plan's order. `live` is its binding.
     pub fn of(upstream: &'a Upstream, live: &LiveUpstream, tried: &TriedEndpoints) -> Self {
-        let mut rows = ArrayVec::new();
+        // Filled in its place: it has room for many rows, and moving it would copy all of it.
+        let mut view = Self {
+            steering: &upstream.steering,
+            rows: ArrayVec::new(),
+        };
         for (position, (wanted, observed)) in upstream.regions.iter().zip(&live.regions).enumerate()
         {
-            rows.push(row(position as u8, wanted, observed, tried));
+            view.rows.push(row(position as u8, wanted, observed, tried));
         }
-        Self {
-            steering: &upstream.steering,
-            rows,
-        }
+        view
     }
 }
 

@@ -36,12 +36,12 @@ fn main() {
     divan::main();
 }
 
-fn request(buf: &mut BytesMut) -> RequestHead {
+fn request(buf: &mut BytesMut) -> Box<RequestHead> {
     let head = parse_request(buf, &Limits::default()).expect("valid");
     head.expect("complete")
 }
 
-fn response(buf: &mut BytesMut) -> ResponseHead {
+fn response(buf: &mut BytesMut) -> Box<ResponseHead> {
     let head = parse_response(buf, RequestContext::default(), &Limits::default()).expect("valid");
     head.expect("complete")
 }

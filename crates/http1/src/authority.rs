@@ -39,10 +39,11 @@ impl<'a> HostAndPort<'a> {
 }
 
 fn parse_port(digits: &[u8]) -> Option<u16> {
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    let add = |port: u16, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u16::from(digit - b'0'))?;
+        port.checked_mul(10)?.checked_add(digit)
+    };
+    digits.iter().try_fold(0, add)
 }
 
 fn is_host(host: &[u8]) -> bool {
@@ -59,6 +60,9 @@ fn is_ipv6(address: &[u8]) -> bool {
 }
 
 fn is_registered_name(mut host: &[u8]) -> bool {
+    if host.iter().all(|&b| grammar::is_host_byte(b)) {
+        return true;
+    }
     loop {
         host = match host {
             [] => return true,

@@ -40,6 +40,21 @@ pub fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     append(out, [name, b": ", value, CRLF]);
 }
 
+/// One field line whose value is made of parts.
+pub fn field_of_parts<'a>(
+    out: &mut BytesMut,
+    name: &[u8],
+    parts: impl Iterator<Item = &'a [u8]> + Clone,
+) {
+    debug_assert!(grammar::is_token(name) && parts.clone().all(is_value));
+    let size: usize = parts.clone().map(<[u8]>::len).sum();
+    out.reserve(name.len() + size + b": ".len() + CRLF.len());
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    parts.for_each(|part| out.extend_from_slice(part));
+    out.extend_from_slice(CRLF);
+}
+
 /// `content-length`
 pub fn content_length(out: &mut BytesMut, length: u64) {
     let mut digits = [0; 20];

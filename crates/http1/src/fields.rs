@@ -4,10 +4,12 @@
 //! forwards the rest as they are, in their order. What a name means is decided once (`Known`).
 
 use std::fmt;
+use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use crate::encode;
 use crate::known::Known;
 
 /// Sections of up to so many lines need no allocation.
@@ -70,6 +72,40 @@ impl Fields {
     /// Every line in the order sent.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = FieldRef<'_>> {
         self.lines.list.iter().map(|line| self.view(line))
+    }
+
+    /// Appends every line that `keep` keeps to `out`, in the order sent. Lines that were sent as
+    /// `name: value` and follow each other are copied in one piece, byte for byte.
+    pub fn copy_to<'a>(&'a self, out: &mut BytesMut, mut keep: impl FnMut(FieldRef<'a>) -> bool) {
+        let mut run = 0..0;
+        for line in &self.lines.list {
+            if !keep(self.view(line)) {
+                continue;
+            }
+            match self.plain(line) {
+                Some(plain) if plain.start == run.end => run.end = plain.end,
+                Some(plain) => {
+                    out.extend_from_slice(&self.head[std::mem::replace(&mut run, plain)])
+                }
+                None => {
+                    out.extend_from_slice(&self.head[std::mem::take(&mut run)]);
+                    let FieldRef { name, value, .. } = self.view(line);
+                    encode::field(out, name, value);
+                }
+            }
+        }
+        out.extend_from_slice(&self.head[run]);
+    }
+
+    /// Where a line is, if it was sent the way in which it is written.
+    fn plain(&self, line: &Line) -> Option<Range<usize>> {
+        let start = line.name_start as usize;
+        let colon = start + usize::from(line.name_len);
+        let (value, end) = (colon + 2, colon + 2 + line.value_len as usize);
+        let plain = line.value_start as usize == value
+            && self.head.get(colon..value)? == b": "
+            && self.head.get(end..end + 2)? == b"\r\n";
+        plain.then_some(start..end + 2)
     }
 
     /// Whether a line with this name exists. Constant time.
@@ -227,4 +263,43 @@ fn offset(whole: &[u8], part: &[u8]) -> usize {
     let distance = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
     // An empty piece may point anywhere; then any position will do.
     distance.min(whole.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Limits, parse_request};
+
+    use super::*;
+
+    /// Whatever the spelling, what is copied is what would be written field by field.
+    #[test]
+    fn lines_are_copied_as_they_would_be_written() {
+        let lines = [
+            "Host: a\r\n",
+            "a: b\r\n",
+            "B:c\r\n",
+            "C:  d\r\n",
+            "D: e \r\n",
+            "E:\r\n",
+            "F: \r\n",
+            "g: h i\r\n",
+        ];
+        for kept in 0_u32..1 << lines.len() {
+            for rotated in 0..lines.len() {
+                let mut lines = lines;
+                lines.rotate_left(rotated);
+                let head = format!("GET / HTTP/1.1\r\n{}\r\n", lines.concat());
+                let parsed = parse_request(&mut BytesMut::from(&*head), &Limits::default());
+                let fields = parsed.expect("valid").expect("whole").fields;
+                let keeps = |index: usize| kept & (1 << index) != 0;
+                let (mut copied, mut written) = (BytesMut::new(), BytesMut::new());
+                let mut index = 0..;
+                fields.copy_to(&mut copied, |_| index.next().is_some_and(keeps));
+                for (_, field) in fields.iter().enumerate().filter(|(at, _)| keeps(*at)) {
+                    encode::field(&mut written, field.name, field.value);
+                }
+                assert_eq!(copied, written, "{head:?} {kept:b}");
+            }
+        }
+    }
 }

@@ -74,11 +74,11 @@ static BY_SLOT: [(Known, &[u8]); SLOTS] = by_slot();
 const SLOTS: usize = 256;
 
 impl Known {
-    /// Recognises `name` in any case.
+    /// Recognises `name`, a token, in any case.
     #[inline]
     pub fn of(name: &[u8]) -> Self {
         let (known, lower) = BY_SLOT[slot(name)];
-        if lower.eq_ignore_ascii_case(name) {
+        if is_same_token(lower, name) {
             known
         } else {
             Self::Other
@@ -135,6 +135,22 @@ impl Known {
     pub(crate) const fn bit(self) -> u64 {
         1 << self as u8
     }
+}
+
+/// Whether `name` is `lower` in some case. Bytes are compared but for the bit of case, eight at a
+/// time: that is exact because `lower` has only letters and hyphens, and what differs from a hyphen
+/// in that bit is no byte of a token.
+#[inline]
+fn is_same_token(lower: &[u8], name: &[u8]) -> bool {
+    const CASELESS: u64 = 0xDFDF_DFDF_DFDF_DFDF;
+    let (words, rest) = lower.as_chunks::<8>();
+    let (name_words, name_rest) = name.as_chunks::<8>();
+    let differ = |a: &[u8; 8], b: &[u8; 8]| {
+        (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)) & CASELESS != 0
+    };
+    lower.len() == name.len()
+        && !words.iter().zip(name_words).any(|(a, b)| differ(a, b))
+        && !rest.iter().zip(name_rest).any(|(a, b)| (a ^ b) & 0xDF != 0)
 }
 
 /// A hash of the length and of the first and last byte in lower case. The factor was searched for

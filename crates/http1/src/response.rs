@@ -32,7 +32,7 @@ pub struct RequestContext {
     pub upgrade: bool,
 }
 
-/// A response head that passed every rule. With a 1xx status other than 101, another head follows.
+/// A response head that passed every rule. It has half a kilobyte, so it is handed out boxed. With a 1xx status other than 101, another head follows.
 #[derive(Clone, Debug)]
 pub struct ResponseHead {
     /// 100 to 599.
@@ -80,7 +80,7 @@ pub fn parse_response(
     buf: &mut BytesMut,
     context: RequestContext,
     limits: &Limits,
-) -> Result<Option<ResponseHead>, ResponseError> {
+) -> Result<Option<Box<ResponseHead>>, ResponseError> {
     ResponseParser::new().parse(buf, context, limits)
 }
 
@@ -101,7 +101,7 @@ impl ResponseParser {
         buf: &mut BytesMut,
         context: RequestContext,
         limits: &Limits,
-    ) -> Result<Option<ResponseHead>, ResponseError> {
+    ) -> Result<Option<Box<ResponseHead>>, ResponseError> {
         let window = &buf[..buf.len().min(limits.head_bytes)];
         let mut lines = Lines::default();
         let skeleton = match self.at_once(window, limits, &mut lines) {
@@ -203,7 +203,7 @@ impl Skeleton {
         head: Bytes,
         lines: Lines,
         context: RequestContext,
-    ) -> Result<ResponseHead, ResponseError> {
+    ) -> Result<Box<ResponseHead>, ResponseError> {
         let status = status(self.code)?;
         let reason = head.slice(self.reason);
         let mut fields = Fields::new(head, lines);
@@ -215,7 +215,7 @@ impl Skeleton {
             return Err(ResponseError::SwitchUnasked);
         }
         let tunnels = switches || (context.connect && status.is_success());
-        Ok(ResponseHead {
+        Ok(Box::new(ResponseHead {
             keep_alive: options.persists(self.version)
                 && framing != Framing::UntilClose
                 && !tunnels,
@@ -225,7 +225,7 @@ impl Skeleton {
             reason,
             fields,
             framing,
-        })
+        }))
     }
 }
 
@@ -292,7 +292,7 @@ mod tests {
         let head = parse_response(&mut buf, context, &Limits::default());
         let head = head.unwrap_or_else(|error| panic!("{shown:?}: {error}"));
         assert_eq!(&buf[..], b"REST", "exactly the head of {shown:?} is taken");
-        head.unwrap_or_else(|| panic!("{shown:?} is incomplete"))
+        *head.unwrap_or_else(|| panic!("{shown:?} is incomplete"))
     }
 
     /// Expects a refusal, whole and byte by byte.

@@ -20,6 +20,9 @@ use crate::request_id::RequestId;
 use crate::tunnel::Duplex;
 use crate::wheel::Timer;
 
+/// So many fields are added to an answer, more or less.
+const ADDED_FIELDS: usize = 4;
+
 /// An answer: its head, its body on the way, and what must be done at its end.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -43,6 +46,17 @@ pub(crate) enum AnswerHead {
         /// `Retry-After` in seconds, where it helps.
         retry_after: Option<u32>,
     },
+}
+
+impl AnswerHead {
+    /// How many fields it has.
+    fn fields(&self) -> usize {
+        match self {
+            Self::Upstream(ResponseHead::H1(head)) => head.fields.len(),
+            Self::Upstream(ResponseHead::H2(parts)) => parts.headers.len(),
+            Self::Local { .. } => 0,
+        }
+    }
 }
 
 /// What the added fields are made of.
@@ -108,6 +122,7 @@ impl Answer {
         let mut response = http::Response::new(());
         *response.status_mut() = self.status;
         let fields = response.headers_mut();
+        fields.reserve(self.head.fields() + ADDED_FIELDS);
         match &self.head {
             AnswerHead::Upstream(head) => response_fields(head, &self.words.additions(), fields),
             AnswerHead::Local { .. } => self.local_fields(fields),

@@ -5,7 +5,6 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
@@ -31,13 +30,12 @@ use crate::upstream::pool::{self, Checked, Freshness, Target};
 const INTERIMS_MAX: u32 = 100;
 
 /// Where an attempt goes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) region: RegionIdx,
     /// Its position among the upstream's regions.
     pub(crate) position: u8,
     pub(crate) because: Because,
-    pub(crate) endpoint: Arc<str>,
     /// The endpoint's position in its set, and the set's version.
     pub(crate) at: usize,
     pub(crate) set_version: u64,
@@ -78,7 +76,7 @@ impl Failed {
     /// A failure that is an answer's status.
     pub(crate) fn by_status(status: u16, answered: Answered) -> Self {
         Self {
-            place: answered.place.clone(),
+            place: answered.place,
             failure: Failure::Status(status),
             phase: Phase::HeadReceived,
             stale: false,
@@ -93,7 +91,6 @@ impl Place {
             region: choice.region,
             position: choice.position,
             because: choice.because,
-            endpoint: choice.endpoint().address.clone(),
             at: choice.at,
             set_version: choice.set.version,
         }
@@ -111,9 +108,8 @@ impl Serving<'_> {
         let in_flight = choice.begin(self.upstream().1);
         let endpoint = choice.endpoint().clone();
         drop(choice);
-        self.finish
-            .attempt_begins(&place, self.bound.live.plan.region(place.region));
-        let checked = match self.connect(&place, &endpoint, client).await {
+        self.finish.attempt_begins(place, &endpoint.address);
+        let checked = match self.connect(place, &endpoint, client).await {
             Ok(checked) => checked,
             Err(ended) => return Err(self.attempt_failed(place, ended, &in_flight, false)),
         };
@@ -127,7 +123,7 @@ impl Serving<'_> {
 
     async fn connect<C: Client>(
         &mut self,
-        place: &Place,
+        place: Place,
         endpoint: &tidegate_core::Endpoint,
         client: &mut C,
     ) -> Result<Checked, EndedBy> {
@@ -142,7 +138,7 @@ impl Serving<'_> {
             endpoint,
             region,
             profile,
-            series: &series,
+            series,
         };
         let limit = now() + upstream.connection.connect_timeout;
         self.timer

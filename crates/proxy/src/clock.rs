@@ -2,10 +2,95 @@
 //!
 //! It is tokio's, so that a test that pauses tokio's time pauses every deadline, idle limit and
 //! measured duration with it. Outside a paused test it is the system's monotonic clock.
+//!
+//! A request asks for the moment a dozen times within a few microseconds, and each reading costs
+//! as much as a field of its head. So the clock stands still for a turn: one poll of a task, which
+//! begins when something has happened and ends when nothing is left to do.
 
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-/// The moment.
+thread_local! {
+    static TURN: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// The moment; within a turn, that of its beginning.
 pub(crate) fn now() -> Instant {
+    TURN.get().unwrap_or_else(read)
+}
+
+fn read() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+pin_project_lite::pin_project! {
+    /// A task each of whose polls is a turn.
+    pub(crate) struct InTurns<F> {
+        #[pin]
+        task: F,
+    }
+}
+
+/// Makes each poll of `task` a turn. A turn within another is part of it.
+pub(crate) fn in_turns<F: Future>(task: F) -> InTurns<F> {
+    InTurns { task }
+}
+
+impl<F: Future> Future for InTurns<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let _turn = Turn::begin();
+        self.project().task.poll(cx)
+    }
+}
+
+/// Ends the turn that it began when it is dropped, so that a panic does not stop the clock.
+struct Turn {
+    outer: Option<Instant>,
+}
+
+impl Turn {
+    fn begin() -> Self {
+        let outer = TURN.get();
+        TURN.set(Some(outer.unwrap_or_else(read)));
+        Self { outer }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        TURN.set(self.outer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn time_stands_still_within_a_turn_only() {
+        let passes = || {
+            let before = now();
+            std::thread::sleep(Duration::from_millis(1));
+            now() > before
+        };
+        assert!(passes());
+        let mut waited = false;
+        let (first, second, still) = in_turns(async {
+            let first = now();
+            let still = !passes();
+            tokio::task::yield_now().await;
+            waited = true;
+            (first, now(), still && !in_turns(async { passes() }).await)
+        })
+        .await;
+        assert!(still && waited && second > first);
+        assert!(passes());
+    }
 }

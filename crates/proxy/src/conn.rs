@@ -13,6 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use crate::buffers;
 use crate::io::Stream;
 
 /// Read so much at a time, into a buffer that all connections of a thread share.
@@ -80,9 +81,19 @@ impl Conn {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut scratch = ReadBuf::new(scratch);
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut scratch))?;
+            if self.rbuf.capacity() == 0 {
+                self.rbuf = buffers::take();
+            }
             self.rbuf.extend_from_slice(scratch.filled());
             Poll::Ready(Ok(scratch.filled().len()))
         })
+    }
+
+    /// Makes sure of room for a head that is about to be written.
+    pub(crate) fn make_room(&mut self) {
+        if self.wbuf.capacity() == 0 {
+            self.wbuf = buffers::take();
+        }
     }
 
     /// Adds a piece of a body to what is to be written, and `after` behind it.
@@ -189,11 +200,11 @@ impl Conn {
 
     /// Gives the buffers back, for a connection that idles. Nothing may be buffered.
     pub(crate) fn release(&mut self) {
-        if self.rbuf.is_empty() {
-            self.rbuf = BytesMut::new();
+        if self.rbuf.is_empty() && self.rbuf.capacity() > 0 {
+            buffers::give(std::mem::take(&mut self.rbuf));
         }
-        if self.is_flushed() {
-            self.wbuf = BytesMut::new();
+        if self.is_flushed() && self.wbuf.capacity() > 0 {
+            buffers::give(std::mem::take(&mut self.wbuf));
         }
         self.big = false;
     }

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use smallvec::SmallVec;
 use tidegate_core::cell::Outcome;
-use tidegate_core::plan::Region;
 use tidegate_core::retry::{Failure, Idempotency, NextTry, Phase, WhyNot};
 use tidegate_core::{Decision, InFlight, RouteIdx, Termination};
 use tidegate_telemetry::labels::{AttemptOutcome, Label, RetryScope};
@@ -52,7 +51,7 @@ pub(crate) struct Finish {
 /// The account of one attempt.
 pub(crate) struct Try {
     pub(crate) place: Place,
-    pub(crate) region: Arc<str>,
+    pub(crate) endpoint: Arc<str>,
     pub(crate) began: Instant,
     pub(crate) connect: Option<Duration>,
     pub(crate) reused: bool,
@@ -111,7 +110,7 @@ impl Finish {
     }
 
     /// An attempt begins.
-    pub(crate) fn attempt_begins(&mut self, place: &Place, region: &Region) {
+    pub(crate) fn attempt_begins(&mut self, place: Place, endpoint: &Arc<str>) {
         if let (Some(scope), Some((bound, upstream))) = (self.next_scope.take(), self.upstream()) {
             bound
                 .series
@@ -119,8 +118,8 @@ impl Finish {
                 .retried(scope);
         }
         self.tries.push(Try {
-            place: place.clone(),
-            region: region.name.clone(),
+            place,
+            endpoint: endpoint.clone(),
             began: now(),
             connect: None,
             reused: false,
@@ -173,12 +172,13 @@ impl Finish {
         detail: String,
         at: Instant,
     ) {
-        let context = self.context.clone();
+        let region = self.region();
+        let client = &self.context.client;
         if let Some(attempt) = self.tries.last_mut() {
             attempt.phase = phase;
             attempt.detail = Some(detail);
             tracing::debug!(
-                client = %context.client, region = %attempt.region, endpoint = %attempt.place.endpoint,
+                %client, region = region.as_deref(), endpoint = %attempt.endpoint,
                 ?failure, ?phase, detail = attempt.detail, "attempt failed"
             );
         }
@@ -295,8 +295,8 @@ impl Finish {
             .find(|attempt| attempt.detail.is_some())?;
         let mut text = format!(
             "{} ({}): {}",
-            last.region,
-            last.place.endpoint,
+            self.region_name(last.place)?,
+            last.endpoint,
             last.detail.as_deref()?
         );
         if let Some(why) = self.why_not {
@@ -314,7 +314,11 @@ impl Finish {
 
     /// The region of the last attempt.
     pub(crate) fn region(&self) -> Option<Arc<str>> {
-        self.tries.last().map(|attempt| attempt.region.clone())
+        self.region_name(self.tries.last()?.place).cloned()
+    }
+
+    fn region_name(&self, place: Place) -> Option<&Arc<str>> {
+        Some(&self.bound.as_ref()?.live.plan.region(place.region).name)
     }
 
     /// Metrics for `Server-Timing`: connect and time to the head of the last attempt, and the whole

@@ -7,20 +7,50 @@
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use tidegate_http1::{Known, encode};
+use smallvec::SmallVec;
+use tidegate_http1::{FieldRef, Fields, Known, encode};
 
 use crate::head::{RequestHead, ResponseHead};
 use crate::request_id::RequestId;
 
-/// Takes fields, one at a time.
+/// Takes fields.
 pub(crate) trait Sink {
     /// Adds a field.
     fn add(&mut self, name: &[u8], value: &[u8]);
+
+    /// Adds a field whose value is made of these parts.
+    fn add_parts<'a>(&mut self, name: &[u8], parts: impl Iterator<Item = &'a [u8]> + Clone);
+
+    /// Adds those lines of an HTTP/1.1 head that `keep` keeps.
+    fn add_lines<'a>(&mut self, fields: &'a Fields, keep: impl FnMut(FieldRef<'a>) -> bool);
+
+    /// Adds a field whose value is not seen again on this connection, so that no table of
+    /// compression should learn it.
+    fn add_unique(&mut self, name: &'static str, value: &[u8]);
+
+    /// Adds a field of an HTTP/2 head.
+    fn add_typed(&mut self, name: &HeaderName, value: &HeaderValue);
 }
 
 impl Sink for BytesMut {
     fn add(&mut self, name: &[u8], value: &[u8]) {
         encode::field(self, name, value);
+    }
+
+    fn add_parts<'a>(&mut self, name: &[u8], parts: impl Iterator<Item = &'a [u8]> + Clone) {
+        encode::field_of_parts(self, name, parts);
+    }
+
+    fn add_lines<'a>(&mut self, fields: &'a Fields, keep: impl FnMut(FieldRef<'a>) -> bool) {
+        fields.copy_to(self, keep);
+    }
+
+    fn add_unique(&mut self, name: &'static str, value: &[u8]) {
+        encode::field(self, name.as_bytes(), value);
+    }
+
+    fn add_typed(&mut self, name: &HeaderName, value: &HeaderValue) {
+        encode::field(self, name.as_str().as_bytes(), value.as_bytes());
     }
 }
 
@@ -33,6 +63,54 @@ impl Sink for HeaderMap {
             self.append(name, value);
         }
     }
+
+    fn add_parts<'a>(&mut self, name: &[u8], parts: impl Iterator<Item = &'a [u8]> + Clone) {
+        let mut value: SmallVec<[u8; 256]> = SmallVec::new();
+        parts.for_each(|part| value.extend_from_slice(part));
+        self.add(name, &value);
+    }
+
+    fn add_lines<'a>(&mut self, fields: &'a Fields, mut keep: impl FnMut(FieldRef<'a>) -> bool) {
+        for (index, field) in fields.iter().enumerate() {
+            let value = || fields.value_bytes(index);
+            if keep(field)
+                && let Some(name) = header_name(field.known, field.name)
+                // The value shares the head's memory.
+                && let Some(Ok(value)) = value().map(HeaderValue::from_maybe_shared)
+            {
+                self.append(name, value);
+            }
+        }
+    }
+
+    /// Marked as sensitive, which keeps it out of HPACK's table (RFC 7541 section 7.1.3): there it
+    /// would push out what repeats.
+    fn add_unique(&mut self, name: &'static str, value: &[u8]) {
+        if let Ok(mut value) = HeaderValue::from_bytes(value) {
+            value.set_sensitive(true);
+            self.append(HeaderName::from_static(name), value);
+        }
+    }
+
+    fn add_typed(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.append(name.clone(), value.clone());
+    }
+}
+
+/// The name as a `HeaderMap` wants it; most need not be parsed again.
+fn header_name(known: Known, name: &[u8]) -> Option<HeaderName> {
+    Some(match known {
+        Known::AcceptRanges => header::ACCEPT_RANGES,
+        Known::CacheControl => header::CACHE_CONTROL,
+        Known::ContentEncoding => header::CONTENT_ENCODING,
+        Known::ContentType => header::CONTENT_TYPE,
+        Known::Date => header::DATE,
+        Known::ETag => header::ETAG,
+        Known::LastModified => header::LAST_MODIFIED,
+        Known::Server => header::SERVER,
+        Known::SetCookie => header::SET_COOKIE,
+        _ => HeaderName::from_bytes(name).ok()?,
+    })
 }
 
 /// What is told of a client's connection to upstreams; made once per connection.
@@ -82,25 +160,24 @@ pub(crate) struct RequestAdditions<'a> {
 /// Writes every field of an upstream request but `Host`, framing and upgrade.
 pub(crate) fn request_fields(head: &RequestHead, add: &RequestAdditions<'_>, sink: &mut impl Sink) {
     let mut said = Said::default();
-    each_request_field(head, |known, name, value| match known {
-        Known::Host | Known::ContentLength | Known::TransferEncoding => {}
-        Known::XForwardedFor => said.forwarded_for.push(value),
-        Known::Forwarded => said.forwarded.push(value),
-        Known::Via => said.via.push(value),
-        Known::XRequestId => {}
-        Known::Cookie if matches!(head, RequestHead::H2(_)) => said.cookies.push(value),
-        Known::XForwardedProto | Known::XForwardedHost if !add.client.trusted => {}
-        Known::XForwardedProto => {
-            said.proto = true;
-            sink.add(name, value);
+    match head {
+        RequestHead::H1(head) => sink.add_lines(&head.fields, |field| {
+            !field.hop_by_hop
+                && !poses_as_known(field.known, field.name)
+                && said.passes(add, field.known, field.value, false)
+        }),
+        RequestHead::H2(parts) => {
+            for (name, value) in &parts.headers {
+                let bytes = name.as_str().as_bytes();
+                if !is_hop_by_hop(name)
+                    && !poses_as_known(Known::Other, bytes)
+                    && said.passes(add, Known::of(bytes), value.as_bytes(), true)
+                {
+                    sink.add_typed(name, value);
+                }
+            }
         }
-        Known::XForwardedHost => {
-            said.host = true;
-            sink.add(name, value);
-        }
-        Known::Expect if add.without_expect => {}
-        _ => sink.add(name, value),
-    });
+    }
     add_cookies(&said.cookies, sink);
     add_client_words(head, add, &said, sink);
     add_list(
@@ -109,18 +186,48 @@ pub(crate) fn request_fields(head: &RequestHead, add: &RequestAdditions<'_>, sin
         &said.via,
         &[head.version().as_bytes(), b" ", add.pop.as_bytes()],
     );
-    sink.add(b"x-request-id", add.request_id.as_bytes());
+    sink.add_unique("x-request-id", add.request_id.as_bytes());
 }
 
 /// What earlier hops said; lists are inline because there are rarely any.
 #[derive(Default)]
 struct Said<'a> {
-    forwarded_for: smallvec::SmallVec<[&'a [u8]; 2]>,
-    forwarded: smallvec::SmallVec<[&'a [u8]; 2]>,
-    via: smallvec::SmallVec<[&'a [u8]; 2]>,
-    cookies: smallvec::SmallVec<[&'a [u8]; 2]>,
+    forwarded_for: SmallVec<[&'a [u8]; 2]>,
+    forwarded: SmallVec<[&'a [u8]; 2]>,
+    via: SmallVec<[&'a [u8]; 2]>,
+    cookies: SmallVec<[&'a [u8]; 2]>,
     proto: bool,
     host: bool,
+}
+
+impl<'a> Said<'a> {
+    /// Whether a field of the client's goes on as it is; notes what is written anew instead.
+    /// `split`: cookies may have come in several fields.
+    fn passes(
+        &mut self,
+        add: &RequestAdditions<'_>,
+        known: Known,
+        value: &'a [u8],
+        split: bool,
+    ) -> bool {
+        match known {
+            Known::Host | Known::ContentLength | Known::TransferEncoding | Known::XRequestId => {
+                return false;
+            }
+            Known::XForwardedFor => self.forwarded_for.push(value),
+            Known::Forwarded => self.forwarded.push(value),
+            Known::Via => self.via.push(value),
+            Known::Cookie if split => self.cookies.push(value),
+            Known::XForwardedProto | Known::XForwardedHost if !add.client.trusted => return false,
+            Known::XForwardedProto => self.proto = true,
+            Known::XForwardedHost => self.host = true,
+            Known::Expect => return !add.without_expect,
+            _ => {}
+        }
+        let anew = matches!(known, Known::XForwardedFor | Known::Forwarded | Known::Via)
+            || (split && known == Known::Cookie);
+        !anew
+    }
 }
 
 /// HTTP/2 clients may split `Cookie`; what leaves again is one field (RFC 9113 section 8.2.3).
@@ -169,39 +276,8 @@ fn add_client_words(
 
 /// One field that lists what `earlier` hops said and then, as one member, the parts of `own`.
 fn add_list(sink: &mut impl Sink, name: &[u8], earlier: &[&[u8]], own: &[&[u8]]) {
-    let mut value: smallvec::SmallVec<[u8; 256]> = smallvec::SmallVec::new();
-    for member in earlier {
-        value.extend_from_slice(member);
-        value.extend_from_slice(b", ");
-    }
-    for part in own {
-        value.extend_from_slice(part);
-    }
-    sink.add(name, &value);
-}
-
-fn each_request_field<'a>(head: &'a RequestHead, mut take: impl FnMut(Known, &'a [u8], &'a [u8])) {
-    match head {
-        RequestHead::H1(head) => {
-            for field in head.fields.iter().filter(|field| !field.hop_by_hop) {
-                if !poses_as_known(field.known, field.name) {
-                    take(field.known, field.name, field.value);
-                }
-            }
-        }
-        RequestHead::H2(parts) => {
-            let forwarded = parts.headers.iter().filter(|(name, _)| {
-                !is_hop_by_hop(name) && !poses_as_known(Known::Other, name.as_str().as_bytes())
-            });
-            for (name, value) in forwarded {
-                take(
-                    Known::of(name.as_str().as_bytes()),
-                    name.as_str().as_bytes(),
-                    value.as_bytes(),
-                );
-            }
-        }
-    }
+    let earlier = earlier.iter().flat_map(|member| [*member, b", "]);
+    sink.add_parts(name, earlier.chain(own.iter().copied()));
 }
 
 /// Whether a name becomes one that we vouch for once underscores are read as hyphens, as CGI-like
@@ -210,7 +286,7 @@ fn poses_as_known(known: Known, name: &[u8]) -> bool {
     if known != Known::Other || !name.contains(&b'_') {
         return false;
     }
-    let folded: smallvec::SmallVec<[u8; 64]> = name
+    let folded: SmallVec<[u8; 64]> = name
         .iter()
         .map(|&byte| if byte == b'_' { b'-' } else { byte })
         .collect();
@@ -235,11 +311,14 @@ pub(crate) fn response_fields(
     add: &ResponseAdditions<'_>,
     sink: &mut impl Sink,
 ) {
-    let mut via: smallvec::SmallVec<[&[u8]; 2]> = smallvec::SmallVec::new();
-    each_response_field(head, |known, name, value| match known {
-        Known::ContentLength | Known::TransferEncoding | Known::XRequestId => {}
-        Known::Via => via.push(value),
-        _ => sink.add(name, value),
+    let mut via: SmallVec<[&[u8]; 2]> = SmallVec::new();
+    add_response_fields(head, sink, |known, value| match known {
+        Known::ContentLength | Known::TransferEncoding | Known::XRequestId => false,
+        Known::Via => {
+            via.push(value);
+            false
+        }
+        _ => true,
     });
     let version: &[u8] = match head.version() {
         http::Version::HTTP_2 => b"2",
@@ -252,7 +331,7 @@ pub(crate) fn response_fields(
 
 /// The fields that an answer of our own carries, too.
 pub(crate) fn local_fields(add: &ResponseAdditions<'_>, sink: &mut impl Sink) {
-    sink.add(b"x-request-id", add.request_id.as_bytes());
+    sink.add_unique("x-request-id", add.request_id.as_bytes());
     if let Some(region) = add.region {
         sink.add(b"tidegate-region", region.as_bytes());
     }
@@ -266,33 +345,27 @@ pub(crate) fn local_fields(add: &ResponseAdditions<'_>, sink: &mut impl Sink) {
 
 /// Writes the fields of an interim (1xx) answer.
 pub(crate) fn interim_fields(head: &ResponseHead, sink: &mut impl Sink) {
-    each_response_field(head, |known, name, value| match known {
-        Known::ContentLength | Known::TransferEncoding => {}
-        _ => sink.add(name, value),
+    add_response_fields(head, sink, |known, _| {
+        !matches!(known, Known::ContentLength | Known::TransferEncoding)
     });
 }
 
-fn each_response_field<'a>(
+/// Adds those fields that are not for this hop alone and that `keep` keeps.
+fn add_response_fields<'a>(
     head: &'a ResponseHead,
-    mut take: impl FnMut(Known, &'a [u8], &'a [u8]),
+    sink: &mut impl Sink,
+    mut keep: impl FnMut(Known, &'a [u8]) -> bool,
 ) {
     match head {
-        ResponseHead::H1(head) => {
-            for field in head.fields.iter().filter(|field| !field.hop_by_hop) {
-                take(field.known, field.name, field.value);
-            }
-        }
+        ResponseHead::H1(head) => sink.add_lines(&head.fields, |field| {
+            !field.hop_by_hop && keep(field.known, field.value)
+        }),
         ResponseHead::H2(parts) => {
-            for (name, value) in parts
-                .headers
-                .iter()
-                .filter(|(name, _)| !is_hop_by_hop(name))
-            {
-                take(
-                    Known::of(name.as_str().as_bytes()),
-                    name.as_str().as_bytes(),
-                    value.as_bytes(),
-                );
+            for (name, value) in &parts.headers {
+                let known = Known::of(name.as_str().as_bytes());
+                if !is_hop_by_hop(name) && keep(known, value.as_bytes()) {
+                    sink.add_typed(name, value);
+                }
             }
         }
     }

@@ -14,6 +14,7 @@ mod admit;
 mod answer;
 mod attempt;
 mod body;
+mod buffers;
 mod clock;
 mod conn;
 mod connection;

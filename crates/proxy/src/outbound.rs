@@ -14,6 +14,9 @@ use crate::pipeline::Serving;
 use crate::tunnel;
 use crate::upstream::pool::{Checked, Link};
 
+/// Room for the fields of most requests.
+const FIELDS: usize = 24;
+
 /// Starts the exchange on the connection that was checked out.
 pub(crate) async fn start(
     serving: &Serving<'_>,
@@ -28,13 +31,13 @@ pub(crate) async fn start(
                 upgrade: serving.head.upgrade().is_some(),
             };
             let write = |out: &mut BytesMut| write_h1(serving, framing, out);
-            Ok(Exchange::H1(h1::Exchange::start(
+            Ok(Exchange::H1(Box::new(h1::Exchange::start(
                 conn,
                 checked.home,
                 context,
                 framing,
                 write,
-            )))
+            ))))
         }
         Link::H2(handle) => {
             let request = h2_request(serving, checked.tls)?;
@@ -109,7 +112,7 @@ fn announces_empty(method: &Method) -> bool {
 
 fn h2_request(serving: &Serving<'_>, tls: bool) -> Result<http::Request<()>, ExchangeError> {
     let head = &serving.head;
-    let mut fields = HeaderMap::new();
+    let mut fields = HeaderMap::with_capacity(FIELDS);
     request_fields(head, &additions(serving, true), &mut fields);
     if head.te_trailers() {
         fields.add(b"te", b"trailers");

@@ -84,7 +84,7 @@ fn request_id(context: &Context, head: &RequestHead) -> RequestId {
     given.unwrap_or_else(|| RequestId::make(&mut context.worker.rng.borrow_mut()))
 }
 
-/// A request between admission and commit.
+/// A request between admission and commit. Boxed, because it is handed on.
 pub(crate) struct Serving<'a> {
     pub(crate) context: &'a Rc<Context>,
     pub(crate) bound: Rc<Bound>,
@@ -112,7 +112,7 @@ impl<'a> Serving<'a> {
         request: Request,
         id: RequestId,
         mut finish: Finish,
-    ) -> Self {
+    ) -> Box<Self> {
         let at = now();
         finish.admitted(&admitted.bound, admitted.route);
         let bound = admitted.bound.clone();
@@ -123,7 +123,7 @@ impl<'a> Serving<'a> {
         let body = ReplayBody::new(request.upload, framing, policy.replay_bytes, max);
         let deadline = body.is_read().then(|| at + route.timeout);
         let ask = Ask::new(route.allowed, at);
-        Self {
+        Box::new(Self {
             timer: context.worker.wheel.timer(),
             context,
             admitted,
@@ -137,7 +137,7 @@ impl<'a> Serving<'a> {
             ask,
             attempts: 0,
             bound,
-        }
+        })
     }
 
     pub(crate) fn route(&self) -> &Route {
@@ -148,7 +148,7 @@ impl<'a> Serving<'a> {
         self.bound.live.upstream(self.route().upstream)
     }
 
-    async fn run<C: Client>(mut self, client: &mut C) -> Answer {
+    async fn run<C: Client>(mut self: Box<Self>, client: &mut C) -> Answer {
         self.upstream().1.budget.deposit(now());
         loop {
             let choice = match self.choose() {
@@ -250,7 +250,7 @@ impl<'a> Serving<'a> {
     }
 
     /// No other attempt: the upstream's own answer if it gave one, else a problem document.
-    fn stop(mut self, failed: Failed, why: WhyNot) -> Answer {
+    fn stop(mut self: Box<Self>, failed: Failed, why: WhyNot) -> Answer {
         self.finish.refused_retry(why);
         let termination = failed.termination(why);
         match failed.answered {
@@ -260,7 +260,7 @@ impl<'a> Serving<'a> {
     }
 
     /// The answer's head goes to the client: from here on nothing is tried again.
-    fn commit(mut self, answered: Answered, passed: Option<Termination>) -> Answer {
+    fn commit(mut self: Box<Self>, answered: Answered, passed: Option<Termination>) -> Answer {
         let status = answered.head.status();
         self.finish.received(self.body.read_bytes());
         self.finish.committed(status, passed, answered.in_flight);
@@ -289,7 +289,7 @@ impl<'a> Serving<'a> {
         }
     }
 
-    fn fail(mut self, termination: Termination) -> Answer {
+    fn fail(mut self: Box<Self>, termination: Termination) -> Answer {
         self.finish.received(self.body.read_bytes());
         let refusal = problem::Refusal::new(termination, self.finish.detail());
         let refusal =

@@ -82,8 +82,11 @@ impl Record {
 
     /// Writes the line.
     pub(crate) fn write(&self, context: &Context, ended: &Ended<'_>) {
-        let attempts: SmallVec<[AttemptRecord<'_>; MAX_ATTEMPTS]> =
-            ended.tries.iter().map(attempt).collect();
+        let attempts: SmallVec<[AttemptRecord<'_>; MAX_ATTEMPTS]> = ended
+            .tries
+            .iter()
+            .map(|tried| attempt(tried, ended))
+            .collect();
         let excluded = self.excluded(ended);
         let plan = ended.bound.map(|bound| &bound.live.plan);
         let route = plan.zip(ended.route).map(|(plan, route)| plan.route(route));
@@ -131,10 +134,11 @@ impl Record {
     }
 }
 
-fn attempt(attempt: &Try) -> AttemptRecord<'_> {
+fn attempt<'a>(attempt: &'a Try, ended: &Ended<'a>) -> AttemptRecord<'a> {
+    let region = |bound: &'a Bound| &*bound.live.plan.region(attempt.place.region).name;
     AttemptRecord {
-        region: &attempt.region,
-        endpoint: &attempt.place.endpoint,
+        region: ended.bound.map(region).unwrap_or_default(),
+        endpoint: &attempt.endpoint,
         because: attempt.place.because,
         phase: attempt.phase,
         outcome: attempt.outcome.unwrap_or(AttemptOutcome::Abandoned),

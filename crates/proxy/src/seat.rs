@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::accept::{self, AcceptService, Accepted};
+use crate::clock::in_turns;
 use crate::handshake;
 use crate::listener::ListenerContext;
 use crate::tally::Tally;
@@ -75,10 +76,10 @@ impl Seat {
                 return;
             };
             let (worker, counted) = (worker.clone(), connections.count());
-            spawn_local(async move {
+            spawn_local(in_turns(async move {
                 handshake::serve(worker, listener, accepted).await;
                 drop(counted);
-            });
+            }));
         }));
     }
 

@@ -64,7 +64,7 @@ pub(crate) fn requests<'a>(
 ) -> Transcript {
     let mut parser = RequestParser::new();
     let parse = |buf: &mut BytesMut| match parser.parse(buf, limits) {
-        Ok(head) => Ok(head.map(request_head)),
+        Ok(head) => Ok(head.map(|head| request_head(*head))),
         Err(error) => Err(error.reason()),
     };
     Session::new(Box::new(parse), limits).run(pieces)
@@ -78,7 +78,7 @@ pub(crate) fn responses<'a>(
 ) -> Transcript {
     let mut parser = ResponseParser::new();
     let parse = |buf: &mut BytesMut| match parser.parse(buf, context, limits) {
-        Ok(head) => Ok(head.map(response_head)),
+        Ok(head) => Ok(head.map(|head| response_head(*head))),
         Err(error) => Err(error.reason()),
     };
     Session::new(Box::new(parse), limits).run(pieces)

@@ -62,6 +62,7 @@ impl Exchange {
         write_head: impl FnOnce(&mut BytesMut),
     ) -> Self {
         let written_before = conn.written();
+        conn.make_room();
         write_head(&mut conn.wbuf);
         let upload = if framing == Framing::None {
             UploadState::Encoded
@@ -148,7 +149,7 @@ impl Exchange {
         }
     }
 
-    fn parse_head(&mut self) -> Result<Option<http1::ResponseHead>, ExchangeError> {
+    fn parse_head(&mut self) -> Result<Option<Box<http1::ResponseHead>>, ExchangeError> {
         let Some(conn) = self.conn.as_mut() else {
             return Ok(None);
         };
@@ -179,16 +180,16 @@ impl Exchange {
         })
     }
 
-    fn accept_head(&mut self, head: http1::ResponseHead) -> HeadEvent {
+    fn accept_head(&mut self, head: Box<http1::ResponseHead>) -> HeadEvent {
         if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
-            return HeadEvent::Interim(ResponseHead::H1(Box::new(head)));
+            return HeadEvent::Interim(ResponseHead::H1(head));
         }
         self.keep_alive = head.keep_alive;
         self.answer = AnswerState::Body(BodyDecoder::new(head.framing, &self.limits));
         if head.framing == Framing::None && head.status != StatusCode::SWITCHING_PROTOCOLS {
             self.end();
         }
-        HeadEvent::Final(ResponseHead::H1(Box::new(head)))
+        HeadEvent::Final(ResponseHead::H1(head))
     }
 
     /// The next piece of the answer's body; `None` after the last.

@@ -26,12 +26,11 @@ pub(crate) async fn respond(
     asked: &Asked,
     close: bool,
 ) -> Result<bool, Termination> {
-    let framing = answer.write_h1(
-        &mut conn.borrow_mut().wbuf,
-        &asked.method,
-        asked.http11,
-        close,
-    );
+    let framing = {
+        let mut conn = conn.borrow_mut();
+        conn.make_room();
+        answer.write_h1(&mut conn.wbuf, &asked.method, asked.http11, close)
+    };
     let mut writer = Writer {
         conn,
         framing,

@@ -158,7 +158,7 @@ impl HeadReader<'_> {
                 self.start();
                 let parsed = self.parser.parse(&mut conn.rbuf, self.limits);
                 if let Some(head) = parsed.map_err(Refusal::Malformed)? {
-                    return Poll::Ready(Ok(Read::Head(Box::new(head))));
+                    return Poll::Ready(Ok(Read::Head(head)));
                 }
             } else if self.context.worker.is_stopping() {
                 return Poll::Ready(Ok(Read::Ended));

@@ -17,6 +17,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes that are gathered before writing waits for the socket.
 const LIMIT: usize = 64 * 1024;
+/// What the first frames get room for.
+const FIRST: usize = 8 * 1024;
 /// Writes of at least this size are not copied.
 const BYPASS: usize = 16 * 1024;
 
@@ -87,6 +89,9 @@ impl<S> Wire<S> {
     }
 
     fn gather(&mut self, bufs: &[IoSlice<'_>]) -> usize {
+        if self.pending.capacity() == 0 {
+            self.pending.reserve(FIRST);
+        }
         let before = self.pending.len();
         let mut room = LIMIT.saturating_sub(self.gathered());
         for buf in bufs {

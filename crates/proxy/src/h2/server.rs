@@ -18,7 +18,7 @@ use tidegate_core::settings::ListenerLimits;
 
 use super::coalesce::{Coalesce, Drain, coalesce};
 use super::{CONNECTION_WINDOW, HEADER_LIST, SEND_BUFFER, STREAM_WINDOW, stream};
-use crate::clock::now;
+use crate::clock::{in_turns, now};
 use crate::context::Context;
 use crate::io::Stream;
 use crate::wheel::Timer;
@@ -173,7 +173,7 @@ impl Server {
         let open = Open::new(&self.counts);
         // Boxed here, because spawning moves its argument several times and this one has 8 KB.
         let serving = Box::pin(stream::serve(self.context.clone(), request, respond, open));
-        tokio::task::spawn_local(serving);
+        tokio::task::spawn_local(in_turns(serving));
     }
 
     /// Ready when the connection must be polled again, with true when it is over.

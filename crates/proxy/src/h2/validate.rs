@@ -64,15 +64,27 @@ fn authority(parts: &Parts) -> Result<(), Malformed> {
     match name {
         "" => Err(Malformed::NoAuthority),
         name if name.contains('@') => Err(Malformed::UserInfo),
-        name if name
-            .bytes()
-            .any(|byte| byte <= b' ' || b"/?#\\,\"<>^`{|}\x7f".contains(&byte)) =>
-        {
-            Err(Malformed::Authority)
-        }
+        name if name.bytes().any(|byte| !AUTHORITY[usize::from(byte)]) => Err(Malformed::Authority),
         _ => Ok(()),
     }
 }
+
+/// Which bytes an authority may have; what else is wrong with it, `http::Uri` has refused.
+static AUTHORITY: [bool; 256] = {
+    let refused = b"/?#\\,\"<>^`{|}\x7f";
+    let mut table = [true; 256];
+    let mut at = 0;
+    while at <= b' ' as usize {
+        table[at] = false;
+        at += 1;
+    }
+    at = 0;
+    while at < refused.len() {
+        table[refused[at] as usize] = false;
+        at += 1;
+    }
+    table
+};
 
 fn path(parts: &Parts) -> Result<(), Malformed> {
     let path = parts.uri.path_and_query().map_or("", |path| path.as_str());

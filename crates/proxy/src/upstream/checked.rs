@@ -36,10 +36,24 @@ pub(crate) enum Link {
     H2(h2::client::Handle),
 }
 
+/// A [`Link`] as the pool finds or makes it.
+pub(super) enum Found {
+    /// An HTTP/1.1 connection.
+    H1(Conn, Origin),
+    /// One stream of an HTTP/2 connection.
+    H2(h2::client::Handle),
+}
+
 /// Where a connection goes when it can be used again.
-#[derive(Clone)]
 pub(crate) struct Home {
     pool: Pool,
+    pub(super) origin: Origin,
+}
+
+/// What a connection was made for. It stays with the connection, so that no request that uses it
+/// again has to put it together.
+#[derive(Clone)]
+pub(crate) struct Origin {
     pub(super) key: Key,
     pub(super) cell: Arc<EndpointCell>,
     pub(super) profile: Arc<Profile>,
@@ -50,11 +64,17 @@ impl Checked {
     pub(super) fn new(
         pool: &Pool,
         target: &Target<'_>,
-        link: Link,
+        link: Found,
         reused: bool,
         connect: Option<Duration>,
     ) -> Self {
-        let home = matches!(link, Link::H1(_)).then(|| Home::new(pool, target));
+        let (link, home) = match link {
+            Found::H1(conn, origin) => {
+                let pool = pool.clone();
+                (Link::H1(conn), Some(Home { pool, origin }))
+            }
+            Found::H2(handle) => (Link::H2(handle), None),
+        };
         Self {
             link,
             home,
@@ -79,29 +99,30 @@ impl Checked {
 
 impl Picked {
     /// What was picked, unless it is a connection that turns out not to be usable.
-    pub(super) fn into_link(self, is_usable: impl FnOnce(&mut Conn) -> bool) -> Option<Link> {
+    pub(super) fn into_found(self, is_usable: impl FnOnce(&mut Conn) -> bool) -> Option<Found> {
         match self {
-            Self::Stream(handle) => Some(Link::H2(handle)),
-            Self::Conn(mut conn) => is_usable(&mut conn).then_some(Link::H1(conn)),
+            Self::Stream(handle) => Some(Found::H2(handle)),
+            Self::Conn(mut conn, origin) => is_usable(&mut conn).then(|| Found::H1(conn, origin)),
         }
     }
 }
 
-impl Home {
-    pub(super) fn new(pool: &Pool, target: &Target<'_>) -> Self {
+impl Origin {
+    pub(super) fn new(target: &Target<'_>) -> Self {
         Self {
-            pool: pool.clone(),
             key: target.key(),
             cell: target.endpoint.cell.clone(),
             profile: target.profile.clone(),
             series: target.series.clone(),
         }
     }
+}
 
+impl Home {
     /// Gives a connection back. It must be done with its request, with nothing left to read or
     /// write. To be called on the thread that checked it out.
     pub(crate) fn put(self, mut conn: Conn) {
         conn.release();
-        self.pool.put(&self, conn);
+        self.pool.put(self.origin, conn);
     }
 }

@@ -14,6 +14,7 @@ use tidegate_core::plan::UpstreamProtocol;
 use tokio::sync::watch;
 
 pub(crate) use super::checked::{Checked, Home, Link};
+use super::checked::{Found, Origin};
 use super::connect::{ConnectError, ConnectErrorKind, Connected, connect};
 use super::key::{ByKey, Key};
 use super::resolve::Resolver;
@@ -132,26 +133,26 @@ impl Pool {
         self.connect(target).await
     }
 
-    fn reuse(&self, target: &Target<'_>, wish: Wish) -> Option<Link> {
+    fn reuse(&self, target: &Target<'_>, wish: Wish) -> Option<Found> {
         self.reuse_own(target, wish)
             .or_else(|| self.take_over(target, wish))
     }
 
-    fn reuse_own(&self, target: &Target<'_>, wish: Wish) -> Option<Link> {
+    fn reuse_own(&self, target: &Target<'_>, wish: Wish) -> Option<Found> {
         loop {
             let picked = pick(&mut self.0.shelf().lock(), target.key(), wish.since)?;
-            if let Some(link) = picked.into_link(|conn| is_usable(conn, wish)) {
+            if let Some(link) = picked.into_found(|conn| is_usable(conn, wish)) {
                 return Some(link);
             }
         }
     }
 
-    fn take_over(&self, target: &Target<'_>, wish: Wish) -> Option<Link> {
+    fn take_over(&self, target: &Target<'_>, wish: Wish) -> Option<Found> {
         let link = self
             .0
             .others()
             .find_map(|shelf| take_from(shelf, target, wish.since))?;
-        if matches!(link, Link::H2(_)) && !self.has_channel(target) {
+        if matches!(link, Found::H2(_)) && !self.has_channel(target) {
             let _in_the_background = self.flight(target);
         }
         Some(link)
@@ -231,9 +232,9 @@ impl Pool {
         let (took, h2) = (connected.took, connected.h2);
         self.with_place(target, |place| place.speaks_h2 = Some(h2));
         let link = if h2 {
-            Link::H2(self.open(target, connected.stream).await?)
+            Found::H2(self.open(target, connected.stream).await?)
         } else {
-            Link::H1(Conn::new(connected.stream))
+            Found::H1(Conn::new(connected.stream), Origin::new(target))
         };
         Ok(Checked::new(self, target, link, false, Some(took)))
     }
@@ -241,7 +242,7 @@ impl Pool {
     /// A new HTTP/1.1 connection, whatever else the endpoint might speak.
     async fn connect_h1(&self, target: &Target<'_>) -> Result<Checked, ConnectError> {
         let connected = self.dial(target, UpstreamProtocol::Http1).await?;
-        let link = Link::H1(Conn::new(connected.stream));
+        let link = Found::H1(Conn::new(connected.stream), Origin::new(target));
         Ok(Checked::new(
             self,
             target,
@@ -281,16 +282,12 @@ impl Pool {
     }
 
     fn with_place<R>(&self, target: &Target<'_>, run: impl FnOnce(&mut Place) -> R) -> R {
-        self.0.shelf().with(&Home::new(self, target), run)
+        self.0.shelf().with(&Origin::new(target), run)
     }
 
     /// Puts a connection down for others.
-    pub(super) fn put(&self, home: &Home, conn: Conn) {
-        let max = home.profile.idle_max as usize;
-        let _too_many = self
-            .0
-            .shelf()
-            .with(home, |place| place.put(conn, now(), max));
+    pub(super) fn put(&self, origin: Origin, conn: Conn) {
+        let _too_many = self.0.shelf().put(origin, conn, now());
         self.start_sweeping();
     }
 
@@ -337,10 +334,10 @@ fn is_usable(conn: &mut Conn, wish: Wish) -> bool {
 }
 
 /// What another thread keeps idle, unless that thread is at its shelf right now.
-fn take_from(shelf: &Shelf, target: &Target<'_>, since: Option<Instant>) -> Option<Link> {
+fn take_from(shelf: &Shelf, target: &Target<'_>, since: Option<Instant>) -> Option<Found> {
     loop {
         let picked = pick(&mut *shelf.try_lock()?, target.key(), since)?;
-        if let Some(link) = picked.into_link(rehome) {
+        if let Some(link) = picked.into_found(rehome) {
             return Some(link);
         }
     }

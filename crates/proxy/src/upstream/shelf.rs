@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tidegate_core::EndpointCell;
 use tidegate_telemetry::metrics::UpstreamHandle;
 
-use super::checked::Home;
+use super::checked::Origin;
 use super::key::ByKey;
 use crate::conn::Conn;
 use crate::h2::client::{Channel, Handle, Reserved};
@@ -35,7 +35,7 @@ pub(super) struct Place {
 /// What a place had for a request.
 pub(super) enum Picked {
     /// An HTTP/1.1 connection, still to be checked.
-    Conn(Conn),
+    Conn(Conn, Origin),
     /// A stream of an HTTP/2 connection.
     Stream(Handle),
 }
@@ -43,7 +43,7 @@ pub(super) enum Picked {
 struct Idle {
     conn: Conn,
     since: Instant,
-    _counted: Counted,
+    origin: Counted<Origin>,
 }
 
 struct Kept {
@@ -51,11 +51,11 @@ struct Kept {
     started: u64,
     since: Instant,
     /// Set while no stream is open, as far as the last sweep saw.
-    counted: Option<Counted>,
+    counted: Option<Counted<UpstreamHandle>>,
 }
 
-/// Counts a connection as idle until it is dropped.
-struct Counted(UpstreamHandle);
+/// Counts a connection as idle until it is dropped or taken out.
+struct Counted<T: AsRef<UpstreamHandle>>(Option<T>);
 
 impl Shelf {
     pub(super) fn lock(&self) -> MutexGuard<'_, ByKey<Place>> {
@@ -71,10 +71,19 @@ impl Shelf {
         }
     }
 
-    /// The place for `home`'s connections, made if there is none.
-    pub(super) fn with<R>(&self, home: &Home, run: impl FnOnce(&mut Place) -> R) -> R {
+    /// The place for connections of this origin, made if there is none.
+    pub(super) fn with<R>(&self, origin: &Origin, run: impl FnOnce(&mut Place) -> R) -> R {
         let mut places = self.lock();
-        run(places.entry(home.key).or_insert_with(|| Place::new(home)))
+        let place = places.entry(origin.key);
+        run(place.or_insert_with(|| Place::new(origin)))
+    }
+
+    /// Puts a connection down; if there are too many now, the one that idled longest is handed back.
+    pub(super) fn put(&self, origin: Origin, conn: Conn, since: Instant) -> Option<Conn> {
+        let mut places = self.lock();
+        let place = places.entry(origin.key);
+        let place = place.or_insert_with(|| Place::new(&origin));
+        place.put(conn, origin, since)
     }
 
     /// Drops what has idled too long or died. Says whether anything is left.
@@ -90,24 +99,24 @@ impl Shelf {
 }
 
 impl Place {
-    fn new(home: &Home) -> Self {
+    fn new(origin: &Origin) -> Self {
         Self {
-            _cell: home.cell.clone(),
-            series: home.series.clone(),
-            idle_timeout: home.profile.idle_timeout,
+            _cell: origin.cell.clone(),
+            series: origin.series.clone(),
+            idle_timeout: origin.profile.idle_timeout,
             idle: Vec::new(),
             channels: Vec::new(),
             speaks_h2: None,
         }
     }
 
-    /// Puts a connection down; beyond `max` the one that idled longest is handed back.
-    pub(super) fn put(&mut self, conn: Conn, since: Instant, max: usize) -> Option<Conn> {
-        let counted = Counted::new(&self.series);
+    fn put(&mut self, conn: Conn, origin: Origin, since: Instant) -> Option<Conn> {
+        let max = origin.profile.idle_max as usize;
+        let origin = Counted::new(origin);
         self.idle.push(Idle {
             conn,
             since,
-            _counted: counted,
+            origin,
         });
         (self.idle.len() > max).then(|| self.idle.remove(0).conn)
     }
@@ -116,15 +125,16 @@ impl Place {
     /// was before `since`.
     pub(super) fn pick(&mut self, since: Option<Instant>) -> Option<Picked> {
         let stream = self.reserve().map(Picked::Stream);
-        stream.or_else(|| self.take(since).map(Picked::Conn))
+        stream.or_else(|| self.take(since))
     }
 
-    fn take(&mut self, since: Option<Instant>) -> Option<Conn> {
+    fn take(&mut self, since: Option<Instant>) -> Option<Picked> {
         let last = self.idle.last()?;
         if since.is_some_and(|since| last.since < since) {
             return None;
         }
-        self.idle.pop().map(|idle| idle.conn)
+        let idle = self.idle.pop()?;
+        Some(Picked::Conn(idle.conn, idle.origin.take()?))
     }
 
     /// Keeps an HTTP/2 connection.
@@ -174,16 +184,33 @@ impl Place {
     }
 }
 
-impl Counted {
-    fn new(series: &UpstreamHandle) -> Self {
-        series.idle_began();
-        Self(series.clone())
+impl<T: AsRef<UpstreamHandle>> Counted<T> {
+    fn new(by: T) -> Self {
+        by.as_ref().idle_began();
+        Self(Some(by))
+    }
+
+    /// Counts no longer. There is always something to take.
+    fn take(mut self) -> Option<T> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Option<T> {
+        let by = self.0.take()?;
+        by.as_ref().idle_ended();
+        Some(by)
     }
 }
 
-impl Drop for Counted {
+impl<T: AsRef<UpstreamHandle>> Drop for Counted<T> {
     fn drop(&mut self) {
-        self.0.idle_ended();
+        self.end();
+    }
+}
+
+impl AsRef<UpstreamHandle> for Origin {
+    fn as_ref(&self) -> &UpstreamHandle {
+        &self.series
     }
 }
 
@@ -205,7 +232,8 @@ impl Kept {
             self.since = now;
             self.counted = None;
         } else {
-            self.counted.get_or_insert_with(|| Counted::new(series));
+            self.counted
+                .get_or_insert_with(|| Counted::new(series.clone()));
         }
         self.channel.is_gone() || now.saturating_duration_since(self.since) >= limit
     }

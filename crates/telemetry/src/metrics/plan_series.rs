@@ -14,7 +14,7 @@ use super::shard::{Padded, Shards, mine};
 use super::{Metrics, NONE, Name, Series, UpstreamHandle, UpstreamSeries};
 use crate::labels::{AttemptOutcome, Label};
 
-type Lazy<T> = OnceLock<Shards<T>>;
+type Lazy<T> = OnceLock<T>;
 
 /// The series of one plan.
 #[derive(Clone)]
@@ -26,10 +26,10 @@ pub struct PlanSeries {
 /// The entries of one plan, resolved or not.
 pub(super) struct Table {
     plan: Arc<Plan>,
-    unrouted: Lazy<Series>,
-    routes: Rows<Series>,
-    upstreams: Rows<UpstreamSeries>,
-    rescued: Box<[Lazy<Padded<AtomicU64>>]>,
+    unrouted: Lazy<Shards<Series>>,
+    routes: Rows<Shards<Series>>,
+    upstreams: Rows<UpstreamHandle>,
+    rescued: Box<[Lazy<Shards<Padded<AtomicU64>>>]>,
 }
 
 /// Rows of unequal length in one piece of memory.
@@ -127,15 +127,11 @@ impl PlanSeries {
 
     /// The series of the region at `position` among those of `upstream`.
     pub fn upstream(&self, upstream: UpstreamIdx, position: u8) -> &UpstreamSeries {
-        mine(self.upstream_shards(upstream, position))
+        self.upstream_handle(upstream, position)
     }
 
-    /// The same as [`upstream`](Self::upstream), to keep beyond the plan.
-    pub fn upstream_handle(&self, upstream: UpstreamIdx, position: u8) -> UpstreamHandle {
-        UpstreamHandle::new(self.upstream_shards(upstream, position).clone())
-    }
-
-    fn upstream_shards(&self, upstream: UpstreamIdx, position: u8) -> &Shards<UpstreamSeries> {
+    /// The same as [`upstream`](Self::upstream); a clone can be kept beyond the plan.
+    pub fn upstream_handle(&self, upstream: UpstreamIdx, position: u8) -> &UpstreamHandle {
         let cell = self
             .table
             .upstreams
@@ -143,7 +139,7 @@ impl PlanSeries {
         cell.get_or_init(|| {
             let region = self.table.region_name(upstream, position).clone();
             let name = self.table.plan.upstream(upstream).name.clone();
-            self.metrics.upstreams.get((name, region))
+            UpstreamHandle::new(self.metrics.upstreams.get((name, region)))
         })
     }
 

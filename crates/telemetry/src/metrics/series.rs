@@ -87,6 +87,12 @@ impl UpstreamHandle {
     }
 }
 
+impl AsRef<Self> for UpstreamHandle {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl Deref for UpstreamHandle {
     type Target = UpstreamSeries;
 

@@ -280,9 +280,8 @@ fn a_request_that_must_not_be_sent_twice_takes_no_old_connection() {
         let known = Known::new(upstream.address, UpstreamProtocol::Http1);
         let (old, home) = conn(take(&pool, &known, Freshness::Any).await);
         let since = now().checked_sub(Duration::from_secs(1)).unwrap();
-        let over = pool.0.shelf().with(&home, |place| place.put(old, since, 2));
+        let over = pool.0.shelf().put(home.origin, old, since);
         assert!(over.is_none());
-        drop(home);
         assert!(!take(&pool, &known, Freshness::Recent).await.reused);
         assert!(
             take(&pool, &known, Freshness::Any).await.reused,
