@@ -21,10 +21,10 @@ pub(crate) struct Bench<'a> {
     pub(crate) options: &'a Options,
     /// Who is installed, in the order of a round.
     pub(crate) peers: Vec<Peer>,
-    /// Who is not, by name.
-    pub(crate) skipped: Vec<&'static str>,
     /// The upstream of all proxies.
     pub(crate) upstream: Upstream,
+    /// The number of the round that is measured, from 0; a repeated one keeps its number.
+    pub(crate) round: u32,
     /// Who has signed the proxies' certificate.
     pub(crate) authority: Authority,
     leaf: Leaf,
@@ -64,12 +64,12 @@ impl<'a> Bench<'a> {
         Ok(Self {
             options,
             upstream: Upstream::start()?,
+            round: 0,
             leaf: authority.issue(&[HOST])?,
             authority,
             report,
             progress: Progress::new(steps),
             peers,
-            skipped,
         })
     }
 
@@ -100,10 +100,11 @@ impl<'a> Bench<'a> {
         let mut rounds: Vec<(Kind, Vec<Round>)> =
             able.iter().map(|peer| (peer.kind, Vec::new())).collect();
         let mut disturbed = 0;
-        for number in 0..self.options.rounds as usize {
+        for number in 0..self.options.rounds {
+            self.round = number;
             for place in 0..rounds.len() {
                 // Every round begins with another one, so that no place favours anybody.
-                let turn = (number + place) % rounds.len();
+                let turn = (number as usize + place) % rounds.len();
                 let (peer, (_, own)) = (&able[turn], &mut rounds[turn]);
                 let step = format!("{}: {}", heading.cell, peer.kind.name());
                 self.progress.step(&step);

@@ -179,7 +179,7 @@ mod tests {
             assert!(heading.cell.contains(&COUNTS[2].to_string()));
             for count in COUNTS {
                 let named = |also: &&str| also.ends_with(&format!(", {count}"));
-                assert!(heading.also.iter().any(|also| named(&also)), "{count}");
+                assert!(heading.also.iter().any(named), "{count}");
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Why a benchmark ends without figures.
 
 use std::io;
+use std::path::PathBuf;
 
 /// What went wrong, with what a person needs to act.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,12 @@ pub(crate) enum BenchError {
     /// `--only` leaves nothing.
     #[error("no cell's name contains {0:?}")]
     NoCell(String),
+    /// No report of any dimension.
+    #[error("{0} has no report; `make bench` writes them")]
+    NothingMeasured(PathBuf),
+    /// The page has no place for a part.
+    #[error("the page has no `<!-- begin {0} -->` with its end")]
+    NoMarker(String),
     /// A proxy does not serve.
     #[error("{peer} does not serve: {why}")]
     NotServing {

@@ -21,6 +21,7 @@ mod load;
 mod memory;
 mod peer;
 mod progress;
+mod publish;
 mod quiet;
 mod report;
 mod routes;
@@ -71,6 +72,8 @@ enum Command {
     Endpoints(Options),
     /// One and two worker threads
     Cores(Options),
+    /// Write the figures of earlier runs into a page
+    Publish(publish::Publish),
     /// The upstream, as a child of the other commands
     #[command(hide = true)]
     Upstream,
@@ -148,6 +151,7 @@ async fn run(command: Command) -> Result<(), BenchError> {
         Command::Routes(options) => routes::run(&options).await,
         Command::Endpoints(options) => endpoints::run(&options).await,
         Command::Cores(options) => cores::run(&options).await,
+        Command::Publish(publish) => publish.run(),
         Command::Upstream => upstream::serve_as_child().await,
         Command::OpenLoop => latency::open_loop_as_child(),
         Command::Call(call) => call.serve_as_child().await,

@@ -11,6 +11,8 @@ use crate::error::BenchError;
 use crate::figures::CellReport;
 use crate::peer::Peer;
 
+pub(crate) use table::{ratio, short};
+
 /// A proxy that took part.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Participant {

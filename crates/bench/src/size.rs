@@ -74,9 +74,9 @@ async fn round(
     let target = process.address(cell.wire.is_tls());
     load::run(cell, cell.requests(percent / WARM_UP), target, body).await?;
 
-    let (counted, cpu) = (bench.upstream.count().await?, process.cpu()?);
+    let (counted, cpu) = (bench.upstream.count().await?, process.cpu_exact()?);
     let outcome = load::run(cell, requests, target, body).await?;
-    let cpu = process.cpu()?.saturating_sub(cpu);
+    let cpu = process.cpu_exact()?.saturating_sub(cpu);
     let counted = bench.upstream.count().await?.saturating_sub(counted);
 
     let miscounted =

@@ -76,7 +76,7 @@ impl Shared {
         let content = |bytes: u64| {
             let len = usize::try_from(bytes).unwrap_or(BODY_BYTES_MAX);
             let body = tidegate_lab::content::bytes(tidegate_lab::content::SEED, 0, len);
-            let answer = Answer::new(200, body.into(), true);
+            let answer = Answer::new(200, body, true);
             (format!("/bytes/{bytes}"), answer)
         };
         let sink = (

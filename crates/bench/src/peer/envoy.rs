@@ -14,7 +14,7 @@ use super::site::{Site, lines};
 use crate::error::BenchError;
 
 /// For tables.
-pub(super) const KNOBS: &str = "--concurrency = threads, prefix routes in one virtual host by RDS \
+pub(super) const KNOBS: &str = "one worker a core, prefix routes in one virtual host by RDS \
     from a file, health check /healthz every 2 s, circuit breakers out of reach, no access log";
 
 /// Where the Python package keeps the binary: in the environment below `peers`, or the system's.

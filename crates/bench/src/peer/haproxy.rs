@@ -10,7 +10,7 @@ use super::site::{Site, lines};
 use crate::error::BenchError;
 
 /// For tables.
-pub(super) const KNOBS: &str = "nbthread = threads, http-reuse always, routes in a map searched by \
+pub(super) const KNOBS: &str = "one thread a core, http-reuse always, routes in a map searched by \
     map_beg, httpchk /healthz every 2 s, master-worker with expose-fd listeners, no log";
 
 /// Writes the configuration, the map, and chain and key in the one file that it wants.

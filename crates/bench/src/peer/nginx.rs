@@ -12,9 +12,9 @@ use super::site::{Site, lines};
 use crate::error::BenchError;
 
 /// For tables.
-pub(super) const KNOBS: &str = "worker_processes = threads, prefix locations, upstream keepalive, \
-    proxy_request_buffering off, no temporary files, keepalive_requests unlimited, access_log off, \
-    reuseport with two workers; no active checks";
+pub(super) const KNOBS: &str = "one worker a core (reuseport if two), prefix locations, upstream \
+    keepalive, proxy_request_buffering off, no temporary files, keepalive_requests unlimited, \
+    shared session cache, access_log off; no active checks";
 
 /// Writes the configuration.
 pub(super) fn write(site: &Site) -> Result<(), BenchError> {

@@ -8,7 +8,7 @@ use super::site::{Site, lines};
 use crate::error::BenchError;
 
 /// For tables.
-pub(super) const KNOBS: &str = "threads = threads, three regions (two stand by), probe /healthz \
+pub(super) const KNOBS: &str = "one thread a core, three regions (two stand by), probe /healthz \
     every 2 s, metrics, three attempts, deadlines, access log off or to a file";
 
 /// Writes the configuration.

@@ -1,8 +1,9 @@
 //! The picture: a small chart a cell, a bar a proxy, a line where nginx is.
 //!
-//! Bars are ratios to nginx, all on one scale, so that cells can be compared by eye. A cell without
-//! nginx has a scale of its own, its longest bar is the dearest proxy. Text is ours alone and needs
-//! no escaping. Colours follow the reader's light or dark setting; the ground is the picture's own.
+//! Bars are ratios to nginx, all on one scale, so that cells can be compared by eye; beside them the
+//! ratio and the figure itself. A cell without nginx has a scale of its own, its longest bar is the
+//! dearest proxy. Text is ours alone and needs no escaping. Colours follow the reader's light or dark
+//! setting; the ground is the picture's own.
 
 use std::fmt::Write;
 
@@ -17,15 +18,22 @@ const HEAD: usize = 74;
 const NAME: usize = 26;
 const BAR: usize = 13;
 const STEP: usize = 18;
+/// From a bar's top to the line its text stands on.
+const BASE: usize = 11;
 const GAP: usize = 20;
 /// Within a chart: names of proxies left of the bars, values right of them.
-const LABELS: usize = 104;
-const VALUES: usize = 112;
+const LABELS: usize = 116;
+const VALUES: usize = 96;
+/// Of the figure itself, right of the ratio.
+const FIGURE: usize = 52;
 /// Between the columns.
 const GUTTER: usize = 36;
 
-/// Ratios beyond this leave the picture; the number beside the bar still tells.
+/// Ratios beyond this have a cut bar; the number beside it still tells.
 const RATIO_MAX: f64 = 2.5;
+
+/// A picture reaches at least this far beyond nginx, so that its line is not the edge.
+const RATIO_MIN: f64 = 1.25;
 
 const STYLE: &str = "
   text { font: 12px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif; fill: #4b5563 }
@@ -48,11 +56,12 @@ const STYLE: &str = "
 pub(super) fn svg(what: &str, cells: &[CellReport]) -> String {
     let columns = if cells.len() > 3 { 2 } else { 1 };
     let width = (WIDTH - 2 * MARGIN - (columns - 1) * GUTTER) / columns;
+    let scale = scale(cells);
     let mut charts = String::new();
     let mut y = HEAD;
     for row in cells.chunks(columns) {
         for (column, cell) in row.iter().enumerate() {
-            charts += &chart(cell, MARGIN + column * (width + GUTTER), y, width);
+            charts += &chart(cell, scale, [MARGIN + column * (width + GUTTER), y], width);
         }
         y += row.iter().map(height).max().unwrap_or(0);
     }
@@ -67,6 +76,13 @@ pub(super) fn svg(what: &str, cells: &[CellReport]) -> String {
         height - 1,
         legend()
     )
+}
+
+/// The ratio that fills the room of the bars.
+fn scale(cells: &[CellReport]) -> f64 {
+    let ratios = cells.iter().flat_map(|cell| &cell.rows);
+    let ratios = ratios.filter_map(|row| row.to_nginx);
+    ratios.fold(RATIO_MIN, f64::max).min(RATIO_MAX)
 }
 
 fn legend() -> String {
@@ -97,7 +113,7 @@ fn height(cell: &CellReport) -> usize {
     NAME + cell.rows.len() * STEP + GAP
 }
 
-fn chart(cell: &CellReport, x: usize, y: usize, width: usize) -> String {
+fn chart(cell: &CellReport, scale: f64, [x, y]: [usize; 2], width: usize) -> String {
     let (bars, room) = (x + LABELS, width - LABELS - VALUES);
     let unit = unit(cell);
     let mut chart = format!(
@@ -108,11 +124,13 @@ fn chart(cell: &CellReport, x: usize, y: usize, width: usize) -> String {
         cell.unit
     );
     for (n, row) in cell.rows.iter().enumerate() {
-        let length = length(row, unit, room);
-        chart += &bar(row, x, bars, y + NAME + n * STEP, length);
+        let top = y + NAME + n * STEP;
+        let length = length(row, scale, unit, room);
+        chart += &bar(row, [x, top], length);
+        chart += &value(row, x + width, top);
     }
     if cell.rows.iter().any(|row| row.to_nginx.is_some()) {
-        let one = bars + (room as f64 / RATIO_MAX) as usize;
+        let one = bars + (room as f64 / scale) as usize;
         let (top, tall) = (y + NAME - 3, cell.rows.len() * STEP + 1);
         let _ = writeln!(chart, "<path class=\"one\" d=\"M{one}.5 {top}v{tall}\"/>");
     }
@@ -127,36 +145,52 @@ fn unit(cell: &CellReport) -> Option<f64> {
 }
 
 /// Pixels of a bar in `room`; 0 where there is nothing to compare with.
-fn length(row: &Row, unit: Option<f64>, room: usize) -> usize {
+fn length(row: &Row, scale: f64, unit: Option<f64>, room: usize) -> usize {
     let share = match (row.to_nginx, unit) {
-        (Some(ratio), _) => ratio / RATIO_MAX,
+        (Some(ratio), _) => ratio / scale,
         (None, Some(dearest)) => row.value / dearest,
         (None, None) => 0.0,
     };
     (share.clamp(0.0, 1.0) * room as f64).round() as usize
 }
 
-fn bar(row: &Row, x: usize, bars: usize, y: usize, length: usize) -> String {
-    let (class, text) = match row.peer.as_str() {
-        "Tidegate" => ("ours", " class=\"own\""),
-        "nginx" => ("nginx", ""),
-        name if name.starts_with("Tidegate") => ("logging", ""),
-        _ => ("other", ""),
+fn bar(row: &Row, [x, y]: [usize; 2], length: usize) -> String {
+    let class = match row.peer.as_str() {
+        "Tidegate" => "ours",
+        "nginx" => "nginx",
+        name if name.starts_with("Tidegate") => "logging",
+        _ => "other",
     };
-    let ratio = row.to_nginx.map(|ratio| format!("{ratio:.2}"));
-    let (peer, base, end) = (&row.peer, y + 11, bars + length + 6);
-    let value = match ratio {
-        Some(ratio) => format!(
-            "{ratio} <tspan class=\"soft\">({})</tspan>",
-            short(row.value)
-        ),
-        None => short(row.value),
-    };
+    let (peer, base, left) = (&row.peer, y + BASE, x + LABELS);
     format!(
-        "<text{text} x=\"{x}\" y=\"{base}\">{peer}</text>\
-         <rect class=\"{class}\" x=\"{bars}\" y=\"{y}\" width=\"{length}\" height=\"{BAR}\" rx=\"2\"/>\
-         <text{text} x=\"{end}\" y=\"{base}\">{value}</text>\n"
+        "<text{} x=\"{x}\" y=\"{base}\">{peer}</text>\
+         <rect class=\"{class}\" x=\"{left}\" y=\"{y}\" width=\"{length}\" height=\"{BAR}\" rx=\"2\"/>",
+        emphasis(row)
     )
+}
+
+/// The ratio, if there is one, and the figure, flush right at `right`.
+fn value(row: &Row, right: usize, y: usize) -> String {
+    let (base, left) = (y + BASE, right - FIGURE);
+    let number = |x, class: &str, text: String| {
+        format!("<text{class} x=\"{x}\" y=\"{base}\" text-anchor=\"end\">{text}</text>")
+    };
+    let figure = short(row.value);
+    match row.to_nginx {
+        Some(ratio) => {
+            let ratio = number(left, emphasis(row), format!("{ratio:.2}"));
+            ratio + &number(right, " class=\"soft\"", figure) + "\n"
+        }
+        None => number(right, emphasis(row), figure) + "\n",
+    }
+}
+
+/// Ours is what the reader looks for.
+fn emphasis(row: &Row) -> &'static str {
+    match row.peer.as_str() {
+        "Tidegate" => " class=\"own\"",
+        _ => "",
+    }
 }
 
 #[cfg(test)]
@@ -192,7 +226,20 @@ mod tests {
             (None, Some(20.0), 25),
         ];
         for (ratio, unit, expected) in table {
-            assert_eq!(length(&row("Envoy", 5.0, ratio), unit, 100), expected);
+            assert_eq!(length(&row("Envoy", 5.0, ratio), 2.5, unit, 100), expected);
+        }
+    }
+
+    #[test]
+    fn the_scale_holds_all_bars_but_absurd_ones() {
+        let of = |ratio| scale(&[cell(vec![row("Envoy", 5.0, ratio)])]);
+        for (ratio, expected) in [
+            (None, 1.25),
+            (Some(0.5), 1.25),
+            (Some(2.0), 2.0),
+            (Some(9.0), 2.5),
+        ] {
+            assert!((of(ratio) - expected).abs() < 1e-9, "{ratio:?}");
         }
     }
 
@@ -205,7 +252,7 @@ mod tests {
         let text = svg("CPU", &[with]);
         assert_eq!(text.matches("class=\"ours\"").count(), 2);
         assert_eq!(text.matches("class=\"one\"").count(), 2);
-        assert!(text.contains(">0.80 <tspan class=\"soft\">(4.00)"));
+        assert!(text.contains(">0.80<") && text.contains(">4.00<"));
         let without = cell(vec![row("Envoy", 5.0, None)]);
         assert_eq!(svg("CPU", &[without]).matches("class=\"one\"").count(), 1);
     }

@@ -56,7 +56,7 @@ fn line(row: &Row) -> String {
 }
 
 /// Two digits after the point; `-` where nginx does not take part.
-fn ratio(row: &Row) -> String {
+pub(crate) fn ratio(row: &Row) -> String {
     let ratio = row.to_nginx;
     ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}"))
 }
