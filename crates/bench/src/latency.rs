@@ -139,17 +139,21 @@ async fn one(bench: &mut Bench<'_>, load: &Load, per_second: f64) -> Result<(), 
         unit: "added p99 us",
         also: ALSO,
     };
-    let (everybody, mut turns) = (bench.peers.len() as u64, 0);
+    // The direct line of a round, and before whose turn it was measured.
     let mut direct = None;
     let able = |_: &Peer| true;
     bench
         .cell(heading, able, async |bench, peer| {
-            let round = turns / everybody;
+            let round = u64::from(bench.round);
             let line = match direct {
-                Some(line) if turns % everybody != 0 => line,
-                _ => direct_line(bench, per_second, round).await?,
+                // Who measured it has a turn again only when the first was disturbed.
+                Some((of, by, line)) if of == round && by != peer.kind => line,
+                _ => {
+                    let line = direct_line(bench, per_second, round).await?;
+                    direct = Some((round, peer.kind, line));
+                    line
+                }
             };
-            (direct, turns) = (Some(line), turns + 1);
             let found = proxied(bench, load, peer, per_second, round).await?;
             Ok(compare(&found, &line))
         })
