@@ -115,17 +115,16 @@ pub(crate) async fn run(options: &Options) -> Result<(), BenchError> {
 
 /// Who can do it: for the hybrid that is tried, because it hangs on the library underneath.
 async fn able(bench: &Bench<'_>, manner: &Manner, ca: &Path) -> Result<Vec<Kind>, BenchError> {
-    let mut able = Vec::new();
+    let (mut able, mut unable) = (Vec::new(), Vec::new());
     for peer in &bench.peers {
-        if !manner.hybrid || agrees_to_hybrid(bench, manner, peer, ca).await? {
-            able.push(peer.kind);
-        } else {
-            println!(
-                "\n{}: {} cannot, and is left out",
-                manner.name,
-                peer.kind.name()
-            );
+        match !manner.hybrid || agrees_to_hybrid(bench, manner, peer, ca).await? {
+            true => able.push(peer.kind),
+            false => unable.push(peer.kind.name()),
         }
+    }
+    if !unable.is_empty() {
+        let names = unable.join(", ");
+        println!("\n{}: tried, not possible with {names}", manner.name);
     }
     Ok(able)
 }

@@ -1,6 +1,7 @@
 //! The command as a script sees it: its exit status and its words.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 fn check(arguments: &[&str], status: i32, words: &str) {
     let bench = env!("CARGO_BIN_EXE_tidegate-bench");
@@ -16,4 +17,22 @@ fn what_makes_no_sense_is_refused() {
     check(&["size", "--rounds", "0"], 2, "--rounds");
     check(&["size", "--percent", "0"], 2, "--percent");
     check(&["speed"], 2, "speed");
+}
+
+#[test]
+fn a_caller_says_what_is_wrong_and_ends() {
+    for (order, answer) in [
+        ("visit 1", "fault "),
+        ("dance", "fault no such order: dance"),
+    ] {
+        let mut caller = Command::new(env!("CARGO_BIN_EXE_tidegate-bench"));
+        caller.args(["call", "--target", "127.0.0.1:1"]);
+        caller.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut caller = caller.spawn().expect("the binary runs");
+        let orders = caller.stdin.as_mut().expect("it has a standard input");
+        writeln!(orders, "{order}").expect("it reads");
+        let ended = caller.wait_with_output().expect("it ends");
+        let said = String::from_utf8_lossy(&ended.stdout);
+        assert!(said.starts_with(answer), "{order}: {said}");
+    }
 }
