@@ -21,21 +21,21 @@ use tokio::process::Command;
 use crate::bench::{Bench, Heading};
 use crate::cell::{Cell, SIZES, Transfer, Wire};
 use crate::error::BenchError;
-use crate::figures::{Round, median};
+use crate::figures::Round;
 use crate::peer::{Kind, Peer, Shape};
 use crate::{Options, load, sample};
 use books::Findings;
 use open_loop::Orders;
 
-/// The others of a round. `late`: how late the generator itself was, 99th percentile. `disturbed`:
-/// 1 when that is more than a quarter of the latency's, so that the round says little.
-const ALSO: &[&str] = &["added p50", "p50", "p99", "req/s", "late p99", "disturbed"];
+/// The others of a round. `late p99`: how late the generator itself was. `too late`: 1 when that is
+/// more than half of the latency's 99th percentile, so that the round says more of the generator.
+const ALSO: &[&str] = &["added p50", "p50", "p99", "req/s", "late p99", "too late"];
 
 /// The share of the p99 that the generator's own lateness may have.
-const LATE_SHARE_MAX: f64 = 0.25;
+const LATE_SHARE_MAX: f64 = 0.5;
 
 /// Seconds of a round that are measured.
-const SECONDS: f64 = 1.0;
+const SECONDS: f64 = 0.7;
 
 /// Seconds before them, as a share.
 const WARM_UP: f64 = 0.2;
@@ -43,8 +43,9 @@ const WARM_UP: f64 = 0.2;
 /// Fewer requests than this have no 99th percentile.
 const REQUESTS_MIN: u64 = 200;
 
-/// Requests of one look at nginx's capacity, of three.
-const CAPACITY_REQUESTS: u64 = 20_000;
+/// Looks at nginx's capacity, and requests of each.
+const CAPACITY_LOOKS: u64 = 4;
+const CAPACITY_REQUESTS: u64 = 15_000;
 
 const WIRES: [Wire; 3] = [Wire::H1, Wire::TlsH1, Wire::TlsH2];
 
@@ -67,15 +68,15 @@ const fn at(name: &'static str, wire: Wire, share: f64) -> Load {
 }
 
 const LOADS: [Load; 9] = [
-    at("h1, 20 % load", Wire::H1, 0.2),
-    at("h1, 50 % load", Wire::H1, 0.5),
-    at("h1, 80 % load", Wire::H1, 0.8),
-    at("TLS h1, 20 % load", Wire::TlsH1, 0.2),
-    at("TLS h1, 50 % load", Wire::TlsH1, 0.5),
-    at("TLS h1, 80 % load", Wire::TlsH1, 0.8),
-    at("TLS h2, 20 % load", Wire::TlsH2, 0.2),
-    at("TLS h2, 50 % load", Wire::TlsH2, 0.5),
-    at("TLS h2, 80 % load", Wire::TlsH2, 0.8),
+    at("1 KB, h1, 20 % load", Wire::H1, 0.2),
+    at("1 KB, h1, 50 % load", Wire::H1, 0.5),
+    at("1 KB, h1, 80 % load", Wire::H1, 0.8),
+    at("1 KB, TLS h1, 20 % load", Wire::TlsH1, 0.2),
+    at("1 KB, TLS h1, 50 % load", Wire::TlsH1, 0.5),
+    at("1 KB, TLS h1, 80 % load", Wire::TlsH1, 0.8),
+    at("1 KB, TLS h2, 20 % load", Wire::TlsH2, 0.2),
+    at("1 KB, TLS h2, 50 % load", Wire::TlsH2, 0.5),
+    at("1 KB, TLS h2, 80 % load", Wire::TlsH2, 0.8),
 ];
 
 /// Measures, prints and writes everything.
@@ -104,7 +105,8 @@ pub(crate) async fn run(options: &Options) -> Result<(), BenchError> {
     bench.finish()
 }
 
-/// Requests a second that nginx answers in a closed loop: the median of three looks.
+/// Requests a second that nginx answers in a closed loop: the best of a few looks, because others on
+/// the machine can only make it worse.
 async fn capacity(bench: &Bench<'_>, cell: &Cell) -> Result<f64, BenchError> {
     let nginx = bench.peers.iter().find(|peer| peer.kind == Kind::Nginx);
     let nginx = nginx.ok_or(BenchError::Missing("nginx"))?;
@@ -112,24 +114,28 @@ async fn capacity(bench: &Bench<'_>, cell: &Cell) -> Result<f64, BenchError> {
     sample::until_right(cell, &mut process, &bench.authority).await?;
     let target = process.address(cell.wire.is_tls());
     let requests = (CAPACITY_REQUESTS * bench.options.percent / 100).max(1_000);
-    let (mut rates, before) = (Vec::new(), process.cpu()?);
-    for _ in 0..3 {
+    let (mut best, before) = (0.0_f64, process.cpu()?);
+    for _ in 0..CAPACITY_LOOKS {
         // A download needs no file.
         let outcome = load::run(cell, requests, target, "".as_ref()).await?;
         if let Some(why) = outcome.fault(cell, requests) {
             let (peer, cell) = (process.name(), cell.name);
             return Err(BenchError::Wrong { peer, cell, why });
         }
-        rates.push(outcome.per_second);
+        best = best.max(outcome.per_second);
     }
-    let rate = median(rates.iter().copied()).unwrap_or(f64::NAN);
-    let cpu = (process.cpu()? - before).as_secs_f64() / (3 * requests) as f64;
-    println!(
-        "\n{:?}: nginx takes {rate:.0}/s in a closed loop and uses {:.0} % of its core",
-        cell.wire,
-        100.0 * cpu * rate
-    );
-    Ok(rate)
+    let each = (process.cpu()? - before).as_secs_f64() / (CAPACITY_LOOKS * requests) as f64;
+    let (wire, busy) = (name(cell.wire), 100.0 * each * best);
+    println!("\n{wire}: nginx takes {best:.0}/s in a closed loop, with {busy:.0} % of its core");
+    Ok(best)
+}
+
+fn name(wire: Wire) -> &'static str {
+    match wire {
+        Wire::H1 => "h1",
+        Wire::TlsH1 => "TLS h1",
+        Wire::TlsH2 => "TLS h2",
+    }
 }
 
 /// One cell.
@@ -161,7 +167,7 @@ async fn one(bench: &mut Bench<'_>, load: &Load, per_second: f64) -> Result<(), 
 }
 
 fn compare(found: &Findings, direct: &Findings) -> Round {
-    let disturbed = found.late_us > LATE_SHARE_MAX * found.p99_us;
+    let too_late = found.late_us > LATE_SHARE_MAX * found.p99_us;
     Round {
         value: found.p99_us - direct.p99_us,
         also: vec![
@@ -170,7 +176,7 @@ fn compare(found: &Findings, direct: &Findings) -> Round {
             found.p99_us,
             found.per_second,
             found.late_us,
-            f64::from(u8::from(disturbed)),
+            f64::from(u8::from(too_late)),
         ],
     }
 }
@@ -298,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_late_generator_shows() {
-        let round = compare(&found(50.0, 200.0, 51.0), &found(20.0, 80.0, 1.0));
+        let round = compare(&found(50.0, 200.0, 101.0), &found(20.0, 80.0, 1.0));
         assert_eq!(round.also.last(), Some(&1.0));
     }
 }
