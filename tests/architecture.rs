@@ -15,7 +15,7 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("config", &["core"]),
     ("telemetry", &["core"]),
     ("tls", &["core"]),
-    ("health", &["core", "telemetry", "tls"]),
+    ("health", &["core", "http1", "telemetry", "tls"]),
     ("proxy", &["core", "http1", "telemetry", "tls"]),
     ("control", &["config", "core", "telemetry"]),
     (

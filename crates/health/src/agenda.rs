@@ -5,13 +5,17 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
+use foldhash::fast::FixedState;
 use tokio::time::Instant;
+
+/// A map by ids that are counted up here: nobody outside can choose them to collide.
+pub(crate) type ById<T> = HashMap<u64, T, FixedState>;
 
 /// Moments by id; each id has at most one.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
     heap: BinaryHeap<Reverse<(Instant, u64)>>,
-    due: HashMap<u64, Instant>,
+    due: ById<Instant>,
 }
 
 impl Agenda {

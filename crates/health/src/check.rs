@@ -1,23 +1,24 @@
 //! One probe of one endpoint, from name to answer.
 
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Request, Version, header};
-use http_body_util::Empty;
 use tidegate_core::plan::{ConnectionPolicy, Probe, ProbeKind, UpstreamProtocol};
 use tidegate_tls::InvalidTls;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::client::TlsStream;
 
+use crate::ask::Ask;
 use crate::connect::connect;
 use crate::error::ProbeError;
-use crate::exchange::{Ask, http1, http2};
+use crate::http2::Session;
+use crate::link::Link;
 use crate::tls::Tls;
 
-/// What is asked of the endpoints of one upstream, ready to be asked.
+/// How the endpoints of one upstream are probed.
 pub(crate) struct Check {
     probe: Probe,
     connection: ConnectionPolicy,
@@ -25,14 +26,21 @@ pub(crate) struct Check {
 }
 
 /// What a probe found.
-#[derive(Debug)]
 pub(crate) struct Seen {
-    /// The time to connect, if it came to that.
+    /// The time to connect, if a new connection was needed and made.
     pub(crate) rtt: Option<Duration>,
     /// The time from request to answer, if the probe asks something and was answered.
     pub(crate) answered: Option<Duration>,
     /// Whether everything was as expected.
     pub(crate) result: Result<(), ProbeError>,
+    /// The connection, if the next probe may use it.
+    pub(crate) link: Option<Link>,
+}
+
+/// An expected answer.
+struct Answered {
+    took: Duration,
+    link: Option<Link>,
 }
 
 impl Check {
@@ -60,17 +68,58 @@ impl Check {
         &self.probe
     }
 
-    /// Probes the endpoint at `address` (`host:port`), within the probe's limit.
-    pub(crate) async fn run(&self, address: &str) -> Seen {
-        let deadline = Instant::now() + self.probe.timeout;
+    /// What is asked of the endpoint at `address` (`host:port`).
+    pub(crate) fn ask(&self, address: Arc<str>) -> Ask {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        Ask::new(address, &self.probe.kind, scheme)
+    }
+
+    /// Probes an endpoint, within the probe's limit; over `kept` if that still serves.
+    pub(crate) async fn run(&self, ask: &Ask, kept: Option<Link>) -> Seen {
+        let started = Instant::now();
+        if let Some(mut link) = kept
+            && link.is_quiet().await
+        {
+            return self.again(ask, link, started).await;
+        }
+        Box::pin(self.afresh(ask, started)).await
+    }
+
+    /// Asks over a kept connection. That it fails there says nothing yet: the endpoint may just
+    /// have ended it, and a network that has forgotten it stays silent. So a failure is followed
+    /// by a new connection at once, and silence after half the time, while the answer may still
+    /// come.
+    async fn again(&self, ask: &Ask, link: Link, started: Instant) -> Seen {
+        let mut kept = pin!(self.exchange(ask, link));
+        match timeout_at(started + self.probe.timeout / 2, &mut kept).await {
+            Ok(Ok(answered)) => Seen::answered(None, answered),
+            Ok(Err(_)) => Box::pin(self.afresh(ask, started)).await,
+            Err(_) => Box::pin(self.race(kept, ask, started)).await,
+        }
+    }
+
+    async fn race(
+        &self,
+        kept: impl Future<Output = Result<Answered, ProbeError>>,
+        ask: &Ask,
+        started: Instant,
+    ) -> Seen {
+        tokio::select! {
+            biased;
+            Ok(answered) = kept => Seen::answered(None, answered),
+            seen = self.afresh(ask, started) => seen,
+        }
+    }
+
+    /// Asks over a new connection.
+    async fn afresh(&self, ask: &Ask, started: Instant) -> Seen {
+        let deadline = started + self.probe.timeout;
         let mut rtt = None;
-        let whole = timeout_at(deadline, self.visit(address, deadline, &mut rtt)).await;
-        let result = whole.unwrap_or_else(|_| Err(self.late(rtt.is_some())));
-        let answered = result.as_ref().ok().copied().flatten();
-        Seen {
-            rtt,
-            answered,
-            result: result.map(drop),
+        let whole = timeout_at(deadline, self.visit(ask, deadline, &mut rtt)).await;
+        match whole.unwrap_or_else(|_| Err(self.late(rtt.is_some()))) {
+            Ok(Some(answered)) => Seen::answered(rtt, answered),
+            Ok(None) => Seen::unanswered(rtt, Ok(())),
+            Err(error) => Seen::unanswered(rtt, Err(error)),
         }
     }
 
@@ -85,93 +134,92 @@ impl Check {
 
     async fn visit(
         &self,
-        address: &str,
+        ask: &Ask,
         deadline: Instant,
         rtt: &mut Option<Duration>,
-    ) -> Result<Option<Duration>, ProbeError> {
-        let stream = connect(address, deadline, rtt).await?;
-        match &self.tls {
-            None => self.plain(stream, address).await,
+    ) -> Result<Option<Answered>, ProbeError> {
+        let stream = connect(ask.address(), deadline, rtt).await?;
+        let link = match &self.tls {
+            None => self.plain(stream).await?,
             Some(Ok(tls)) => {
-                self.secured(tls.handshake(stream, address).await?, address)
-                    .await
+                self.secured(tls.handshake(stream, ask.address()).await?)
+                    .await?
             }
-            Some(Err(problem)) => Err(ProbeError::Tls(problem.to_string())),
+            Some(Err(problem)) => return Err(ProbeError::Tls(problem.to_string())),
+        };
+        match link {
+            None => Ok(None),
+            Some(link) => self.exchange(ask, link).await.map(Some),
         }
     }
 
-    async fn plain(
-        &self,
-        stream: TcpStream,
-        address: &str,
-    ) -> Result<Option<Duration>, ProbeError> {
-        let h2 = self.connection.protocol == UpstreamProtocol::Http2;
-        self.ask(stream, address, h2).await
+    /// What to ask over, if anything is asked.
+    async fn plain(&self, stream: TcpStream) -> Result<Option<Link>, ProbeError> {
+        match self.connection.protocol {
+            _ if self.expected().is_none() => Ok(None),
+            UpstreamProtocol::Http2 => Ok(Some(Link::Http2(Session::open(stream).await?))),
+            _ => Ok(Some(Link::Plain(stream))),
+        }
     }
 
-    async fn secured(
-        &self,
-        stream: TlsStream<TcpStream>,
-        address: &str,
-    ) -> Result<Option<Duration>, ProbeError> {
+    async fn secured(&self, stream: TlsStream<TcpStream>) -> Result<Option<Link>, ProbeError> {
         let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         if !h2 && self.connection.protocol == UpstreamProtocol::Http2 {
             return Err(ProbeError::Tls(
                 "the endpoint does not agree on h2".to_owned(),
             ));
         }
-        self.ask(stream, address, h2).await
-    }
-
-    /// Asks what the probe asks; says how long the answer took.
-    async fn ask<S>(
-        &self,
-        stream: S,
-        address: &str,
-        h2: bool,
-    ) -> Result<Option<Duration>, ProbeError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let ProbeKind::Http { path, host, expect } = &self.probe.kind else {
-            return Ok(None);
-        };
-        let asked = Instant::now();
-        let host = host.as_deref().unwrap_or(address);
-        let status = if h2 {
-            http2(stream, self.ask_h2(path, host)?).await?
-        } else {
-            http1(stream, ask_h1(path, host)?).await?
-        };
-        let expected = expect
-            .iter()
-            .any(|(low, high)| (*low..=*high).contains(&status));
-        if expected {
-            Ok(Some(asked.elapsed()))
-        } else {
-            Err(ProbeError::Status(status))
+        match h2 {
+            _ if self.expected().is_none() => Ok(None),
+            true => Ok(Some(Link::Http2(Session::open(stream).await?))),
+            false => Ok(Some(Link::Secured(stream.into()))),
         }
     }
 
-    fn ask_h2(&self, path: &str, host: &str) -> Result<Ask, ProbeError> {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        build(Request::get(format!("{scheme}://{host}{path}")).version(Version::HTTP_2))
+    /// Asks what the probe asks over `link`, and lets go of it unless it may be kept.
+    async fn exchange(&self, ask: &Ask, mut link: Link) -> Result<Answered, ProbeError> {
+        let asked = Instant::now();
+        let answer = link.exchange(ask).await?;
+        let status = answer.status;
+        let is_expected = |ranges: &[(u16, u16)]| {
+            ranges
+                .iter()
+                .any(|(low, high)| (*low..=*high).contains(&status))
+        };
+        if !self.expected().is_some_and(is_expected) {
+            return Err(ProbeError::Status(status));
+        }
+        Ok(Answered {
+            took: asked.elapsed(),
+            link: answer.reusable.then_some(link),
+        })
+    }
+
+    /// The statuses that are well; none if nothing is asked.
+    fn expected(&self) -> Option<&[(u16, u16)]> {
+        match &self.probe.kind {
+            ProbeKind::Http { expect, .. } => Some(expect),
+            ProbeKind::Tcp => None,
+        }
     }
 }
 
-fn ask_h1(path: &str, host: &str) -> Result<Ask, ProbeError> {
-    build(
-        Request::get(path)
-            .header(header::HOST, host)
-            .header(header::CONNECTION, "close"),
-    )
-}
+impl Seen {
+    fn answered(rtt: Option<Duration>, answered: Answered) -> Self {
+        Self {
+            rtt,
+            answered: Some(answered.took),
+            result: Ok(()),
+            link: answered.link,
+        }
+    }
 
-fn build(builder: http::request::Builder) -> Result<Ask, ProbeError> {
-    const WHO: HeaderValue =
-        HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"), " probe"));
-    builder
-        .header(header::USER_AGENT, WHO)
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| ProbeError::Protocol(format!("the request cannot be made: {error}")))
+    fn unanswered(rtt: Option<Duration>, result: Result<(), ProbeError>) -> Self {
+        Self {
+            rtt,
+            answered: None,
+            result,
+            link: None,
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! Why a probe failed, in words that go into events and logs.
 
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
+use tidegate_http1::{BodyError, ResponseError};
 use tidegate_telemetry::labels::ProbeResult;
 
 /// Why a probe failed.
@@ -42,6 +44,24 @@ impl ProbeError {
             Self::Status(_) => ProbeResult::Status,
             Self::Protocol(_) => ProbeResult::Protocol,
         }
+    }
+}
+
+impl From<io::Error> for ProbeError {
+    fn from(error: io::Error) -> Self {
+        Self::Protocol(format!("the connection broke: {error}"))
+    }
+}
+
+impl From<ResponseError> for ProbeError {
+    fn from(error: ResponseError) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
+impl From<BodyError> for ProbeError {
+    fn from(error: BodyError) -> Self {
+        Self::Protocol(error.to_string())
     }
 }
 

@@ -2,15 +2,23 @@
 //! the regions.
 //!
 //! One task follows the plan, starts every check at its time and writes what it learns to the
-//! board; the data plane reads it there and does not know this crate. Each check opens a
-//! connection of its own, because the time to connect is the round trip that steering orders
-//! regions by. A doubt is settled fast: see [`Prober`]. Nothing here decides where a request goes.
+//! board; the data plane reads it there and does not know this crate. Checks have connections of
+//! their own, which stay from one HTTP check to the next: a failure is believed only from a new
+//! one, and one check in so many connects anew, to see that it still can and to measure the round
+//! trip that steering orders regions by. In between, an answer is an upper bound of it. (The
+//! kernel's own estimate is no better: it holds the peer's delayed acknowledgements.) A doubt is
+//! settled fast: see [`Prober`]. Nothing here decides where a request goes.
 
 mod agenda;
+mod answer;
+mod ask;
 mod check;
 mod connect;
 mod error;
-mod exchange;
+mod http1;
+mod http2;
+mod kept;
+mod link;
 mod pace;
 mod prober;
 mod target;

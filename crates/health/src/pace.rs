@@ -13,6 +13,13 @@ use tidegate_core::plan::Probe;
 const FASTEST: Duration = Duration::from_millis(250);
 /// Intervals vary by so much either way, so that probes of many PoPs do not march in step.
 const JITTER: f64 = 0.1;
+/// Calm probes start at common moments, so many to an interval: a thread that wakes for ten probes
+/// pays for one waking, which in a machine that has little else to do is most of the cost.
+const MOMENTS: u32 = 20;
+/// The moments are at least so far apart, and in doubt exactly so far.
+const CLOSEST: Duration = Duration::from_millis(10);
+/// And at most, so that probes that start together are not too many.
+const FARTHEST: Duration = Duration::from_millis(100);
 /// The first probes start within so much for each endpoint: at once for a few, spread for many.
 const SPREAD: Duration = Duration::from_millis(2);
 
@@ -45,6 +52,16 @@ impl Pace {
         base.mul_f64(1.0 - JITTER + 2.0 * JITTER * rng.f64())
     }
 
+    /// The common moment nearest to `at`, a time since the prober started; in doubt, the next one,
+    /// and they are close.
+    pub(crate) fn moment(self, at: Duration, doubt: bool) -> Duration {
+        if doubt {
+            return up_to(at, CLOSEST);
+        }
+        let apart = (self.interval / MOMENTS).clamp(CLOSEST, FARTHEST);
+        up_to(at.saturating_sub(apart / 2), apart)
+    }
+
     /// A probe that takes longer than this raises a doubt before it has failed.
     pub(crate) fn late(self) -> Duration {
         self.fast
@@ -55,6 +72,12 @@ impl Pace {
         let spread = SPREAD.saturating_mul(u32::try_from(endpoints).unwrap_or(u32::MAX));
         self.interval.min(spread).mul_f64(rng.f64())
     }
+}
+
+/// The first multiple of `unit` that is not before `at`.
+fn up_to(at: Duration, unit: Duration) -> Duration {
+    let nanos = at.as_nanos().next_multiple_of(unit.as_nanos());
+    Duration::from_nanos_u128(nanos)
 }
 
 #[cfg(test)]
@@ -113,6 +136,22 @@ mod tests {
             "the whole width is used"
         );
         assert!((0..1_000).all(|_| pace.next(true, &mut rng) <= ms(550)));
+    }
+
+    #[test]
+    fn calm_probes_start_together() {
+        let check = |interval, at, calm, doubtful| {
+            let pace = Pace::new(&probe(interval, 10, 3));
+            let found = [false, true].map(|doubt| pace.moment(ms(at), doubt));
+            assert_eq!(found, [ms(calm), ms(doubtful)], "{at} of {interval}");
+        };
+        check(2_000, 0, 0, 0);
+        check(2_000, 1_049, 1_000, 1_050);
+        check(2_000, 1_051, 1_100, 1_060);
+        check(400, 31, 40, 40);
+        check(40, 41, 40, 50);
+        check(60_000, 1_049, 1_000, 1_050);
+        check(60_000, 1_051, 1_100, 1_060);
     }
 
     #[test]

@@ -6,21 +6,25 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tidegate_core::PlanHandle;
 use tidegate_telemetry::{Events, Metrics};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
 
-use crate::agenda::Agenda;
+use crate::agenda::{Agenda, ById};
+use crate::ask::Ask;
 use crate::check::{Check, Seen};
+use crate::kept::{Kept, Places};
+use crate::link::Link;
 use crate::pace::Pace;
 use crate::target::{Checks, Group, Key, Target, checks, fingerprint, groups, targets};
 use crate::verdict::{Streak, apply, forget, forget_region, settle};
@@ -31,14 +35,21 @@ const LOOK: Duration = Duration::from_millis(200);
 const MAX_UNDER_WAY: usize = 512;
 /// Checks of one endpoint under way at the same time, while it is late.
 const MAX_OVERLAP: u32 = 8;
-/// Checks start in batches so far apart: a thread that wakes for ten checks pays for one waking.
-const ROUND: Duration = Duration::from_millis(10);
+/// Checks started before answers are looked at again: an answer that waits while others are asked
+/// looks like one that took longer.
+const STARTS: usize = 16;
 
 /// Probes what the serving plan wants probed, until it is dropped.
 ///
-/// An endpoint is probed once per `interval`, jittered by a tenth; while there is doubt about it,
-/// faster: down to a quarter of the interval, not below 250 ms, so that silence is noticed within
-/// about two intervals. A probe that is late raises the doubt before it has failed.
+/// An endpoint is probed once per `interval`, jittered by a tenth and then moved to the nearest of
+/// at most twenty common moments of an interval; while there is doubt about it, faster: down to a
+/// quarter of the interval, not below 250 ms, so that silence is noticed within about two
+/// intervals. A probe that is late raises the doubt before it has failed.
+///
+/// The connection of a healthy endpoint stays between HTTP checks if the answer allows it. A check
+/// that fails on it is made again on a new connection, within the same time, and only that counts.
+/// One check in 32, or one a minute, connects anew in any case. All of them together keep at most a
+/// quarter of the files that the process may open.
 #[derive(Debug)]
 pub struct Prober {
     task: JoinHandle<()>,
@@ -77,6 +88,8 @@ struct Entry {
     started: Instant,
     under_way: u32,
     streak: Streak,
+    ask: Arc<Ask>,
+    kept: Kept<Link>,
 }
 
 /// A check that has ended.
@@ -98,10 +111,14 @@ struct Work {
     groups: Vec<Arc<Group>>,
     ids: HashMap<Key, u64>,
     last_id: u64,
-    entries: HashMap<u64, Entry>,
+    entries: ById<Entry>,
     agenda: Agenda,
-    round: Instant,
+    /// From which the common moments of checks are counted.
+    origin: Instant,
+    /// When to look at the plan.
+    look: Instant,
     running: Running,
+    places: Places,
 }
 
 impl Work {
@@ -116,48 +133,61 @@ impl Work {
             groups: Vec::new(),
             ids: HashMap::new(),
             last_id: 0,
-            entries: HashMap::new(),
+            entries: ById::default(),
             agenda: Agenda::default(),
-            round: Instant::now(),
+            origin: Instant::now(),
+            look: Instant::now(),
             running: Running::new(),
+            places: Places::of_process(),
         }
     }
 
     async fn run(mut self, changed: Arc<Notify>) {
-        let mut look = interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut alarm = pin!(sleep_until(self.look));
+        let mut told = pin!(changed.notified());
         loop {
-            self.start_due();
-            let due = self.next_start();
+            self.look_at_times();
+            let (wake, more) = self.start_due();
+            if alarm.deadline() != wake {
+                alarm.as_mut().reset(wake);
+            }
             tokio::select! {
-                _ = look.tick() => self.follow(),
-                () = changed.notified() => self.follow(),
-                Some(done) = self.running.next() => self.finish(&done),
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                () = &mut told => {
+                    told.set(changed.notified());
+                    self.follow();
+                }
+                Some(done) = self.running.next() => self.finish_all(done),
+                () = &mut alarm => {}
+                () = yield_now(), if more => {}
             }
         }
     }
 
-    /// When to start checks again; none while there is nothing to start, or no room for it.
-    fn next_start(&mut self) -> Option<Instant> {
-        let room = self.running.len() < MAX_UNDER_WAY;
-        let due = self.agenda.next().filter(|_| room)?;
-        Some(due.max(self.round))
+    fn look_at_times(&mut self) {
+        let now = Instant::now();
+        if now >= self.look {
+            self.look = now + LOOK;
+            self.follow();
+        }
     }
 
-    /// Starts the checks whose time has come, as far as there is room.
-    fn start_due(&mut self) {
+    /// Starts the checks whose time has come, as far as there is room. Says until when there is
+    /// nothing to do, and whether there is more to start at once.
+    fn start_due(&mut self) -> (Instant, bool) {
         let now = Instant::now();
-        if self.next_start().is_none_or(|start| start > now) {
-            return;
+        for _ in 0..STARTS {
+            if self.running.len() >= MAX_UNDER_WAY {
+                return (self.look, false);
+            }
+            match self.agenda.take_due(now) {
+                Some(id) => self.start(id, now),
+                None => {
+                    let next = self.agenda.next();
+                    return (next.map_or(self.look, |next| next.min(self.look)), false);
+                }
+            }
         }
-        self.round = now + ROUND;
-        while self.running.len() < MAX_UNDER_WAY {
-            let Some(id) = self.agenda.take_due(now) else {
-                return;
-            };
-            self.start(id, now);
-        }
+        (self.look, true)
     }
 
     fn start(&mut self, id: u64, now: Instant) {
@@ -166,24 +196,31 @@ impl Work {
         };
         entry.started = now;
         entry.under_way += 1;
-        let (check, address) = (
-            entry.target.group.check.clone(),
-            entry.target.address.clone(),
-        );
+        let (check, ask) = (entry.target.group.check.clone(), entry.ask.clone());
+        let kept = entry.kept.take();
         // Of an endpoint that is down, nobody needs to know sooner that it still is.
         let doubtful = entry.target.cell.health().usable();
         if doubtful && entry.under_way < check.probe().fall.min(MAX_OVERLAP) {
             self.agenda.set(id, now + entry.pace.late());
         }
         self.running.push(Box::pin(async move {
-            let seen = check.run(&address).await;
+            let seen = check.run(&ask, kept).await;
             Done { id, check, seen }
         }));
     }
 
+    /// Enters `done` and what else has ended by now.
+    fn finish_all(&mut self, done: Done) {
+        let mut next = Some(done);
+        while let Some(done) = next {
+            self.finish(done);
+            next = self.running.next().now_or_never().flatten();
+        }
+    }
+
     /// Enters a result and sets the time of the next check. Results of checks that the plan no
     /// longer wants are nobody's.
-    fn finish(&mut self, done: &Done) {
+    fn finish(&mut self, done: Done) {
         let Some(entry) = self.entries.get_mut(&done.id) else {
             return;
         };
@@ -199,8 +236,12 @@ impl Work {
             now.into_std(),
             &self.events,
         );
+        // While there is doubt, what counts is that new connections are accepted.
+        let link = done.seen.link.filter(|_| !doubt);
+        entry.kept.put(link, &self.places);
         let next = entry.started + entry.pace.next(doubt, &mut self.rng);
-        self.agenda.set(done.id, next.max(now));
+        let moment = entry.pace.moment(next - self.origin, doubt);
+        self.agenda.set(done.id, (self.origin + moment).max(now));
     }
 
     /// Brings the schedules in line with the serving plan, if anything has changed.
@@ -270,19 +311,20 @@ impl Work {
                 self.last_id
             });
             let pace = Pace::new(target.group.check.probe());
-            self.agenda
-                .set(id, now + pace.first(endpoints, &mut self.rng));
-            let streak = Streak::default();
-            self.entries.insert(
-                id,
-                Entry {
-                    target,
-                    pace,
-                    started: now,
-                    under_way: 0,
-                    streak,
-                },
-            );
+            let first = now + pace.first(endpoints, &mut self.rng);
+            let moment = pace.moment(first - self.origin, true);
+            self.agenda.set(id, self.origin + moment);
+            let check = &target.group.check;
+            let entry = Entry {
+                pace,
+                started: now,
+                under_way: 0,
+                streak: Streak::default(),
+                ask: Arc::new(check.ask(target.address.clone())),
+                kept: Kept::new(check.probe().interval, &mut self.rng),
+                target,
+            };
+            self.entries.insert(id, entry);
         }
     }
 }

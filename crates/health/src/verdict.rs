@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use tidegate_core::Health;
 use tidegate_core::health::roll_up;
+use tidegate_core::{Health, RegionCell};
 use tidegate_telemetry::labels::ProbeResult;
 use tidegate_telemetry::{EventKind, Events};
 
@@ -47,12 +47,7 @@ pub(crate) fn apply(
         .err()
         .map_or(ProbeResult::Success, ProbeError::label);
     target.group.series.probed(label);
-    if let Some(rtt) = seen.rtt {
-        target.group.cell.observe_rtt(rtt, now);
-    }
-    if let Some(took) = seen.answered {
-        target.group.cell.observe_probe(took, now);
-    }
+    measure(&target.group.cell, seen, now);
     if let Some(change) = target.cell.probed(success, target.group.check.probe()) {
         let evidence = evidence(*streak, seen);
         tell(target, change.from, change.to, &evidence, events);
@@ -63,6 +58,18 @@ pub(crate) fn apply(
         );
     }
     success != target.cell.health().usable()
+}
+
+/// A round trip is measured by connecting. In between, an answer over a kept connection took at least
+/// one: if it was faster than what is believed, the path has become shorter.
+fn measure(region: &RegionCell, seen: &Seen, now: Instant) {
+    let shorter = seen.answered.filter(|took| Some(*took) < region.rtt());
+    if let Some(rtt) = seen.rtt.or(shorter) {
+        region.observe_rtt(rtt, now);
+    }
+    if let Some(took) = seen.answered {
+        region.observe_probe(took, now);
+    }
 }
 
 fn evidence(streak: Streak, seen: &Seen) -> String {
@@ -145,4 +152,57 @@ pub(crate) fn forget(target: &Target) {
 pub(crate) fn forget_region(group: &Group) {
     let (_, to, _) = conclude(group);
     group.cell.set_health(to);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// `(connected, answered)` in milliseconds, a minute apart; round trip and latency after them.
+    fn check(seen: &[(Option<u64>, Option<u64>)], rtt: Option<u64>, latency: Option<u64>) {
+        let (origin, ms) = (Instant::now(), Duration::from_millis);
+        let region = RegionCell::new(origin);
+        for (minute, (connected, answered)) in (1..).zip(seen) {
+            let seen = Seen {
+                rtt: connected.map(ms),
+                answered: answered.map(ms),
+                result: Ok(()),
+                link: None,
+            };
+            measure(&region, &seen, origin + Duration::from_secs(60 * minute));
+        }
+        let whole = |found: Option<Duration>| {
+            found.map(|found| found.as_secs_f64().mul_add(1e3, 0.5) as u64)
+        };
+        assert_eq!(
+            (whole(region.rtt()), whole(region.latency())),
+            (rtt, latency),
+            "{seen:?}"
+        );
+    }
+
+    #[test]
+    fn connecting_measures_the_round_trip_and_answers_bound_it() {
+        check(&[(None, Some(90))], None, Some(90));
+        check(&[(Some(80), None)], Some(80), Some(80));
+        check(
+            &[(Some(80), Some(90)), (None, Some(100))],
+            Some(80),
+            Some(90),
+        );
+        // The path has become shorter, and nobody has connected yet.
+        check(
+            &[(Some(80), Some(90)), (None, Some(20)), (None, Some(20))],
+            Some(20),
+            Some(20),
+        );
+        // It has become longer: answers tell within a minute.
+        check(
+            &[(Some(20), Some(20)), (None, Some(90)), (None, Some(90))],
+            Some(20),
+            Some(90),
+        );
+    }
 }

@@ -4,6 +4,8 @@
 
 mod endpoints;
 mod following;
+mod plan;
+mod reuse;
 mod server;
 mod states;
 mod support;

@@ -26,6 +26,7 @@ pub(crate) struct Server {
 struct State {
     status: AtomicU16,
     requests: AtomicU32,
+    connections: AtomicU32,
     version: http::Version,
 }
 
@@ -49,6 +50,7 @@ impl Server {
         let state = Arc::new(State {
             status: 200.into(),
             requests: 0.into(),
+            connections: 0.into(),
             version,
         });
         let task = tokio::spawn(accept(listener, tls, state.clone()));
@@ -65,6 +67,10 @@ impl Server {
 
     pub(crate) fn requests(&self) -> u32 {
         self.state.requests.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn connections(&self) -> u32 {
+        self.state.connections.load(Ordering::Relaxed)
     }
 }
 
@@ -84,6 +90,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Stat
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let (tls, state) = (tls.clone(), state.clone());
+        state.connections.fetch_add(1, Ordering::Relaxed);
         connections.spawn(async move {
             let Some(tls) = tls else {
                 return serve(stream, state).await;

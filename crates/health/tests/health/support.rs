@@ -3,29 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_core::ids::RegionIdx;
-use tidegate_core::plan::{
-    Balance, BodyPolicy, ConnectionPolicy, EndpointSpec, HealthPolicy, MetricsPolicy, Plan, Pop,
-    Probe, ProbeKind, Region, RetryOn, RetryPolicy, Steering, Upstream, UpstreamProtocol,
-    UpstreamRegion,
-};
-use tidegate_core::route::RouteTable;
+use tidegate_core::plan::{Probe, ProbeKind};
 use tidegate_core::{Board, EndpointCell, Health, PlanHandle, RegionCell};
 use tidegate_health::Prober;
 use tidegate_telemetry::{Event, EventKind, Events, Metrics};
 use tokio::sync::broadcast::Receiver;
 
+pub(crate) use crate::plan::Spec;
+use crate::plan::plan_of;
+
 /// Nothing here takes long; a test that waits for this has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What the tests vary about the upstream `shop`.
-#[derive(Clone)]
-pub(crate) struct Spec {
-    pub(crate) endpoints: Vec<String>,
-    pub(crate) probe: Option<Probe>,
-    pub(crate) min_healthy: f64,
-    pub(crate) connection: ConnectionPolicy,
-}
 
 /// A prober at work on one upstream `shop` in one region `eu`.
 pub(crate) struct Scene {
@@ -50,6 +38,15 @@ pub(crate) fn http_probe() -> Probe {
     }
 }
 
+/// The same, but one check at a time: a second one, because the first is late, needs a connection
+/// of its own.
+pub(crate) fn patient() -> Probe {
+    Probe {
+        fall: 1,
+        ..http_probe()
+    }
+}
+
 /// The same pace, by connecting only.
 pub(crate) fn tcp_probe() -> Probe {
     let (interval, timeout) = (Duration::from_millis(40), Duration::from_secs(10));
@@ -70,93 +67,13 @@ pub(crate) fn impatient(probe: Probe) -> Probe {
     }
 }
 
-impl Spec {
-    /// These endpoints over plaintext HTTP/1.1, one of them enough.
-    pub(crate) fn new(endpoints: &[&str], probe: Probe) -> Self {
-        Self {
-            endpoints: endpoints
-                .iter()
-                .map(|&address| address.to_owned())
-                .collect(),
-            probe: Some(probe),
-            min_healthy: 0.1,
-            connection: ConnectionPolicy {
-                protocol: UpstreamProtocol::Http1,
-                tls: None,
-                connect_timeout: Duration::from_secs(1),
-                idle_timeout: Duration::from_secs(1),
-                idle_max: 1,
-            },
-        }
-    }
-
-    fn plan(&self) -> Plan {
-        Plan {
-            content_hash: "0".into(),
-            pop: Pop {
-                name: "test".into(),
-                location: None,
-            },
-            regions: [Region {
-                name: "eu".into(),
-                location: None,
-                jurisdictions: [].into(),
-            }]
-            .into(),
-            upstreams: [self.upstream()].into(),
-            routes: [].into(),
-            table: RouteTable::new([]),
-            metrics: MetricsPolicy { max_series: 10 },
-        }
-    }
-
-    fn upstream(&self) -> Upstream {
-        let region = UpstreamRegion {
-            region: RegionIdx(0),
-            endpoints: self.specs().into(),
-            weight: 1,
-            tier: 0,
-        };
-        Upstream {
-            name: "shop".into(),
-            regions: [region].into(),
-            steering: Steering::Priority,
-            balance: Balance::PeakEwma,
-            health: HealthPolicy {
-                probe: self.probe.clone(),
-                min_healthy: self.min_healthy,
-            },
-            retry: RetryPolicy {
-                attempts: 1,
-                on: RetryOn::default(),
-                per_try: None,
-                budget: 0.0,
-                cross_region_budget: 0.0,
-            },
-            connection: self.connection.clone(),
-            body: BodyPolicy {
-                replay_bytes: 0,
-                max_bytes: None,
-            },
-        }
-    }
-
-    pub(crate) fn specs(&self) -> Vec<EndpointSpec> {
-        let spec = |address: &String| EndpointSpec {
-            address: address.as_str().into(),
-            weight: 1,
-        };
-        self.endpoints.iter().map(spec).collect()
-    }
-}
-
 impl Scene {
     /// Activates `spec` and starts to probe.
     pub(crate) fn start(spec: &Spec) -> Self {
         let (plan, metrics, events) = (Arc::new(PlanHandle::new()), Metrics::new(), Events::new());
         let news = events.subscribe();
         let board = Arc::new(Board::new(Instant::now()));
-        plan.activate(spec.plan(), &board);
+        plan.activate(plan_of(std::slice::from_ref(spec)), &board);
         let prober = Some(Prober::start(plan.clone(), metrics.clone(), events.clone()));
         Self {
             plan,
@@ -170,7 +87,8 @@ impl Scene {
 
     /// Activates `spec` instead.
     pub(crate) fn change(&self, spec: &Spec) {
-        self.plan.activate(spec.plan(), &self.board);
+        self.plan
+            .activate(plan_of(std::slice::from_ref(spec)), &self.board);
         self.prober.as_ref().unwrap().plan_changed();
     }
 
@@ -193,6 +111,18 @@ impl Scene {
             )
         };
         until(|| cell.health() == health, what).await;
+    }
+
+    /// That no probe has ended in another way than well.
+    pub(crate) fn assert_no_failure(&self) {
+        let text = self.metrics.render(None);
+        let probes = text
+            .lines()
+            .filter(|line| line.starts_with("tidegate_probes_total{"));
+        for line in probes {
+            let none = line.ends_with(" 0");
+            assert!(none || line.contains("result=\"success\""), "{line}");
+        }
     }
 
     /// Waits for the next change of an endpoint's health; what it is now, and the evidence.

@@ -10,7 +10,7 @@ use tidegate_core::plan::{Probe, UpstreamProtocol, UpstreamTls};
 use tokio_rustls::TlsAcceptor;
 
 use crate::server::Server;
-use crate::support::{Scene, Spec, http_probe, tcp_probe};
+use crate::support::{Scene, Spec, http_probe, patient, tcp_probe, until};
 
 /// A certificate authority of this name, and a server's TLS with a certificate of it for `probe.test`.
 fn authority(name: &str, alpn: &str) -> (String, TlsAcceptor) {
@@ -72,6 +72,27 @@ async fn protocols_are_agreed_on() {
                 scene.becomes(&server.address, Health::Healthy).await;
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn handshakes_are_few() {
+    for (alpn, version) in [
+        ("http/1.1", http::Version::HTTP_11),
+        ("h2", http::Version::HTTP_2),
+    ] {
+        let (root, acceptor) = authority("root", alpn);
+        let server = Server::with(Some(acceptor), version).await;
+        let tls = settings(&root, Some("probe.test"));
+        let scene = Scene::start(&spec(&server, patient(), tls, UpstreamProtocol::Auto));
+        until(
+            || server.requests() >= 12,
+            || format!("{} checks", server.requests()),
+        )
+        .await;
+        // The first, and one if the first of those that connect anew was among them.
+        assert!(server.connections() <= 2, "{}", server.connections());
+        scene.assert_no_failure();
     }
 }
 
