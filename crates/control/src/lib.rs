@@ -12,6 +12,7 @@ mod changes;
 mod drains;
 mod outcome;
 mod question;
+mod quiet;
 mod readiness;
 mod reload;
 mod restart;

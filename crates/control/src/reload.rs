@@ -8,11 +8,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tidegate_config::{Loaded, Problem, Report, Severity};
 use tidegate_core::settings::Settings;
+use tidegate_core::{Live, Plan};
 use tidegate_telemetry::EventKind;
 use tidegate_telemetry::labels::ReloadResult;
 use tokio::sync::{Mutex, watch};
@@ -20,9 +21,14 @@ use tokio::sync::{Mutex, watch};
 use crate::certificates::{Certificate, Certificates};
 use crate::changes::{Changes, same_content};
 use crate::outcome::{Cause, CertificateOutcome, Outcome, Verdict};
+use crate::quiet::{Quiet, QuietError};
 use crate::restart::differing;
 use crate::shared::Shared;
 use crate::stamp::Stamps;
+
+/// How soon is looked whether a plan that was replaced is still in use, and how seldom at last.
+const RETIRE_FIRST: Duration = Duration::from_millis(20);
+const RETIRE_LAST: Duration = Duration::from_secs(1);
 
 /// Reads a configuration again, as often as somebody asks.
 pub struct Reloader {
@@ -34,6 +40,9 @@ pub struct Reloader {
     under_way: Mutex<Stamps>,
     document: ArcSwap<Document>,
     last: ArcSwapOption<Outcome>,
+    /// How the watched files looked when they were last read.
+    read: ArcSwap<Stamps>,
+    quiet: Quiet,
     watched: watch::Sender<Watched>,
 }
 
@@ -68,6 +77,10 @@ pub(crate) struct Watched {
 /// What was read from the disk, before anything is decided about it.
 struct Read {
     loaded: Result<Loaded, Report>,
+    /// What it would change, if something serves and it is not the same.
+    changes: Option<Changes>,
+    /// How the watched files looked just before.
+    seen: Stamps,
     certificates: Result<Vec<Certificate>, String>,
     stamps: Stamps,
 }
@@ -95,6 +108,8 @@ impl Reloader {
                 resolved: String::new(),
             }),
             last: ArcSwapOption::empty(),
+            read: ArcSwap::default(),
+            quiet: Quiet::start(),
             watched: watch::Sender::new(Watched {
                 paths: loaded.watched.clone(),
                 stamps,
@@ -135,6 +150,12 @@ impl Reloader {
         self.last.load_full()
     }
 
+    /// Whether the watched files looked like this when they were last read: for a watcher that
+    /// notices a change that somebody else has told of already.
+    pub(crate) fn has_read(&self, stamps: &Stamps) -> bool {
+        **self.read.load() == *stamps
+    }
+
     /// What a watcher has to look at, kept up to date.
     pub(crate) fn watched(&self) -> watch::Receiver<Watched> {
         self.watched.subscribe()
@@ -153,26 +174,35 @@ impl Reloader {
         outcome
     }
 
-    async fn read(&self) -> Result<Read, tokio::task::JoinError> {
+    async fn read(&self) -> Result<Read, QuietError> {
         let path = self.path.clone();
+        let serving = self.shared.plan.newest();
+        let watched = self.watched.borrow().paths.clone();
         let certificates = self.certificates.get().cloned();
-        let stamps = Stamps::of(certificate_files(&self.settings));
-        tokio::task::spawn_blocking(move || Read {
-            loaded: load(&path),
-            certificates: certificates
-                .map_or(Ok(Vec::new()), |certificates| certificates.reload())
-                .map_err(|error| error.to_string()),
-            stamps,
-        })
-        .await
+        let certificate_files = certificate_files(&self.settings);
+        let read = move || {
+            let (seen, stamps) = (Stamps::of(watched), Stamps::of(certificate_files));
+            let loaded = load(&path);
+            Read {
+                changes: serving.and_then(|live| changes(&live.plan, loaded.as_ref().ok()?)),
+                loaded,
+                seen,
+                certificates: certificates
+                    .map_or(Ok(Vec::new()), |certificates| certificates.reload())
+                    .map_err(|error| error.to_string()),
+                stamps,
+            }
+        };
+        self.quiet.run(read).await
     }
 
     fn decide(&self, read: Read, stamps: &mut Stamps, cause: Cause, began: Instant) -> Outcome {
+        self.read.store(Arc::new(read.seen));
         let certificates = self.certificates_read(read.certificates, read.stamps, stamps);
         let warnings = read.loaded.as_ref().ok().map(Loaded::report);
         let verdict = match read.loaded {
             Err(report) => Verdict::Refused { report },
-            Ok(loaded) => self.judge(loaded, cause),
+            Ok(loaded) => self.judge(loaded, read.changes, cause),
         };
         Outcome {
             cause,
@@ -183,7 +213,7 @@ impl Reloader {
         }
     }
 
-    fn judge(&self, loaded: Loaded, cause: Cause) -> Verdict {
+    fn judge(&self, loaded: Loaded, changes: Option<Changes>, cause: Cause) -> Verdict {
         let fields = differing(&self.settings, &loaded.settings);
         if !fields.is_empty() {
             return Verdict::RestartNeeded { fields };
@@ -196,9 +226,8 @@ impl Reloader {
                 hash: live.plan.content_hash.clone(),
             },
             serving => {
-                let old = serving.map(|live| live.plan.clone());
-                let changes = old.map(|old| Changes::between(&old, &loaded.plan));
                 let document = self.activate(loaded, cause);
+                retire(serving, self.quiet.clone());
                 Verdict::Activated {
                     generation: document.generation,
                     hash: document.hash.clone(),
@@ -294,6 +323,26 @@ impl Reloader {
     }
 }
 
+/// What `loaded` changes; none when it is the same.
+fn changes(serving: &Plan, loaded: &Loaded) -> Option<Changes> {
+    (!same_content(serving, &loaded.plan)).then(|| Changes::between(serving, &loaded.plan))
+}
+
+/// Throws a plan away once no request uses it any more: here, because the data plane's threads would
+/// take milliseconds for one with many routes.
+fn retire(live: Option<Arc<Live>>, quiet: Quiet) {
+    let Some(live) = live else { return };
+    tokio::spawn(async move {
+        let mut pause = RETIRE_FIRST;
+        while Arc::strong_count(&live) > 1 {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETIRE_LAST);
+        }
+        // Without the thread it goes away here.
+        let _ = quiet.run(move || drop(live)).await;
+    });
+}
+
 /// The events of what is not already told by the swap itself.
 fn events_of(outcome: &Outcome) -> impl Iterator<Item = EventKind> {
     let trigger = outcome.cause.as_str();
@@ -370,7 +419,7 @@ fn certificate_files(settings: &Settings) -> Vec<PathBuf> {
 }
 
 /// The outcome when reading failed in a way that it never should.
-fn broken(path: &Path, cause: Cause, error: &tokio::task::JoinError) -> Outcome {
+fn broken(path: &Path, cause: Cause, error: &dyn std::error::Error) -> Outcome {
     let message = format!("the configuration could not be read to its end: {error}");
     Outcome {
         cause,
@@ -379,6 +428,6 @@ fn broken(path: &Path, cause: Cause, error: &tokio::task::JoinError) -> Outcome 
         },
         certificates: CertificateOutcome::Kept { problem: message },
         warnings: None,
-        took: std::time::Duration::ZERO,
+        took: Duration::ZERO,
     }
 }

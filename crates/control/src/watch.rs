@@ -82,7 +82,10 @@ impl Watch {
             let now = self.seen.again();
             if now != self.seen {
                 self.seen = settled(now).await;
-                self.reloader.reload(Cause::File).await;
+                // Whoever wrote the file may also have sent the signal.
+                if !self.reloader.has_read(&self.seen) {
+                    self.reloader.reload(Cause::File).await;
+                }
                 // A directory may have been replaced with its files.
                 self.follow();
                 continue;

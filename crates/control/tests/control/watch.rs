@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use tidegate_control::Watcher;
+use tidegate_control::{Cause, Watcher};
 
 use crate::support::{Site, config, until};
 
@@ -112,6 +112,23 @@ async fn noise_beside_the_file_is_ignored() {
     serves(&site, 2).await;
     until("it is counted", || site.reloads("applied") == 1).await;
     assert_eq!(site.reloads("unchanged"), 0, "no reload without a change");
+}
+
+/// A script that writes the file and sends the signal as well causes one reload, not two. The watch
+/// looks at the file before it looks at the next change, so the second reload would have come first.
+#[tokio::test]
+async fn what_was_read_at_a_signal_is_not_read_again() {
+    let site = Site::new(&config("1s"));
+    let _watcher = Watcher::start(site.reloader.clone()).unwrap();
+    site.write(&config("2s"));
+    site.reloader.reload(Cause::Signal).await;
+    assert_eq!(site.timeout(), Duration::from_secs(2));
+    // Longer than the watch waits for silence: else it would see both changes as one.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    site.write(&config("3s"));
+    serves(&site, 3).await;
+    until("both are counted", || site.reloads("applied") == 2).await;
+    assert_eq!(site.reloads("unchanged"), 0, "nothing was read twice");
 }
 
 #[tokio::test]
