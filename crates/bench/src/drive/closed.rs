@@ -49,3 +49,28 @@ async fn run(asked: Asked, lane: u64, share: u64, expected: Bytes) -> Tally {
     }
     tally
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_request_is_sent_once_and_checked() {
+        let target = crate::upstream::start().await.unwrap().http1[0];
+        let asked = Asked { target, routes: 50 };
+        let tally = closed(asked, 4, 103).await.unwrap();
+        assert_eq!(tally.fault(103), None);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_breaks_is_a_fault() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = listener.local_addr().unwrap();
+        tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+        let tally = closed(Asked { target, routes: 1 }, 2, 10).await.unwrap();
+        assert_eq!((tally.right, tally.lost), (0, 2));
+        assert!(tally.fault(10).is_some());
+    }
+}

@@ -165,6 +165,50 @@ async fn ask(
 mod tests {
     use super::*;
 
+    /// Serves one request a connection without a word about its end.
+    async fn abrupt() -> SocketAddr {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 1024]).await;
+                let head = "HTTP/1.1 200 OK\r\ncontent-length: 1024\r\n\r\n";
+                let _ = stream.write_all(head.as_bytes()).await;
+                let _ = stream.write_all(&expected()).await;
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn requests_go_out_while_the_work_goes_on() {
+        let target = crate::upstream::start().await.unwrap().http1[0];
+        let asked = Asked { target, routes: 50 };
+        let work = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Ok(7)
+        };
+        let (open, ended) = open(asked, 4, 1_000, work).await.unwrap();
+        assert_eq!((ended, open.tally.wrong, open.tally.lost), (7, 0, 0));
+        assert!(open.tally.right > 0);
+        assert_eq!(open.samples.len() as u64, open.tally.right);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_gone_is_replaced() {
+        let target = abrupt().await;
+        let request = Requests::new(1, 0).next();
+        let mut held = None;
+        assert!(crate::drive::is_right(
+            &ask(&mut held, target, &request).await.unwrap()
+        ));
+        gone(held.as_ref()).await;
+        held = None;
+        assert!(ask(&mut held, target, &request).await.is_ok() && held.is_some());
+        assert!(ask(&mut held, target, &request).await.is_err() && held.is_none());
+    }
+
     #[tokio::test]
     async fn a_beat_says_when_each_was_due() {
         let interval = Duration::from_millis(1);

@@ -53,3 +53,33 @@ async fn first(target: SocketAddr, request: &[u8]) -> std::io::Result<Connection
         false => Err(std::io::Error::other(format!("{answer:?}"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Passes connections on, and forgets them when told to.
+    #[tokio::test]
+    async fn those_that_were_cut_are_counted() {
+        let upstream = crate::upstream::start().await.unwrap().http1[0];
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = listener.local_addr().unwrap();
+        let passing = tokio::spawn(async move {
+            let mut all = tokio::task::JoinSet::new();
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut server = TcpStream::connect(upstream).await.unwrap();
+                all.spawn(
+                    async move { tokio::io::copy_bidirectional(&mut client, &mut server).await },
+                );
+            }
+        });
+        let kept = Held::open(target, 3).await.unwrap();
+        let cut = Held::open(target, 2).await.unwrap();
+        assert_eq!(kept.gone().await, 0);
+        passing.abort();
+        assert!(passing.await.unwrap_err().is_cancelled());
+        assert_eq!(cut.gone().await, 2);
+    }
+}
