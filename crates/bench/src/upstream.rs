@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::cell::SIZES;
 use crate::error::BenchError;
@@ -32,6 +32,10 @@ const CONTENT: &str = "/bytes/1024";
 const FIELDS_MAX: usize = 64;
 
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Connections that wait to be accepted. The usual 128 are fewer than a proxy opens at once for a
+/// load of many streams; the kernel would drop the rest, and they would be tried again a second later.
+const BACKLOG: u32 = 4096;
 
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -201,8 +205,10 @@ impl Addresses {
 }
 
 /// Binds a port of every address of the loopback network, so that one upstream looks like many.
-async fn bind() -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+fn bind() -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
+    let listener = socket.listen(BACKLOG)?;
     let port = listener.local_addr()?.port();
     Ok((listener, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
 }
@@ -213,10 +219,10 @@ pub(crate) async fn start() -> io::Result<Addresses> {
     let nowhere = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); 3];
     let (mut http1, mut h2c) = (nowhere, nowhere);
     for region in 0..3 {
-        let (listener, address) = bind().await?;
+        let (listener, address) = bind()?;
         http1[region] = address;
         tokio::spawn(accept(listener, Arc::clone(&shared), region == 0, serve));
-        let (listener, address) = bind().await?;
+        let (listener, address) = bind()?;
         h2c[region] = address;
         tokio::spawn(accept(
             listener,
