@@ -138,13 +138,15 @@ impl<'a> Reader<'a> {
     }
 
     /// A list that is not indented further than its key. To the full reader it starts with its first
-    /// item, not with the dash.
+    /// item, if that is on the line of the dash.
     fn list_at_key(&mut self, column: usize, depth: usize) -> Option<Node<'a>> {
+        let dash = self.at;
         let mut list = self.list(column, depth)?;
         if let Value::List(items) = &list.value {
             list.span.start = items.first()?.span.start;
         }
-        Some(list)
+        let same_line = !self.text[dash..list.span.start].contains('\n');
+        same_line.then_some(list)
     }
 
     fn mapping(&mut self, column: usize, depth: usize) -> Option<Node<'a>> {

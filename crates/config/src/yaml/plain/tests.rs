@@ -100,6 +100,7 @@ fn what_is_rare_doubtful_or_wrong_is_left_to_the_full_reader() {
         "a:\n  b: 1\n c: 2\n",
         "a:\n  - b\n c: d\n",
         "a: - b\n",
+        "a:\n-\n  b: c\n",
         "a: - - b\n",
         "? a\n: b\n",
         "<<: {a: b}\n",
@@ -226,7 +227,7 @@ n: 'o'
 ";
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
     fn random_pieces_read_the_same(pieces in prop::collection::vec(piece(), 1..12)) {
