@@ -35,7 +35,7 @@ const EDGES: [(&str, &[&str]); 11] = [
 /// Frameworks, and the only crates that may depend on them directly.
 const CONFINED: [(&str, &[&str]); 7] = [
     ("pingora-core", &["proxy"]),
-    ("h2", &["proxy", "lab"]),
+    ("h2", &["bench", "proxy", "lab"]),
     ("hyper", &["control", "health", "lab"]),
     ("axum", &["control"]),
     ("serde-saphyr", &["config"]),

@@ -23,27 +23,28 @@ thread_local! {
 /// An empty buffer with room.
 pub(crate) fn take() -> BytesMut {
     SPARE
-        .with_borrow_mut(|spare| reclaim(spare).or_else(|| reclaim(spare)))
+        .with_borrow_mut(reclaim)
         .unwrap_or_else(|| BytesMut::with_capacity(SIZE))
 }
 
-/// The oldest buffer, unless somebody still holds a part of it: then it waits on.
+/// The first buffer, unless somebody still holds a part of it: then it waits on.
 fn reclaim(spare: &mut VecDeque<BytesMut>) -> Option<BytesMut> {
-    let mut oldest = spare.pop_front()?;
-    if oldest.try_reclaim(SIZE) {
-        return (oldest.capacity() <= SIZE_MAX).then_some(oldest);
+    let mut first = spare.pop_front()?;
+    if first.try_reclaim(SIZE) {
+        return (first.capacity() <= SIZE_MAX).then_some(first);
     }
-    spare.push_back(oldest);
+    spare.push_back(first);
     None
 }
 
-/// Gives an empty buffer back.
-pub(crate) fn give(buffer: BytesMut) {
+/// Gives an empty buffer back: to the front if it can be used at once.
+pub(crate) fn give(mut buffer: BytesMut) {
     debug_assert!(buffer.is_empty());
-    SPARE.with_borrow_mut(|spare| {
-        if spare.len() < SPARE_MAX && buffer.capacity() <= SIZE_MAX {
-            spare.push_back(buffer);
-        }
+    let whole = buffer.try_reclaim(SIZE);
+    SPARE.with_borrow_mut(|spare| match whole {
+        _ if spare.len() == SPARE_MAX || buffer.capacity() > SIZE_MAX => {}
+        true => spare.push_front(buffer),
+        false => spare.push_back(buffer),
     });
 }
 

@@ -36,7 +36,8 @@ pub(crate) async fn serve(
     };
     if h2 {
         let (io, read_ahead) = conn.into_parts();
-        h2::server::serve(context, io, read_ahead).await;
+        // Boxed, so that HTTP/1.1 connections have no room for it.
+        Box::pin(h2::server::serve(context, io, read_ahead)).await;
     } else {
         h1::server::serve(context, conn).await;
     }

@@ -1,8 +1,8 @@
 //! What every request of one client's connection shares.
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use crate::facts::ConnectionFacts;
 use crate::forward::ClientWords;
@@ -16,8 +16,8 @@ pub(crate) struct Context {
     pub(crate) facts: ConnectionFacts,
     /// What upstreams are told of the client.
     pub(crate) words: ClientWords,
-    /// The client's address as text, for the log.
-    pub(crate) client: Arc<str>,
+    /// The client's address and port as text; made when it is first asked for.
+    client: OnceCell<Box<str>>,
 }
 
 impl Context {
@@ -33,8 +33,14 @@ impl Context {
             worker,
             listener,
             words,
-            client: ip.to_canonical().to_string().into(),
+            client: OnceCell::new(),
             facts,
         })
+    }
+
+    /// The client's address and port, for logs.
+    pub(crate) fn client(&self) -> &str {
+        self.client
+            .get_or_init(|| self.facts.client.to_string().into())
     }
 }

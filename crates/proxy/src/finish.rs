@@ -173,12 +173,12 @@ impl Finish {
         at: Instant,
     ) {
         let region = self.region();
-        let client = &self.context.client;
+        let context = self.context.clone();
         if let Some(attempt) = self.tries.last_mut() {
             attempt.phase = phase;
             attempt.detail = Some(detail);
             tracing::debug!(
-                %client, region = region.as_deref(), endpoint = %attempt.endpoint,
+                client = context.client(), region = region.as_deref(), endpoint = %attempt.endpoint,
                 ?failure, ?phase, detail = attempt.detail, "attempt failed"
             );
         }

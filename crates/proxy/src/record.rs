@@ -94,7 +94,7 @@ impl Record {
         context.worker.access.borrow_mut().write(&AccessRecord {
             at: self.at,
             id: self.id.as_str(),
-            client: facts.client,
+            client: context.client(),
             listener: &facts.listener,
             protocol: self.protocol,
             tls: facts.tls.as_ref().map(|tls| TlsRecord {

@@ -62,7 +62,7 @@ fn access_record(bencher: Bencher<'_, '_>) {
     let record = AccessRecord {
         at: SystemTime::now(),
         id: "0b5e7c1a9f0b5e7c1a9f0b5e7c1a9f00",
-        client: ([192, 0, 2, 7], 40_000).into(),
+        client: "192.0.2.7:40000",
         listener: "https",
         protocol: "h2",
         tls: Some(tls),

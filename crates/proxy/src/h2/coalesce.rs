@@ -11,14 +11,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::buffers;
+
 /// Bytes that are gathered before writing waits for the socket.
 const LIMIT: usize = 64 * 1024;
-/// What the first frames get room for.
-const FIRST: usize = 8 * 1024;
 /// Writes of at least this size are not copied.
 const BYPASS: usize = 16 * 1024;
 
@@ -31,8 +31,7 @@ pub(crate) struct Drain<S>(Rc<RefCell<Wire<S>>>);
 struct Wire<S> {
     io: S,
     ahead: Bytes,
-    pending: Vec<u8>,
-    start: usize,
+    pending: BytesMut,
     unflushed: bool,
     blocked: bool,
     received: u64,
@@ -44,8 +43,7 @@ pub(crate) fn coalesce<S>(io: S, ahead: Bytes) -> (Coalesce<S>, Drain<S>) {
         io,
         received: ahead.len() as u64,
         ahead,
-        pending: Vec::new(),
-        start: 0,
+        pending: BytesMut::new(),
         unflushed: false,
         blocked: false,
     }));
@@ -76,24 +74,19 @@ impl<S: AsyncWrite + Unpin> Drain<S> {
     /// Gives the buffer back while the connection idles.
     pub(crate) fn release(&self) {
         let wire = &mut *self.0.borrow_mut();
-        if wire.gathered() == 0 {
-            wire.pending = Vec::new();
-            wire.start = 0;
+        if wire.pending.is_empty() && wire.pending.capacity() > 0 {
+            buffers::give(std::mem::take(&mut wire.pending));
         }
     }
 }
 
 impl<S> Wire<S> {
-    fn gathered(&self) -> usize {
-        self.pending.len() - self.start
-    }
-
     fn gather(&mut self, bufs: &[IoSlice<'_>]) -> usize {
         if self.pending.capacity() == 0 {
-            self.pending.reserve(FIRST);
+            self.pending = buffers::take();
         }
         let before = self.pending.len();
-        let mut room = LIMIT.saturating_sub(self.gathered());
+        let mut room = LIMIT.saturating_sub(before);
         for buf in bufs {
             let part = &buf[..buf.len().min(room)];
             self.pending.extend_from_slice(part);
@@ -102,24 +95,13 @@ impl<S> Wire<S> {
         self.unflushed = true;
         self.pending.len() - before
     }
-
-    fn consume(&mut self, wrote: usize) {
-        self.start += wrote;
-        if self.start == self.pending.len() {
-            self.pending.clear();
-            self.start = 0;
-        } else if self.start >= LIMIT {
-            self.pending.drain(..self.start);
-            self.start = 0;
-        }
-    }
 }
 
 impl<S: AsyncWrite + Unpin> Wire<S> {
     fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.gathered() > 0 {
-            let wrote = ready!(Pin::new(&mut self.io).poll_write(cx, &self.pending[self.start..]))?;
-            self.consume(nonzero(wrote)?);
+        while !self.pending.is_empty() {
+            let wrote = ready!(Pin::new(&mut self.io).poll_write(cx, &self.pending))?;
+            self.pending.advance(nonzero(wrote)?);
         }
         Poll::Ready(Ok(()))
     }
@@ -133,7 +115,7 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
         if size >= BYPASS {
             return self.poll_bypass(cx, bufs);
         }
-        if self.gathered() + size > LIMIT {
+        if self.pending.len() + size > LIMIT {
             ready!(self.poll_empty(cx))?;
         }
         Poll::Ready(Ok(self.gather(bufs)))
@@ -147,9 +129,9 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
     ) -> Poll<io::Result<usize>> {
         self.unflushed = true;
         loop {
-            let before = self.gathered();
+            let before = self.pending.len();
             let wrote = ready!(self.poll_write_behind(cx, bufs))?;
-            self.consume(wrote.min(before));
+            self.pending.advance(wrote.min(before));
             if wrote > before {
                 return Poll::Ready(Ok(wrote - before));
             }
@@ -162,7 +144,7 @@ impl<S: AsyncWrite + Unpin> Wire<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut all = SmallVec::<[IoSlice<'_>; 8]>::new();
-        all.push(IoSlice::new(&self.pending[self.start..]));
+        all.push(IoSlice::new(&self.pending));
         all.extend(bufs.iter().copied());
         let wrote = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, &all))?;
         Poll::Ready(nonzero(wrote))

@@ -35,7 +35,9 @@ pub(crate) async fn serve(context: Rc<Context>, io: Stream, read_ahead: BytesMut
     let timer = context.worker.wheel.timer();
     timer.set(now() + context.listener.limits.header_timeout);
     let handshake = builder(&context.listener.limits).handshake(wire);
-    let Some(connection) = shake_hands(&context, handshake, &drain, &timer).await else {
+    // Boxed, so that its room is given back once it is done.
+    let handshake = Box::pin(shake_hands(&context, handshake, &drain, &timer));
+    let Some(connection) = handshake.await else {
         return;
     };
     timer.clear();

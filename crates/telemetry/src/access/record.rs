@@ -3,7 +3,6 @@
 //! A record borrows everything: it is built on the stack when a request ends. The query of the
 //! target is left out on purpose, as are header fields: they carry what users type.
 
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
@@ -11,7 +10,7 @@ use tidegate_core::decision::{Because, Exclusion};
 use tidegate_core::retry::Phase;
 use tidegate_core::{Generation, Termination};
 
-use super::json::Json;
+use super::json::{Json, key};
 use super::time::Stamp;
 use crate::labels::{AttemptOutcome, Label};
 
@@ -29,8 +28,8 @@ pub struct AccessRecord<'a> {
     pub at: SystemTime,
     /// The request id, as in `x-request-id`.
     pub id: &'a str,
-    /// Who connected.
-    pub client: SocketAddr,
+    /// Who connected: `address:port`, which needs no escapes.
+    pub client: &'a str,
     /// The listener's name.
     pub listener: &'a str,
     /// `http/1.1` or `h2`.
@@ -116,12 +115,12 @@ impl AccessRecord<'_> {
     /// Appends the record to `line` as one JSON object and a line feed.
     pub(super) fn append(&self, line: &mut Vec<u8>, stamp: &mut Stamp) {
         Json::new(line).object(|json| {
-            json.key("ts").text(stamp.format(self.at), MAX_TEXT);
-            json.key("id").text(self.id.as_bytes(), MAX_TEXT);
+            key!(json, "ts").text(stamp.format(self.at), MAX_TEXT);
+            key!(json, "id").text(self.id.as_bytes(), MAX_TEXT);
             self.append_connection(json);
             self.append_request(json);
             self.append_answer(json);
-            json.key("attempts").array(|json| {
+            key!(json, "attempts").array(|json| {
                 self.attempts
                     .iter()
                     .take(MAX_ATTEMPTS)
@@ -133,52 +132,49 @@ impl AccessRecord<'_> {
     }
 
     fn append_connection(&self, json: &mut Json<'_>) {
-        json.key("client").display(self.client);
-        json.key("listener")
-            .text(self.listener.as_bytes(), MAX_TEXT);
-        json.key("protocol")
-            .text(self.protocol.as_bytes(), MAX_TEXT);
+        key!(json, "client").word(self.client);
+        key!(json, "listener").text(self.listener.as_bytes(), MAX_TEXT);
+        key!(json, "protocol").text(self.protocol.as_bytes(), MAX_TEXT);
         let Some(tls) = self.tls else { return };
-        json.key("tls").object(|json| {
-            optional(json, "sni", tls.sni);
-            optional(json, "alpn", tls.alpn);
-            json.key("version").text(tls.version.as_bytes(), MAX_TEXT);
+        key!(json, "tls").object(|json| {
+            optional(tls.sni, json, |json| key!(json, "sni"));
+            optional(tls.alpn, json, |json| key!(json, "alpn"));
+            key!(json, "version").text(tls.version.as_bytes(), MAX_TEXT);
         });
     }
 
     fn append_request(&self, json: &mut Json<'_>) {
-        json.key("method").text(self.method.as_bytes(), MAX_TEXT);
-        json.key("host").text(self.host, MAX_TEXT);
-        json.key("path").text(without_query(self.path), MAX_PATH);
-        optional(json, "route", self.route);
-        optional(json, "upstream", self.upstream);
-        json.key("generation").number(self.generation.0);
+        key!(json, "method").text(self.method.as_bytes(), MAX_TEXT);
+        key!(json, "host").text(self.host, MAX_TEXT);
+        key!(json, "path").text(without_query(self.path), MAX_PATH);
+        optional(self.route, json, |json| key!(json, "route"));
+        optional(self.upstream, json, |json| key!(json, "upstream"));
+        key!(json, "generation").number(self.generation.0);
     }
 
     fn append_answer(&self, json: &mut Json<'_>) {
         if let Some(status) = self.status {
-            json.key("status").number(status.as_u16().into());
+            key!(json, "status").number(status.as_u16().into());
         }
-        json.key("reason").word(self.reason.as_str());
-        json.key("bytes_in").number(self.bytes_in);
-        json.key("bytes_out").number(self.bytes_out);
-        json.key("duration_us").number(micros(self.duration));
+        key!(json, "reason").word(self.reason.as_str());
+        key!(json, "bytes_in").number(self.bytes_in);
+        key!(json, "bytes_out").number(self.bytes_out);
+        key!(json, "duration_us").number(micros(self.duration));
         if let Some(ttfb) = self.ttfb {
-            json.key("ttfb_us").number(micros(ttfb));
+            key!(json, "ttfb_us").number(micros(ttfb));
         }
-        json.key("rescued").boolean(self.rescued);
+        key!(json, "rescued").boolean(self.rescued);
     }
 
     fn append_excluded(&self, json: &mut Json<'_>) {
         if self.excluded.is_empty() {
             return;
         }
-        json.key("excluded").array(|json| {
+        key!(json, "excluded").array(|json| {
             for excluded in self.excluded {
                 json.object(|json| {
-                    json.key("region")
-                        .text(excluded.region.as_bytes(), MAX_TEXT);
-                    json.key("why").word(excluded.why.as_str());
+                    key!(json, "region").text(excluded.region.as_bytes(), MAX_TEXT);
+                    key!(json, "why").word(excluded.why.as_str());
                 });
             }
         });
@@ -188,27 +184,31 @@ impl AccessRecord<'_> {
 impl AttemptRecord<'_> {
     fn append(&self, json: &mut Json<'_>) {
         json.object(|json| {
-            json.key("region").text(self.region.as_bytes(), MAX_TEXT);
-            json.key("endpoint")
-                .text(self.endpoint.as_bytes(), MAX_TEXT);
-            json.key("because").word(self.because.as_str());
-            json.key("phase").word(self.phase.word());
-            json.key("outcome").word(self.outcome.word());
+            key!(json, "region").text(self.region.as_bytes(), MAX_TEXT);
+            key!(json, "endpoint").text(self.endpoint.as_bytes(), MAX_TEXT);
+            key!(json, "because").word(self.because.as_str());
+            key!(json, "phase").word(self.phase.word());
+            key!(json, "outcome").word(self.outcome.word());
             if let Some(status) = self.status {
-                json.key("status").number(status.as_u16().into());
+                key!(json, "status").number(status.as_u16().into());
             }
             if let Some(connect) = self.connect {
-                json.key("connect_us").number(micros(connect));
+                key!(json, "connect_us").number(micros(connect));
             }
-            json.key("reused").boolean(self.reused);
-            json.key("us").number(micros(self.took));
+            key!(json, "reused").boolean(self.reused);
+            key!(json, "us").number(micros(self.took));
         });
     }
 }
 
-fn optional(json: &mut Json<'_>, key: &'static str, text: Option<&str>) {
+/// A member where there is something to say.
+fn optional<'j, 'b>(
+    text: Option<&str>,
+    json: &'j mut Json<'b>,
+    member: impl FnOnce(&'j mut Json<'b>) -> &'j mut Json<'b>,
+) {
     if let Some(text) = text {
-        json.key(key).text(text.as_bytes(), MAX_TEXT);
+        member(json).text(text.as_bytes(), MAX_TEXT);
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn full_record(at: SystemTime, with: impl FnOnce(&AccessRecord<'_>)) 
     with(&AccessRecord {
         at,
         id: "0b5e7c1a9f",
-        client: "[2001:db8::7]:40000".parse().unwrap(),
+        client: "[2001:db8::7]:40000",
         listener: "https",
         protocol: "h2",
         tls: Some(TlsRecord {

@@ -13,7 +13,7 @@ fn record(id: &str) -> AccessRecord<'_> {
     AccessRecord {
         at: SystemTime::UNIX_EPOCH,
         id,
-        client: ([127, 0, 0, 1], 40_000).into(),
+        client: "127.0.0.1:40000",
         listener: "https",
         protocol: "h2",
         tls: None,
