@@ -6,8 +6,8 @@ use crate::bench::{Bench, Heading};
 use crate::cell::{Cell, KB, SIZE, Transfer};
 use crate::error::BenchError;
 use crate::figures::Round;
-use crate::load;
-use crate::peer::{Kind, Peer, Shape};
+use crate::load::{self, Outcome};
+use crate::peer::{Kind, Peer, Process, Shape};
 use crate::{Options, sample};
 
 /// A round begins with this share of its requests that is not measured.
@@ -71,25 +71,44 @@ async fn round(
     sample::until_right(cell, &mut process, &bench.authority).await?;
     let percent = bench.options.percent;
     let requests = cell.requests(percent);
-    let target = process.address(cell.wire.is_tls());
-    load::run(cell, cell.requests(percent / WARM_UP), target, body).await?;
-
-    let (counted, cpu) = (bench.upstream.count().await?, process.cpu_exact()?);
-    let outcome = load::run(cell, requests, target, body).await?;
+    load(
+        bench,
+        cell,
+        &process,
+        cell.requests(percent / WARM_UP),
+        body,
+    )
+    .await?;
+    let cpu = process.cpu_exact()?;
+    let outcome = load(bench, cell, &process, requests, body).await?;
     let cpu = process.cpu_exact()?.saturating_sub(cpu);
-    let counted = bench.upstream.count().await?.saturating_sub(counted);
-
-    let miscounted =
-        (counted != requests).then(|| format!("the upstream saw {counted} of {requests} requests"));
-    if let Some(why) = outcome.fault(cell, requests).or(miscounted) {
-        let (peer, cell) = (process.name(), cell.name);
-        return Err(BenchError::Wrong { peer, cell, why });
-    }
     sample::must_be_right(cell, &process, &bench.authority).await?;
     Ok(Round {
         value: cpu.as_secs_f64() * 1e6 / requests as f64,
         also: vec![outcome.per_second],
     })
+}
+
+/// Sends the requests; all must be answered right, and be as many as the upstream saw.
+async fn load(
+    bench: &Bench<'_>,
+    cell: &Cell,
+    process: &Process,
+    requests: u64,
+    body: &Path,
+) -> Result<Outcome, BenchError> {
+    let before = bench.upstream.count().await?;
+    let outcome = load::run(cell, requests, process.address(cell.wire.is_tls()), body).await?;
+    let counted = bench.upstream.count().await?.saturating_sub(before);
+    let miscounted =
+        (counted != requests).then(|| format!("the upstream saw {counted} of {requests} requests"));
+    match outcome.fault(cell, requests).or(miscounted) {
+        None => Ok(outcome),
+        Some(why) => {
+            let (peer, cell) = (process.name(), cell.name);
+            Err(BenchError::Wrong { peer, cell, why })
+        }
+    }
 }
 
 #[cfg(test)]
