@@ -6,10 +6,10 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --bin tidegate
+RUN cargo build --profile dist --locked --bin tidegate
 
 FROM debian:bookworm-slim
-COPY --from=build /src/target/release/tidegate /usr/local/bin/tidegate
+COPY --from=build /src/target/dist/tidegate /usr/local/bin/tidegate
 COPY configs/minimal.yaml /etc/tidegate/tidegate.yaml
 USER 65532:65532
 EXPOSE 8080 8443

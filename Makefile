@@ -15,8 +15,8 @@ demo: setup ## Watch a region die and nothing get lost (about a minute, all on l
 test: setup ## Format, lints, every test
 	$(MAKE) --no-print-directory fmt lint unit
 
-build: setup ## The release binary: target/release/tidegate
-	$(CARGO) build --release --bin tidegate
+build: setup ## The binary for users: target/dist/tidegate (whole-program optimised, some minutes)
+	$(CARGO) build --profile dist --bin tidegate
 
 setup: ## Install a C compiler and cmake if they are missing
 	@sh scripts/setup.sh

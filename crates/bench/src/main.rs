@@ -92,7 +92,7 @@ enum Command {
 #[derive(Args, Clone)]
 pub(crate) struct Options {
     /// The release binary of Tidegate
-    #[arg(long, default_value = "target/release/tidegate")]
+    #[arg(long, default_value = "target/dist/tidegate")]
     tidegate: PathBuf,
     /// Rounds, interleaved; the figures are medians
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]

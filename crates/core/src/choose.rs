@@ -174,7 +174,11 @@ pub fn choose(
     rng: &mut Rng,
 ) -> (Decision, Option<Choice>) {
     let (wanted, observed) = live.upstream(upstream);
-    let mut view = View::of(wanted, observed, &ask.tried_endpoints);
+    let mut view = View {
+        steering: &wanted.steering,
+        rows: ArrayVec::new(),
+    };
+    view.fill(wanted, observed, &ask.tried_endpoints);
     loop {
         let mut decision = steer::decide(&view, &ask.eligibility(), rng);
         prefer(ask.stay, &mut decision);

@@ -8,21 +8,31 @@ use arrayvec::ArrayVec;
 use crate::choose::TriedEndpoints;
 use crate::decision::{RegionRow, View};
 use crate::handle::{LiveRegion, LiveUpstream};
-use crate::plan::{Upstream, UpstreamRegion};
+use crate::plan::{Steering, Upstream, UpstreamRegion};
 
 impl<'a> View<'a> {
     /// The rows of `upstream`, in the plan's order. `live` is its binding.
     pub fn of(upstream: &'a Upstream, live: &LiveUpstream, tried: &TriedEndpoints) -> Self {
-        // Filled in its place: it has room for many rows, and moving it would copy all of it.
         let mut view = Self {
             steering: &upstream.steering,
             rows: ArrayVec::new(),
         };
-        for (position, (wanted, observed)) in upstream.regions.iter().zip(&live.regions).enumerate()
-        {
-            view.rows.push(row(position as u8, wanted, observed, tried));
-        }
+        view.fill(upstream, live, tried);
         view
+    }
+
+    /// Adds the rows of `upstream` to a view that has none, in its place: there is room for many,
+    /// and moving a view copies all of it. Only steering by latency looks at latencies.
+    pub fn fill(&mut self, upstream: &Upstream, live: &LiveUpstream, tried: &TriedEndpoints) {
+        let by_latency = matches!(self.steering, Steering::Latency { .. });
+        let regions = upstream.regions.iter().zip(&live.regions).enumerate();
+        for (position, (wanted, observed)) in regions {
+            let mut row = row(position as u8, wanted, observed, tried);
+            if by_latency {
+                row.latency = observed.cell.latency();
+            }
+            self.rows.push(row);
+        }
     }
 }
 
@@ -38,7 +48,7 @@ fn row(
         health: observed.cell.health(),
         draining: observed.cell.draining(),
         endpoints: u32::from(any_open(position, observed, tried)),
-        latency: observed.cell.latency(),
+        latency: None,
         distance_km: observed.distance_km,
         weight: wanted.weight,
         tier: wanted.tier,

@@ -73,7 +73,10 @@ fn idempotency_of(request: &Request, route: &Route) -> Idempotency {
     if request.head.upgrade().is_some() {
         return Idempotency::No;
     }
-    let name = http::HeaderName::from_static("idempotency-key");
-    let keyed = route.idempotency_key && request.head.field(Known::IdempotencyKey, &name).is_some();
+    let has_key = || {
+        let name = http::HeaderName::from_static("idempotency-key");
+        request.head.field(Known::IdempotencyKey, &name).is_some()
+    };
+    let keyed = route.idempotency_key && has_key();
     idempotency(request.head.method(), keyed)
 }

@@ -28,6 +28,10 @@ pub(crate) trait Sink {
     /// compression should learn it.
     fn add_unique(&mut self, name: &'static str, value: &[u8]);
 
+    /// Adds what is told of a client whose host is this, if there is a shorter way for it than field
+    /// by field. False if not.
+    fn add_client(&mut self, client: &ClientWords, authority: &[u8]) -> bool;
+
     /// Adds a field of an HTTP/2 head.
     fn add_typed(&mut self, name: &HeaderName, value: &HeaderValue);
 }
@@ -47,6 +51,16 @@ impl Sink for BytesMut {
 
     fn add_unique(&mut self, name: &'static str, value: &[u8]) {
         encode::field(self, name.as_bytes(), value);
+    }
+
+    fn add_client(&mut self, client: &ClientWords, authority: &[u8]) -> bool {
+        self.extend_from_slice(&client.before_host);
+        self.extend_from_slice(authority);
+        self.extend_from_slice(b"\r\n");
+        self.extend_from_slice(&client.before_forwarded_host);
+        self.extend_from_slice(authority);
+        self.extend_from_slice(b"\"\r\n");
+        true
     }
 
     fn add_typed(&mut self, name: &HeaderName, value: &HeaderValue) {
@@ -81,6 +95,10 @@ impl Sink for HeaderMap {
                 self.append(name, value);
             }
         }
+    }
+
+    fn add_client(&mut self, _: &ClientWords, _: &[u8]) -> bool {
+        false
     }
 
     /// Marked as sensitive, which keeps it out of HPACK's table (RFC 7541 section 7.1.3): there it
@@ -121,6 +139,10 @@ pub(crate) struct ClientWords {
     ip: String,
     scheme: &'static str,
     trusted: bool,
+    /// `X-Forwarded-For` and `X-Forwarded-Proto` as lines, then the name of `X-Forwarded-Host`.
+    before_host: Box<[u8]>,
+    /// The line of `Forwarded` up to its host.
+    before_forwarded_host: Box<[u8]>,
 }
 
 impl ClientWords {
@@ -133,8 +155,15 @@ impl ClientWords {
         } else {
             ip.to_string()
         };
+        let forwarded = format!("for={node};proto={scheme}");
+        let before_host =
+            format!("x-forwarded-for: {ip}\r\nx-forwarded-proto: {scheme}\r\nx-forwarded-host: ");
         Self {
-            forwarded: format!("for={node};proto={scheme}"),
+            before_host: before_host.into_bytes().into(),
+            before_forwarded_host: format!("forwarded: {forwarded};host=\"")
+                .into_bytes()
+                .into(),
+            forwarded,
             ip: ip.to_string(),
             scheme,
             trusted,
@@ -246,6 +275,12 @@ fn add_client_words(
     sink: &mut impl Sink,
 ) {
     let client = add.client;
+    let authority = head.authority().as_bytes();
+    // Of what an untrusted client says nothing is told.
+    let alone = !client.trusted && !authority.is_empty();
+    if alone && sink.add_client(client, authority) {
+        return;
+    }
     let none: &[&[u8]] = &[];
     let (earlier_for, earlier_forwarded) = if client.trusted {
         (&said.forwarded_for[..], &said.forwarded[..])
@@ -261,7 +296,6 @@ fn add_client_words(
     if !said.proto {
         sink.add(b"x-forwarded-proto", client.scheme.as_bytes());
     }
-    let authority = head.authority().as_bytes();
     if !said.host && !authority.is_empty() {
         sink.add(b"x-forwarded-host", authority);
     }
