@@ -41,7 +41,7 @@ bench-install: ## Install what the benchmark compares with
 	@sh crates/bench/install.sh target/bench-peers
 
 microbench: setup ## Micro-benchmarks, allocations counted
-	$(CARGO) bench -p tidegate-core -p tidegate-http1
+	$(CARGO) bench -p tidegate-core -p tidegate-http1 -p tidegate-telemetry
 	$(CARGO) bench -p tidegate-health --bench checks
 
 fuzz: ## One minute for each fuzz target (needs cargo-fuzz and a nightly toolchain)

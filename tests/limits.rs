@@ -92,3 +92,11 @@ async fn a_head_has_a_deadline() {
     let seen = world.site("eu-west").unwrap().region.snapshot();
     assert_eq!(seen.requests.get("GET /"), None);
 }
+
+/// The soft limit of open files is for programs that cannot use more.
+#[tokio::test]
+async fn the_soft_limit_of_files_is_raised() {
+    let (_world, tidegate) = start("connections: 2", "").await;
+    let [soft, hard] = tidegate.file_limits();
+    assert!(soft == hard && soft > 64, "{soft} of {hard}");
+}

@@ -34,9 +34,12 @@ impl Tidegate {
         Self::start_at(directory, &path).await
     }
 
-    /// Starts with the configuration at `path`; `directory` is the process's own.
+    /// Starts with the configuration at `path`; `directory` is the process's own. The soft limit of
+    /// open files is as low as a careless shell's.
     pub(crate) async fn start_at(directory: TempDir, path: &Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        let mut child = Command::new("sh")
+            .args(["-c", "ulimit -S -n 64 && exec \"$@\"", "sh"])
+            .arg(env!("CARGO_BIN_EXE_tidegate"))
             .arg("run")
             .arg(path)
             .arg("--addresses")
@@ -168,6 +171,17 @@ impl Tidegate {
         let new = self.directory.path().join(".tidegate.yaml.new");
         std::fs::write(&new, config).unwrap();
         std::fs::rename(new, self.config()).unwrap();
+    }
+
+    /// How many files it may open: the soft limit and the hard one (proc(5)).
+    pub(crate) fn file_limits(&self) -> [u64; 2] {
+        let path = format!("/proc/{}/limits", self.child.id());
+        let limits = std::fs::read_to_string(path).unwrap();
+        let line = limits
+            .lines()
+            .find_map(|line| line.strip_prefix("Max open files"));
+        let mut words = line.unwrap().split_whitespace();
+        [(); 2].map(|()| words.next().unwrap().parse().unwrap())
     }
 
     /// Sends a signal.

@@ -8,7 +8,7 @@ mod support;
 
 use std::time::{Duration, SystemTime};
 
-use divan::Bencher;
+use divan::{AllocProfiler, Bencher};
 use http::StatusCode;
 use tidegate_core::decision::Because;
 use tidegate_core::ids::{RouteIdx, UpstreamIdx};
@@ -16,6 +16,9 @@ use tidegate_core::retry::Phase;
 use tidegate_core::{Generation, Termination};
 use tidegate_telemetry::access::{AccessLog, AccessRecord, AttemptRecord, TlsRecord};
 use tidegate_telemetry::{AttemptOutcome, Metrics};
+
+#[global_allocator]
+static ALLOC: AllocProfiler = AllocProfiler::system();
 
 fn main() {
     divan::main();

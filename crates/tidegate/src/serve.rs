@@ -7,6 +7,7 @@
 
 mod addresses;
 mod certificates;
+mod files;
 mod life;
 
 use std::path::{Path, PathBuf};
@@ -55,6 +56,7 @@ struct Process {
 /// Serves until a signal ends it.
 pub(crate) fn serve(options: &ServeOptions) -> Result<Exit, Failure> {
     let started = Instant::now();
+    files::raise_limit();
     let shared = Shared::new(started);
     let opened = Reloader::open(&options.config, shared.clone());
     let opened = opened.map_err(|report| terminal::refused(&report))?;
