@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tidegate_core::plan::{
-    Balance, EndpointSpec, HealthPolicy, Location, Plan, Probe, ProbeKind, RetryPolicy, Route,
-    Steering, Tolerance, Upstream, UpstreamProtocol, UpstreamRegion, UpstreamTls,
+    Balance, EndpointSpec, HealthPolicy, HttpProbe, Location, Plan, Probe, ProbeKind, RetryPolicy,
+    Route, Steering, Tolerance, Upstream, UpstreamProtocol, UpstreamRegion, UpstreamTls,
 };
 use tidegate_core::route::{PathMatch, RouteMatch};
 use tidegate_core::settings::{AccessLog, Listener, ListenerLimits, ListenerTls, TlsVersion};
@@ -302,14 +302,15 @@ fn steering(steering: &Steering) -> Doc<'static> {
 
 fn health(health: &HealthPolicy) -> Doc<'static> {
     let probe = health.probe.as_ref().map_or(Doc::plain("off"), probe);
-    let region = Doc::map([("min_healthy", Some(percent(health.min_healthy)))]);
+    let region = Doc::map([("min_healthy", Some(percent(health.region.min_healthy)))]);
     Doc::map([("probe", Some(probe)), ("region", Some(region))])
 }
 
 fn probe(probe: &Probe) -> Doc<'static> {
     let (http, host, expect) = match &probe.kind {
-        ProbeKind::Tcp => (None, None, None),
-        ProbeKind::Http { path, host, expect } => {
+        ProbeKind::Http(HttpProbe {
+            path, host, expect, ..
+        }) => {
             let ranges = expect.iter().map(|(first, last)| format!("{first}-{last}"));
             (
                 Some(Doc::text(path)),
@@ -317,6 +318,7 @@ fn probe(probe: &Probe) -> Doc<'static> {
                 Some(texts(ranges)),
             )
         }
+        _ => (None, None, None),
     };
     Doc::map([
         ("tcp", http.is_none().then(|| Doc::plain(true))),

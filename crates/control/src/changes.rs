@@ -129,6 +129,8 @@ fn same_upstream((a, old): (&Plan, &Upstream), (b, new): (&Plan, &Upstream)) -> 
         steering,
         balance,
         health,
+        circuit_breaker,
+        slow_start,
         retry,
         connection,
         body,
@@ -137,6 +139,8 @@ fn same_upstream((a, old): (&Plan, &Upstream), (b, new): (&Plan, &Upstream)) -> 
     *steering == new.steering
         && *balance == new.balance
         && *health == new.health
+        && *circuit_breaker == new.circuit_breaker
+        && *slow_start == new.slow_start
         && *retry == new.retry
         && *connection == new.connection
         && *body == new.body

@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
     use crate::board::Board;
-    use crate::cell::{InFlight, Outcome};
+    use crate::cell::{ErrorClass, InFlight, Outcome};
     use crate::endpoint::Endpoint;
     use crate::health::Health;
 
@@ -187,7 +187,9 @@ mod tests {
         let now = Instant::now();
         let set = set(&[1, 1, 1], now);
         for _ in 0..100 {
-            set.endpoints[0].cell.record(Outcome::Failed, now);
+            set.endpoints[0]
+                .cell
+                .record(Outcome::failed(ErrorClass::Reset), now);
             set.endpoints[0]
                 .cell
                 .record(Outcome::Answered(Duration::from_micros(50)), now);

@@ -12,6 +12,7 @@ use std::time::Instant;
 use crate::budget::Budget;
 use crate::cell::{EndpointCell, RegionCell};
 use crate::endpoint::EndpointSlot;
+use crate::news::News;
 
 type Name = Arc<str>;
 
@@ -23,6 +24,7 @@ pub struct Board {
     endpoints: Store<(Name, Name, Name), EndpointCell>,
     slots: Store<(Name, Name), EndpointSlot>,
     budgets: Store<Name, Budget>,
+    news: News,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl Board {
             endpoints: Store::new(),
             slots: Store::new(),
             budgets: Store::new(),
+            news: News::default(),
         }
     }
 
@@ -73,11 +76,16 @@ impl Board {
         self.origin
     }
 
+    /// Who is told of changes of its regions' health and drains.
+    pub fn news(&self) -> &News {
+        &self.news
+    }
+
     /// The cell of one region of one upstream, made at first use.
     pub fn region(&self, upstream: &str, region: &str) -> Arc<RegionCell> {
         self.regions
             .get_or_insert((upstream.into(), region.into()), || {
-                RegionCell::new(self.origin)
+                RegionCell::with_news(self.origin, self.news.clone())
             })
     }
 

@@ -65,7 +65,7 @@ impl EndpointSet {
 
     /// Whether the endpoint at `at` may take an attempt of a request that tried `tried`.
     pub fn open(&self, at: usize, tried: Tried) -> bool {
-        !tried.contains(at) && self.endpoints[at].cell.health().usable()
+        !tried.contains(at) && self.endpoints[at].cell.open()
     }
 }
 

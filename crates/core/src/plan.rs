@@ -4,11 +4,18 @@
 //! a set of regions; whatever is still a string is there to be shown to people. A plan holds no
 //! observed state: that is the [`Board`](crate::Board)'s, which outlives plans.
 
+mod health;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ids::{RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
 use crate::route::{RouteMatch, RouteTable};
+
+pub use health::{
+    CircuitBreaker, Ejection, Extract, ExtractFrom, Failback, FailurePercentage, HealthPolicy,
+    HttpProbe, Limits, Probe, ProbeKind, ProbeTls, RegionPolicy, Silence, SlowStart, SuccessRate,
+};
 
 /// One compiled configuration.
 #[derive(Debug)]
@@ -71,8 +78,12 @@ pub struct Upstream {
     pub steering: Steering,
     /// How an endpoint of the region is chosen.
     pub balance: Balance,
-    /// How health is found out.
+    /// How health is found out, and how what was out comes back.
     pub health: HealthPolicy,
+    /// What bounds the load on endpoints and regions, and when an endpoint is left out.
+    pub circuit_breaker: CircuitBreaker,
+    /// How an endpoint that comes up takes its share. None: at once.
+    pub slow_start: Option<SlowStart>,
     /// When a request may be tried again.
     pub retry: RetryPolicy,
     /// How connections are made and kept.
@@ -133,46 +144,6 @@ pub enum Balance {
     PeakEwma,
 }
 
-/// How health is found out.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HealthPolicy {
-    /// The active probe; none means that endpoints count as usable until requests say otherwise.
-    pub probe: Option<Probe>,
-    /// The share of endpoints (0 to 1) that must be usable for the region to be so.
-    pub min_healthy: f64,
-}
-
-/// An active probe.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Probe {
-    /// What is asked.
-    pub kind: ProbeKind,
-    /// Time between two probes of one endpoint, jittered by a tenth.
-    pub interval: Duration,
-    /// An answer must be complete within this.
-    pub timeout: Duration,
-    /// Successes in a row that make an endpoint healthy.
-    pub rise: u32,
-    /// Failures in a row that make it unhealthy.
-    pub fall: u32,
-}
-
-/// What a probe asks.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ProbeKind {
-    /// `GET path` must answer with one of the statuses.
-    Http {
-        /// Path and query, starting with `/`.
-        path: Arc<str>,
-        /// The `Host` to send; the endpoint's address when absent.
-        host: Option<Arc<str>>,
-        /// Inclusive ranges of statuses that count as healthy. 200-299 by default.
-        expect: Box<[(u16, u16)]>,
-    },
-    /// A connection must be accepted.
-    Tcp,
-}
-
 /// When a request may be tried again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RetryPolicy {
@@ -227,6 +198,8 @@ pub struct ConnectionPolicy {
     pub idle_timeout: Duration,
     /// Idle connections kept for one endpoint by one thread.
     pub idle_max: u32,
+    /// Connections kept open to the region that is next in line, for the moment when it is needed.
+    pub warm_standby: u32,
 }
 
 /// TLS towards an upstream: one profile shares one client configuration, so that sessions resume.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Version, header};
 use http_body_util::Empty;
-use tidegate_core::plan::ProbeKind;
+use tidegate_core::plan::{HttpProbe, ProbeKind};
 
 use crate::error::ProbeError;
 
@@ -27,8 +27,8 @@ impl Ask {
     /// probes, which ask nothing.
     pub(crate) fn new(address: Arc<str>, kind: &ProbeKind, scheme: &'static str) -> Self {
         let (path, host) = match kind {
-            ProbeKind::Http { path, host, .. } => (path.clone(), host.clone()),
-            ProbeKind::Tcp => ("/".into(), None),
+            ProbeKind::Http(HttpProbe { path, host, .. }) => (path.clone(), host.clone()),
+            _ => ("/".into(), None),
         };
         let host = host.unwrap_or_else(|| address.clone());
         Self {
@@ -89,11 +89,11 @@ mod tests {
     use super::*;
 
     fn ask(path: &str, host: Option<&str>) -> Ask {
-        let kind = ProbeKind::Http {
+        let kind = ProbeKind::Http(HttpProbe {
             path: path.into(),
             host: host.map(Into::into),
-            expect: [].into(),
-        };
+            ..HttpProbe::default()
+        });
         Ask::new("10.0.0.1:80".into(), &kind, "http")
     }
 

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::plan::{ConnectionPolicy, Probe, ProbeKind, UpstreamProtocol};
+use tidegate_core::plan::{ConnectionPolicy, HttpProbe, Probe, ProbeKind, UpstreamProtocol};
 use tidegate_tls::InvalidTls;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -198,8 +198,8 @@ impl Check {
     /// The statuses that are well; none if nothing is asked.
     fn expected(&self) -> Option<&[(u16, u16)]> {
         match &self.probe.kind {
-            ProbeKind::Http { expect, .. } => Some(expect),
-            ProbeKind::Tcp => None,
+            ProbeKind::Http(HttpProbe { expect, .. }) => Some(expect),
+            _ => None,
         }
     }
 }

@@ -93,11 +93,10 @@ mod tests {
     fn probe(interval: u64, timeout: u64, fall: u32) -> Probe {
         let (interval, timeout) = (ms(interval), ms(timeout));
         Probe {
-            kind: ProbeKind::Tcp,
             interval,
             timeout,
-            rise: 2,
             fall,
+            ..Probe::new(ProbeKind::Tcp)
         }
     }
 

@@ -78,7 +78,7 @@ fn group(
         upstream: upstream.name.clone(),
         region: region.clone(),
         check: check.clone(),
-        min_healthy: upstream.health.min_healthy,
+        min_healthy: upstream.health.region.min_healthy,
         cell: bound.cell.clone(),
         slot: bound.endpoints.clone(),
         series: metrics.upstream(&upstream.name, region),

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
-use tidegate_core::cell::Outcome;
+use tidegate_core::cell::ErrorClass;
 use tidegate_core::choose::Choice;
 use tidegate_core::decision::Because;
 use tidegate_core::retry::{Failure, Phase};
@@ -105,19 +105,19 @@ impl Serving<'_> {
         client: &mut C,
     ) -> Result<Answered, Ended> {
         let place = Place::of(&choice);
-        let in_flight = choice.begin(self.upstream().1);
+        let mut in_flight = choice.begin(self.upstream().1);
         let endpoint = choice.endpoint().clone();
         drop(choice);
         self.finish.attempt_begins(place, &endpoint.address);
         let checked = match self.connect(place, &endpoint, client).await {
             Ok(checked) => checked,
-            Err(ended) => return Err(self.attempt_failed(place, ended, &in_flight, false)),
+            Err(ended) => return Err(self.attempt_failed(place, ended, &mut in_flight, false)),
         };
         self.finish.connected(checked.reused, checked.connect);
         let reused = checked.reused;
         match self.exchange(checked, client).await {
             Ok(arrived) => Ok(self.answered(place, arrived, in_flight)),
-            Err(ended) => Err(self.attempt_failed(place, ended, &in_flight, reused)),
+            Err(ended) => Err(self.attempt_failed(place, ended, &mut in_flight, reused)),
         }
     }
 
@@ -207,7 +207,7 @@ impl Serving<'_> {
         }
     }
 
-    fn answered(&mut self, place: Place, arrived: Arrived, in_flight: InFlight) -> Answered {
+    fn answered(&mut self, place: Place, arrived: Arrived, mut in_flight: InFlight) -> Answered {
         let Arrived {
             exchange,
             head,
@@ -216,12 +216,8 @@ impl Serving<'_> {
         } = arrived;
         let took = self.finish.head_received(head.status(), at);
         let status = head.status().as_u16();
-        if self.upstream().0.retry.on.lists(status) {
-            in_flight.endpoint().record(Outcome::Failed, at);
-        } else {
-            in_flight.endpoint().record(Outcome::Answered(took), at);
-            in_flight.region().observe_service(took, at);
-        }
+        let listed = self.upstream().0.retry.on.lists(status);
+        in_flight.answered(took, status, listed, at);
         let upgrade = self.head.upgrade().is_some();
         let (exchange, tunnel) = crate::tunnel::upstream_side(exchange, head.status(), upgrade);
         Answered {
@@ -238,14 +234,13 @@ impl Serving<'_> {
         &mut self,
         place: Place,
         ended: EndedBy,
-        in_flight: &InFlight,
+        in_flight: &mut InFlight,
         reused: bool,
     ) -> Ended {
         let at = now();
         match ended {
             EndedBy::Client(termination) => {
                 self.finish.attempt_abandoned(at);
-                in_flight.endpoint().record(Outcome::Abandoned, at);
                 Ended::Client(termination)
             }
             EndedBy::Upload(error) => {
@@ -264,12 +259,9 @@ impl Serving<'_> {
             } => {
                 let stale = reused && failure == Failure::Reset && phase <= Phase::Sent;
                 self.finish.attempt_failed(failure, phase, detail, at);
-                let outcome = if stale {
-                    Outcome::Abandoned
-                } else {
-                    Outcome::Failed
-                };
-                in_flight.endpoint().record(outcome, at);
+                if !stale {
+                    in_flight.failed(class_of(failure), at);
+                }
                 Ended::Failed(Failed {
                     place,
                     failure,
@@ -279,6 +271,17 @@ impl Serving<'_> {
                 })
             }
         }
+    }
+}
+
+/// What a failure says of the place where it happened.
+fn class_of(failure: Failure) -> ErrorClass {
+    match failure {
+        Failure::Connect | Failure::ConnectTimeout => ErrorClass::Connect,
+        Failure::Reset => ErrorClass::Reset,
+        Failure::Timeout => ErrorClass::Timeout,
+        Failure::BadResponse | Failure::Status(_) => ErrorClass::ServerError,
+        Failure::Refused => ErrorClass::Declared,
     }
 }
 

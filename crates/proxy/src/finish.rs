@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use smallvec::SmallVec;
-use tidegate_core::cell::Outcome;
+use tidegate_core::cell::ErrorClass;
 use tidegate_core::retry::{Failure, Idempotency, NextTry, Phase, WhyNot};
 use tidegate_core::{Decision, InFlight, RouteIdx, Termination};
 use tidegate_telemetry::labels::{AttemptOutcome, Label, RetryScope};
@@ -385,8 +385,8 @@ impl Finish {
         if let Some(attempt) = self.tries.last_mut() {
             attempt.took = took;
         }
-        if let (true, Some(in_flight)) = (truncated, &self.in_flight) {
-            in_flight.endpoint().record(Outcome::Failed, at);
+        if let (true, Some(in_flight)) = (truncated, &mut self.in_flight) {
+            in_flight.failed(ErrorClass::Reset, at);
         }
     }
 

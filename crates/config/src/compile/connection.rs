@@ -38,6 +38,7 @@ pub(crate) fn compile(cx: &mut Context<'_>, raw: &raw::Upstream) -> (ConnectionP
         connect_timeout: cx.duration(&connection.connect_timeout, defaults::CONNECT_TIMEOUT),
         idle_timeout: cx.duration(&connection.idle_timeout, defaults::UPSTREAM_IDLE_TIMEOUT),
         idle_max: cx.number(&connection.idle_max, 0..=100_000, defaults::IDLE_MAX) as u32,
+        warm_standby: 0,
     };
     (policy, files)
 }

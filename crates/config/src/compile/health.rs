@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tidegate_core::plan::{HealthPolicy, Probe, ProbeKind};
+use tidegate_core::plan::{HealthPolicy, HttpProbe, Probe, ProbeKind, RegionPolicy};
 
 use crate::compile::{Context, matches, syntax};
 use crate::defaults;
@@ -20,17 +20,22 @@ pub(crate) fn compile(cx: &mut Context<'_>, raw: &raw::Health) -> HealthPolicy {
     let region = raw.region.get().unwrap_or(&default);
     HealthPolicy {
         probe,
-        min_healthy: cx.percent(&region.min_healthy, 1.0, defaults::MIN_HEALTHY),
+        region: RegionPolicy {
+            min_healthy: cx.percent(&region.min_healthy, 1.0, defaults::MIN_HEALTHY),
+            ..RegionPolicy::default()
+        },
+        ..HealthPolicy::default()
     }
 }
 
 fn probe(cx: &mut Context<'_>, raw: &raw::Probe) -> Probe {
+    let kind = probe_kind(cx, raw);
     let probe = Probe {
-        kind: probe_kind(cx, raw),
         interval: cx.duration(&raw.interval, defaults::PROBE_INTERVAL),
         timeout: cx.duration(&raw.timeout, defaults::PROBE_TIMEOUT),
         rise: cx.number(&raw.rise, 1..=1000, defaults::RISE) as u32,
         fall: cx.number(&raw.fall, 1..=1000, defaults::FALL) as u32,
+        ..Probe::new(kind)
     };
     if probe.timeout > probe.interval {
         let message = "the probe's timeout is longer than its interval";
@@ -69,11 +74,12 @@ fn probe_kind(cx: &mut Context<'_>, raw: &raw::Probe) -> ProbeKind {
         );
     }
     matches::check_target(cx, path, raw.http.span());
-    ProbeKind::Http {
+    ProbeKind::Http(HttpProbe {
         path: path.as_str().into(),
         host: probe_host(cx, &raw.host),
         expect: expect(cx, &raw.expect),
-    }
+        ..HttpProbe::default()
+    })
 }
 
 fn probe_host(cx: &mut Context<'_>, field: &Field<String>) -> Option<Arc<str>> {

@@ -1,7 +1,9 @@
 //! One upstream: how its region and endpoint are chosen, and what is kept of bodies. Health,
 //! retry and connections have modules of their own.
 
-use tidegate_core::plan::{Balance, BodyPolicy, Steering, Tolerance, Upstream, UpstreamRegion};
+use tidegate_core::plan::{
+    Balance, BodyPolicy, CircuitBreaker, Steering, Tolerance, Upstream, UpstreamRegion,
+};
 
 use crate::compile::{Context, TlsFiles, connection, default_duration, health, retry};
 use crate::defaults;
@@ -36,6 +38,8 @@ pub(crate) fn compile(
             raw::Balance::PeakEwma => Balance::PeakEwma,
         },
         health: health::compile(cx, raw.health.get().unwrap_or(&raw::Health::default())),
+        circuit_breaker: CircuitBreaker::default(),
+        slow_start: None,
         retry,
         connection,
         body: body(cx, raw.body.get().unwrap_or(&raw::Body::default())),

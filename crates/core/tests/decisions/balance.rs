@@ -6,7 +6,7 @@ use fastrand::Rng;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tidegate_core::balance::{Tried, pick};
-use tidegate_core::cell::{InFlight, Outcome};
+use tidegate_core::cell::{ErrorClass, InFlight, Outcome};
 use tidegate_core::{EndpointSet, Health};
 
 use crate::support::{World, latency};
@@ -59,7 +59,7 @@ fn served(set: &EndpointSet, world: &World, took_ms: &[u64], failing: Option<usi
         for (_, at, attempt) in under_way.extract_if(.., |(end, ..)| *end <= ms) {
             let took = Duration::from_millis(took_ms[at]);
             let outcome = if failing == Some(at) {
-                Outcome::Failed
+                Outcome::failed(ErrorClass::Reset)
             } else {
                 Outcome::Answered(took)
             };

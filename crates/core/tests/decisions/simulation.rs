@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use tidegate_core::cell::Outcome;
+use tidegate_core::cell::{ErrorClass, Outcome};
 use tidegate_core::plan::RetryPolicy;
 use tidegate_core::retry::{self, BodyState, Failure, Idempotency, Phase, Situation, Verdict};
 use tidegate_core::{Ask, Choice, Health, RegionIdx, RegionSet, choose, reach};
@@ -144,10 +144,14 @@ impl Simulation {
 
     fn record(&self, choice: &Choice, failed: bool) {
         let answered = Outcome::Answered(Duration::from_millis(20));
-        choice
-            .endpoint()
-            .cell
-            .record(if failed { Outcome::Failed } else { answered }, self.now);
+        choice.endpoint().cell.record(
+            if failed {
+                Outcome::failed(ErrorClass::Reset)
+            } else {
+                answered
+            },
+            self.now,
+        );
     }
 
     fn some_regions(&mut self) -> RegionSet {

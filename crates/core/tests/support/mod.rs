@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use http::{HeaderName, Method};
 use tidegate_core::ids::{Generation, RegionIdx, RegionSet, UpstreamIdx};
 use tidegate_core::plan::{
-    Balance, BodyPolicy, ConnectionPolicy, EndpointSpec, HealthPolicy, MetricsPolicy, Plan, Pop,
-    Region, RetryOn, RetryPolicy, Reveal, Route, Steering, Tolerance, Upstream, UpstreamProtocol,
-    UpstreamRegion,
+    Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, EndpointSpec, HealthPolicy,
+    MetricsPolicy, Plan, Pop, Region, RegionPolicy, RetryOn, RetryPolicy, Reveal, Route, Steering,
+    Tolerance, Upstream, UpstreamProtocol, UpstreamRegion,
 };
 use tidegate_core::route::{RequestFacts, RouteMatch, RouteTable};
 use tidegate_core::{Board, EndpointSet, Live};
@@ -120,8 +120,14 @@ fn upstream(steering: Steering, endpoints: &[usize]) -> Upstream {
         balance: Balance::PeakEwma,
         health: HealthPolicy {
             probe: None,
-            min_healthy: 0.3,
+            region: RegionPolicy {
+                min_healthy: 0.3,
+                ..RegionPolicy::default()
+            },
+            ..HealthPolicy::default()
         },
+        circuit_breaker: CircuitBreaker::default(),
+        slow_start: None,
         retry: retry(),
         connection: ConnectionPolicy {
             protocol: UpstreamProtocol::Http1,
@@ -129,6 +135,7 @@ fn upstream(steering: Steering, endpoints: &[usize]) -> Upstream {
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(60),
             idle_max: 8,
+            warm_standby: 0,
         },
         body: BodyPolicy {
             replay_bytes: 1 << 20,

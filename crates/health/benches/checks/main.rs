@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_core::plan::{Plan, Probe, ProbeKind, UpstreamProtocol, UpstreamTls};
+use tidegate_core::plan::{HttpProbe, Plan, Probe, ProbeKind, UpstreamProtocol, UpstreamTls};
 use tidegate_core::{Board, PlanHandle};
 use tidegate_health::Prober;
 use tidegate_telemetry::{Events, Metrics};
@@ -154,17 +154,14 @@ fn wanted(line: &Line, addresses: &[String]) -> Plan {
 }
 
 fn probe(line: &Line) -> Probe {
-    let http = ProbeKind::Http {
+    let http = ProbeKind::Http(HttpProbe {
         path: "/healthz".into(),
-        host: None,
-        expect: [(200, 299)].into(),
-    };
+        ..HttpProbe::default()
+    });
     Probe {
-        kind: if line.tcp { ProbeKind::Tcp } else { http },
         interval: line.interval,
         timeout: Duration::from_secs(60),
-        rise: 2,
-        fall: 3,
+        ..Probe::new(if line.tcp { ProbeKind::Tcp } else { http })
     }
 }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tidegate_core::ids::RegionIdx;
 use tidegate_core::plan::{
-    Balance, BodyPolicy, ConnectionPolicy, EndpointSpec, HealthPolicy, MetricsPolicy, Plan, Pop,
-    Probe, Region, RetryOn, RetryPolicy, Steering, Upstream, UpstreamProtocol, UpstreamRegion,
+    Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, EndpointSpec, HealthPolicy,
+    MetricsPolicy, Plan, Pop, Probe, Region, RegionPolicy, RetryOn, RetryPolicy, Steering,
+    Upstream, UpstreamProtocol, UpstreamRegion,
 };
 use tidegate_core::route::RouteTable;
 
@@ -34,6 +35,7 @@ impl Spec {
                 connect_timeout: Duration::from_secs(1),
                 idle_timeout: Duration::from_secs(1),
                 idle_max: 1,
+                warm_standby: 0,
             },
         }
     }
@@ -52,8 +54,14 @@ impl Spec {
             balance: Balance::PeakEwma,
             health: HealthPolicy {
                 probe: self.probe.clone(),
-                min_healthy: self.min_healthy,
+                region: RegionPolicy {
+                    min_healthy: self.min_healthy,
+                    ..RegionPolicy::default()
+                },
+                ..HealthPolicy::default()
             },
+            circuit_breaker: CircuitBreaker::default(),
+            slow_start: None,
             retry: RetryPolicy {
                 attempts: 1,
                 on: RetryOn::default(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_core::plan::{Probe, ProbeKind};
+use tidegate_core::plan::{HttpProbe, Probe, ProbeKind};
 use tidegate_core::{Board, EndpointCell, Health, PlanHandle, RegionCell};
 use tidegate_health::Prober;
 use tidegate_telemetry::{Event, EventKind, Events, Metrics};
@@ -27,11 +27,11 @@ pub(crate) struct Scene {
 
 /// `GET /healthz` to `probe.test` every 40 ms, in doubt as in calm.
 pub(crate) fn http_probe() -> Probe {
-    let kind = ProbeKind::Http {
+    let kind = ProbeKind::Http(HttpProbe {
         path: "/healthz".into(),
         host: Some("probe.test".into()),
-        expect: [(200, 299)].into(),
-    };
+        ..HttpProbe::default()
+    });
     Probe {
         kind,
         ..tcp_probe()
@@ -51,11 +51,9 @@ pub(crate) fn patient() -> Probe {
 pub(crate) fn tcp_probe() -> Probe {
     let (interval, timeout) = (Duration::from_millis(40), Duration::from_secs(10));
     Probe {
-        kind: ProbeKind::Tcp,
         interval,
         timeout,
-        rise: 2,
-        fall: 3,
+        ..Probe::new(ProbeKind::Tcp)
     }
 }
 

@@ -174,6 +174,7 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(60),
             idle_max: 8,
+            warm_standby: 0,
         }
     }
 

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tidegate_core::ids::{RegionSet, UpstreamIdx};
 use tidegate_core::plan::{
-    Balance, BodyPolicy, ConnectionPolicy, EndpointSpec, HealthPolicy, MetricsPolicy, Plan, Pop,
-    Region, RetryOn, RetryPolicy, Reveal, Route, Steering, Upstream, UpstreamProtocol,
-    UpstreamRegion,
+    Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, EndpointSpec, HealthPolicy,
+    MetricsPolicy, Plan, Pop, Region, RegionPolicy, RetryOn, RetryPolicy, Reveal, Route, Steering,
+    Upstream, UpstreamProtocol, UpstreamRegion,
 };
 use tidegate_core::route::{RouteMatch, RouteTable};
 use tidegate_core::{Board, Generation, Live, RegionIdx};
@@ -51,8 +51,14 @@ fn upstream(regions: u8) -> Upstream {
         balance: Balance::PeakEwma,
         health: HealthPolicy {
             probe: None,
-            min_healthy: 0.5,
+            region: RegionPolicy {
+                min_healthy: 0.5,
+                ..RegionPolicy::default()
+            },
+            ..HealthPolicy::default()
         },
+        circuit_breaker: CircuitBreaker::default(),
+        slow_start: None,
         retry: RetryPolicy {
             attempts: 3,
             on: RetryOn::default(),
@@ -66,6 +72,7 @@ fn upstream(regions: u8) -> Upstream {
             connect_timeout: second,
             idle_timeout: second,
             idle_max: 8,
+            warm_standby: 0,
         },
         body: BodyPolicy {
             replay_bytes: 0,

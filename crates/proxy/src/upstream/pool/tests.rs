@@ -137,6 +137,7 @@ impl Known {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             idle_max: 2,
+            warm_standby: 0,
         };
         let metrics = Metrics::new();
         Self {

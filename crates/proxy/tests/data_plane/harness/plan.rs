@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tidegate_core::plan::{
-    Balance, BodyPolicy, ConnectionPolicy, EndpointSpec, HealthPolicy, MetricsPolicy, Plan, Pop,
-    Region, RetryOn, RetryPolicy, Reveal, Route, Steering, Upstream, UpstreamProtocol,
-    UpstreamRegion,
+    Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, EndpointSpec, HealthPolicy,
+    MetricsPolicy, Plan, Pop, Region, RegionPolicy, RetryOn, RetryPolicy, Reveal, Route, Steering,
+    Upstream, UpstreamProtocol, UpstreamRegion,
 };
 use tidegate_core::route::{RouteMatch, RouteTable};
 use tidegate_core::settings::{
@@ -246,8 +246,14 @@ fn upstream(name: &str, regions: Vec<(RegionIdx, Vec<EndpointSpec>)>) -> Upstrea
         balance: Balance::PeakEwma,
         health: HealthPolicy {
             probe: None,
-            min_healthy: 0.3,
+            region: RegionPolicy {
+                min_healthy: 0.3,
+                ..RegionPolicy::default()
+            },
+            ..HealthPolicy::default()
         },
+        circuit_breaker: CircuitBreaker::default(),
+        slow_start: None,
         retry: RetryPolicy {
             attempts: 3,
             on: RetryOn {
@@ -267,6 +273,7 @@ fn upstream(name: &str, regions: Vec<(RegionIdx, Vec<EndpointSpec>)>) -> Upstrea
             connect_timeout: HOUR,
             idle_timeout: HOUR,
             idle_max: 64,
+            warm_standby: 0,
         },
         body: BodyPolicy {
             replay_bytes: 64 * 1024,

@@ -1,0 +1,101 @@
+//! One attempt, as the cells count it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::endpoint::{EndpointCell, Outcome};
+use super::region::RegionCell;
+use super::tally::ErrorClass;
+
+/// Counts one attempt as in flight until it is dropped, and as waiting from when its request was
+/// sent until its answer begins, on whatever path that happens.
+#[derive(Debug)]
+pub struct InFlight {
+    endpoint: Arc<EndpointCell>,
+    region: Arc<RegionCell>,
+    waiting: bool,
+}
+
+impl InFlight {
+    /// Counts an attempt at `endpoint` in `region`.
+    pub fn begin(endpoint: Arc<EndpointCell>, region: Arc<RegionCell>) -> Self {
+        endpoint.in_flight_counter().fetch_add(1, Ordering::Relaxed);
+        region.in_flight_counter().fetch_add(1, Ordering::Relaxed);
+        Self {
+            endpoint,
+            region,
+            waiting: false,
+        }
+    }
+
+    /// The endpoint's cell.
+    pub fn endpoint(&self) -> &EndpointCell {
+        &self.endpoint
+    }
+
+    /// The region's cell.
+    pub fn region(&self) -> &RegionCell {
+        &self.region
+    }
+
+    /// The request was handed over whole: from now on the upstream owes its answer.
+    pub fn sent(&mut self) {
+        if !self.waiting {
+            self.waiting = true;
+            self.region.sent();
+        }
+    }
+
+    /// The answer's head came after `took`, with `status`. `listed`: the retry policy counts the
+    /// status as a failure, and so its speed is no merit.
+    pub fn answered(&mut self, took: Duration, status: u16, listed: bool, now: Instant) {
+        self.settle();
+        self.region.heard(now);
+        let class = match status {
+            500.. => ErrorClass::ServerError,
+            _ if listed => ErrorClass::Declared,
+            _ => {
+                self.region.observe_service(took, now);
+                return self.endpoint.record(Outcome::Answered(took), now);
+            }
+        };
+        self.region.failed(class);
+        let failed = Outcome::Failed {
+            class,
+            gateway: matches!(status, 502..=504),
+            took: (!listed).then_some(took),
+        };
+        self.endpoint.record(failed, now);
+    }
+
+    /// The attempt failed, before its answer or within it.
+    pub fn failed(&mut self, class: ErrorClass, now: Instant) {
+        self.settle();
+        self.region.failed(class);
+        self.endpoint.record(Outcome::failed(class), now);
+    }
+
+    /// A byte came: the region is not silent.
+    pub fn heard(&self, now: Instant) {
+        self.region.heard(now);
+    }
+
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.waiting) {
+            self.region.settled();
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.settle();
+        self.endpoint
+            .in_flight_counter()
+            .fetch_sub(1, Ordering::Relaxed);
+        self.region
+            .in_flight_counter()
+            .fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,185 @@
+//! What is observed of one region of one upstream.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::tally::{Counters, ErrorClass, Tally};
+use super::{Line, stepped};
+use crate::ewma::AtomicEwma;
+use crate::health::Health;
+use crate::news::News;
+use crate::recent_min::RecentMin;
+use crate::standing::{AtomicStanding, Standing};
+
+/// What is observed of one region of one upstream.
+#[derive(Debug)]
+pub struct RegionCell {
+    state: Line<RegionState>,
+    load: Line<RegionLoad>,
+}
+
+#[derive(Debug)]
+struct RegionState {
+    origin: Instant,
+    standing: AtomicStanding,
+    draining: AtomicBool,
+    epoch: AtomicU64,
+    rtt: AtomicEwma,
+    fastest: RecentMin,
+    news: News,
+}
+
+#[derive(Debug, Default)]
+struct RegionLoad {
+    in_flight: AtomicU32,
+    service: AtomicEwma,
+    counters: Counters,
+}
+
+impl RegionCell {
+    /// A cell that has seen nothing and tells nobody; `origin` is the moment from which it counts
+    /// time.
+    pub fn new(origin: Instant) -> Self {
+        Self::with_news(origin, News::default())
+    }
+
+    /// A cell that has seen nothing; changes are told to `news`.
+    pub fn with_news(origin: Instant, news: News) -> Self {
+        let state = RegionState {
+            origin,
+            standing: AtomicStanding::default(),
+            draining: AtomicBool::new(false),
+            epoch: AtomicU64::new(0),
+            rtt: AtomicEwma::default(),
+            fastest: RecentMin::default(),
+            news,
+        };
+        Self {
+            state: Line(state),
+            load: Line::default(),
+        }
+    }
+
+    /// What is believed of the region.
+    pub fn health(&self) -> Health {
+        self.standing().health
+    }
+
+    /// How the region stands.
+    pub fn standing(&self) -> Standing {
+        self.state.0.standing.load()
+    }
+
+    /// Puts `standing` in place; says whether anything but the dial changed, and tells it.
+    pub fn set_standing(&self, standing: Standing) -> bool {
+        let before = self.state.0.standing.swap(standing);
+        let dial = standing.dial;
+        self.changed(Standing { dial, ..before } != standing)
+    }
+
+    /// Sets health alone; says whether it changed.
+    pub fn set_health(&self, health: Health) -> bool {
+        let before = self.state.0.standing.swap_health(health);
+        self.changed(before != health)
+    }
+
+    /// Whether an operator drains the region: no new attempts, even when nothing else is left.
+    pub fn draining(&self) -> bool {
+        self.state.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// Starts or ends the drain; says whether that changed anything.
+    pub fn set_draining(&self, draining: bool) -> bool {
+        let before = self.state.0.draining.swap(draining, Ordering::Relaxed);
+        self.changed(before != draining)
+    }
+
+    /// Steps with every change of health, suspicion, probation or drain.
+    pub fn epoch(&self) -> u64 {
+        self.state.0.epoch.load(Ordering::Acquire)
+    }
+
+    fn changed(&self, changed: bool) -> bool {
+        if stepped(changed, &self.state.0.epoch) {
+            self.state.0.news.tell();
+        }
+        changed
+    }
+
+    /// Attempts under way in the region.
+    pub fn in_flight(&self) -> u32 {
+        self.load.0.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn in_flight_counter(&self) -> &AtomicU32 {
+        &self.load.0.in_flight
+    }
+
+    /// What the region's attempts met since the cell was made.
+    pub fn tally(&self) -> Tally {
+        self.load.0.counters.tally()
+    }
+
+    /// The moment from which [`Tally::heard`] counts.
+    pub fn origin(&self) -> Instant {
+        self.state.0.origin
+    }
+
+    /// A byte came from a connection to the region.
+    pub fn heard(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.state.0.origin);
+        self.load.0.counters.heard(since);
+    }
+
+    /// An attempt failed, or was answered with an error.
+    pub fn failed(&self, class: ErrorClass) {
+        self.load.0.counters.failed(class);
+    }
+
+    /// An active probe of one of its endpoints ended.
+    pub fn probed(&self, success: bool) {
+        self.load.0.counters.probed(success);
+    }
+
+    pub(super) fn sent(&self) {
+        self.load.0.counters.sent.fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn settled(&self) {
+        self.load.0.counters.settled.fetch_add(1, Ordering::Release);
+    }
+
+    /// Enters one network round trip (TCP connect, h2 ping, probe connect).
+    pub fn observe_rtt(&self, rtt: Duration, now: Instant) {
+        self.state.0.rtt.observe(rtt, self.state.0.origin, now);
+    }
+
+    /// Enters one service time: head received minus request sent minus nothing else.
+    pub fn observe_service(&self, took: Duration, now: Instant) {
+        self.load.0.service.observe(took, self.state.0.origin, now);
+        self.load.0.counters.answered(took);
+    }
+
+    /// Enters the time in which an active probe was answered, from its request to the head.
+    pub fn observe_probe(&self, took: Duration, now: Instant) {
+        self.state.0.fastest.observe(took, self.state.0.origin, now);
+    }
+
+    /// What steering compares: the network round trip, but not less than the fastest probe of the
+    /// last minute took. Where something near accepts connections for a region that is far (a
+    /// middlebox, a tunnel), connecting is fast and only an answer tells the distance. None before
+    /// anything was measured.
+    pub fn latency(&self) -> Option<Duration> {
+        self.rtt().max(self.state.0.fastest.get())
+    }
+
+    /// The network round trip, averaged; none before the first.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.state.0.rtt.get()
+    }
+
+    /// The time to a response's head as attempts saw it (network included), averaged; none before the first.
+    pub fn service(&self) -> Option<Duration> {
+        self.load.0.service.get()
+    }
+}
