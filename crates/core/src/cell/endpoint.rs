@@ -36,6 +36,7 @@ struct EndpointState {
 struct EndpointLoad {
     origin: Instant,
     in_flight: AtomicU32,
+    retries: AtomicU32,
     cost: PeakEwma,
     attempts: AtomicU64,
     local_errors: AtomicU64,
@@ -92,6 +93,7 @@ impl EndpointCell {
         let load = EndpointLoad {
             origin,
             in_flight: AtomicU32::new(0),
+            retries: AtomicU32::new(0),
             cost: PeakEwma::default(),
             attempts: AtomicU64::new(0),
             local_errors: AtomicU64::new(0),
@@ -110,8 +112,17 @@ impl EndpointCell {
         self.load.0.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Those of them that are retries.
+    pub fn retries_in_flight(&self) -> u32 {
+        self.load.0.retries.load(Ordering::Relaxed)
+    }
+
     pub(super) fn in_flight_counter(&self) -> &AtomicU32 {
         &self.load.0.in_flight
+    }
+
+    pub(super) fn retries_counter(&self) -> &AtomicU32 {
+        &self.load.0.retries
     }
 
     /// Peak-EWMA cost: expected time to the head in microseconds x (attempts under way + 1).

@@ -1,7 +1,7 @@
 //! One attempt, as the cells count it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::endpoint::{EndpointCell, Outcome};
@@ -15,6 +15,7 @@ pub struct InFlight {
     endpoint: Arc<EndpointCell>,
     region: Arc<RegionCell>,
     waiting: bool,
+    retry: bool,
 }
 
 impl InFlight {
@@ -26,7 +27,26 @@ impl InFlight {
             endpoint,
             region,
             waiting: false,
+            retry: false,
         }
+    }
+
+    /// Counts it as a retry besides.
+    #[must_use]
+    pub fn retry(mut self) -> Self {
+        if !std::mem::replace(&mut self.retry, true) {
+            for counter in self.retries() {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self
+    }
+
+    fn retries(&self) -> [&AtomicU32; 2] {
+        [
+            self.endpoint.retries_counter(),
+            self.region.retries_counter(),
+        ]
     }
 
     /// The endpoint's cell.
@@ -91,6 +111,11 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.settle();
+        if self.retry {
+            for counter in self.retries() {
+                counter.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
         self.endpoint
             .in_flight_counter()
             .fetch_sub(1, Ordering::Relaxed);

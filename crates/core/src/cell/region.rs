@@ -32,6 +32,7 @@ struct RegionState {
 #[derive(Debug, Default)]
 struct RegionLoad {
     in_flight: AtomicU32,
+    retries: AtomicU32,
     service: AtomicEwma,
     counters: Counters,
 }
@@ -111,8 +112,17 @@ impl RegionCell {
         self.load.0.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Those of them that are retries.
+    pub fn retries_in_flight(&self) -> u32 {
+        self.load.0.retries.load(Ordering::Relaxed)
+    }
+
     pub(super) fn in_flight_counter(&self) -> &AtomicU32 {
         &self.load.0.in_flight
+    }
+
+    pub(super) fn retries_counter(&self) -> &AtomicU32 {
+        &self.load.0.retries
     }
 
     /// What the region's attempts met since the cell was made.
