@@ -14,7 +14,8 @@ use crate::route::{RouteMatch, RouteTable};
 
 pub use health::{
     CircuitBreaker, Ejection, Extract, ExtractFrom, Failback, FailurePercentage, HealthPolicy,
-    HttpProbe, Limits, Probe, ProbeKind, ProbeTls, RegionPolicy, Silence, SlowStart, SuccessRate,
+    HttpProbe, Limits, Probe, ProbeKind, ProbeTls, Readiness, RegionPolicy, Silence, SlowStart,
+    SuccessRate,
 };
 
 /// One compiled configuration.

@@ -17,8 +17,20 @@ pub struct HealthPolicy {
     pub failback: Failback,
     /// Whether what upstreams say of themselves in response headers counts.
     pub said: bool,
-    /// Whether this process counts as not ready while the upstream has no usable region.
-    pub readiness: bool,
+    /// What it means for the readiness of this process that the upstream has no usable region.
+    pub readiness: Readiness,
+}
+
+/// What it means for the readiness of this process that an upstream has no usable region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Readiness {
+    /// Not ready.
+    Required,
+    /// Not ready once none of the counted upstreams has one.
+    #[default]
+    Counted,
+    /// Nothing.
+    Ignored,
 }
 
 /// How a region is judged.
@@ -310,7 +322,7 @@ impl Default for HealthPolicy {
             region: RegionPolicy::default(),
             failback: Failback::default(),
             said: false,
-            readiness: false,
+            readiness: Readiness::Counted,
         }
     }
 }
