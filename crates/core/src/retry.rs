@@ -35,6 +35,9 @@ pub enum Failure {
     Status(u16),
     /// HTTP/2 REFUSED_STREAM, or a stream above GOAWAY's last: certainly not processed.
     Refused,
+    /// No connection, because as many are open there as `circuit_breaker` allows: the place may be
+    /// well, and nothing of the request left this process.
+    Full,
 }
 
 /// How far the attempt got.
@@ -192,6 +195,8 @@ fn listed(policy: &RetryPolicy, situation: &Situation) -> bool {
         Failure::Timeout => on.timeout,
         Failure::BadResponse => on.bad_response,
         Failure::Status(status) => on.lists(status),
+        // It is no error of the upstream's that a policy could want to see.
+        Failure::Full => true,
     }
 }
 
@@ -423,6 +428,23 @@ mod tests {
         check(|s| s.attempts = 3, stop(WhyNot::Attempts));
         check(|s| s.attempts = u8::MAX, stop(WhyNot::Attempts));
         check(|s| s.left = Duration::ZERO, stop(WhyNot::Deadline));
+    }
+
+    #[test]
+    fn what_found_no_room_is_made_again_whatever_the_policy_lists() {
+        let policy = RetryPolicy {
+            on: RetryOn::default(),
+            ..policy()
+        };
+        for idempotency in ALL_KINDS {
+            let situation = Situation {
+                failure: Failure::Full,
+                phase: Phase::Connecting,
+                idempotency,
+                ..SITUATION
+            };
+            assert_eq!(verdict(&policy, &situation), Verdict::Retry(Scope::Global));
+        }
     }
 
     #[test]

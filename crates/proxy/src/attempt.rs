@@ -259,8 +259,8 @@ impl Serving<'_> {
             } => {
                 let stale = reused && failure == Failure::Reset && phase <= Phase::Sent;
                 self.finish.attempt_failed(failure, phase, detail, at);
-                if !stale {
-                    in_flight.failed(class_of(failure), at);
+                if let Some(class) = class_of(failure).filter(|_| !stale) {
+                    in_flight.failed(class, at);
                 }
                 Ended::Failed(Failed {
                     place,
@@ -274,15 +274,16 @@ impl Serving<'_> {
     }
 }
 
-/// What a failure says of the place where it happened.
-fn class_of(failure: Failure) -> ErrorClass {
-    match failure {
+/// What a failure says of the place where it happened; nothing if it is full.
+fn class_of(failure: Failure) -> Option<ErrorClass> {
+    Some(match failure {
+        Failure::Full => return None,
         Failure::Connect | Failure::ConnectTimeout => ErrorClass::Connect,
         Failure::Reset => ErrorClass::Reset,
         Failure::Timeout => ErrorClass::Timeout,
         Failure::BadResponse | Failure::Status(_) => ErrorClass::ServerError,
         Failure::Refused => ErrorClass::Declared,
-    }
+    })
 }
 
 /// An answer's head, and what came with it.

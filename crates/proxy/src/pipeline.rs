@@ -321,6 +321,7 @@ impl Failed {
             (_, Failure::Connect | Failure::ConnectTimeout | Failure::Refused) => {
                 Termination::ConnectFailed
             }
+            (_, Failure::Full) => Termination::Overloaded,
             (_, Failure::Reset) => Termination::UpstreamReset,
             (_, Failure::Timeout) => Termination::UpstreamTimeout,
             (_, Failure::BadResponse) => Termination::BadResponse,

@@ -9,8 +9,8 @@ use tidegate_core::Termination;
 use tidegate_core::retry::WhyNot;
 
 use crate::labels::{
-    AttemptOutcome, HandshakeFailure, Label, ProbeResult, ReloadResult, RetryScope, StatusClass,
-    TlsVersion,
+    AttemptOutcome, HandshakeFailure, Label, Limit, ProbeResult, ReloadResult, RetryScope,
+    StatusClass, TlsVersion,
 };
 
 /// What a metric's value does.
@@ -78,6 +78,10 @@ catalogue! {
         "Time to open a connection to an upstream, TLS included.";
     IDLE_CONNECTIONS = Gauge "tidegate_upstream_idle_connections" in "connections" by [upstream, region]:
         "Connections to upstreams that are kept open without a request.";
+    OPEN_CONNECTIONS = Gauge "tidegate_upstream_connections" in "connections" by [upstream, region]:
+        "Connections to upstreams that are open or being opened, idle ones included.";
+    BREAKER_REFUSED = Counter "tidegate_circuit_breaker_refused_total" in "attempts" by [upstream, region, limit]:
+        "Attempts that a bound of `circuit_breaker` kept from an endpoint or region, by the bound.";
     IN_FLIGHT = Gauge "tidegate_upstream_in_flight" in "attempts" by [upstream, region]:
         "Attempts under way.";
     REGION_HEALTH = Gauge "tidegate_region_health" in "1" by [upstream, region]:
@@ -159,6 +163,7 @@ pub fn markdown() -> String {
     words::<Termination>(&mut page, "`reason`, and `why` of a loss");
     words::<WhyNot>(&mut page, "`why` of a refused retry");
     words::<RetryScope>(&mut page, "`scope`");
+    words::<Limit>(&mut page, "`limit`");
     words::<ProbeResult>(&mut page, "`result` of a probe");
     words::<ReloadResult>(&mut page, "`result` of a reload");
     words::<TlsVersion>(&mut page, "`tls`");

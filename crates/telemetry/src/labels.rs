@@ -58,6 +58,8 @@ labels! {
         Status = "status",
         /// The upstream said that it did not process the stream.
         Refused = "refused",
+        /// As many connections were open as `circuit_breaker` allows.
+        Full = "full",
         /// The head came, but the body ended early.
         Truncated = "truncated",
         /// The region went down while the attempt was under way.
@@ -82,6 +84,20 @@ labels! {
         ClientError = "4xx",
         /// 500 and above.
         ServerError = "5xx",
+    }
+}
+
+labels! {
+    /// A bound of `circuit_breaker`.
+    Limit {
+        /// Connections open, for as long as a request could wait for one.
+        MaxConnections = "max_connections",
+        /// Requests that wait for a connection.
+        MaxPending = "max_pending",
+        /// Requests under way.
+        MaxRequests = "max_requests",
+        /// Retries under way.
+        MaxRetries = "max_retries",
     }
 }
 
@@ -165,6 +181,7 @@ impl From<Failure> for AttemptOutcome {
             Failure::BadResponse => Self::BadResponse,
             Failure::Status(_) => Self::Status,
             Failure::Refused => Self::Refused,
+            Failure::Full => Self::Full,
         }
     }
 }

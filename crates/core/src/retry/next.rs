@@ -52,7 +52,11 @@ pub struct NextTry {
 
 /// The ways to go on, best first. Empty: none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NextTries(ArrayVec<NextTry, 2>);
+pub struct NextTries {
+    ways: ArrayVec<NextTry, 2>,
+    /// What failed put no load on any upstream, so that nothing has to be paid for the next.
+    free: bool,
+}
 
 /// The base of backoff: the first retry waits below this.
 pub const BACKOFF_BASE: Duration = Duration::from_millis(25);
@@ -62,7 +66,7 @@ pub const BACKOFF_MAX: Duration = Duration::from_millis(250);
 impl NextTries {
     /// The ways, best first.
     pub fn as_slice(&self) -> &[NextTry] {
-        &self.0
+        &self.ways
     }
 
     /// Takes a token for the best way that can be paid. A full purse for the other way keeps a
@@ -73,10 +77,10 @@ impl NextTries {
     /// [`WhyNot::NoCandidate`] when there is no way, [`WhyNot::Budget`] when none can be paid.
     pub fn pay(&self, budget: &Budget, now: Instant) -> Result<NextTry, WhyNot> {
         let payable = self
-            .0
+            .ways
             .iter()
-            .find(|next| budget.withdraw(next.purse(), now));
-        payable.copied().ok_or(if self.0.is_empty() {
+            .find(|next| self.free || budget.withdraw(next.purse(), now));
+        payable.copied().ok_or(if self.ways.is_empty() {
             WhyNot::NoCandidate
         } else {
             WhyNot::Budget
@@ -104,7 +108,8 @@ impl NextTry {
 /// A silent region (timeouts) is left at once. What one endpoint may have caused alone (refused,
 /// reset, a status) is tried at another endpoint of the region first, while at least two attempts
 /// are left: the last attempt always leaves the region, so that a region that is down as a whole
-/// cannot use up a request. Only where neither is possible, the same endpoint is asked again.
+/// cannot use up a request. Only where neither is possible, the same endpoint is asked again, unless
+/// it is full. What is full is left at once and for free.
 pub fn next_try(
     policy: &RetryPolicy,
     situation: &Situation,
@@ -116,19 +121,23 @@ pub fn next_try(
     let stay = (reach.here, Destination::OtherEndpoint);
     let leave = (elsewhere, Destination::OtherRegion);
     let order = match () {
-        () if !reach.here && !elsewhere => [(reach.again, Destination::SameEndpoint), leave],
+        () if !reach.here && !elsewhere => {
+            let again = reach.again && situation.failure != Failure::Full;
+            [(again, Destination::SameEndpoint), leave]
+        }
         () if one_endpoint_may_be_the_cause(situation.failure) && left >= 2 => [stay, leave],
         () => [leave, stay],
     };
     let open = order.into_iter().filter(|(open, _)| *open);
-    NextTries(
-        open.map(|(_, to)| NextTry {
-            to,
-            scope,
-            backoff: backoff_for(to, situation, reach),
-        })
-        .collect(),
-    )
+    let ways = open.map(|(_, to)| NextTry {
+        to,
+        scope,
+        backoff: backoff_for(to, situation, reach),
+    });
+    NextTries {
+        ways: ways.collect(),
+        free: situation.failure == Failure::Full,
+    }
 }
 
 fn one_endpoint_may_be_the_cause(failure: Failure) -> bool {
@@ -136,7 +145,7 @@ fn one_endpoint_may_be_the_cause(failure: Failure) -> bool {
 }
 
 fn backoff_for(to: Destination, situation: &Situation, reach: Reach) -> Duration {
-    if to == Destination::OtherRegion && !reach.moved {
+    if situation.failure == Failure::Full || (to == Destination::OtherRegion && !reach.moved) {
         return Duration::ZERO;
     }
     backoff(situation.attempts).min(situation.left / 2)
@@ -312,6 +321,35 @@ mod tests {
         assert_eq!(backoffs(2, 5_000, EVERYWHERE), [0, 75]);
         assert_eq!(backoffs(2, 5_000, moved), [75, 75]);
         assert_eq!(backoffs(2, 40, moved), [20, 20]);
+    }
+
+    #[test]
+    fn what_is_full_is_left_at_once_and_for_free() {
+        let now = Instant::now();
+        let budget = Budget::new(now);
+        budget.configure(0.0, 0.0);
+        let check = |attempts, reach, expected: &[Destination]| {
+            let situation = Situation {
+                failure: Failure::Full,
+                attempts,
+                ..SITUATION
+            };
+            let tries = next_try(&policy(), &situation, Scope::Global, reach);
+            let to: Vec<_> = tries.as_slice().iter().map(|next| next.to).collect();
+            assert_eq!(to, expected);
+            let at_once = |next: &NextTry| next.backoff.is_zero();
+            assert!(tries.as_slice().iter().all(at_once));
+            let paid = tries.pay(&budget, now).map(|next| next.to);
+            assert_eq!(paid.ok(), expected.first().copied());
+        };
+        let (here, abroad) = (Destination::OtherEndpoint, Destination::OtherRegion);
+        check(1, EVERYWHERE, &[here, abroad]);
+        check(2, EVERYWHERE, &[abroad, here]);
+        let alone = Reach {
+            again: true,
+            ..Reach::default()
+        };
+        check(1, alone, &[]);
     }
 
     #[test]

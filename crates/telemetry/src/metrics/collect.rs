@@ -11,7 +11,7 @@ use super::shard::{BOUNDS, Counts, Distribution, Shards, total};
 use super::{Metrics, Name, OTHER, UpstreamSeries};
 use crate::catalogue::{self, Metric};
 use crate::exposition::{Exposition, Samples};
-use crate::labels::{AttemptOutcome, Label, ProbeResult, RetryScope, StatusClass};
+use crate::labels::{AttemptOutcome, Label, Limit, ProbeResult, RetryScope, StatusClass};
 
 type Upstreams = [((Name, Name), Shards<UpstreamSeries>)];
 
@@ -143,6 +143,16 @@ fn connections(upstreams: &Upstreams, out: &mut Exposition) {
     let mut family = out.family(&catalogue::IDLE_CONNECTIONS);
     for ((upstream, region), shards) in upstreams {
         family.add(&[upstream, region], UpstreamSeries::idle_total(shards));
+    }
+    let mut family = out.family(&catalogue::OPEN_CONNECTIONS);
+    for ((upstream, region), shards) in upstreams {
+        family.add(&[upstream, region], UpstreamSeries::open_total(shards));
+    }
+    let mut family = out.family(&catalogue::BREAKER_REFUSED);
+    for ((upstream, region), shards) in upstreams {
+        add_counted(&mut family, &[upstream, region], |limit: Limit| {
+            total(shards, |shard| &shard.refused, limit)
+        });
     }
 }
 

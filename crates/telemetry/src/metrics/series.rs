@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::shard::{Counts, Histogram, Shards, mine};
-use crate::labels::{AttemptOutcome, Label, ProbeResult, RetryScope, StatusClass};
+use crate::labels::{AttemptOutcome, Label, Limit, ProbeResult, RetryScope, StatusClass};
 
 /// The requests of one route that one region answered.
 #[derive(Debug, Default)]
@@ -24,8 +24,10 @@ pub struct UpstreamSeries {
     pub(super) attempts: Counts<AttemptOutcome, { AttemptOutcome::ALL.len() }>,
     pub(super) retries: Counts<RetryScope, { RetryScope::ALL.len() }>,
     pub(super) probes: Counts<ProbeResult, { ProbeResult::ALL.len() }>,
+    pub(super) refused: Counts<Limit, { Limit::ALL.len() }>,
     pub(super) connect: Histogram,
     idle: AtomicI64,
+    open: AtomicI64,
 }
 
 /// An [`UpstreamSeries`] to keep: it leads every thread to its own part.
@@ -57,6 +59,22 @@ impl UpstreamSeries {
         self.connect.record(took);
     }
 
+    /// A connection is being opened. Each call is matched by one of [`closed`](Self::closed), as
+    /// with [`idle_began`](Self::idle_began).
+    pub fn opening(&self) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A connection was closed, or could not be opened.
+    pub fn closed(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Counts an attempt that a bound of `circuit_breaker` kept away.
+    pub fn refused(&self, limit: Limit) {
+        self.refused.add(limit);
+    }
+
     /// A connection became idle. Each call is matched by one of [`idle_ended`](Self::idle_ended),
     /// on whatever thread, through a handle of the same upstream and region.
     pub fn idle_began(&self) {
@@ -74,11 +92,17 @@ impl UpstreamSeries {
     }
 
     pub(super) fn idle_total(shards: &[Self]) -> i64 {
-        shards
-            .iter()
-            .map(|shard| shard.idle.load(Ordering::Relaxed))
-            .sum()
+        sum(shards, |shard| &shard.idle)
     }
+
+    pub(super) fn open_total(shards: &[Self]) -> i64 {
+        sum(shards, |shard| &shard.open)
+    }
+}
+
+fn sum(shards: &[UpstreamSeries], gauge: fn(&UpstreamSeries) -> &AtomicI64) -> i64 {
+    let parts = shards.iter().map(gauge);
+    parts.map(|part| part.load(Ordering::Relaxed)).sum()
 }
 
 impl UpstreamHandle {

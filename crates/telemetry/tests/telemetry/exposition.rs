@@ -9,7 +9,7 @@ use tidegate_core::retry::WhyNot;
 use tidegate_core::{Health, Live, RegionIdx, Termination};
 use tidegate_telemetry::catalogue::METRICS;
 use tidegate_telemetry::labels::{
-    HandshakeFailure, Label, ProbeResult, ReloadResult, RetryScope, TlsVersion,
+    HandshakeFailure, Label, Limit, ProbeResult, ReloadResult, RetryScope, TlsVersion,
 };
 use tidegate_telemetry::{AttemptOutcome, Metrics};
 
@@ -52,6 +52,8 @@ fn populate(metrics: &std::sync::Arc<Metrics>, live: &Live) {
         .for_each(|scope| region.retried(*scope));
     region.connected(20 * MS);
     region.idle_began();
+    region.opening();
+    Limit::ALL.iter().for_each(|limit| region.refused(*limit));
     metrics.terminated(Termination::Completed);
     metrics.terminated(Termination::ResidencyBlocked);
     metrics.retry_refused(WhyNot::Budget);
