@@ -9,6 +9,7 @@
 mod endpoint;
 mod in_flight;
 mod region;
+mod said;
 mod tally;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -169,6 +170,28 @@ mod tests {
         assert_eq!(cell.said(), Health::Unknown);
         cell.say(Health::Degraded, None);
         assert!(!cell.expire_said(at(1_000)));
+    }
+
+    #[test]
+    fn what_is_said_of_a_region_is_told_and_is_over_at_its_moment() {
+        let (now, cell) = (Instant::now(), RegionCell::new(Instant::now()));
+        let at = |seconds| now + Duration::from_secs(seconds);
+        assert!(cell.say(Health::Draining, Some(at(5))));
+        assert!(!cell.say(Health::Draining, Some(at(9))));
+        assert_eq!(
+            (cell.said(), cell.health()),
+            (Health::Draining, Health::Unknown)
+        );
+        assert!(!cell.expire_said(at(8)) && cell.expire_said(at(10)));
+        assert_eq!((cell.said(), cell.epoch()), (Health::Unknown, 2));
+    }
+
+    #[test]
+    fn a_release_is_taken_once() {
+        let cell = RegionCell::new(Instant::now());
+        assert!(!cell.take_release());
+        cell.ask_release();
+        assert!(cell.take_release() && !cell.take_release());
     }
 
     #[test]

@@ -1,12 +1,20 @@
 //! Health of endpoints and regions: the states, how probes move an endpoint, how endpoints roll up
 //! into their region.
 
+mod change;
+mod evidence;
+pub mod judge;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::Serialize;
 
 use crate::plan::Probe;
+
+pub use change::{Change, Stage};
+pub use evidence::{Evidence, Failures, Row};
+pub use judge::Judge;
 
 /// What is believed of an endpoint or a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

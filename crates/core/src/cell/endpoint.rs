@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::said::Said;
 use super::tally::{EndpointTally, ErrorClass, RowCounters};
 use super::{Line, stepped};
 use crate::ewma::PeakEwma;
@@ -21,10 +22,7 @@ pub struct EndpointCell {
 struct EndpointState {
     /// By its probes, or set outright.
     health: AtomicU8,
-    /// By what it said of itself; `Unknown` is nothing.
-    said: AtomicU8,
-    /// Milliseconds since the origin, plus one; 0: until it is said otherwise.
-    said_until: AtomicU64,
+    said: Said,
     ejected: AtomicBool,
     /// The part of its weight that it takes, in thousandths.
     share: AtomicU32,
@@ -83,8 +81,7 @@ impl EndpointCell {
     pub fn new(origin: Instant) -> Self {
         let state = EndpointState {
             health: AtomicU8::new(Health::Unknown as u8),
-            said: AtomicU8::new(Health::Unknown as u8),
-            said_until: AtomicU64::new(0),
+            said: Said::default(),
             ejected: AtomicBool::new(false),
             share: AtomicU32::new(WHOLE as u32),
             epoch: AtomicU64::new(0),
@@ -216,27 +213,24 @@ impl EndpointCell {
 
     /// What it said of itself and is still in force; `Unknown` when nothing.
     pub fn said(&self) -> Health {
-        Health::from_u8(self.state.0.said.load(Ordering::Relaxed))
+        self.state.0.said.get()
     }
 
     /// Enters what it said of itself, to be believed until then; without a moment, until it says
     /// otherwise. `Unknown` takes it back. Says whether what it said changed.
     pub fn say(&self, health: Health, until: Option<Instant>) -> bool {
         let state = &self.state.0;
-        let until = until.map_or(0, |until| self.millis(until) + 1);
-        state.said_until.store(until, Ordering::Relaxed);
-        let before = state.said.swap(health as u8, Ordering::Relaxed);
-        stepped(before != health as u8, &state.epoch)
+        let until = until.map(|until| self.since_origin(until));
+        stepped(state.said.set(health, until), &state.epoch)
     }
 
     /// Forgets what it said if that is over; says whether it did.
     pub fn expire_said(&self, now: Instant) -> bool {
-        let until = self.state.0.said_until.load(Ordering::Relaxed);
-        until > 0 && self.millis(now) + 1 >= until && self.say(Health::Unknown, None)
+        self.state.0.said.is_over(self.since_origin(now)) && self.say(Health::Unknown, None)
     }
 
-    fn millis(&self, at: Instant) -> u64 {
-        at.saturating_duration_since(self.load.0.origin).as_millis() as u64
+    fn since_origin(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.load.0.origin)
     }
 
     /// Whether it may take a new attempt.

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::said::Said;
 use super::tally::{Counters, ErrorClass, Tally};
 use super::{Line, stepped};
 use crate::ewma::AtomicEwma;
@@ -23,6 +24,8 @@ struct RegionState {
     origin: Instant,
     standing: AtomicStanding,
     draining: AtomicBool,
+    said: Said,
+    release: AtomicBool,
     epoch: AtomicU64,
     rtt: AtomicEwma,
     fastest: RecentMin,
@@ -50,6 +53,8 @@ impl RegionCell {
             origin,
             standing: AtomicStanding::default(),
             draining: AtomicBool::new(false),
+            said: Said::default(),
+            release: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
             rtt: AtomicEwma::default(),
             fastest: RecentMin::default(),
@@ -95,7 +100,38 @@ impl RegionCell {
         self.changed(before != draining)
     }
 
-    /// Steps with every change of health, suspicion, probation or drain.
+    /// What was said of the whole region, by itself or by an operator, and is still in force;
+    /// `Unknown` when nothing. Judges heed it; it is no part of the standing until they have.
+    pub fn said(&self) -> Health {
+        self.state.0.said.get()
+    }
+
+    /// Enters what is said of the whole region, to be believed until then; without a moment, until
+    /// it is said otherwise. `Unknown` takes it back. Says whether what is said changed, and tells
+    /// it.
+    pub fn say(&self, health: Health, until: Option<Instant>) -> bool {
+        let origin = self.state.0.origin;
+        let until = until.map(|until| until.saturating_duration_since(origin));
+        self.changed(self.state.0.said.set(health, until))
+    }
+
+    /// Forgets what was said if that is over; says whether it did.
+    pub fn expire_said(&self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.state.0.origin);
+        self.state.0.said.is_over(since) && self.say(Health::Unknown, None)
+    }
+
+    /// An operator lets the region come back, if it waits for that (`failback.manual`).
+    pub fn ask_release(&self) {
+        self.state.0.release.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`ask_release`](Self::ask_release) was called since the last call of this.
+    pub fn take_release(&self) -> bool {
+        self.state.0.release.swap(false, Ordering::Relaxed)
+    }
+
+    /// Steps with every change of health, suspicion, probation or drain, and of what is said.
     pub fn epoch(&self) -> u64 {
         self.state.0.epoch.load(Ordering::Acquire)
     }

@@ -1,0 +1,418 @@
+//! Why the judge changed something: the figures, and the words that a person reads.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::Health;
+use crate::cell::ErrorClass;
+
+/// Why something changed, with the figures that decided it. `Display` gives one sentence without a
+/// full stop; `Serialize` the figures under `kind`, times in seconds, shares as 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Evidence {
+    /// How many of the region's endpoints are usable.
+    Endpoints {
+        /// Usable.
+        usable: u32,
+        /// In all.
+        total: u32,
+        /// The share that must be.
+        needed: f64,
+    },
+    /// What was said of the whole region; `Unknown`: that is taken back or over.
+    Said {
+        /// The word.
+        health: Health,
+    },
+    /// Too many attempts failed (`error_rate`).
+    Errors(Failures),
+    /// More attempts failed than is usual here and elsewhere, by a sequential test.
+    Raised(Failures),
+    /// Attempts met nothing but connections refused, broken or ended.
+    Unanswered(Failures),
+    /// No byte came while requests waited.
+    Silent {
+        /// For so long.
+        #[serde(serialize_with = "seconds")]
+        lasted: Duration,
+        /// Attempts that were made since the last byte and wait.
+        waiting: u64,
+        /// The time in which 99 of 100 answers came lately, if known.
+        #[serde(serialize_with = "maybe_seconds")]
+        usual: Option<Duration>,
+    },
+    /// A probe failed after the region had fallen silent.
+    ProbeFailed {
+        /// So long after its last byte.
+        #[serde(serialize_with = "seconds")]
+        after: Duration,
+    },
+    /// Connections failed after the region had fallen silent.
+    ConnectFailed {
+        /// So many.
+        failed: u64,
+        /// So long after its last byte.
+        #[serde(serialize_with = "seconds")]
+        after: Duration,
+    },
+    /// The silence did not end.
+    StillSilent {
+        /// For so long.
+        #[serde(serialize_with = "seconds")]
+        lasted: Duration,
+    },
+    /// A byte came: the suspicion was wrong, or is over.
+    Heard {
+        /// After so long.
+        #[serde(serialize_with = "seconds")]
+        silent: Duration,
+    },
+    /// Answers take much longer than is usual here.
+    Slow {
+        /// The time in which half of the answers came.
+        #[serde(serialize_with = "seconds")]
+        p50: Duration,
+        /// The same as it usually is.
+        #[serde(serialize_with = "seconds")]
+        usual_p50: Duration,
+        /// The time in which 90 of 100 answers came.
+        #[serde(serialize_with = "seconds")]
+        p90: Duration,
+        /// The same as it usually is.
+        #[serde(serialize_with = "seconds")]
+        usual_p90: Duration,
+        /// Answers that were looked at.
+        answers: u64,
+    },
+    /// All regions fare alike: the fault is the service's or this side's, and nobody is taken out.
+    Shared(Failures),
+    /// It was taken out, and what took over fares alike: it is no better without it.
+    Pardoned {
+        /// Out for so long.
+        #[serde(serialize_with = "seconds")]
+        out: Duration,
+    },
+    /// It was held out long enough, and is well as far as probes tell.
+    Held {
+        /// Out for so long.
+        #[serde(serialize_with = "seconds")]
+        out: Duration,
+        /// How often it had gone out soon after it came back.
+        relapses: u32,
+        /// Whether probes vouch for it; otherwise only the time does.
+        probed: bool,
+    },
+    /// An operator let it come back.
+    Released {
+        /// Out for so long.
+        #[serde(serialize_with = "seconds")]
+        out: Duration,
+    },
+    /// No other region is usable.
+    NoOther,
+    /// It stood its trial.
+    Tried {
+        /// Attempts that were answered meanwhile.
+        answered: u64,
+        /// It took so long.
+        #[serde(serialize_with = "seconds")]
+        within: Duration,
+    },
+    /// Errors while its share grew: the share was halved.
+    Reversed {
+        /// The share now.
+        share: f64,
+        /// What was met.
+        failures: Failures,
+    },
+    /// Its share has grown to the whole.
+    Whole {
+        /// Since it was let in again.
+        #[serde(serialize_with = "seconds")]
+        within: Duration,
+    },
+    /// What spoke against it has not been seen for a while.
+    Calm {
+        /// For so long.
+        #[serde(serialize_with = "seconds")]
+        lasted: Duration,
+    },
+    /// An endpoint failed so often in a row.
+    InARow {
+        /// What is counted.
+        row: Row,
+        /// How many.
+        count: u32,
+    },
+    /// An endpoint's success rate stands out from its region's.
+    SuccessRate {
+        /// Its own.
+        own: f64,
+        /// The region's mean.
+        mean: f64,
+        /// Below this it stands out.
+        bound: f64,
+    },
+    /// Too large a part of an endpoint's attempts failed.
+    FailurePercentage {
+        /// Failed.
+        failed: u64,
+        /// Of so many.
+        of: u64,
+    },
+    /// An endpoint failed while it was tried again after an ejection.
+    FailedTrial,
+    /// An endpoint's ejection is over.
+    EjectionOver {
+        /// It lasted so long.
+        #[serde(serialize_with = "seconds")]
+        lasted: Duration,
+        /// Ejections in a row.
+        ejections: u32,
+    },
+}
+
+/// What is counted in a row of failures (Envoy's names).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Row {
+    /// Any error.
+    #[serde(rename = "consecutive_5xx")]
+    Any,
+    /// 502, 503, 504.
+    #[serde(rename = "consecutive_gateway_failure")]
+    Gateway,
+    /// Errors of local origin.
+    #[serde(rename = "consecutive_local_origin_failure")]
+    LocalOrigin,
+}
+
+/// What a region's attempts met within a time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Failures {
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Attempts that ended.
+    pub of: u64,
+    /// The time looked at.
+    #[serde(serialize_with = "seconds")]
+    pub within: Duration,
+    /// Those that failed, by [`ErrorClass`].
+    pub by_class: [u64; ErrorClass::COUNT],
+    /// The share that usually fails here.
+    pub usual: f64,
+    /// The share that failed in the other regions meanwhile; none when nothing was asked of them.
+    pub others: Option<f64>,
+}
+
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (failed, of, within) = (self.failed, self.of, Secs(self.within));
+        write!(f, "{failed} of {of} requests in {within} failed")?;
+        let met = ErrorClass::ALL.iter().zip(self.by_class);
+        let mut lead = " (";
+        for (class, count) in met.filter(|(_, count)| *count > 0) {
+            write!(f, "{lead}{} {count}", class.as_str())?;
+            lead = ", ";
+        }
+        let close = if lead == ", " { ")" } else { "" };
+        write!(f, "{close}; usual {}", Percent(self.usual))?;
+        match self.others {
+            Some(others) => write!(f, ", others {}", Percent(others)),
+            None => f.write_str(", others not asked"),
+        }
+    }
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoints { .. } | Self::Said { .. } => self.about_sayings(f),
+            Self::Errors(met) | Self::Raised(met) => met.fmt(f),
+            Self::Unanswered(met) => write!(f, "{met}; none was answered"),
+            Self::Shared(met) => write!(f, "{met}; all regions fare alike, so none is taken out"),
+            Self::Silent { .. }
+            | Self::ProbeFailed { .. }
+            | Self::ConnectFailed { .. }
+            | Self::StillSilent { .. }
+            | Self::Heard { .. }
+            | Self::Slow { .. } => self.about_time(f),
+            Self::InARow { .. }
+            | Self::SuccessRate { .. }
+            | Self::FailurePercentage { .. }
+            | Self::FailedTrial
+            | Self::EjectionOver { .. } => self.about_endpoints(f),
+            _ => self.about_return(f),
+        }
+    }
+}
+
+impl Evidence {
+    fn about_sayings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoints { total: 0, .. } => f.write_str("it has no endpoints"),
+            Self::Endpoints {
+                usable: 0, total, ..
+            } => write!(f, "all {total} endpoints unusable"),
+            Self::Endpoints {
+                usable,
+                total,
+                needed,
+            } => write!(
+                f,
+                "{usable} of {total} endpoints usable, {} needed",
+                Percent(*needed)
+            ),
+            Self::Said {
+                health: Health::Unknown,
+            } => f.write_str("what was said of it is over"),
+            Self::Said { health } => write!(f, "it was said to be {health}"),
+            _ => Ok(()),
+        }
+    }
+
+    fn about_time(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silent {
+                lasted,
+                waiting,
+                usual,
+            } => {
+                let lasted = Secs(*lasted);
+                write!(f, "silent for {lasted} with {waiting} requests waiting")?;
+                match usual {
+                    Some(usual) => write!(f, "; usual p99 {}", Secs(*usual)),
+                    None => f.write_str("; what is usual is not known yet"),
+                }
+            }
+            Self::ProbeFailed { after } => {
+                write!(f, "a probe failed {} after it fell silent", Secs(*after))
+            }
+            Self::ConnectFailed { failed, after } => write!(
+                f,
+                "{failed} connections failed within {} after it fell silent",
+                Secs(*after)
+            ),
+            Self::StillSilent { lasted } => write!(f, "still silent after {}", Secs(*lasted)),
+            Self::Heard { silent } => write!(f, "heard from again after {}", Secs(*silent)),
+            Self::Slow {
+                p50,
+                usual_p50,
+                p90,
+                usual_p90,
+                answers,
+            } => write!(
+                f,
+                "p50 {} (usual {}), p90 {} (usual {}) of {answers} answers",
+                Secs(*p50),
+                Secs(*usual_p50),
+                Secs(*p90),
+                Secs(*usual_p90)
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn about_return(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pardoned { out } => write!(
+                f,
+                "out for {}, and what took over fares alike: taken back",
+                Secs(*out)
+            ),
+            Self::Held {
+                out,
+                relapses,
+                probed,
+            } => {
+                write!(f, "held out for {}", Secs(*out))?;
+                if *relapses > 0 {
+                    write!(f, " (relapse {relapses})")?;
+                }
+                f.write_str(if *probed { ", probes well" } else { "" })
+            }
+            Self::Released { out } => write!(f, "let in by an operator after {}", Secs(*out)),
+            Self::NoOther => f.write_str("no other region is usable"),
+            Self::Tried { answered, within } => {
+                write!(f, "{answered} requests answered in {}", Secs(*within))
+            }
+            Self::Reversed { share, failures } => {
+                write!(f, "back to {} of its share: {failures}", Percent(*share))
+            }
+            Self::Whole { within } => write!(f, "whole share again after {}", Secs(*within)),
+            Self::Calm { lasted } => write!(f, "nothing against it for {}", Secs(*lasted)),
+            _ => Ok(()),
+        }
+    }
+
+    fn about_endpoints(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InARow { row, count } => write!(f, "{count} {} in a row", row.what()),
+            Self::SuccessRate { own, mean, bound } => write!(
+                f,
+                "success rate {}, below {}; its region's mean {}",
+                Percent(*own),
+                Percent(*bound),
+                Percent(*mean)
+            ),
+            Self::FailurePercentage { failed, of } => {
+                write!(f, "{failed} of {of} requests failed")
+            }
+            Self::FailedTrial => f.write_str("failed again when it was tried"),
+            Self::EjectionOver { lasted, ejections } => write!(
+                f,
+                "ejected for {} (ejection {ejections}), tried again",
+                Secs(*lasted)
+            ),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Row {
+    fn what(self) -> &'static str {
+        match self {
+            Self::Any => "errors",
+            Self::Gateway => "gateway failures",
+            Self::LocalOrigin => "failures of local origin",
+        }
+    }
+}
+
+/// A time as people write it: `45 ms`, `0.45 s`, `12 s`.
+struct Secs(Duration);
+
+impl fmt::Display for Secs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secs = self.0.as_secs_f64();
+        match secs {
+            0.0..0.1 => write!(f, "{:.0} ms", secs * 1e3),
+            0.1..10.0 => write!(f, "{secs:.2} s"),
+            _ => write!(f, "{secs:.0} s"),
+        }
+    }
+}
+
+/// A share as people write it: `0.1 %`, `30 %`.
+struct Percent(f64);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = self.0 * 100.0;
+        if percent == 0.0 || percent >= 10.0 {
+            write!(f, "{percent:.0} %")
+        } else {
+            write!(f, "{percent:.1} %")
+        }
+    }
+}
+
+fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
+}
+
+fn maybe_seconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(|time| time.as_secs_f64()).serialize(serializer)
+}
