@@ -113,6 +113,13 @@ impl Fields {
         self.lines.present & known.bit() != 0
     }
 
+    /// Whether a line with one of these names exists. Constant time, for names that are constant.
+    #[inline]
+    pub fn contains_any(&self, names: &[Known]) -> bool {
+        let set = names.iter().fold(0, |set, name| set | name.bit());
+        self.lines.present & set != 0
+    }
+
     /// The value of the first line with this name.
     pub fn get(&self, known: Known) -> Option<&[u8]> {
         if !self.contains(known) {

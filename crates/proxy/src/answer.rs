@@ -1,12 +1,13 @@
 //! The answer to a request, whoever made it: an upstream's, relayed as it comes, or one of ours.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tidegate_core::Termination;
 use tidegate_core::retry::Failure;
+use tidegate_core::{RegionCell, Termination};
 use tidegate_http1::{Framing, encode};
 
 use crate::body::{Piece, ReplayBody};
@@ -62,8 +63,8 @@ impl AnswerHead {
 /// What the added fields are made of.
 pub(crate) struct AnswerWords {
     pub(crate) request_id: RequestId,
-    pub(crate) pop: std::sync::Arc<str>,
-    pub(crate) region: Option<std::sync::Arc<str>>,
+    pub(crate) pop: Arc<str>,
+    pub(crate) region: Option<Arc<str>>,
     pub(crate) attempts: Option<u8>,
     pub(crate) server_timing: Option<String>,
 }
@@ -220,6 +221,8 @@ struct Relay {
     exchange: Exchange,
     upload: ReplayBody,
     uploading: bool,
+    /// Learns that the region is not silent.
+    region: Arc<RegionCell>,
 }
 
 impl Download {
@@ -248,6 +251,7 @@ impl Download {
         upload: ReplayBody,
         timer: Timer,
         idle: Duration,
+        region: &Arc<RegionCell>,
     ) -> Self {
         let over = exchange.is_ended() && upload.is_done();
         let source = match ahead.as_mut_slice() {
@@ -258,6 +262,7 @@ impl Download {
                 uploading: !upload.is_done(),
                 exchange,
                 upload,
+                region: region.clone(),
             })),
         };
         timer.set(now() + idle);
@@ -359,6 +364,7 @@ impl Relay {
             }
         }
         let piece = ready!(self.exchange.poll_body(cx));
+        self.region.heard(now());
         Poll::Ready(piece.map(|piece| piece.map_err(|error| termination(&error))))
     }
 }

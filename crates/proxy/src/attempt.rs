@@ -1,11 +1,12 @@
 //! One try at one endpoint: a connection, the request out, the answer's head in.
 //!
-//! The timer runs for whoever is slow: while the client uploads it has the idle limit, while the
-//! upstream does not take what is there, or owes its head, the per-try limit.
+//! Whatever ends it, the cells hear what it says of the place, and only that: a client's own faults,
+//! an idle connection that had broken unseen and a time limit that earlier attempts used up say
+//! nothing.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::{Context as TaskContext, Poll};
+use std::task::Poll;
 use std::time::Instant;
 
 use tidegate_core::cell::ErrorClass;
@@ -16,18 +17,16 @@ use tidegate_core::{InFlight, RegionIdx, Termination};
 
 use crate::body::UploadError;
 use crate::clock::now;
-use crate::exchange::{Exchange, ExchangeError, HeadEvent};
+use crate::drive::Drive;
+use crate::exchange::{Exchange, ExchangeError};
 use crate::head::{RequestHead, ResponseHead};
 use crate::hold::Ahead;
 use crate::outbound;
 use crate::pipeline::{Client, Serving, needs_fresh_connection};
+use crate::said;
 use crate::tunnel::Duplex;
-use crate::upstream::connect::ConnectError;
+use crate::upstream::connect::{ConnectError, ConnectErrorKind};
 use crate::upstream::pool::{self, Checked, Freshness, Target};
-
-/// An upstream may say so often that its answer is still to come: interim heads wait in memory for
-/// a client that does not read.
-const INTERIMS_MAX: u32 = 100;
 
 /// Where an attempt goes.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +38,16 @@ pub(crate) struct Place {
     /// The endpoint's position in its set, and the set's version.
     pub(crate) at: usize,
     pub(crate) set_version: u64,
+}
+
+/// An attempt under way: where, and how the cells count it.
+pub(crate) struct Attempt {
+    pub(crate) place: Place,
+    pub(crate) in_flight: InFlight,
+    /// The connection had been used before.
+    pub(crate) reused: bool,
+    /// It was this attempt's alone, so that it may have broken unseen while it idled.
+    pub(crate) alone: bool,
 }
 
 /// An upstream's answer, of which the head has arrived.
@@ -104,20 +113,25 @@ impl Serving<'_> {
         choice: Choice,
         client: &mut C,
     ) -> Result<Answered, Ended> {
-        let place = Place::of(&choice);
-        let mut in_flight = choice.begin(self.upstream().1);
+        let mut attempt = Attempt {
+            place: Place::of(&choice),
+            in_flight: choice.begin(self.upstream().1),
+            reused: false,
+            alone: false,
+        };
         let endpoint = choice.endpoint().clone();
         drop(choice);
-        self.finish.attempt_begins(place, &endpoint.address);
-        let checked = match self.connect(place, &endpoint, client).await {
+        self.finish.attempt_begins(attempt.place, &endpoint.address);
+        let checked = match self.connect(attempt.place, &endpoint, client).await {
             Ok(checked) => checked,
-            Err(ended) => return Err(self.attempt_failed(place, ended, &mut in_flight, false)),
+            Err(ended) => return Err(self.attempt_failed(attempt, ended)),
         };
         self.finish.connected(checked.reused, checked.connect);
-        let reused = checked.reused;
-        match self.exchange(checked, client).await {
-            Ok(arrived) => Ok(self.answered(place, arrived, in_flight)),
-            Err(ended) => Err(self.attempt_failed(place, ended, &mut in_flight, reused)),
+        attempt.reused = checked.reused;
+        attempt.alone = !checked.is_h2();
+        match self.exchange(checked, &mut attempt, client).await {
+            Ok(arrived) => Ok(self.answered(attempt, arrived)),
+            Err(ended) => Err(self.attempt_failed(attempt, ended)),
         }
     }
 
@@ -141,8 +155,8 @@ impl Serving<'_> {
             series,
         };
         let limit = now() + upstream.connection.connect_timeout;
-        self.timer
-            .set(self.deadline.map_or(limit, |deadline| deadline.min(limit)));
+        let until = self.deadline.map_or(limit, |deadline| deadline.min(limit));
+        self.timer.set(until);
         let mut checkout = pin!(pool::checkout(
             &self.context.worker,
             &target,
@@ -157,7 +171,7 @@ impl Serving<'_> {
             }
             self.timer
                 .poll_expired(cx)
-                .map(|()| Err(EndedBy::connect_timeout()))
+                .map(|()| Err(EndedBy::connect_timeout(until == limit)))
         })
         .await
     }
@@ -175,6 +189,7 @@ impl Serving<'_> {
     async fn exchange<C: Client>(
         &mut self,
         checked: Checked,
+        attempt: &mut Attempt,
         client: &mut C,
     ) -> Result<Arrived, EndedBy> {
         if self.head.expects_continue() && !self.continued && checked.is_h2() {
@@ -182,7 +197,7 @@ impl Serving<'_> {
             self.continued = true;
         }
         let mut exchange = outbound::start(self, checked).await?;
-        let mut drive = Drive::new(self);
+        let mut drive = Drive::new(self, attempt);
         let head = poll_fn(|cx| drive.poll(cx, &mut exchange, client)).await?;
         self.refuse_misleading(&exchange, &head)?;
         let at = now();
@@ -207,7 +222,7 @@ impl Serving<'_> {
         }
     }
 
-    fn answered(&mut self, place: Place, arrived: Arrived, mut in_flight: InFlight) -> Answered {
+    fn answered(&mut self, mut attempt: Attempt, arrived: Arrived) -> Answered {
         let Arrived {
             exchange,
             head,
@@ -216,61 +231,56 @@ impl Serving<'_> {
         } = arrived;
         let took = self.finish.head_received(head.status(), at);
         let status = head.status().as_u16();
-        let listed = self.upstream().0.retry.on.lists(status);
-        in_flight.answered(took, status, listed, at);
+        let policy = self.upstream().0;
+        let listed = policy.retry.on.lists(status);
+        attempt.in_flight.answered(took, status, listed, at);
+        if policy.health.said {
+            said::hear(&head, listed, attempt.in_flight.endpoint(), at);
+        }
         let upgrade = self.head.upgrade().is_some();
         let (exchange, tunnel) = crate::tunnel::upstream_side(exchange, head.status(), upgrade);
         Answered {
-            place,
+            place: attempt.place,
             head,
             ahead,
             exchange,
             tunnel,
-            in_flight,
+            in_flight: attempt.in_flight,
         }
     }
 
-    fn attempt_failed(
-        &mut self,
-        place: Place,
-        ended: EndedBy,
-        in_flight: &mut InFlight,
-        reused: bool,
-    ) -> Ended {
+    fn attempt_failed(&mut self, mut attempt: Attempt, ended: EndedBy) -> Ended {
         let at = now();
-        match ended {
+        let fault = match ended {
             EndedBy::Client(termination) => {
                 self.finish.attempt_abandoned(at);
-                Ended::Client(termination)
+                return Ended::Client(termination);
             }
             EndedBy::Upload(error) => {
                 self.finish.explain(error.to_string());
-                self.attempt_failed(
-                    place,
-                    EndedBy::Client(error.termination()),
-                    in_flight,
-                    reused,
-                )
+                self.finish.attempt_abandoned(at);
+                return Ended::Client(error.termination());
             }
-            EndedBy::Upstream {
-                failure,
-                phase,
-                detail,
-            } => {
-                let stale = reused && failure == Failure::Reset && phase <= Phase::Sent;
-                self.finish.attempt_failed(failure, phase, detail, at);
-                if let Some(class) = class_of(failure).filter(|_| !stale) {
-                    in_flight.failed(class, at);
-                }
-                Ended::Failed(Failed {
-                    place,
-                    failure,
-                    phase,
-                    stale,
-                    answered: None,
-                })
-            }
+            EndedBy::Upstream(fault) => fault,
+        };
+        let Fault {
+            failure,
+            phase,
+            says,
+            detail,
+        } = fault;
+        let stale = attempt.reused && failure == Failure::Reset && phase <= Phase::Sent;
+        self.finish.attempt_failed(failure, phase, detail, at);
+        if let Some(class) = says.filter(|_| !(stale && attempt.alone)) {
+            attempt.in_flight.failed(class, at);
         }
+        Ended::Failed(Failed {
+            place: attempt.place,
+            failure,
+            phase,
+            stale,
+            answered: None,
+        })
     }
 }
 
@@ -280,7 +290,7 @@ fn class_of(failure: Failure) -> Option<ErrorClass> {
         Failure::Full => return None,
         Failure::Connect | Failure::ConnectTimeout => ErrorClass::Connect,
         Failure::Reset => ErrorClass::Reset,
-        Failure::Timeout => ErrorClass::Timeout,
+        Failure::Timeout | Failure::RegionDown => ErrorClass::Timeout,
         Failure::BadResponse | Failure::Status(_) => ErrorClass::ServerError,
         Failure::Refused => ErrorClass::Declared,
     })
@@ -298,42 +308,61 @@ struct Arrived {
 pub(crate) enum EndedBy {
     Client(Termination),
     Upload(UploadError),
-    Upstream {
-        failure: Failure,
-        phase: Phase,
-        detail: String,
-    },
+    Upstream(Fault),
+}
+
+/// What an upstream did to an attempt.
+pub(crate) struct Fault {
+    pub(crate) failure: Failure,
+    pub(crate) phase: Phase,
+    /// What it says of the place; none if it says nothing.
+    pub(crate) says: Option<ErrorClass>,
+    /// What a person needs to know.
+    pub(crate) detail: String,
 }
 
 impl EndedBy {
-    fn connect_timeout() -> Self {
-        let detail = "no connection within connect_timeout".to_owned();
-        Self::Upstream {
+    /// `whole`: the connect had all of its own limit, and not only what was left to the request.
+    fn connect_timeout(whole: bool) -> Self {
+        Self::Upstream(Fault {
             failure: Failure::ConnectTimeout,
             phase: Phase::Connecting,
+            says: whole.then_some(ErrorClass::Connect),
+            detail: "no connection within connect_timeout".to_owned(),
+        })
+    }
+
+    /// The answer broke the rule of this name.
+    pub(crate) fn bad(rule: &str) -> Self {
+        Fault::of(Failure::BadResponse, Phase::HeadReceived, rule.to_owned()).into()
+    }
+}
+
+impl Fault {
+    /// A failure that says of the place what its kind says.
+    pub(crate) fn of(failure: Failure, phase: Phase, detail: String) -> Self {
+        Self {
+            failure,
+            phase,
+            says: class_of(failure),
             detail,
         }
     }
 }
 
-impl EndedBy {
-    /// The answer broke the rule of this name.
-    fn bad(rule: &str) -> Self {
-        Self::Upstream {
-            failure: Failure::BadResponse,
-            phase: Phase::HeadReceived,
-            detail: rule.to_owned(),
-        }
+impl From<Fault> for EndedBy {
+    fn from(fault: Fault) -> Self {
+        Self::Upstream(fault)
     }
 }
 
 impl From<ConnectError> for EndedBy {
     fn from(error: ConnectError) -> Self {
-        Self::Upstream {
-            failure: error.failure(),
-            phase: Phase::Connecting,
-            detail: error.to_string(),
+        let mut fault = Fault::of(error.failure(), Phase::Connecting, error.to_string());
+        if error.kind == ConnectErrorKind::Tls {
+            fault.says = Some(ErrorClass::Tls);
         }
+        fault.into()
     }
 }
 
@@ -345,139 +374,7 @@ impl From<ExchangeError> for EndedBy {
                 failure,
                 phase,
                 detail,
-            } => Self::Upstream {
-                failure,
-                phase,
-                detail,
-            },
-        }
-    }
-}
-
-/// Drives one exchange up to the answer's head.
-struct Drive<'s, 'a> {
-    serving: &'s mut Serving<'a>,
-    uploaded: bool,
-    moved: (u64, bool),
-    interims: u32,
-}
-
-impl<'s, 'a> Drive<'s, 'a> {
-    fn new(serving: &'s mut Serving<'a>) -> Self {
-        Self {
-            serving,
-            uploaded: false,
-            moved: (u64::MAX, false),
-            interims: 0,
-        }
-    }
-
-    fn poll<C: Client>(
-        &mut self,
-        cx: &mut TaskContext<'_>,
-        exchange: &mut Exchange,
-        client: &mut C,
-    ) -> Poll<Result<ResponseHead, EndedBy>> {
-        loop {
-            self.poll_upload(cx, exchange)?;
-            match exchange.poll_head(cx)? {
-                Poll::Ready(HeadEvent::Final(head)) => return Poll::Ready(Ok(head)),
-                Poll::Ready(HeadEvent::Interim(head)) => self.interim(&head, client)?,
-                Poll::Pending => {
-                    client.poll_flush(cx);
-                    if client.poll_gone(cx).is_ready() {
-                        return Poll::Ready(Err(EndedBy::Client(Termination::ClientGone)));
-                    }
-                    return self.poll_limit(cx, exchange).map(Err);
-                }
-            }
-        }
-    }
-
-    fn interim<C: Client>(&mut self, head: &ResponseHead, client: &mut C) -> Result<(), EndedBy> {
-        // HTTP/2 has no 101 (RFC 9113 section 8.6); an HTTP/1.1 client would take it for a switch.
-        if head.status() == http::StatusCode::SWITCHING_PROTOCOLS {
-            return Err(EndedBy::bad("switch_unasked"));
-        }
-        self.interims += 1;
-        if self.interims > INTERIMS_MAX {
-            return Err(EndedBy::bad("interims_too_many"));
-        }
-        let continues = head.status() == http::StatusCode::CONTINUE;
-        if !(continues && self.serving.continued) {
-            client.interim(head);
-        }
-        self.serving.continued |= continues;
-        Ok(())
-    }
-
-    fn poll_upload(
-        &mut self,
-        cx: &mut TaskContext<'_>,
-        exchange: &mut Exchange,
-    ) -> Result<(), EndedBy> {
-        if self.uploaded {
-            return Ok(());
-        }
-        if exchange.poll_upload(cx, &mut self.serving.body)?.is_ready() {
-            self.uploaded = true;
-            self.arm_for_head();
-        } else {
-            self.arm_for_upload(exchange);
-        }
-        Ok(())
-    }
-
-    /// The request is out: the upstream owes its head.
-    fn arm_for_head(&mut self) {
-        let at = now();
-        let timeout = self.serving.route().timeout;
-        let deadline = *self.serving.deadline.get_or_insert(at + timeout);
-        let per_try = self.serving.upstream().0.retry.per_try;
-        self.serving.finish.sent_upstream(at);
-        self.serving
-            .timer
-            .set(per_try.map_or(deadline, |limit| deadline.min(at + limit)));
-    }
-
-    /// Bytes are still to move: whoever holds them up has so long.
-    fn arm_for_upload(&mut self, exchange: &Exchange) {
-        let moved = (self.serving.body.read_bytes(), exchange.is_blocked());
-        if moved == self.moved {
-            return;
-        }
-        self.moved = moved;
-        let idle = self.serving.route().idle_timeout;
-        let per_try = self.serving.upstream().0.retry.per_try;
-        let limit = if moved.1 {
-            per_try.unwrap_or(idle).min(idle)
-        } else {
-            idle
-        };
-        self.serving.timer.set(now() + limit);
-    }
-
-    fn poll_limit(&mut self, cx: &mut TaskContext<'_>, exchange: &Exchange) -> Poll<EndedBy> {
-        self.serving
-            .timer
-            .poll_expired(cx)
-            .map(|()| self.limit_reached(exchange, now()))
-    }
-
-    fn limit_reached(&self, exchange: &Exchange, at: Instant) -> EndedBy {
-        if !self.uploaded && !exchange.is_blocked() {
-            return EndedBy::Client(Termination::ClientTimeout);
-        }
-        let late = self.serving.deadline.is_some_and(|deadline| at >= deadline);
-        let detail = if late {
-            "the request's deadline passed"
-        } else {
-            "no answer within per_try"
-        };
-        EndedBy::Upstream {
-            failure: Failure::Timeout,
-            phase: exchange.phase(),
-            detail: detail.to_owned(),
+            } => Fault::of(failure, phase, detail).into(),
         }
     }
 }

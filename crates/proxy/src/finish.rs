@@ -271,6 +271,13 @@ impl Finish {
         self.status = Some(status);
     }
 
+    /// A byte came from the region that answered.
+    pub(crate) fn heard(&self, at: Instant) {
+        if let Some(in_flight) = &self.in_flight {
+            in_flight.heard(at);
+        }
+    }
+
     /// A tunnel has ended, having moved so much.
     pub(crate) fn tunnelled(&mut self, up: u64, down: u64) {
         self.received = up;

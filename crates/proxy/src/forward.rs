@@ -12,6 +12,7 @@ use tidegate_http1::{FieldRef, Fields, Known, encode};
 
 use crate::head::{RequestHead, ResponseHead};
 use crate::request_id::RequestId;
+use crate::said;
 
 /// Takes fields.
 pub(crate) trait Sink {
@@ -352,7 +353,7 @@ pub(crate) fn response_fields(
             via.push(value);
             false
         }
-        _ => true,
+        known => !said::is_for_us(known),
     });
     let version: &[u8] = match head.version() {
         http::Version::HTTP_2 => b"2",
@@ -380,7 +381,7 @@ pub(crate) fn local_fields(add: &ResponseAdditions<'_>, sink: &mut impl Sink) {
 /// Writes the fields of an interim (1xx) answer.
 pub(crate) fn interim_fields(head: &ResponseHead, sink: &mut impl Sink) {
     add_response_fields(head, sink, |known, _| {
-        !matches!(known, Known::ContentLength | Known::TransferEncoding)
+        !matches!(known, Known::ContentLength | Known::TransferEncoding) && !said::is_for_us(known)
     });
 }
 

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use tidegate_core::Termination;
 use tidegate_core::retry::Phase;
 
-use crate::attempt::EndedBy;
+use crate::attempt::{EndedBy, Fault};
 use crate::body::Piece;
 use crate::clock::now;
 use crate::exchange::{Exchange, ExchangeError};
@@ -87,11 +87,7 @@ fn before_commit(error: ExchangeError) -> EndedBy {
     match error {
         ExchangeError::Upstream {
             failure, detail, ..
-        } => EndedBy::Upstream {
-            failure,
-            phase: Phase::HeadReceived,
-            detail,
-        },
+        } => Fault::of(failure, Phase::HeadReceived, detail).into(),
         client @ ExchangeError::Client(_) => client.into(),
     }
 }

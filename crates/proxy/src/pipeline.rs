@@ -148,6 +148,11 @@ impl<'a> Serving<'a> {
         self.bound.live.upstream(self.route().upstream)
     }
 
+    /// Whether no attempt was made before the one that is under way.
+    pub(crate) fn is_first_attempt(&self) -> bool {
+        self.attempts <= 1
+    }
+
     async fn run<C: Client>(mut self: Box<Self>, client: &mut C) -> Answer {
         self.upstream().1.budget.deposit(now());
         loop {
@@ -268,16 +273,14 @@ impl<'a> Serving<'a> {
         let idle = self.route().idle_timeout;
         let (tunnel, body) = match answered.tunnel {
             Some(tunnel) => (Some(tunnel), Download::empty()),
-            None => (
-                None,
-                Download::relay(
-                    answered.ahead,
-                    answered.exchange,
-                    self.body,
-                    self.timer,
-                    idle,
-                ),
-            ),
+            None => {
+                let position = usize::from(answered.place.position);
+                let live = self.bound.live.upstream(self.route().upstream).1;
+                let region = &live.regions[position].cell;
+                let (ahead, exchange) = (answered.ahead, answered.exchange);
+                let relay = Download::relay(ahead, exchange, self.body, self.timer, idle, region);
+                (None, relay)
+            }
         };
         Answer {
             status,
@@ -324,6 +327,7 @@ impl Failed {
             (_, Failure::Full) => Termination::Overloaded,
             (_, Failure::Reset) => Termination::UpstreamReset,
             (_, Failure::Timeout) => Termination::UpstreamTimeout,
+            (_, Failure::RegionDown) => Termination::NoHealthyRegion,
             (_, Failure::BadResponse) => Termination::BadResponse,
             (_, Failure::Status(_)) => Termination::StatusPassed,
         }

@@ -153,9 +153,16 @@ pub(crate) async fn run(
         COPY
     ));
     let mut watch = Watch::new(context.worker.wheel.timer());
-    poll_fn(|cx| match copy.as_mut().poll(cx) {
-        Poll::Ready(_ended) => Poll::Ready(()),
-        Poll::Pending => watch.poll_idle(cx, meter.total()),
+    let mut heard = 0;
+    poll_fn(|cx| {
+        let copied = copy.as_mut().poll(cx).map(|_ended| ());
+        if std::mem::replace(&mut heard, meter.written.get()) != meter.written.get() {
+            finish.heard(now());
+        }
+        match copied {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => watch.poll_idle(cx, meter.total()),
+        }
     })
     .await;
     finish.tunnelled(meter.read.get(), meter.written.get());
