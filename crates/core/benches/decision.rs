@@ -77,7 +77,7 @@ fn view(bencher: Bencher<'_, '_>) {
     let (wanted, observed) = world.live.upstream(UPSTREAM);
     let ask = Ask::new(RegionSet::ALL, world.now);
     bencher.bench_local(|| {
-        View::of(black_box(wanted), observed, &ask.tried_endpoints)
+        View::of(black_box(wanted), observed, &ask.tried_endpoints, ask.turn)
             .rows
             .len()
     });
@@ -88,7 +88,7 @@ fn steer(bencher: Bencher<'_, '_>) {
     let world = world(Vec::new());
     let (wanted, observed) = world.live.upstream(UPSTREAM);
     let ask = Ask::new(RegionSet::ALL, world.now);
-    let view = View::of(wanted, observed, &ask.tried_endpoints);
+    let view = View::of(wanted, observed, &ask.tried_endpoints, ask.turn);
     let mut rng = Rng::with_seed(1);
     bencher.bench_local(|| steer::decide(black_box(&view), &ask.eligibility(), &mut rng));
 }
@@ -105,7 +105,7 @@ fn balance(bencher: Bencher<'_, '_>, down: usize) {
     bencher.bench_local(|| {
         balance::pick(
             &set,
-            balance::Tried::default(),
+            &balance::Barred::default(),
             black_box(world.now),
             &mut rng,
         )

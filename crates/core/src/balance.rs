@@ -4,7 +4,9 @@
 //! requests to the same endpoint until its figures catch up; two draws spread them and still avoid
 //! whatever is slow. An endpoint of weight `w` counts as `w` equal servers that share its load: it
 //! is drawn `w` times as often, and its attempts in flight count for a `w`-th. So shares follow
-//! weights while idle, when costs are equal, as well as under load.
+//! weights while idle, when costs are equal, as well as under load. An endpoint that takes only a part
+//! of its share (slow start, a try after an ejection) counts as that part of its weight: its draws are
+//! thinned, which costs nothing while nobody is thinned.
 
 use std::time::Instant;
 
@@ -12,12 +14,23 @@ use fastrand::Rng;
 
 use crate::choose::MAX_ATTEMPTS;
 use crate::endpoint::EndpointSet;
+use crate::limits::Bound;
+use crate::standing::Dial;
 
 /// The endpoints that a request has tried already, by position in the set of one version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tried {
     positions: [u16; MAX_ATTEMPTS],
     len: u8,
+}
+
+/// What keeps an attempt from endpoints of its region. Nothing by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Barred {
+    /// Tried already.
+    pub tried: Tried,
+    /// Beyond it, an endpoint is full.
+    pub bound: Bound,
 }
 
 /// Draws before every endpoint is looked at: enough that a region where half are down is still
@@ -42,28 +55,71 @@ impl Tried {
     }
 }
 
-/// The position of the endpoint to use; none when no usable one is left that was not tried.
-/// Of two that cost the same, the first drawn: shares then follow the weights exactly.
-pub fn pick(set: &EndpointSet, tried: Tried, now: Instant, rng: &mut Rng) -> Option<usize> {
+/// The position of the endpoint to use; none when no usable one is left that is neither tried nor
+/// full. Of two that cost the same, the first drawn: shares then follow the weights exactly, each
+/// times the part that its endpoint takes. Where all take a part only, the parts count in relation to
+/// each other; an endpoint that is left alone takes everything.
+pub fn pick(set: &EndpointSet, barred: &Barred, now: Instant, rng: &mut Rng) -> Option<usize> {
     match set.endpoints.len() {
         0 => None,
-        1 => set.open(0, tried).then_some(0),
-        _ => by_chance(set, tried, now, rng).or_else(|| cheapest(set, tried, now)),
+        1 => set.open(0, barred).then_some(0),
+        _ => by_chance(set, barred, now, rng).or_else(|| of_all(set, barred, now, rng)),
     }
 }
 
-fn by_chance(set: &EndpointSet, tried: Tried, now: Instant, rng: &mut Rng) -> Option<usize> {
+fn by_chance(set: &EndpointSet, barred: &Barred, now: Instant, rng: &mut Rng) -> Option<usize> {
     let mut first = None;
     for _ in 0..DRAWS {
         let share = draw(set.total_weight(), first.map(|(share, _)| share), rng);
         let at = set.at_share(share);
         match first {
-            _ if !set.open(at, tried) => {}
+            _ if !set.open(at, barred) || !passes(set, at, rng) => {}
             None => first = Some((share, at)),
             Some((_, first)) => return Some(cheaper(set, first, at, now)),
         }
     }
     first.map(|(_, at)| at)
+}
+
+/// Whether a draw of the endpoint stands; drawn for only where it takes less than its share.
+fn passes(set: &EndpointSet, at: usize, rng: &mut Rng) -> bool {
+    let part = set.endpoints[at].cell.share();
+    part == Dial::FULL || part.passes(rng.f64())
+}
+
+/// For sets of which so little is open, or taken, that chance found none: the cheapest, or one drawn
+/// by weight times part if there are parts.
+fn of_all(set: &EndpointSet, barred: &Barred, now: Instant, rng: &mut Rng) -> Option<usize> {
+    let thinned = |at: usize| set.endpoints[at].cell.share() != Dial::FULL;
+    let drawn = open(set, barred)
+        .any(thinned)
+        .then(|| by_part(set, barred, rng));
+    drawn.flatten().or_else(|| cheapest(set, barred, now))
+}
+
+fn open(set: &EndpointSet, barred: &Barred) -> impl Iterator<Item = usize> {
+    (0..set.endpoints.len()).filter(|&at| set.open(at, barred))
+}
+
+/// None if no open endpoint takes anything.
+fn by_part(set: &EndpointSet, barred: &Barred, rng: &mut Rng) -> Option<usize> {
+    let parts = || open(set, barred).map(|at| (at, effective_weight(set, at)));
+    let total: f64 = parts().map(|(_, part)| part).sum();
+    let mut share = rng.f64() * total;
+    let mut last = None;
+    for (at, part) in parts().filter(|(_, part)| *part > 0.0) {
+        last = Some(at);
+        if share < part {
+            break;
+        }
+        share -= part;
+    }
+    last
+}
+
+fn effective_weight(set: &EndpointSet, at: usize) -> f64 {
+    let endpoint = &set.endpoints[at];
+    f64::from(endpoint.weight) * endpoint.cell.share().share()
 }
 
 /// A share below `total`, which is at least 2, other than `held`.
@@ -85,14 +141,19 @@ fn cheaper(set: &EndpointSet, first: usize, second: usize, now: Instant) -> usiz
     }
 }
 
-fn cheapest(set: &EndpointSet, tried: Tried, now: Instant) -> Option<usize> {
-    let open = (0..set.endpoints.len()).filter(|&at| set.open(at, tried));
-    open.min_by(|&a, &b| cost(set, a, now).total_cmp(&cost(set, b, now)))
+fn cheapest(set: &EndpointSet, barred: &Barred, now: Instant) -> Option<usize> {
+    open(set, barred).min_by(|&a, &b| cost(set, a, now).total_cmp(&cost(set, b, now)))
 }
 
 fn cost(set: &EndpointSet, at: usize, now: Instant) -> f64 {
-    let endpoint = &set.endpoints[at];
-    endpoint.cell.cost_per_weight(endpoint.weight, now)
+    let (endpoint, part) = (&set.endpoints[at], set.endpoints[at].cell.share());
+    let cost = endpoint.cell.cost_per_weight(endpoint.weight, now);
+    if part == Dial::FULL {
+        return cost;
+    }
+    // The same attempts weigh more on a part of the server.
+    let queue = f64::from(endpoint.cell.in_flight()) / f64::from(endpoint.weight);
+    cost * (queue / part.share().max(1e-3) + 1.0) / (queue + 1.0)
 }
 
 #[cfg(test)]
@@ -118,17 +179,17 @@ mod tests {
         EndpointSet::new(1, weights.iter().enumerate().map(endpoint).collect())
     }
 
-    fn shares(set: &EndpointSet, tried: Tried, now: Instant) -> Vec<u32> {
+    fn shares(set: &EndpointSet, barred: &Barred, now: Instant) -> Vec<u32> {
         let (mut rng, mut counts) = (Rng::with_seed(7), vec![0; set.endpoints.len()]);
         for _ in 0..40_000 {
-            counts[pick(set, tried, now, &mut rng).expect("one is open")] += 1;
+            counts[pick(set, barred, now, &mut rng).expect("one is open")] += 1;
         }
         counts
     }
 
     fn check_shares(weights: &[u32]) {
         let now = Instant::now();
-        let counts = shares(&set(weights, now), Tried::default(), now);
+        let counts = shares(&set(weights, now), &Barred::default(), now);
         let total: u32 = weights.iter().sum();
         for (count, weight) in counts.iter().zip(weights) {
             let expected = f64::from(40_000 * weight) / f64::from(total);
@@ -155,7 +216,7 @@ mod tests {
         let mut rng = Rng::with_seed(3);
         let _guards: Vec<_> = (0..800)
             .map(|_| {
-                let at = pick(&set, Tried::default(), now, &mut rng).expect("one is open");
+                let at = pick(&set, &Barred::default(), now, &mut rng).expect("one is open");
                 InFlight::begin(set.endpoints[at].cell.clone(), region.clone())
             })
             .collect();
@@ -177,7 +238,7 @@ mod tests {
                 let took = Duration::from_millis(if at == 0 { 100 } else { 10 });
                 endpoint.cell.record(Outcome::Answered(took), now);
             }
-            let slow = shares(&set, Tried::default(), now)[0];
+            let slow = shares(&set, &Barred::default(), now)[0];
             assert!(slow <= most, "{slow} of {most} to the slow one");
         }
     }
@@ -200,25 +261,30 @@ mod tests {
                 .cell
                 .record(Outcome::Answered(Duration::from_millis(80)), now);
         }
-        assert_eq!(shares(&set, Tried::default(), now)[0], 0);
+        assert_eq!(shares(&set, &Barred::default(), now)[0], 0);
     }
 
     #[test]
     fn what_is_down_or_tried_is_left_out_and_the_rest_found() {
         let now = Instant::now();
         let set = set(&[1; 100], now);
-        let mut tried = Tried::default();
+        let mut barred = Barred::default();
         for at in 0..98 {
             set.endpoints[at].cell.set_health(Health::Unhealthy);
         }
-        let counts = shares(&set, tried, now);
+        let counts = shares(&set, &barred, now);
         assert!(counts[98] > 0 && counts[99] > 0 && counts[98] + counts[99] == 40_000);
-        tried.insert(99);
-        assert_eq!(shares(&set, tried, now)[98], 40_000);
-        tried.insert(98);
-        assert_eq!(pick(&set, tried, now, &mut Rng::with_seed(1)), None);
+        barred.tried.insert(99);
+        assert_eq!(shares(&set, &barred, now)[98], 40_000);
+        barred.tried.insert(98);
+        assert_eq!(pick(&set, &barred, now, &mut Rng::with_seed(1)), None);
         assert_eq!(
-            pick(&EndpointSet::default(), tried, now, &mut Rng::with_seed(1)),
+            pick(
+                &EndpointSet::default(),
+                &barred,
+                now,
+                &mut Rng::with_seed(1)
+            ),
             None
         );
     }
@@ -237,5 +303,59 @@ mod tests {
         assert!(!tried.contains(65_536) && !tried.contains(1));
         (200..300).for_each(|position| tried.insert(position));
         assert!(tried.contains(212) && !tried.contains(213));
+    }
+
+    /// `parts` are what each endpoint takes of its share.
+    fn check_parts(weights: &[u32], parts: &[f64], expected: &[u32]) {
+        let now = Instant::now();
+        let set = set(weights, now);
+        for (endpoint, part) in set.endpoints.iter().zip(parts) {
+            endpoint.cell.set_share(Dial::new(*part));
+        }
+        let counts = shares(&set, &Barred::default(), now);
+        for (count, percent) in counts.iter().zip(expected) {
+            let off = count.abs_diff(percent * 400);
+            assert!(off < 500, "{weights:?} {parts:?} -> {counts:?}");
+        }
+    }
+
+    #[test]
+    fn endpoints_take_their_part_of_their_share() {
+        check_parts(&[1, 1], &[1.0, 0.25], &[80, 20]);
+        check_parts(&[3, 1, 1], &[1.0, 0.5, 0.5], &[75, 12, 12]);
+        check_parts(&[1, 1], &[0.1, 0.1], &[50, 50]);
+        check_parts(&[1, 1, 2], &[0.01, 0.02, 0.01], &[20, 40, 40]);
+        check_parts(&[1, 1], &[0.0, 0.1], &[0, 100]);
+        check_parts(&[1, 1], &[0.0, 0.0], &[100, 0]);
+        check_parts(&[1], &[0.0], &[100]);
+    }
+
+    #[test]
+    fn what_is_full_is_passed_over() {
+        let now = Instant::now();
+        let (set, mut rng) = (set(&[1, 1, 1], now), Rng::with_seed(3));
+        let region = std::sync::Arc::new(crate::cell::RegionCell::new(now));
+        let breaker = crate::plan::CircuitBreaker {
+            endpoint: crate::plan::Limits {
+                max_requests: Some(2),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let barred = Barred {
+            bound: crate::limits::Bounds::of(&breaker, crate::limits::Turn::First).endpoint,
+            ..Barred::default()
+        };
+        let mut begin = || {
+            let at = pick(&set, &barred, now, &mut rng)?;
+            Some(InFlight::begin(
+                set.endpoints[at].cell.clone(),
+                region.clone(),
+            ))
+        };
+        let mut guards: Vec<_> = std::iter::from_fn(&mut begin).take(100).collect();
+        assert_eq!(guards.len(), 6, "two each");
+        guards.pop();
+        assert!(begin().is_some());
     }
 }

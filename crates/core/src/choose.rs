@@ -13,13 +13,17 @@ use arc_swap::Guard;
 use arrayvec::ArrayVec;
 use fastrand::Rng;
 
-use crate::balance::{self, Tried};
+use crate::balance::{self, Barred, Tried};
 use crate::cell::InFlight;
 use crate::decision::{Because, Candidate, Decision, Eligibility, View};
 use crate::endpoint::{Endpoint, EndpointSet};
 use crate::handle::{Live, LiveUpstream};
+use crate::health::Health;
 use crate::ids::{RegionIdx, RegionSet, UpstreamIdx};
+use crate::limits::{Bounds, Turn};
+use crate::plan::Upstream;
 use crate::retry::{Destination, NextTry, Reach, Scope};
+use crate::standing::Standing;
 use crate::steer;
 
 /// The most attempts that one request may make (`retry.attempts` has the same bound).
@@ -39,6 +43,12 @@ pub struct Ask {
     pub tried_regions: RegionSet,
     /// Endpoints that this request has tried.
     pub tried_endpoints: TriedEndpoints,
+    /// Whether the attempt, should it fail, can be made again elsewhere: what doing it twice would
+    /// mean and what is left of its body and attempts say so. Only such an attempt tries out a region
+    /// that comes back. True at first.
+    pub repeatable: bool,
+    /// Whether it is the first attempt: retries have bounds of their own.
+    pub turn: Turn,
     /// The moment of the attempt.
     pub now: Instant,
 }
@@ -71,6 +81,8 @@ pub struct Choice {
     pub because: Because,
     /// The endpoint's position in `set`.
     pub at: usize,
+    /// Whether it is for a first attempt.
+    pub turn: Turn,
     /// The set that was chosen from.
     pub set: Guard<Arc<EndpointSet>>,
 }
@@ -84,6 +96,8 @@ impl Ask {
             stay: None,
             tried_regions: RegionSet::EMPTY,
             tried_endpoints: TriedEndpoints::default(),
+            repeatable: true,
+            turn: Turn::First,
             now,
         }
     }
@@ -94,6 +108,7 @@ impl Ask {
             allowed: self.allowed,
             within: self.within,
             tried: self.tried_regions,
+            repeatable: self.repeatable,
         }
     }
 
@@ -105,6 +120,7 @@ impl Ask {
 
     /// Narrows the ask to where the next attempt goes after one failed in `region` at `position`.
     pub fn follow(&mut self, next: &NextTry, region: RegionIdx, position: u8) {
+        self.turn = Turn::Retry;
         self.stay = (next.to != Destination::OtherRegion).then_some(region);
         match next.to {
             Destination::OtherRegion => self.tried_regions.insert(region),
@@ -153,11 +169,15 @@ impl Choice {
         &self.set.endpoints[self.at]
     }
 
-    /// Counts an attempt at the endpoint as in flight until the guard drops. `upstream` is the one
-    /// that was chosen from.
+    /// Counts an attempt at the endpoint as in flight until the guard drops, and as a retry if it is
+    /// one. `upstream` is the one that was chosen from.
     pub fn begin(&self, upstream: &LiveUpstream) -> InFlight {
         let region = &upstream.regions[usize::from(self.position)].cell;
-        InFlight::begin(self.endpoint().cell.clone(), region.clone())
+        let attempt = InFlight::begin(self.endpoint().cell.clone(), region.clone());
+        match self.turn {
+            Turn::First => attempt,
+            Turn::Retry => attempt.retry(),
+        }
     }
 }
 
@@ -165,8 +185,9 @@ impl Choice {
 /// a reason for every region; see [`Decision::termination`].
 ///
 /// A retry that was meant to stay in its region stays if the region is still eligible, and moves on
-/// if it went down during the backoff. A region whose endpoints turn out to be used up in the same instant is closed and steering asked
-/// again, so the loop ends after as many rounds as there are regions.
+/// if it went down or fell silent during the backoff. A region whose endpoints turn out to be used
+/// up in the same instant is closed and steering asked again, so the loop ends after as many rounds
+/// as there are regions.
 pub fn choose(
     live: &Live,
     upstream: UpstreamIdx,
@@ -178,14 +199,14 @@ pub fn choose(
         steering: &wanted.steering,
         rows: ArrayVec::new(),
     };
-    view.fill(wanted, observed, &ask.tried_endpoints);
+    view.fill(wanted, observed, &ask.tried_endpoints, ask.turn);
     loop {
         let mut decision = steer::decide(&view, &ask.eligibility(), rng);
         prefer(ask.stay, &mut decision);
         let Some(&first) = decision.candidates.first() else {
             return (decision, None);
         };
-        if let Some(choice) = endpoint_of(first, observed, ask, rng) {
+        if let Some(choice) = endpoint_of(first, wanted, observed, ask, rng) {
             return (decision, Some(choice));
         }
         view.rows[usize::from(first.position)].endpoints = 0;
@@ -194,10 +215,14 @@ pub fn choose(
 
 fn prefer(stay: Option<RegionIdx>, decision: &mut Decision) {
     let candidates = &mut decision.candidates;
-    if let Some(at) = candidates
+    let Some(at) = candidates
         .iter()
         .position(|candidate| Some(candidate.region) == stay)
-    {
+    else {
+        return;
+    };
+    let silent = |at: usize| candidates[at].because == Because::Suspected;
+    if !silent(at) || silent(0) {
         candidates[at].because = Because::Stay;
         candidates[..=at].rotate_right(1);
     }
@@ -205,6 +230,7 @@ fn prefer(stay: Option<RegionIdx>, decision: &mut Decision) {
 
 fn endpoint_of(
     candidate: Candidate,
+    wanted: &Upstream,
     observed: &LiveUpstream,
     ask: &Ask,
     rng: &mut Rng,
@@ -215,13 +241,17 @@ fn endpoint_of(
         because,
     } = candidate;
     let set = observed.regions[usize::from(position)].endpoints.load();
-    let tried = ask.tried_endpoints.within(position, set.version);
-    let at = balance::pick(&set, tried, ask.now, rng)?;
+    let barred = Barred {
+        tried: ask.tried_endpoints.within(position, set.version),
+        bound: Bounds::of(&wanted.circuit_breaker, ask.turn).endpoint,
+    };
+    let at = balance::pick(&set, &barred, ask.now, rng)?;
     Some(Choice {
         region,
         position,
         because,
         at,
+        turn: ask.turn,
         set,
     })
 }
@@ -230,19 +260,78 @@ fn endpoint_of(
 pub fn reach(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> Reach {
     let (wanted, observed) = live.upstream(upstream);
     let eligibility = ask.eligibility();
-    let open = |tried, at: Option<u8>| {
-        let view = View::of(wanted, observed, tried);
-        view.rows.iter().any(|row| match at {
-            Some(position) => {
-                row.position == position && steer::exclusion(row, &eligibility).is_none()
-            }
-            None => row.position != position && steer::exclusion(row, &eligibility).is_none(),
-        })
+    let look = |tried: &TriedEndpoints, turn| {
+        let view = View::of(wanted, observed, tried, turn);
+        Sides::of(&view, &eligibility, position)
     };
-    Reach {
-        here: open(&ask.tried_endpoints, Some(position)),
-        again: open(&TriedEndpoints::default(), Some(position)),
-        elsewhere: open(&ask.tried_endpoints, None),
+    let fresh = look(&ask.tried_endpoints, Turn::Retry);
+    let again = fresh.here || look(&TriedEndpoints::default(), Turn::Retry).here;
+    let mut reach = Reach {
+        here: fresh.here,
+        again,
+        elsewhere: fresh.elsewhere,
         moved: !ask.tried_regions.is_empty(),
+        doubted: doubted(observed.regions[usize::from(position)].cell.standing()),
+        doubted_elsewhere: !fresh.trusted_elsewhere,
+        full: false,
+    };
+    if !reach.again && !reach.elsewhere {
+        let unbounded = look(&TriedEndpoints::default(), Turn::First);
+        reach.full = unbounded.here || unbounded.elsewhere;
     }
+    reach
+}
+
+/// What is open in the region of an attempt, and in the others.
+struct Sides {
+    here: bool,
+    elsewhere: bool,
+    /// Of what is open elsewhere, something that nothing speaks against.
+    trusted_elsewhere: bool,
+}
+
+impl Sides {
+    fn of(view: &View<'_>, eligibility: &Eligibility, position: u8) -> Self {
+        let mut sides = Self {
+            here: false,
+            elsewhere: false,
+            trusted_elsewhere: false,
+        };
+        for row in &view.rows {
+            match steer::exclusion(row, eligibility) {
+                Some(_) => {}
+                None if row.position == position => sides.here = true,
+                None => {
+                    sides.elsewhere = true;
+                    sides.trusted_elsewhere |= !doubted(row.standing);
+                }
+            }
+        }
+        sides
+    }
+}
+
+/// Whether a region is no place for a retry as long as there is another: it is out, silent, or only
+/// being tried.
+fn doubted(standing: Standing) -> bool {
+    standing.suspected || standing.probation || !standing.health.usable()
+}
+
+/// Whether an attempt that waits in the region at `position` is to be given up now: the region is
+/// down or has fallen silent, and another one that `ask` may go to is neither. A few loads as long
+/// as its region is well.
+///
+/// It says nothing about the request: [`retry::leave`](crate::retry::leave) does, with
+/// [`Failure::RegionDown`](crate::retry::Failure::RegionDown), and has to be asked before the attempt
+/// is cancelled. What must not be done twice waits on.
+pub fn should_leave(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> bool {
+    let (wanted, observed) = live.upstream(upstream);
+    let waits = observed.regions[usize::from(position)].cell.standing();
+    if !waits.suspected && waits.health != Health::Unhealthy {
+        return false;
+    }
+    let view = View::of(wanted, observed, &ask.tried_endpoints, Turn::Retry);
+    let eligibility = ask.eligibility();
+    let mut others = view.rows.iter().filter(|row| row.position != position);
+    others.any(|row| !row.standing.suspected && steer::exclusion(row, &eligibility).is_none())
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use serde::Serialize;
 
-use crate::health::Health;
 use crate::ids::{MAX_REGIONS, RegionIdx, RegionSet};
 use crate::plan::Steering;
+use crate::standing::Standing;
 use crate::termination::Termination;
 
 /// What steering sees of one upstream at one moment.
@@ -30,13 +30,16 @@ pub struct RegionRow {
     pub region: RegionIdx,
     /// Its position among the upstream's regions.
     pub position: u8,
-    /// What is believed of it.
-    pub health: Health,
+    /// How it stands.
+    pub standing: Standing,
     /// Whether an operator drains it.
     pub draining: bool,
     /// Endpoints that may take an attempt now, those already tried left out. Counting stops at the
     /// first on the hot path, because steering only asks whether there is one.
     pub endpoints: u32,
+    /// Whether it has none only because something is at a bound of `circuit_breaker`: its endpoints,
+    /// or the region as a whole.
+    pub full: bool,
     /// Measured latency: see `RegionCell::latency`.
     pub latency: Option<Duration>,
     /// Great-circle distance from this PoP in kilometres, if both locations are known.
@@ -56,6 +59,9 @@ pub struct Eligibility {
     pub within: RegionSet,
     /// Regions that this request must not try again.
     pub tried: RegionSet,
+    /// Whether the attempt, should it fail, can be made again elsewhere: only such ones try out a
+    /// region that comes back.
+    pub repeatable: bool,
 }
 
 /// The ordered candidates, and why the others are not among them.
@@ -103,8 +109,16 @@ pub enum Because {
     Tier,
     /// Drawn by weight.
     Weight,
+    /// It comes back and is being tried, with this attempt among others.
+    Probation,
+    /// It comes back, and the attempt belongs to the part of its share that it takes by now.
+    Ramp,
     /// Usable, but degraded: behind every healthy one.
     Degraded,
+    /// It comes back, and the attempt does not belong to the part of its share that it takes by now.
+    HeldBack,
+    /// It has fallen silent: behind all others until that is found out.
+    Suspected,
     /// A retry that stays in its region, at another endpoint.
     Stay,
 }
@@ -121,6 +135,8 @@ pub enum Exclusion {
     Draining,
     /// It has no endpoint that may take the attempt.
     NoEndpoint,
+    /// It, or every endpoint that could take the attempt, is at a bound of `circuit_breaker`.
+    Full,
     /// The attempt has to stay in another region.
     Scope,
     /// This request tried it already.
@@ -130,16 +146,16 @@ pub enum Exclusion {
 }
 
 impl Decision {
-    /// Why a request without a candidate ends: residency when that alone left no region.
+    /// Why a request without a candidate ends: residency when that alone left no region, and a
+    /// region that is full before those that are down, because it would have served.
     pub fn termination(&self) -> Termination {
-        if self
-            .excluded
-            .iter()
-            .all(|excluded| excluded.why == Exclusion::Residency)
-        {
-            Termination::ResidencyBlocked
-        } else {
-            Termination::NoHealthyRegion
+        let mut reasons = self.excluded.iter().map(|excluded| excluded.why);
+        match () {
+            () if reasons.clone().all(|why| why == Exclusion::Residency) => {
+                Termination::ResidencyBlocked
+            }
+            () if reasons.any(|why| why == Exclusion::Full) => Termination::UpstreamFull,
+            () => Termination::NoHealthyRegion,
         }
     }
 }
@@ -154,7 +170,11 @@ impl Because {
             Self::Unmeasured => "unmeasured",
             Self::Tier => "tier",
             Self::Weight => "weight",
+            Self::Probation => "probation",
+            Self::Ramp => "ramp",
             Self::Degraded => "degraded",
+            Self::HeldBack => "held_back",
+            Self::Suspected => "suspected",
             Self::Stay => "stay",
         }
     }
@@ -168,6 +188,7 @@ impl Exclusion {
             Self::Unhealthy => "unhealthy",
             Self::Draining => "draining",
             Self::NoEndpoint => "no_endpoint",
+            Self::Full => "full",
             Self::Scope => "scope",
             Self::Tried => "tried",
             Self::NoWeight => "no_weight",
@@ -182,7 +203,8 @@ mod tests {
     #[test]
     fn words_are_their_serialised_form() {
         use Because::{
-            Degraded, Farther, Nearest, Stay, Tier, Unmeasured, Weight, WithinTolerance,
+            Degraded, Farther, HeldBack, Nearest, Probation, Ramp, Stay, Suspected, Tier,
+            Unmeasured, Weight, WithinTolerance,
         };
         for because in [
             Nearest,
@@ -191,15 +213,19 @@ mod tests {
             Unmeasured,
             Tier,
             Weight,
+            Probation,
+            Ramp,
             Degraded,
+            HeldBack,
+            Suspected,
             Stay,
         ] {
             let json = serde_json::to_string(&because).expect("a word");
             assert_eq!(json, format!("\"{}\"", because.as_str()));
         }
-        use Exclusion::{Draining, NoEndpoint, NoWeight, Residency, Scope, Tried, Unhealthy};
+        use Exclusion::{Draining, Full, NoEndpoint, NoWeight, Residency, Scope, Tried, Unhealthy};
         for why in [
-            Residency, Unhealthy, Draining, NoEndpoint, Scope, Tried, NoWeight,
+            Residency, Unhealthy, Draining, NoEndpoint, Full, Scope, Tried, NoWeight,
         ] {
             let json = serde_json::to_string(&why).expect("a word");
             assert_eq!(json, format!("\"{}\"", why.as_str()));
@@ -207,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn residency_is_blamed_only_when_it_left_no_region() {
+    fn residency_is_blamed_only_when_it_left_no_region_and_bounds_before_the_dead() {
         let check = |reasons: &[Exclusion], expected| {
             let excluded = reasons.iter().map(|&why| Excluded {
                 region: RegionIdx(0),
@@ -225,5 +251,9 @@ mod tests {
             Termination::NoHealthyRegion,
         );
         check(&[Exclusion::Draining], Termination::NoHealthyRegion);
+        check(
+            &[Exclusion::Residency, Exclusion::Unhealthy, Exclusion::Full],
+            Termination::UpstreamFull,
+        );
     }
 }

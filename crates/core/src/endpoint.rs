@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::balance::Tried;
+use crate::balance::Barred;
 use crate::board::Board;
 use crate::cell::EndpointCell;
+use crate::limits::Room;
 use crate::plan::EndpointSpec;
 
 /// One endpoint with its observed state.
@@ -63,9 +64,19 @@ impl EndpointSet {
         self.cumulative.partition_point(|&sum| sum <= share)
     }
 
-    /// Whether the endpoint at `at` may take an attempt of a request that tried `tried`.
-    pub fn open(&self, at: usize, tried: Tried) -> bool {
-        !tried.contains(at) && self.endpoints[at].cell.open()
+    /// Whether the endpoint at `at` may take an attempt.
+    pub fn open(&self, at: usize, barred: &Barred) -> bool {
+        self.room(at, barred) == Room::Open
+    }
+
+    /// Whether the endpoint at `at` has room for an attempt.
+    pub fn room(&self, at: usize, barred: &Barred) -> Room {
+        let cell = &self.endpoints[at].cell;
+        match () {
+            () if barred.tried.contains(at) || !cell.open() => Room::Closed,
+            () if barred.bound.fills(cell) => Room::Full,
+            () => Room::Open,
+        }
     }
 }
 

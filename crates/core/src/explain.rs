@@ -126,7 +126,11 @@ impl Because {
             Self::Unmeasured => "not measured yet: ranked by distance or configured order",
             Self::Tier => "by its tier",
             Self::Weight => "drawn by weight",
+            Self::Probation => "coming back: tried with a few attempts, this one among them",
+            Self::Ramp => "coming back: this attempt is of the part that it takes by now",
             Self::Degraded => "degraded: after the regions that are not",
+            Self::HeldBack => "coming back: this attempt is not of the part that it takes by now",
+            Self::Suspected => "silent: after all others until it is known whether it is down",
             Self::Stay => "the retry stays here, at another endpoint",
         }
     }
@@ -140,6 +144,7 @@ impl Exclusion {
             Self::Unhealthy => "down",
             Self::Draining => "being drained",
             Self::NoEndpoint => "no endpoint left that may take the attempt",
+            Self::Full => "full: as much is under way as its circuit_breaker allows",
             Self::Scope => "the retry must not leave its region",
             Self::Tried => "tried already",
             Self::NoWeight => "weight 0: takes failovers only",

@@ -19,6 +19,7 @@ pub mod geo;
 pub mod handle;
 pub mod health;
 pub mod ids;
+pub mod limits;
 pub mod news;
 pub mod plan;
 pub mod recent_min;
@@ -32,7 +33,7 @@ mod view;
 
 pub use board::Board;
 pub use cell::{EndpointCell, InFlight, RegionCell};
-pub use choose::{Ask, Choice, TriedEndpoints, choose, reach};
+pub use choose::{Ask, Choice, TriedEndpoints, choose, reach, should_leave};
 pub use decision::{Candidate, Decision, Exclusion, View};
 pub use endpoint::{Endpoint, EndpointSet, EndpointSlot};
 pub use explain::Explanation;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::plan::RetryPolicy;
 
 pub use next::{
-    BACKOFF_BASE, BACKOFF_MAX, Destination, NextTries, NextTry, Reach, backoff, next_try,
+    BACKOFF_BASE, BACKOFF_MAX, Destination, NextTries, NextTry, Reach, backoff, leave, next_try,
 };
 
 /// What went wrong with an attempt.
@@ -35,6 +35,8 @@ pub enum Failure {
     Status(u16),
     /// HTTP/2 REFUSED_STREAM, or a stream above GOAWAY's last: certainly not processed.
     Refused,
+    /// Given up while it waited, because its region went down or fell silent.
+    RegionDown,
     /// No connection, because as many are open there as `circuit_breaker` allows: the place may be
     /// well, and nothing of the request left this process.
     Full,
@@ -138,6 +140,8 @@ pub enum WhyNot {
     Budget,
     /// No eligible region or endpoint is left.
     NoCandidate,
+    /// What is left has as many retries under way as `circuit_breaker` allows.
+    RetriesFull,
 }
 
 /// What doing a request with this method twice would mean; `keyed` says that the route accepts its
@@ -192,6 +196,10 @@ fn listed(policy: &RetryPolicy, situation: &Situation) -> bool {
         Failure::Refused => on.connect || on.reset,
         Failure::Reset if situation.phase < Phase::Sent => on.connect || on.reset,
         Failure::Reset => on.reset,
+        Failure::RegionDown if situation.phase < Phase::Sent => {
+            on.connect || on.reset || on.timeout
+        }
+        Failure::RegionDown => on.reset || on.timeout,
         Failure::Timeout => on.timeout,
         Failure::BadResponse => on.bad_response,
         Failure::Status(status) => on.lists(status),
@@ -267,6 +275,8 @@ mod tests {
                 retry,
             );
             check(Failure::Timeout, Phase::Connecting, idempotency, retry);
+            check(Failure::RegionDown, Phase::Connecting, idempotency, retry);
+            check(Failure::RegionDown, Phase::NothingSent, idempotency, retry);
             check(Failure::Reset, Phase::NothingSent, idempotency, retry);
             check(Failure::Refused, Phase::Sent, idempotency, retry);
         }
@@ -277,6 +287,7 @@ mod tests {
         let sent = [
             (Failure::Reset, Phase::Sent),
             (Failure::Timeout, Phase::Sent),
+            (Failure::RegionDown, Phase::Sent),
             (Failure::BadResponse, Phase::HeadReceived),
             (Failure::Status(503), Phase::HeadReceived),
         ];
@@ -372,6 +383,20 @@ mod tests {
                     ..RetryOn::default()
                 },
             ),
+            (
+                Failure::RegionDown,
+                RetryOn {
+                    reset: true,
+                    ..RetryOn::default()
+                },
+            ),
+            (
+                Failure::RegionDown,
+                RetryOn {
+                    timeout: true,
+                    ..RetryOn::default()
+                },
+            ),
         ];
         for (failure, on) in on {
             let situation = Situation {
@@ -406,11 +431,14 @@ mod tests {
             (Phase::NothingSent, Verdict::Retry(Scope::Global)),
             (Phase::Sent, Verdict::Stop(WhyNot::NotListed)),
         ] {
-            assert_eq!(
-                verdict(&policy, &Situation { phase, ..SITUATION }),
-                expected,
-                "{phase:?}"
-            );
+            for failure in [Failure::Reset, Failure::RegionDown] {
+                let situation = Situation {
+                    failure,
+                    phase,
+                    ..SITUATION
+                };
+                assert_eq!(verdict(&policy, &situation), expected, "{situation:?}");
+            }
         }
     }
 

@@ -1,8 +1,12 @@
 //! Which regions, in which order.
 //!
 //! Eligibility comes first and is never a matter of rank: a region that may not be used is not on
-//! the list, whatever its latency. Then the regions that work come before the degraded ones, and
-//! the policy orders each of the two groups. Nothing here allocates or remembers.
+//! the list, whatever its latency. Then regions are grouped by how they stand, and the policy orders
+//! each group: those that work, the degraded, those that come back and of whose share this attempt
+//! is none, those that have fallen silent. A region that comes back stands with those that work for
+//! the part of the attempts that its dial lets pass, so that it really gets that part of its share;
+//! for the rest, and when in doubt, it comes last rather than not at all, because an answer is worth
+//! more than a pace. Nothing here allocates or remembers.
 
 use arrayvec::ArrayVec;
 use fastrand::Rng;
@@ -13,12 +17,24 @@ use crate::decision::{
 use crate::health::Health;
 use crate::ids::MAX_REGIONS;
 use crate::plan::{Steering, Tolerance};
+use crate::standing::{Dial, Standing};
 
 /// Round-trip kilometres that count as one millisecond until a region is measured: light in fibre
 /// makes 100 km of distance a round trip of one millisecond.
 pub const KM_PER_MS: f64 = 100.0;
 
 type Group<'a> = ArrayVec<&'a RegionRow, MAX_REGIONS>;
+
+/// How a region stands for one attempt, best first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rank {
+    Fit,
+    Degraded,
+    HeldBack,
+    Suspected,
+}
+
+const RANKS: [Rank; 4] = [Rank::Fit, Rank::Degraded, Rank::HeldBack, Rank::Suspected];
 
 /// Orders the eligible regions of `view` for one attempt; every other one gets its reason.
 ///
@@ -28,32 +44,109 @@ type Group<'a> = ArrayVec<&'a RegionRow, MAX_REGIONS>;
 ///   its distance ([`KM_PER_MS`]), and comes last without one.
 /// * `priority`: ascending by tier; those of one tier are drawn by weight.
 /// * `weighted`: drawn by weight, without replacement. A region of weight 0 takes no first attempt
-///   while one with weight is there; it takes failovers, after the others.
+///   while one with weight works; it takes failovers, after the others.
+///
+/// A region whose dial is below full takes the attempt with that chance, and one in probation only
+/// if it can be repeated elsewhere; otherwise it stands behind all but the suspected. `rng` is drawn
+/// from for it only if its dial is below full.
 ///
 /// Ties keep the configured order. No eligible region: no candidate.
 pub fn decide(view: &View<'_>, eligibility: &Eligibility, rng: &mut Rng) -> Decision {
     let mut decision = Decision::default();
-    let (mut fit, mut degraded) = (Group::new(), Group::new());
+    let mut open = Open::default();
     for row in &view.rows {
         match exclusion(row, eligibility) {
             Some(why) => decision.excluded.push(Excluded {
                 region: row.region,
                 why,
             }),
-            None if row.health == Health::Degraded => degraded.push(row),
-            None => fit.push(row),
+            None => open.push(row, rank(row, eligibility, rng)),
         }
     }
     if *view.steering == Steering::Weighted && eligibility.tried.is_empty() {
-        keep_weighted([&mut fit, &mut degraded], &mut decision);
+        keep_weighted(&mut open, &mut decision);
     }
-    order(view.steering, &mut fit, &mut decision, rng);
-    let first_degraded = decision.candidates.len();
-    order(view.steering, &mut degraded, &mut decision, rng);
-    for candidate in &mut decision.candidates[first_degraded..] {
-        candidate.because = Because::Degraded;
+    if open.plain {
+        order(view.steering, &mut open.rows, &mut decision, rng);
+    } else {
+        order_by_rank(view, &open, &mut decision, rng);
     }
     decision
+}
+
+/// The eligible regions of one attempt, in the plan's order.
+struct Open<'a> {
+    rows: Group<'a>,
+    ranks: ArrayVec<Rank, MAX_REGIONS>,
+    /// Nothing is to be said of any of them but what the policy says: the usual case.
+    plain: bool,
+}
+
+impl Default for Open<'_> {
+    fn default() -> Self {
+        Self {
+            rows: Group::new(),
+            ranks: ArrayVec::new(),
+            plain: true,
+        }
+    }
+}
+
+impl<'a> Open<'a> {
+    fn push(&mut self, row: &'a RegionRow, rank: Rank) {
+        self.rows.push(row);
+        self.ranks.push(rank);
+        let Standing {
+            probation, dial, ..
+        } = row.standing;
+        self.plain &= rank == Rank::Fit && !probation && dial == Dial::FULL;
+    }
+
+    fn of(&self, rank: Rank) -> impl Iterator<Item = &'a RegionRow> {
+        let ranked = self.rows.iter().zip(&self.ranks);
+        ranked.filter_map(move |(row, its)| (*its == rank).then_some(*row))
+    }
+}
+
+fn order_by_rank(view: &View<'_>, open: &Open<'_>, decision: &mut Decision, rng: &mut Rng) {
+    for rank in RANKS {
+        let mut group: Group<'_> = open.of(rank).collect();
+        if group.is_empty() {
+            continue;
+        }
+        let first = decision.candidates.len();
+        order(view.steering, &mut group, decision, rng);
+        for candidate in &mut decision.candidates[first..] {
+            let row = &view.rows[usize::from(candidate.position)];
+            candidate.because = rank.because(row.standing, candidate.because);
+        }
+    }
+}
+
+fn rank(row: &RegionRow, eligibility: &Eligibility, rng: &mut Rng) -> Rank {
+    let standing = row.standing;
+    let whole = standing.dial == Dial::FULL;
+    match () {
+        () if standing.suspected => Rank::Suspected,
+        () if standing.probation && !eligibility.repeatable => Rank::HeldBack,
+        () if !whole && !standing.dial.passes(rng.f64()) => Rank::HeldBack,
+        () if standing.health == Health::Degraded => Rank::Degraded,
+        () => Rank::Fit,
+    }
+}
+
+impl Rank {
+    /// What is told of a candidate of this rank that stands thus; `policy` is what the policy says.
+    fn because(self, standing: Standing, policy: Because) -> Because {
+        match self {
+            Self::Suspected => Because::Suspected,
+            Self::HeldBack => Because::HeldBack,
+            _ if standing.probation => Because::Probation,
+            _ if standing.dial != Dial::FULL => Because::Ramp,
+            Self::Degraded => Because::Degraded,
+            Self::Fit => policy,
+        }
+    }
 }
 
 /// Why a region may not take the attempt; none if it may. The first reason of a fixed order: what
@@ -64,32 +157,32 @@ pub fn exclusion(row: &RegionRow, eligibility: &Eligibility) -> Option<Exclusion
         () if !eligibility.allowed.contains(region) => Some(Exclusion::Residency),
         () if !eligibility.within.contains(region) => Some(Exclusion::Scope),
         () if eligibility.tried.contains(region) => Some(Exclusion::Tried),
-        () if row.draining || row.health == Health::Draining => Some(Exclusion::Draining),
-        () if !row.health.usable() => Some(Exclusion::Unhealthy),
+        () if row.draining || row.standing.health == Health::Draining => Some(Exclusion::Draining),
+        () if !row.standing.health.usable() => Some(Exclusion::Unhealthy),
+        () if row.full => Some(Exclusion::Full),
         () if row.endpoints == 0 => Some(Exclusion::NoEndpoint),
         () => None,
     }
 }
 
-/// Leaves out the regions of weight 0 as long as another one is there.
-fn keep_weighted(open: [&mut Group<'_>; 2], decision: &mut Decision) {
-    if open
-        .iter()
-        .all(|group| group.iter().all(|row| row.weight == 0))
-    {
+/// Leaves out the regions of weight 0 as long as one with weight works, be it degraded. One that is
+/// held back or suspected is no reason: standing in for it is what they are there for.
+fn keep_weighted(open: &mut Open<'_>, decision: &mut Decision) {
+    let weightless = |rank| open.of(rank).all(|row| row.weight == 0);
+    if weightless(Rank::Fit) && weightless(Rank::Degraded) {
         return;
     }
-    for group in open {
-        group.retain(|row| {
-            if row.weight == 0 {
-                decision.excluded.push(Excluded {
-                    region: row.region,
-                    why: Exclusion::NoWeight,
-                });
-            }
-            row.weight > 0
-        });
+    let mut kept = Open::default();
+    for (row, rank) in open.rows.drain(..).zip(open.ranks.drain(..)) {
+        match row.weight {
+            0 => decision.excluded.push(Excluded {
+                region: row.region,
+                why: Exclusion::NoWeight,
+            }),
+            _ => kept.push(row, rank),
+        }
     }
+    *open = kept;
 }
 
 fn order(steering: &Steering, group: &mut Group<'_>, decision: &mut Decision, rng: &mut Rng) {
@@ -206,14 +299,16 @@ mod tests {
         allowed: RegionSet::ALL,
         within: RegionSet::ALL,
         tried: RegionSet::EMPTY,
+        repeatable: true,
     };
 
     const ROW: RegionRow = RegionRow {
         region: RegionIdx(0),
         position: 0,
-        health: Health::Healthy,
+        standing: Standing::full(Health::Healthy),
         draining: false,
         endpoints: 1,
+        full: false,
         latency: None,
         distance_km: None,
         weight: 1,
@@ -244,7 +339,7 @@ mod tests {
 
     fn sick(row: RegionRow) -> RegionRow {
         RegionRow {
-            health: Health::Degraded,
+            standing: Standing::full(Health::Degraded),
             ..row
         }
     }
@@ -285,7 +380,7 @@ mod tests {
         check_exclusion(row, eligibility, None);
         check_exclusion(
             RegionRow {
-                health: Health::Unknown,
+                standing: Standing::UNKNOWN,
                 ..row
             },
             eligibility,
@@ -293,7 +388,7 @@ mod tests {
         );
         check_exclusion(
             RegionRow {
-                health: Health::Degraded,
+                standing: Standing::full(Health::Degraded),
                 ..row
             },
             eligibility,
@@ -301,7 +396,9 @@ mod tests {
         );
         row.endpoints = 0;
         check_exclusion(row, eligibility, Some(Exclusion::NoEndpoint));
-        row.health = Health::Unhealthy;
+        row.full = true;
+        check_exclusion(row, eligibility, Some(Exclusion::Full));
+        row.standing = Standing::full(Health::Unhealthy);
         check_exclusion(row, eligibility, Some(Exclusion::Unhealthy));
         row.draining = true;
         check_exclusion(row, eligibility, Some(Exclusion::Draining));
@@ -312,7 +409,7 @@ mod tests {
         eligibility.allowed = set(&[1]);
         check_exclusion(row, eligibility, Some(Exclusion::Residency));
         let drained = RegionRow {
-            health: Health::Draining,
+            standing: Standing::full(Health::Draining),
             ..ROW
         };
         check_exclusion(drained, ANY, Some(Exclusion::Draining));
@@ -500,7 +597,7 @@ mod tests {
             assert_eq!(order.iter().map(|c| c.region.0).collect::<Vec<_>>(), [2, 0]);
         }
         let down = RegionRow {
-            health: Health::Unhealthy,
+            standing: Standing::full(Health::Unhealthy),
             ..weight(5)
         };
         let alone = decided(&Steering::Weighted, &[weight(0), down], &ANY, 1);
@@ -520,6 +617,115 @@ mod tests {
                 };
                 assert_eq!(candidate.because, expected);
             }
+        }
+    }
+
+    fn dialled(share: f64, row: RegionRow) -> RegionRow {
+        let standing = Standing {
+            dial: Dial::new(share),
+            ..row.standing
+        };
+        RegionRow { standing, ..row }
+    }
+
+    fn on_probation(row: RegionRow) -> RegionRow {
+        let standing = Standing {
+            probation: true,
+            ..row.standing
+        };
+        RegionRow { standing, ..row }
+    }
+
+    fn suspected(row: RegionRow) -> RegionRow {
+        let standing = Standing {
+            suspected: true,
+            ..row.standing
+        };
+        RegionRow { standing, ..row }
+    }
+
+    #[test]
+    fn regions_rank_by_how_they_stand() {
+        use Because::{Degraded, HeldBack, Nearest, Probation, Ramp, Suspected};
+        let held = dialled(0.0, rtt(20));
+        check(
+            &BAND,
+            &[suspected(rtt(10)), held, sick(rtt(80)), rtt(160)],
+            &[(3, Nearest), (2, Degraded), (1, HeldBack), (0, Suspected)],
+        );
+        check(
+            &BAND,
+            &[suspected(dialled(0.0, rtt(10))), on_probation(held)],
+            &[(1, HeldBack), (0, Suspected)],
+        );
+        check(&BAND, &[suspected(rtt(10))], &[(0, Suspected)]);
+        check(&BAND, &[held], &[(0, HeldBack)]);
+        check(&BAND, &[on_probation(rtt(10))], &[(0, Probation)]);
+        let almost = dialled(0.999_999, rtt(10));
+        check(&BAND, &[almost, held], &[(0, Ramp), (1, HeldBack)]);
+        check(
+            &BAND,
+            &[on_probation(almost), sick(rtt(9))],
+            &[(0, Probation), (1, Degraded)],
+        );
+    }
+
+    #[test]
+    fn a_region_that_comes_back_takes_its_part_of_its_share() {
+        let probation = on_probation(dialled(0.01, rtt(10)));
+        check_shares(&BAND, &[probation, rtt(80)], &[1, 99]);
+        check_shares(&BAND, &[rtt(10), dialled(0.5, rtt(80))], &[100, 0]);
+        check_shares(&BAND, &[dialled(0.3, rtt(10)), rtt(11)], &[15, 85]);
+        let ramp = dialled(0.5, weight(40));
+        check_shares(&Steering::Weighted, &[ramp, weight(60)], &[20, 80]);
+        let tiers = [dialled(0.25, tier(0)), tier(1)];
+        check_shares(&Steering::Priority, &tiers, &[25, 75]);
+    }
+
+    #[test]
+    fn what_cannot_be_repeated_tries_out_nobody() {
+        let once = Eligibility {
+            repeatable: false,
+            ..ANY
+        };
+        let first = |rows: &[RegionRow], seed| {
+            let decision = decided(&BAND, rows, &once, seed);
+            (
+                decision.candidates[0].region.0,
+                decision.candidates[0].because,
+            )
+        };
+        let probation = on_probation(dialled(0.9, rtt(10)));
+        for seed in 0..200 {
+            assert_eq!(first(&[probation, rtt(80)], seed), (1, Because::Nearest));
+            assert_eq!(first(&[probation], seed), (0, Because::HeldBack));
+        }
+        let ramp = [dialled(0.9, rtt(10)), rtt(80)];
+        assert!((0..200).any(|seed| first(&ramp, seed) == (0, Because::Ramp)));
+    }
+
+    #[test]
+    fn nothing_is_drawn_while_every_dial_is_full() {
+        let rows = [rtt(10), suspected(rtt(20)), sick(rtt(30))];
+        let placed = rows.iter().enumerate().map(|(at, row)| RegionRow {
+            position: at as u8,
+            ..*row
+        });
+        let view = View {
+            steering: &BAND,
+            rows: placed.collect(),
+        };
+        let (mut used, mut fresh) = (Rng::with_seed(1), Rng::with_seed(1));
+        decide(&view, &ANY, &mut used);
+        assert_eq!(used.u64(..), fresh.u64(..));
+    }
+
+    #[test]
+    fn weight_zero_stands_in_for_what_is_suspected_or_held_back() {
+        let stand_in = weight(0);
+        for away in [suspected(weight(5)), dialled(0.0, weight(5))] {
+            let order = decided(&Steering::Weighted, &[away, stand_in], &ANY, 1).candidates;
+            assert_eq!(order.iter().map(|c| c.region.0).collect::<Vec<_>>(), [1, 0]);
         }
     }
 }

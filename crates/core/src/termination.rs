@@ -24,6 +24,8 @@ pub enum Termination {
     ResidencyBlocked,
     /// Every eligible region is down or draining.
     NoHealthyRegion,
+    /// Every region that could have served is at a bound of `circuit_breaker`.
+    UpstreamFull,
     /// No connection to any candidate.
     ConnectFailed,
     /// The upstream's connection ended before its answer's head.
@@ -52,7 +54,7 @@ pub enum Termination {
 }
 
 /// Every termination reason, for metrics and documents.
-pub const ALL: [Termination; 20] = [
+pub const ALL: [Termination; 21] = [
     Termination::Completed,
     Termination::Tunnelled,
     Termination::ClientGone,
@@ -61,6 +63,7 @@ pub const ALL: [Termination; 20] = [
     Termination::NoRoute,
     Termination::ResidencyBlocked,
     Termination::NoHealthyRegion,
+    Termination::UpstreamFull,
     Termination::ConnectFailed,
     Termination::UpstreamReset,
     Termination::UpstreamTruncated,
@@ -87,6 +90,7 @@ impl Termination {
             Self::NoRoute => "no_route",
             Self::ResidencyBlocked => "residency_blocked",
             Self::NoHealthyRegion => "no_healthy_region",
+            Self::UpstreamFull => "upstream_full",
             Self::ConnectFailed => "connect_failed",
             Self::UpstreamReset => "upstream_reset",
             Self::UpstreamTruncated => "upstream_truncated",
@@ -119,6 +123,7 @@ impl Termination {
             }
             Self::ResidencyBlocked
             | Self::NoHealthyRegion
+            | Self::UpstreamFull
             | Self::ConnectFailed
             | Self::BudgetExhausted
             | Self::Overloaded
@@ -133,6 +138,7 @@ impl Termination {
             self,
             Self::ResidencyBlocked
                 | Self::NoHealthyRegion
+                | Self::UpstreamFull
                 | Self::ConnectFailed
                 | Self::UpstreamReset
                 | Self::UpstreamTruncated

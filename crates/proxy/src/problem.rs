@@ -167,6 +167,7 @@ fn title(termination: Termination, outcome_unknown: bool) -> &'static str {
         Termination::NoRoute => "No route matches the request",
         Termination::ResidencyBlocked => "No region is left that the route's residency allows",
         Termination::NoHealthyRegion => "No usable region is left",
+        Termination::UpstreamFull => "Every usable region is at a limit of its circuit breaker",
         Termination::ConnectFailed => "No connection to the service could be made",
         Termination::UpstreamReset => "The service ended the connection before it answered",
         Termination::UpstreamTruncated => "The service ended the connection within its answer",

@@ -181,6 +181,7 @@ impl From<Failure> for AttemptOutcome {
             Failure::BadResponse => Self::BadResponse,
             Failure::Status(_) => Self::Status,
             Failure::Refused => Self::Refused,
+            Failure::RegionDown => Self::RegionDown,
             Failure::Full => Self::Full,
         }
     }
@@ -230,6 +231,7 @@ impl Label for WhyNot {
         Self::Deadline,
         Self::Budget,
         Self::NoCandidate,
+        Self::RetriesFull,
     ];
 
     fn index(self) -> usize {
@@ -246,6 +248,7 @@ impl Label for WhyNot {
             Self::Deadline => "deadline",
             Self::Budget => "budget",
             Self::NoCandidate => "no_candidate",
+            Self::RetriesFull => "retries_full",
         }
     }
 }

@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 use fastrand::Rng;
 use serde::Serialize;
 
-use super::{Failure, Scope, Situation, WhyNot};
+use super::{Failure, Scope, Situation, Verdict, WhyNot, verdict};
 use crate::budget::{Budget, Purse};
 use crate::plan::RetryPolicy;
 
@@ -25,6 +25,12 @@ pub struct Reach {
     pub elsewhere: bool,
     /// Whether the request has changed its region before.
     pub moved: bool,
+    /// Whether the region is no place to stay: it is out, silent, or only being tried.
+    pub doubted: bool,
+    /// Whether the same holds for every other eligible region.
+    pub doubted_elsewhere: bool,
+    /// Whether there is nothing only because as many retries are under way as `circuit_breaker` allows.
+    pub full: bool,
 }
 
 /// Where the next attempt goes.
@@ -51,11 +57,13 @@ pub struct NextTry {
 }
 
 /// The ways to go on, best first. Empty: none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NextTries {
     ways: ArrayVec<NextTry, 2>,
     /// What failed put no load on any upstream, so that nothing has to be paid for the next.
     free: bool,
+    /// Why there is none, if there is none.
+    none: WhyNot,
 }
 
 /// The base of backoff: the first retry waits below this.
@@ -74,16 +82,16 @@ impl NextTries {
     /// in-region purse, and its requests move on at once.
     ///
     /// # Errors
-    /// [`WhyNot::NoCandidate`] when there is no way, [`WhyNot::Budget`] when none can be paid.
+    /// [`WhyNot::NoCandidate`] or [`WhyNot::RetriesFull`] when there is no way, [`WhyNot::Budget`] when
+    /// none can be paid.
     pub fn pay(&self, budget: &Budget, now: Instant) -> Result<NextTry, WhyNot> {
         let payable = self
             .ways
             .iter()
             .find(|next| self.free || budget.withdraw(next.purse(), now));
-        payable.copied().ok_or(if self.ways.is_empty() {
-            WhyNot::NoCandidate
-        } else {
-            WhyNot::Budget
+        payable.copied().ok_or(match self.ways.is_empty() {
+            true => self.none,
+            false => WhyNot::Budget,
         })
     }
 }
@@ -105,7 +113,8 @@ impl NextTry {
 
 /// Where to go after a verdict of `Retry(scope)`, best first.
 ///
-/// A silent region (timeouts) is left at once. What one endpoint may have caused alone (refused,
+/// A silent region (timeouts) is left at once, and so is one that is out, suspected or only being
+/// tried, whatever else it has to offer, as long as there is another that is not. What one endpoint may have caused alone (refused,
 /// reset, a status) is tried at another endpoint of the region first, while at least two attempts
 /// are left: the last attempt always leaves the region, so that a region that is down as a whole
 /// cannot use up a request. Only where neither is possible, the same endpoint is asked again, unless
@@ -125,6 +134,8 @@ pub fn next_try(
             let again = reach.again && situation.failure != Failure::Full;
             [(again, Destination::SameEndpoint), leave]
         }
+        () if reach.doubted && !reach.doubted_elsewhere => [leave, stay],
+        () if reach.doubted_elsewhere && !reach.doubted => [stay, leave],
         () if one_endpoint_may_be_the_cause(situation.failure) && left >= 2 => [stay, leave],
         () => [leave, stay],
     };
@@ -137,11 +148,46 @@ pub fn next_try(
     NextTries {
         ways: ways.collect(),
         free: situation.failure == Failure::Full,
+        none: match reach.full {
+            true => WhyNot::RetriesFull,
+            false => WhyNot::NoCandidate,
+        },
     }
 }
 
+/// Whether an attempt that still waits may be given up for another one elsewhere, because its region
+/// went down or fell silent ([`choose::should_leave`](crate::choose::should_leave) tells when to ask).
+/// The way is always to another region, and paid for.
+///
+/// # Errors
+/// The attempt has to wait on: for the verdict's reason (what may have been processed must not be
+/// done twice, no attempt is left), because the request may not leave its region or there is no other
+/// ([`WhyNot::NoCandidate`]), or for want of budget.
+pub fn leave(
+    policy: &RetryPolicy,
+    situation: &Situation,
+    reach: Reach,
+    budget: &Budget,
+    now: Instant,
+) -> Result<NextTry, WhyNot> {
+    let situation = Situation {
+        failure: Failure::RegionDown,
+        ..*situation
+    };
+    let scope = match verdict(policy, &situation) {
+        Verdict::Retry(scope) => scope,
+        Verdict::Stop(why) => return Err(why),
+    };
+    let mut tries = next_try(policy, &situation, scope, reach);
+    tries.ways.retain(|way| way.to == Destination::OtherRegion);
+    tries.pay(budget, now)
+}
+
 fn one_endpoint_may_be_the_cause(failure: Failure) -> bool {
-    !matches!(failure, Failure::Timeout | Failure::ConnectTimeout)
+    !matches!(
+        failure,
+        Failure::Timeout | Failure::ConnectTimeout | Failure::RegionDown
+    )
 }
 
 fn backoff_for(to: Destination, situation: &Situation, reach: Reach) -> Duration {
@@ -189,6 +235,9 @@ mod tests {
         again: true,
         elsewhere: true,
         moved: false,
+        doubted: false,
+        doubted_elsewhere: false,
+        full: false,
     };
 
     fn check_next(
@@ -212,7 +261,11 @@ mod tests {
     #[test]
     fn a_silent_region_is_left_and_one_bad_endpoint_is_gone_around() {
         use Destination::{OtherEndpoint, OtherRegion};
-        for failure in [Failure::Timeout, Failure::ConnectTimeout] {
+        for failure in [
+            Failure::Timeout,
+            Failure::ConnectTimeout,
+            Failure::RegionDown,
+        ] {
             check_next(
                 failure,
                 1,
@@ -380,5 +433,101 @@ mod tests {
         assert_eq!(pay(0.0, 1.0, EVERYWHERE), Ok(Destination::OtherRegion));
         assert_eq!(pay(0.0, 0.0, EVERYWHERE), Err(WhyNot::Budget));
         assert_eq!(pay(0.2, 1.0, Reach::default()), Err(WhyNot::NoCandidate));
+        let full = Reach {
+            full: true,
+            ..Reach::default()
+        };
+        assert_eq!(pay(0.2, 1.0, full), Err(WhyNot::RetriesFull));
+        assert_eq!(
+            pay(0.2, 1.0, doubted(true, false)),
+            Ok(Destination::OtherRegion)
+        );
+    }
+
+    fn doubted(doubted: bool, doubted_elsewhere: bool) -> Reach {
+        Reach {
+            doubted,
+            doubted_elsewhere,
+            ..EVERYWHERE
+        }
+    }
+
+    #[test]
+    fn a_doubted_region_is_left_and_not_moved_to() {
+        use Destination::{OtherEndpoint, OtherRegion};
+        let (leave, stay) = ([OtherRegion, OtherEndpoint], [OtherEndpoint, OtherRegion]);
+        for attempts in [1, 2] {
+            for failure in [Failure::Connect, Failure::Status(503), Failure::Timeout] {
+                let check = |reach, expected: &[Destination]| {
+                    check_next(failure, attempts, Scope::Global, reach, expected);
+                };
+                check(doubted(true, false), &leave);
+                check(doubted(false, true), &stay);
+            }
+        }
+        check_next(
+            Failure::Connect,
+            1,
+            Scope::Global,
+            doubted(true, true),
+            &stay,
+        );
+        check_next(
+            Failure::Timeout,
+            1,
+            Scope::Global,
+            doubted(true, true),
+            &leave,
+        );
+        let only = Reach {
+            here: false,
+            ..doubted(false, true)
+        };
+        check_next(Failure::Connect, 1, Scope::Global, only, &[OtherRegion]);
+        check_next(
+            Failure::Connect,
+            1,
+            Scope::Region,
+            doubted(true, false),
+            &[OtherEndpoint],
+        );
+    }
+
+    #[test]
+    fn a_waiting_attempt_is_given_up_only_for_another_region_and_only_if_it_may_be_repeated() {
+        let now = Instant::now();
+        let policy = RetryPolicy {
+            on: RetryOn {
+                timeout: true,
+                ..RetryOn::default()
+            },
+            ..policy()
+        };
+        let check = |change: fn(&mut Situation, &mut Reach), share, expected| {
+            let budget = Budget::new(now);
+            budget.configure(share, share);
+            let (mut situation, mut reach) = (SITUATION, doubted(true, false));
+            change(&mut situation, &mut reach);
+            let left = leave(&policy, &situation, reach, &budget, now).map(|next| next.to);
+            assert_eq!(left, expected, "{situation:?} {reach:?}");
+        };
+        let other = Ok(Destination::OtherRegion);
+        check(|_, _| {}, 0.2, other);
+        check(|_, _| {}, 0.0, Err(WhyNot::Budget));
+        let once: fn(&mut Situation, &mut Reach) = |s, _| s.idempotency = Idempotency::No;
+        check(once, 0.2, Err(WhyNot::NotIdempotent));
+        check(
+            |s, _| (s.idempotency, s.phase) = (Idempotency::No, Phase::Connecting),
+            0.2,
+            other,
+        );
+        check(
+            |s, _| s.idempotency = Idempotency::Keyed,
+            0.2,
+            Err(WhyNot::NoCandidate),
+        );
+        check(|s, _| s.attempts = 3, 0.2, Err(WhyNot::Attempts));
+        check(|s, _| s.body = BodyState::Lost, 0.2, Err(WhyNot::BodyLost));
+        check(|_, r| r.elsewhere = false, 0.2, Err(WhyNot::NoCandidate));
     }
 }

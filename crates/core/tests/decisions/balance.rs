@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tidegate_core::balance::{Tried, pick};
+use tidegate_core::balance::{Barred, pick};
 use tidegate_core::cell::{ErrorClass, InFlight, Outcome};
 use tidegate_core::{EndpointSet, Health};
 
@@ -36,12 +36,12 @@ proptest! {
             endpoint.cell.record(Outcome::Answered(Duration::from_millis(ms)), world.now);
         }
         let set = EndpointSet::new(1, set.into());
-        let mut mask = Tried::default();
-        tried.iter().for_each(|&at| mask.insert(at));
+        let mut barred = Barred::default();
+        tried.iter().for_each(|&at| barred.tried.insert(at));
         let open = |at: usize| !tried.contains(&at) && set.endpoints[at].cell.health().usable();
         let mut rng = Rng::with_seed(seed);
         for _ in 0..50 {
-            match pick(&set, mask, world.now, &mut rng) {
+            match pick(&set, &barred, world.now, &mut rng) {
                 Some(at) => prop_assert!(open(at)),
                 None => prop_assert!(!(0..endpoints.len()).any(open)),
             }
@@ -65,7 +65,7 @@ fn served(set: &EndpointSet, world: &World, took_ms: &[u64], failing: Option<usi
             };
             attempt.endpoint().record(outcome, now);
         }
-        let at = pick(set, Tried::default(), now, &mut rng).expect("all are open");
+        let at = pick(set, &Barred::default(), now, &mut rng).expect("all are open");
         counts[at] += 1;
         let attempt = InFlight::begin(set.endpoints[at].cell.clone(), region.clone());
         under_way.push((ms + took_ms[at], at, attempt));

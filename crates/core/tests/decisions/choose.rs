@@ -5,11 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
+use tidegate_core::choose::should_leave;
+use tidegate_core::decision::Because;
 use tidegate_core::explain::Explanation;
-use tidegate_core::plan::{EndpointSpec, Steering};
+use tidegate_core::plan::{CircuitBreaker, EndpointSpec, Limits, Steering};
 use tidegate_core::retry::{Destination, NextTry, Scope};
 use tidegate_core::{
-    Ask, Choice, Decision, Exclusion, Health, RegionIdx, RegionSet, RouteIdx, choose, reach,
+    Ask, Choice, Decision, Dial, Exclusion, Health, InFlight, RegionIdx, RegionSet, RouteIdx,
+    Standing, Termination, choose, reach,
 };
 
 use crate::support::{UPSTREAM, World, latency};
@@ -294,4 +297,168 @@ fn a_region_that_closes_while_it_is_chosen_is_passed_over() {
         done.store(true, Ordering::Relaxed);
         assert!(all_served, "the other region was open all the time");
     });
+}
+
+/// A world of two regions, the first one nearer, with these bounds of a region and of an endpoint.
+fn bounded(endpoints: &[usize], region: Limits, endpoint: Limits) -> World {
+    let world = World::changed(latency(5), endpoints, |upstream| {
+        upstream.circuit_breaker = CircuitBreaker {
+            endpoint,
+            region,
+            ejection: None,
+        };
+    });
+    world.measure(&[10, 80]);
+    world
+}
+
+fn requests(max: u32) -> Limits {
+    Limits {
+        max_requests: Some(max),
+        ..Limits::default()
+    }
+}
+
+/// Begins attempts of new requests until there is no place left; how many each region took, and why
+/// the next one ends.
+fn filled(world: &World) -> (Vec<InFlight>, [usize; 2], Termination) {
+    let (mut guards, mut taken) = (Vec::new(), [0; 2]);
+    loop {
+        let (decision, choice) = chosen(world, &ask(world));
+        let Some(choice) = choice else {
+            return (guards, taken, decision.termination());
+        };
+        taken[choice.region.get()] += 1;
+        guards.push(choice.begin(&world.live.upstreams[0]));
+        assert!(guards.len() < 100, "nothing is ever full");
+    }
+}
+
+#[test]
+fn what_is_full_spills_and_what_is_all_full_says_so() {
+    let none = Limits::default();
+    let check = |endpoints: &[usize], region, endpoint, expected| {
+        let world = bounded(endpoints, region, endpoint);
+        let (guards, taken, end) = filled(&world);
+        assert_eq!((taken, end), (expected, Termination::UpstreamFull));
+        let (decision, _) = chosen(&world, &ask(&world));
+        assert_eq!(why(&decision, 0), Some(Exclusion::Full));
+        drop(guards);
+        assert!(chosen(&world, &ask(&world)).1.is_some());
+    };
+    check(&[2, 1], requests(5), none, [5, 5]);
+    check(&[2, 1], none, requests(5), [10, 5]);
+    check(&[2, 1], requests(7), requests(5), [7, 5]);
+}
+
+#[test]
+fn retries_have_a_bound_of_their_own() {
+    let one = Limits {
+        max_retries: Some(1),
+        ..Limits::default()
+    };
+    for (region, endpoint) in [(one, Limits::default()), (Limits::default(), one)] {
+        let world = bounded(&[1, 1], region, endpoint);
+        let upstream = &world.live.upstreams[0];
+        let mut again = ask(&world);
+        again.follow(
+            &next(Destination::OtherEndpoint, Scope::Global),
+            RegionIdx(0),
+            0,
+        );
+        let taken: Vec<_> = (0..2)
+            .map(|_| chosen(&world, &again).1.expect("one a region"))
+            .map(|choice| (choice.region.0, choice.begin(upstream)))
+            .collect();
+        assert_eq!((taken[0].0, taken[1].0), (0, 1));
+        let (decision, none) = chosen(&world, &again);
+        assert!(none.is_none());
+        assert_eq!(decision.termination(), Termination::UpstreamFull);
+        assert!(
+            chosen(&world, &ask(&world)).1.is_some(),
+            "first attempts go on"
+        );
+        let left = reach(&world.live, UPSTREAM, &again, 0);
+        assert!(left.full && !left.here && !left.again && !left.elsewhere);
+        drop(taken);
+        assert!(reach(&world.live, UPSTREAM, &again, 0).here);
+    }
+}
+
+fn stand(world: &World, region: usize, change: fn(&mut Standing)) {
+    let mut standing = Standing::full(Health::Healthy);
+    change(&mut standing);
+    world.live.upstreams[0].regions[region]
+        .cell
+        .set_standing(standing);
+}
+
+#[test]
+fn a_retry_that_was_to_stay_moves_on_when_the_region_falls_silent() {
+    let world = World::new(latency(5), &[2, 2]);
+    world.measure(&[10, 80]);
+    let mut ask = ask(&world);
+    ask.follow(
+        &next(Destination::OtherEndpoint, Scope::Global),
+        RegionIdx(0),
+        0,
+    );
+    stand(&world, 0, |standing| standing.suspected = true);
+    assert_eq!(chosen(&world, &ask).1.expect("open").region, RegionIdx(1));
+    stand(&world, 1, |standing| standing.suspected = true);
+    let choice = chosen(&world, &ask).1.expect("open");
+    assert_eq!(
+        (choice.region, choice.because),
+        (RegionIdx(0), Because::Stay)
+    );
+}
+
+#[test]
+fn reach_tells_what_is_doubted() {
+    let world = World::new(latency(5), &[2, 1, 1]);
+    let check = |doubted, elsewhere| {
+        let reach = reach(&world.live, UPSTREAM, &ask(&world), 0);
+        assert_eq!(
+            (reach.doubted, reach.doubted_elsewhere),
+            (doubted, elsewhere)
+        );
+    };
+    check(false, false);
+    stand(&world, 0, |standing| standing.suspected = true);
+    check(true, false);
+    stand(&world, 0, |standing| standing.probation = true);
+    stand(&world, 1, |standing| standing.suspected = true);
+    check(true, false);
+    stand(&world, 2, |standing| standing.probation = true);
+    check(true, true);
+    stand(&world, 0, |standing| standing.health = Health::Unhealthy);
+    check(true, true);
+    stand(&world, 0, |standing| standing.dial = Dial::new(0.5));
+    check(false, true);
+}
+
+#[test]
+fn a_waiting_attempt_should_leave_what_is_out_or_silent_if_there_is_better() {
+    let world = World::new(latency(5), &[1, 1]);
+    let mut ask = ask(&world);
+    let check = |ask: &Ask, expected| {
+        assert_eq!(should_leave(&world.live, UPSTREAM, ask, 0), expected);
+    };
+    check(&ask, false);
+    stand(&world, 0, |standing| standing.probation = true);
+    check(&ask, false);
+    stand(&world, 0, |standing| standing.suspected = true);
+    check(&ask, true);
+    stand(&world, 1, |standing| standing.suspected = true);
+    check(&ask, false);
+    stand(&world, 0, |standing| standing.health = Health::Unhealthy);
+    check(&ask, false);
+    stand(&world, 1, |standing| standing.dial = Dial::NONE);
+    check(&ask, true);
+    stand(&world, 1, |standing| standing.health = Health::Unhealthy);
+    check(&ask, false);
+    stand(&world, 1, |_| ());
+    check(&ask, true);
+    ask.within = [RegionIdx(0)].into_iter().collect();
+    check(&ask, false);
 }

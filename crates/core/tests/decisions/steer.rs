@@ -6,11 +6,11 @@ use fastrand::Rng;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use tidegate_core::decision::{Eligibility, RegionRow};
+use tidegate_core::decision::{Because, Candidate, Eligibility, RegionRow};
 use tidegate_core::ids::MAX_REGIONS;
 use tidegate_core::plan::{Steering, Tolerance};
 use tidegate_core::steer::{decide, exclusion};
-use tidegate_core::{Exclusion, Health, RegionIdx, RegionSet, View};
+use tidegate_core::{Dial, Exclusion, Health, RegionIdx, RegionSet, Standing, View};
 
 fn health() -> impl Strategy<Value = Health> {
     prop_oneof![
@@ -22,19 +22,32 @@ fn health() -> impl Strategy<Value = Health> {
     ]
 }
 
+fn standing() -> impl Strategy<Value = Standing> {
+    let rarely = || prop::bool::weighted(0.2);
+    let dial = prop_oneof![Just(1.0), 0.0..=1.0f64];
+    (health(), rarely(), rarely(), dial).prop_map(|(health, suspected, probation, dial)| Standing {
+        health,
+        suspected,
+        probation,
+        dial: Dial::new(dial),
+    })
+}
+
 fn row() -> impl Strategy<Value = RegionRow> {
-    let facts = (health(), prop::bool::weighted(0.1), 0..4u32);
+    let rarely = || prop::bool::weighted(0.1);
+    let facts = (standing(), rarely(), 0..4u32, rarely());
     let places = (option::of(0..300u64), option::of(0.0..20_000.0f64));
     (facts, places, 0..5u32, 0..4u16).prop_map(
-        |((health, draining, endpoints), (rtt, distance_km), weight, tier)| {
+        |((standing, draining, endpoints, full), (rtt, distance_km), weight, tier)| {
             let (region, position) = (RegionIdx(0), 0);
             let rtt = rtt.map(Duration::from_millis);
             RegionRow {
                 region,
                 position,
-                health,
+                standing,
                 draining,
                 endpoints,
+                full,
                 latency: rtt,
                 distance_km,
                 weight,
@@ -73,10 +86,10 @@ proptest! {
     #[test]
     fn every_region_is_a_candidate_or_excluded_for_a_reason_that_holds(
         rows in rows(), steering in steering(), seed: u64,
-        allowed in regions(), within in regions(), tried in vec(0..MAX_REGIONS as u8, 0..3),
+        allowed in regions(), within in regions(), tried in vec(0..MAX_REGIONS as u8, 0..3), repeatable: bool,
     ) {
         let tried = tried.into_iter().map(RegionIdx).collect();
-        let eligibility = Eligibility { allowed, within, tried };
+        let eligibility = Eligibility { allowed, within, tried, repeatable };
         let view = View { steering: &steering, rows: rows.iter().copied().collect() };
         let decision = decide(&view, &eligibility, &mut Rng::with_seed(seed));
 
@@ -95,8 +108,20 @@ proptest! {
             let expected = exclusion(row, &eligibility).or(weightless.then_some(Exclusion::NoWeight));
             prop_assert_eq!(Some(excluded.why), expected);
         }
-        let degraded = decision.candidates.iter().map(|c| rows[c.region.get()].health == Health::Degraded);
-        prop_assert!(degraded.is_sorted(), "what works comes before what is degraded");
+        let doubt = |c: &Candidate| match (c.because, rows[c.region.get()].standing.health) {
+            (Because::Suspected, _) => 3,
+            (Because::HeldBack, _) => 2,
+            (_, Health::Degraded) => 1,
+            _ => 0,
+        };
+        prop_assert!(decision.candidates.is_sorted_by_key(doubt), "the better it stands, the earlier it comes");
+        for candidate in &decision.candidates {
+            let standing = rows[candidate.region.get()].standing;
+            prop_assert_eq!(standing.suspected, candidate.because == Because::Suspected);
+            let may_wait = standing.dial != Dial::FULL || standing.probation;
+            prop_assert!(may_wait || candidate.because != Because::HeldBack);
+            prop_assert!(repeatable || candidate.because != Because::Probation);
+        }
         let any_open = rows.iter().any(|row| exclusion(row, &eligibility).is_none());
         prop_assert_eq!(any_open, !decision.candidates.is_empty(), "nobody is turned away in vain");
     }
@@ -105,7 +130,7 @@ proptest! {
     fn the_same_seed_decides_alike(rows in rows(), steering in steering(), seed: u64) {
         let view = View { steering: &steering, rows: rows.iter().copied().collect() };
         let all = RegionSet::ALL;
-        let eligibility = Eligibility { allowed: all, within: all, tried: RegionSet::EMPTY };
+        let eligibility = Eligibility { allowed: all, within: all, tried: RegionSet::EMPTY, repeatable: true };
         let decide = || decide(&view, &eligibility, &mut Rng::with_seed(seed));
         prop_assert_eq!(decide(), decide());
     }

@@ -39,10 +39,24 @@ impl World {
         endpoints: &[usize],
         routes: Vec<RouteMatch>,
     ) -> Self {
+        Self::of(plan(steering, endpoints, routes))
+    }
+
+    /// A world of one route whose upstream is not quite the usual one.
+    pub(crate) fn changed(
+        steering: Steering,
+        endpoints: &[usize],
+        change: impl FnOnce(&mut Upstream),
+    ) -> Self {
+        let mut plan = plan(steering, endpoints, vec![RouteMatch::default()]);
+        change(&mut plan.upstreams[0]);
+        Self::of(plan)
+    }
+
+    fn of(plan: Plan) -> Self {
         let now = Instant::now();
         let board = Board::new(now);
-        let plan = Arc::new(plan(steering, endpoints, routes));
-        let live = Live::bind(plan, &board, Generation(1));
+        let live = Live::bind(Arc::new(plan), &board, Generation(1));
         Self { board, live, now }
     }
 
