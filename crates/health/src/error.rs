@@ -28,9 +28,28 @@ pub(crate) enum ProbeError {
     /// The answer carries a status that is not expected.
     #[error("answered with status {0}")]
     Status(u16),
+    /// The answer's fields or content are not what is expected.
+    #[error("the answer is not as expected: {0}")]
+    Content(String),
+    /// The health protocol of gRPC says that it does not serve.
+    #[error("gRPC health: {0}")]
+    Grpc(String),
     /// The answer is not valid HTTP, or ended early.
     #[error("no valid answer: {0}")]
     Protocol(String),
+    /// What is configured, or came from an earlier answer, cannot be sent.
+    #[error("the request cannot be made: {0}")]
+    Request(String),
+    /// A step of a transaction failed.
+    #[error("step {step} of {steps}: {error}")]
+    Step {
+        /// Which, from 1.
+        step: usize,
+        /// How many there are.
+        steps: usize,
+        /// Why.
+        error: Box<ProbeError>,
+    },
 }
 
 impl ProbeError {
@@ -41,8 +60,11 @@ impl ProbeError {
             Self::Connect(_) => ProbeResult::Connect,
             Self::Tls(_) => ProbeResult::Tls,
             Self::ConnectTimeout(_) | Self::Timeout(_) => ProbeResult::Timeout,
-            Self::Status(_) => ProbeResult::Status,
+            Self::Status(_) | Self::Grpc(_) => ProbeResult::Status,
+            Self::Content(_) => ProbeResult::Content,
             Self::Protocol(_) => ProbeResult::Protocol,
+            Self::Request(_) => ProbeResult::Request,
+            Self::Step { error, .. } => error.label(),
         }
     }
 }

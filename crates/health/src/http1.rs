@@ -10,24 +10,24 @@ use std::pin::Pin;
 use std::task::ready;
 
 use bytes::{Buf, BytesMut};
-use http::StatusCode;
 use tidegate_http1::{
-    BodyDecoder, Decoded, Framing, Limits, RequestContext, ResponseParser, Version,
+    BodyDecoder, Decoded, Limits, RequestContext, ResponseHead, ResponseParser, Version,
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::answer::{ANSWER_BYTES_MAX, Answer};
+use crate::answer::{ANSWER_BYTES_MAX, Answer, Head};
 use crate::error::ProbeError;
+use crate::request::Request;
 
 /// So much is read at a time; most answers are smaller.
 const PIECE_BYTES: usize = 4 * 1024;
 
 /// Sends `request` and reads the answer.
-pub(crate) async fn exchange<S>(stream: &mut S, request: &[u8]) -> Result<Answer, ProbeError>
+pub(crate) async fn exchange<S>(stream: &mut S, request: &Request) -> Result<Answer, ProbeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    stream.write_all(request).await?;
+    stream.write_all(request.http1()?).await?;
     stream.flush().await?;
     let mut inbox = Inbox {
         stream,
@@ -38,11 +38,19 @@ where
             ..Limits::default()
         },
     };
-    let (status, framing, lasting) = inbox.head().await?;
-    let whole = inbox.body(framing).await?;
+    let head = inbox.head(request.context).await?;
+    // HTTP/1.0 has it as an extension that old proxies break (RFC 9112 C.2.2).
+    let lasting = head.keep_alive && head.version == Version::Http11;
+    let mut content = Vec::new();
+    let kept = request.keep.then_some(&mut content);
+    let (whole, ended) = inbox.body(&head, kept).await?;
     Ok(Answer {
-        status: status.as_u16(),
-        reusable: whole && lasting && inbox.bytes.is_empty(),
+        status: head.status.as_u16(),
+        reusable: whole && !ended && lasting && inbox.bytes.is_empty(),
+        head: Head::Http1(head),
+        content,
+        whole,
+        trailers: None,
     })
 }
 
@@ -67,17 +75,13 @@ struct Inbox<'a, S> {
 }
 
 impl<S: AsyncRead + Unpin> Inbox<'_, S> {
-    /// Reads heads up to the first that is not interim; says of that one its status, how the body
-    /// ends and whether the connection lasts beyond.
-    async fn head(&mut self) -> Result<(StatusCode, Framing, bool), ProbeError> {
+    /// Reads heads up to the first that is not interim.
+    async fn head(&mut self, context: RequestContext) -> Result<Box<ResponseHead>, ProbeError> {
         let mut parser = ResponseParser::new();
         while self.more().await? {
-            let context = RequestContext::default();
             while let Some(head) = parser.parse(&mut self.bytes, context, &self.limits)? {
                 if !head.is_interim() {
-                    // HTTP/1.0 has it as an extension that old proxies break (RFC 9112 C.2.2).
-                    let lasting = head.keep_alive && head.version == Version::Http11;
-                    return Ok((head.status, head.framing, lasting));
+                    return Ok(head);
                 }
             }
             if self.read > ANSWER_BYTES_MAX {
@@ -87,24 +91,34 @@ impl<S: AsyncRead + Unpin> Inbox<'_, S> {
         Err(broken("the connection ended before the head did"))
     }
 
-    /// Reads and forgets the body; says whether to its end.
-    async fn body(&mut self, framing: Framing) -> Result<bool, ProbeError> {
-        let mut decoder = BodyDecoder::new(framing, &self.limits);
+    /// Reads the body into `kept`, if that is wanted. Says whether it came to its end, and whether
+    /// the connection ended with it.
+    async fn body(
+        &mut self,
+        head: &ResponseHead,
+        mut kept: Option<&mut Vec<u8>>,
+    ) -> Result<(bool, bool), ProbeError> {
+        let mut decoder = BodyDecoder::new(head.framing, &self.limits);
         loop {
             match decoder.decode(&self.bytes)? {
-                Decoded::Data { skip, len } => self.bytes.advance(skip + len),
+                Decoded::Data { skip, len } => {
+                    if let Some(kept) = &mut kept {
+                        kept.extend_from_slice(&self.bytes[skip..skip + len]);
+                    }
+                    self.bytes.advance(skip + len);
+                }
                 Decoded::End { skip } | Decoded::Trailers { skip, .. } => {
                     self.bytes.advance(skip);
-                    return Ok(true);
+                    return Ok((true, false));
                 }
                 Decoded::More { skip } => {
                     self.bytes.advance(skip);
                     if self.read > ANSWER_BYTES_MAX {
-                        return Ok(false);
+                        return Ok((false, false));
                     }
                     if !self.more().await? {
                         decoder.on_eof()?;
-                        return Ok(false);
+                        return Ok((true, true));
                     }
                 }
             }

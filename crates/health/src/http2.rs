@@ -9,18 +9,18 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::answer::{ANSWER_BYTES_MAX, Answer};
+use crate::answer::{ANSWER_BYTES_MAX, Answer, Head};
 use crate::error::ProbeError;
 
 /// A connection that speaks HTTP/2. Dropping it ends it.
 pub(crate) struct Session {
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Full<Bytes>>,
     /// Hands requests to the connection; polled only while one is under way.
     connection: Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>,
 }
@@ -42,13 +42,14 @@ impl Session {
         })
     }
 
-    /// Sends `request` and reads the answer.
+    /// Sends `request` and reads the answer, whose content is kept if it is to be.
     pub(crate) async fn exchange(
         &mut self,
-        request: Request<Empty<Bytes>>,
+        request: Request<Full<Bytes>>,
+        keep: bool,
     ) -> Result<Answer, ProbeError> {
         let Self { sender, connection } = self;
-        let exchange = async { finish(sender.send_request(request).await?).await };
+        let exchange = async { finish(sender.send_request(request).await?, keep).await };
         let mut exchange = std::pin::pin!(exchange);
         tokio::select! {
             biased;
@@ -66,15 +67,27 @@ impl Session {
 }
 
 /// Reads the body to its end, or as far as a probe reads.
-async fn finish(mut response: Response<Incoming>) -> Result<Answer, ProbeError> {
-    let (mut read, status) = (0, response.status().as_u16());
-    while read < ANSWER_BYTES_MAX {
-        let Some(frame) = response.frame().await else {
-            let reusable = true;
-            return Ok(Answer { status, reusable });
-        };
-        read += frame?.data_ref().map_or(0, Bytes::len);
+async fn finish(mut response: Response<Incoming>, keep: bool) -> Result<Answer, ProbeError> {
+    let (mut read, mut content, mut trailers, mut whole) = (0, Vec::new(), None, false);
+    while read < ANSWER_BYTES_MAX && !whole {
+        match response.frame().await.transpose()?.map(Frame::into_data) {
+            None => whole = true,
+            Some(Ok(data)) => {
+                read += data.len();
+                if keep {
+                    content.extend_from_slice(&data);
+                }
+            }
+            Some(Err(frame)) => trailers = frame.into_trailers().ok(),
+        }
     }
-    let reusable = false;
-    Ok(Answer { status, reusable })
+    let (head, _) = response.into_parts();
+    Ok(Answer {
+        status: head.status.as_u16(),
+        head: Head::Http2(head.headers),
+        content,
+        whole,
+        trailers,
+        reusable: whole,
+    })
 }

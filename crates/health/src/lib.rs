@@ -8,6 +8,8 @@
 //! trip that steering orders regions by. In between, an answer is an upper bound of it. (The
 //! kernel's own estimate is no better: it holds the peer's delayed acknowledgements.) A doubt is
 //! settled fast: see [`Prober`]. Nothing here decides where a request goes.
+//!
+//! The same task has the judges of `core` look at what requests and probes left on the board.
 
 mod agenda;
 mod answer;
@@ -15,13 +17,20 @@ mod ask;
 mod check;
 mod connect;
 mod error;
+mod expect;
+mod extract;
+mod grpc;
 mod http1;
 mod http2;
 mod kept;
 mod link;
 mod pace;
 mod prober;
+mod request;
+mod show;
+mod steps;
 mod target;
+mod template;
 mod tls;
 mod verdict;
 

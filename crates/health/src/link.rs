@@ -4,8 +4,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::answer::Answer;
-use crate::ask::Ask;
 use crate::error::ProbeError;
+use crate::request::Request;
 use crate::{http1, http2};
 
 /// A connection to one endpoint, that of its checks alone. Small while nobody asks anything: a
@@ -20,12 +20,14 @@ pub(crate) enum Link {
 }
 
 impl Link {
-    /// Sends what is to be asked and reads the answer.
-    pub(crate) async fn exchange(&mut self, ask: &Ask) -> Result<Answer, ProbeError> {
+    /// Sends `request` and reads the answer.
+    pub(crate) async fn exchange(&mut self, request: &Request) -> Result<Answer, ProbeError> {
         match self {
-            Self::Plain(stream) => http1::exchange(stream, ask.http1()?).await,
-            Self::Secured(stream) => http1::exchange(stream, ask.http1()?).await,
-            Self::Http2(session) => Box::pin(session.exchange(ask.http2()?)).await,
+            Self::Plain(stream) => http1::exchange(stream, request).await,
+            Self::Secured(stream) => http1::exchange(stream, request).await,
+            Self::Http2(session) => {
+                Box::pin(session.exchange(request.http2()?, request.keep)).await
+            }
         }
     }
 

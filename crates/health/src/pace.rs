@@ -2,7 +2,9 @@
 //!
 //! Calm endpoints are probed once per interval. A doubt (a result that contradicts what is
 //! believed, or a probe that is late) is settled at a faster pace, chosen so that an endpoint that
-//! falls silent is found out within two intervals, whatever `fall` is, down to 250 ms.
+//! falls silent is found out within two intervals, whatever `fall` is, down to 250 ms; or at the
+//! pace that is configured for it. Intervals vary by the probe's jitter either way, so that probes
+//! of many PoPs do not march in step.
 
 use std::time::Duration;
 
@@ -11,8 +13,8 @@ use tidegate_core::plan::Probe;
 
 /// Doubts are not settled faster than this, unless the interval itself is shorter.
 const FASTEST: Duration = Duration::from_millis(250);
-/// Intervals vary by so much either way, so that probes of many PoPs do not march in step.
-const JITTER: f64 = 0.1;
+/// More jitter than this would leave no pace.
+const JITTER_MAX: f64 = 0.5;
 /// Calm probes start at common moments, so many to an interval: a thread that wakes for ten probes
 /// pays for one waking, which in a machine that has little else to do is most of the cost.
 const MOMENTS: u32 = 20;
@@ -28,6 +30,7 @@ const SPREAD: Duration = Duration::from_millis(2);
 pub(crate) struct Pace {
     interval: Duration,
     fast: Duration,
+    jitter: f64,
 }
 
 impl Pace {
@@ -36,20 +39,18 @@ impl Pace {
     pub(crate) fn new(probe: &Probe) -> Self {
         let spare = probe.interval.saturating_sub(probe.timeout);
         let within_two = spare / probe.fall.saturating_sub(1).max(1);
-        let fast = within_two
-            .min(probe.interval / 4)
-            .max(FASTEST)
-            .min(probe.interval);
+        let made = within_two.min(probe.interval / 4).max(FASTEST);
         Self {
             interval: probe.interval,
-            fast,
+            fast: probe.fast_interval.unwrap_or(made).min(probe.interval),
+            jitter: probe.jitter.clamp(0.0, JITTER_MAX),
         }
     }
 
     /// Time from the start of one probe to the start of the next.
     pub(crate) fn next(self, doubt: bool, rng: &mut Rng) -> Duration {
         let base = if doubt { self.fast } else { self.interval };
-        base.mul_f64(1.0 - JITTER + 2.0 * JITTER * rng.f64())
+        base.mul_f64(1.0 - self.jitter + 2.0 * self.jitter * rng.f64())
     }
 
     /// The common moment nearest to `at`, a time since the prober started; in doubt, the next one,
@@ -125,16 +126,43 @@ mod tests {
     }
 
     #[test]
-    fn intervals_vary_by_a_tenth() {
-        let (pace, mut rng) = (Pace::new(&probe(2_000, 1_000, 3)), Rng::with_seed(7));
-        let mut seen: Vec<Duration> = (0..1_000).map(|_| pace.next(false, &mut rng)).collect();
-        seen.sort();
-        assert!(seen[0] >= ms(1_800) && seen[999] <= ms(2_200));
-        assert!(
-            seen[0] < ms(1_810) && seen[999] > ms(2_190),
-            "the whole width is used"
-        );
-        assert!((0..1_000).all(|_| pace.next(true, &mut rng) <= ms(550)));
+    fn a_pace_of_its_own_counts_up_to_the_interval() {
+        let check = |fast, expected| {
+            let probe = Probe {
+                fast_interval: Some(ms(fast)),
+                ..probe(2_000, 1_000, 3)
+            };
+            assert_eq!(Pace::new(&probe).late(), ms(expected));
+        };
+        check(50, 50);
+        check(1_500, 1_500);
+        check(9_000, 2_000);
+    }
+
+    #[test]
+    fn intervals_vary_by_the_jitter() {
+        let check = |jitter, least, most| {
+            let probe = Probe {
+                jitter,
+                ..probe(2_000, 1_000, 3)
+            };
+            let (pace, mut rng) = (Pace::new(&probe), Rng::with_seed(7));
+            let mut seen: Vec<Duration> = (0..1_000).map(|_| pace.next(false, &mut rng)).collect();
+            seen.sort();
+            let (first, last) = (seen[0], seen[999]);
+            assert!(
+                first >= ms(least) && last <= ms(most),
+                "{jitter}: {first:?} {last:?}"
+            );
+            // The whole width is used.
+            let margin = (ms(most) - ms(least)) / 50;
+            assert!(first <= ms(least) + margin && last + margin >= ms(most));
+            assert!((0..1_000).all(|_| pace.next(true, &mut rng) <= ms(most) / 4));
+        };
+        check(0.0, 2_000, 2_000);
+        check(0.1, 1_800, 2_200);
+        check(0.5, 1_000, 3_000);
+        check(9.0, 1_000, 3_000);
     }
 
     #[test]

@@ -320,7 +320,7 @@ impl Work {
                 started: now,
                 under_way: 0,
                 streak: Streak::default(),
-                ask: Arc::new(check.ask(target.address.clone())),
+                ask: Arc::new(check.ask(&target.address)),
                 kept: Kept::new(check.probe().interval, &mut self.rng),
                 target,
             };

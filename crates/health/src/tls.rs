@@ -39,17 +39,15 @@ impl Tls {
         })
     }
 
-    /// Shakes hands over `stream` with the endpoint at `address` (`host:port`).
+    /// Shakes hands over `stream` with the endpoint whose address has this host.
     pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
-        address: &str,
+        host: &str,
     ) -> Result<TlsStream<S>, ProbeError> {
         let name = match &self.server_name {
             Some(name) => name.clone(),
-            None => {
-                server_name(host(address)).map_err(|error| ProbeError::Tls(error.to_string()))?
-            }
+            None => server_name(host).map_err(|error| ProbeError::Tls(error.to_string()))?,
         };
         let handshake = self.connector.connect(name, stream);
         handshake
@@ -58,24 +56,9 @@ impl Tls {
     }
 }
 
-/// The host of `host:port`. An IPv6 address keeps its brackets.
-fn host(address: &str) -> &str {
-    address.rsplit_once(':').map_or(address, |(host, _)| host)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_host_is_found_in_an_address() {
-        let check = |address, expected| {
-            assert_eq!(server_name(host(address)).unwrap().to_str(), expected);
-        };
-        check("10.0.0.1:80", "10.0.0.1");
-        check("shop.internal:8443", "shop.internal");
-        check("[2001:db8::1]:443", "2001:db8::1");
-    }
 
     #[test]
     fn unusable_settings_say_why() {

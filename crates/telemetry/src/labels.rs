@@ -124,10 +124,14 @@ labels! {
         Tls = "tls",
         /// Not complete within the time limit.
         Timeout = "timeout",
-        /// Another status than expected.
+        /// Another status than expected; by gRPC, not serving.
         Status = "status",
+        /// Other fields or another content than expected.
+        Content = "content",
         /// The answer was not valid HTTP, or the connection ended within it.
         Protocol = "protocol",
+        /// The request could not be made.
+        Request = "request",
     }
 }
 

@@ -4,9 +4,12 @@
 
 mod endpoints;
 mod following;
+mod grpc;
 mod plan;
+mod requests;
 mod reuse;
 mod server;
 mod states;
+mod steps;
 mod support;
 mod tls;

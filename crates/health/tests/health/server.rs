@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -15,6 +16,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
+
+/// The answer of a server.
+pub(crate) type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+/// Makes answers from requests.
+type Handler = Box<dyn Fn(Request<Bytes>) -> Answer + Send + Sync>;
 
 /// An HTTP server whose status can be changed, and that counts.
 pub(crate) struct Server {
@@ -28,6 +35,8 @@ struct State {
     requests: AtomicU32,
     connections: AtomicU32,
     version: http::Version,
+    /// What answers instead of the usual.
+    handler: Option<Handler>,
 }
 
 /// A server of bytes: it reads a request's head and writes what it was told to.
@@ -45,6 +54,23 @@ impl Server {
 
     /// Speaks HTTP of `version`, under TLS if told how.
     pub(crate) async fn with(tls: Option<TlsAcceptor>, version: http::Version) -> Self {
+        Self::start_with(tls, version, None).await
+    }
+
+    /// Answers as `handler` says.
+    pub(crate) async fn of(
+        tls: Option<TlsAcceptor>,
+        version: http::Version,
+        handler: impl Fn(Request<Bytes>) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_with(tls, version, Some(Box::new(handler))).await
+    }
+
+    async fn start_with(
+        tls: Option<TlsAcceptor>,
+        version: http::Version,
+        handler: Option<Handler>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let state = Arc::new(State {
@@ -52,6 +78,7 @@ impl Server {
             requests: 0.into(),
             connections: 0.into(),
             version,
+            handler,
         });
         let task = tokio::spawn(accept(listener, tls, state.clone()));
         Self {
@@ -118,12 +145,18 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, sta
     };
 }
 
-/// 200 only for the request that a probe should send; 599 tells a test that it did not.
-async fn answer(
-    request: Request<Incoming>,
-    state: Arc<State>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer, hyper::Error> {
     state.requests.fetch_add(1, Ordering::Relaxed);
+    let (head, body) = request.into_parts();
+    let request = Request::from_parts(head, body.collect().await?.to_bytes());
+    Ok(match &state.handler {
+        Some(handler) => handler(request),
+        None => usual(&request, &state),
+    })
+}
+
+/// 200 only for the request that a probe should send; 599 tells a test that it did not.
+fn usual(request: &Request<Bytes>, state: &State) -> Answer {
     let host = request.uri().host().map(str::to_owned);
     let host = host.or_else(|| Some(request.headers().get("host")?.to_str().ok()?.to_owned()));
     let right = request.version() == state.version
@@ -135,10 +168,8 @@ async fn answer(
     } else {
         599
     };
-    Ok(Response::builder()
-        .status(status)
-        .body(Full::from("a body"))
-        .unwrap())
+    let response = Response::builder().status(status);
+    response.body(Full::from("a body").boxed()).unwrap()
 }
 
 impl Script {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tidegate_core::Health;
 use tidegate_core::plan::{Probe, UpstreamProtocol, UpstreamTls};
 use tokio_rustls::TlsAcceptor;
@@ -13,7 +14,20 @@ use crate::server::Server;
 use crate::support::{Scene, Spec, http_probe, patient, tcp_probe, until};
 
 /// A certificate authority of this name, and a server's TLS with a certificate of it for `probe.test`.
-fn authority(name: &str, alpn: &str) -> (String, TlsAcceptor) {
+pub(crate) fn authority(name: &str, alpn: &str) -> (String, TlsAcceptor) {
+    server_of(name, alpn, None)
+}
+
+/// The same, for clients that show this certificate only.
+pub(crate) fn wanting_clients(certificate: &CertificateDer<'static>) -> (String, TlsAcceptor) {
+    server_of("root", "http/1.1", Some(certificate))
+}
+
+fn server_of(
+    name: &str,
+    alpn: &str,
+    client: Option<&CertificateDer<'static>>,
+) -> (String, TlsAcceptor) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(DnType::CommonName, name);
@@ -24,10 +38,19 @@ fn authority(name: &str, alpn: &str) -> (String, TlsAcceptor) {
     let leaf = CertificateParams::new(vec!["probe.test".to_owned()]).unwrap();
     let leaf = leaf.signed_by(&key, &issuer).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
+        .unwrap();
+    let builder = match client {
+        None => builder.with_no_client_auth(),
+        Some(certificate) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(certificate.clone()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+    };
+    let mut config = builder
         .with_single_cert(
             vec![CertificateDer::from(leaf)],
             PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
@@ -37,7 +60,7 @@ fn authority(name: &str, alpn: &str) -> (String, TlsAcceptor) {
     (root.pem(), TlsAcceptor::from(Arc::new(config)))
 }
 
-fn settings(roots: &str, server_name: Option<&str>) -> UpstreamTls {
+pub(crate) fn settings(roots: &str, server_name: Option<&str>) -> UpstreamTls {
     UpstreamTls {
         server_name: server_name.map(Into::into),
         roots: Some(roots.into()),
