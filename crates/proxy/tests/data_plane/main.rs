@@ -9,6 +9,7 @@
 mod accepted;
 mod bad_answers;
 mod downgrade;
+mod evidence;
 mod failover;
 mod harness;
 mod headers;
