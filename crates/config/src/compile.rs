@@ -2,14 +2,18 @@
 //! harmless stand-in, so the last step sees every problem; whatever was built is thrown away when
 //! one of them is an error.
 
+mod breaker;
 mod certificates;
 mod connection;
 mod context;
+mod ejection;
+mod headers;
 mod health;
 mod lint;
 mod listeners;
 mod matches;
 mod names;
+mod probe;
 mod regions;
 mod residency;
 mod retry;
@@ -36,11 +40,12 @@ pub(crate) struct Compiled {
     pub(crate) plan: Plan,
     /// Whether `threads` was left to the machine.
     pub(crate) threads_auto: bool,
-    /// The files of each upstream's TLS profile, in the order of the plan.
-    pub(crate) tls_files: Vec<TlsFiles>,
+    /// The files of each upstream's TLS profiles, in the order of the plan.
+    pub(crate) tls_files: Vec<UpstreamFiles>,
 }
 
 pub(crate) use connection::TlsFiles;
+pub(crate) use upstream::UpstreamFiles;
 
 /// Compiles a whole configuration. Meaningless when the context holds an error afterwards.
 pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {

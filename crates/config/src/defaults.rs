@@ -25,7 +25,47 @@ pub(crate) const PROBE_TIMEOUT: &str = "1s";
 pub(crate) const RISE: u64 = 2;
 pub(crate) const FALL: u64 = 3;
 pub(crate) const EXPECT: &str = "200-299";
+pub(crate) const JITTER: &str = "10%";
+pub(crate) const PROBE_METHOD: &str = "GET";
+
+/// A region of three endpoints lives on with one.
 pub(crate) const MIN_HEALTHY: &str = "30%";
+pub(crate) const ERROR_RATE: &str = "50%";
+pub(crate) const WINDOW: &str = "1s";
+pub(crate) const MIN_REQUESTS: u64 = 20;
+pub(crate) const SILENCE: &str = "auto";
+/// A lost packet of a calm connection is sent again after some 200 ms.
+pub(crate) const SILENCE_FLOOR: &str = "300ms";
+pub(crate) const DEGRADED_LATENCY: &str = "300%";
+
+pub(crate) const FAILBACK: &str = "automatic";
+pub(crate) const HOLD: &str = "10s";
+pub(crate) const HOLD_MAX: &str = "5m";
+pub(crate) const PROBATION: &str = "1%";
+pub(crate) const RAMP: &str = "1m";
+pub(crate) const DRAIN: &str = "5m";
+pub(crate) const SAID: bool = true;
+pub(crate) const READINESS: &str = "counted";
+
+/// Those of Envoy's `outlier_detection`, what it enforces by default; but for one exception.
+pub(crate) const CONSECUTIVE_5XX: u32 = 5;
+pub(crate) const CONSECUTIVE_LOCAL_ORIGIN: u32 = 5;
+pub(crate) const SPLIT_ERRORS: bool = false;
+pub(crate) const EJECTION_INTERVAL: &str = "10s";
+pub(crate) const BASE_EJECTION_TIME: &str = "30s";
+pub(crate) const MAX_EJECTION_TIME: &str = "300s";
+pub(crate) const MAX_EJECTION: &str = "10%";
+/// The exception: a tenth of the few endpoints that a region usually has is none.
+pub(crate) const ALWAYS_EJECT_ONE: bool = true;
+pub(crate) const MINIMUM_HOSTS: u64 = 5;
+pub(crate) const SUCCESS_RATE_VOLUME: u64 = 100;
+pub(crate) const STDEV_FACTOR: f64 = 1.9;
+pub(crate) const FAILURE_THRESHOLD: &str = "85%";
+pub(crate) const FAILURE_PERCENTAGE_VOLUME: u64 = 50;
+
+pub(crate) const SLOW_START_WINDOW: &str = "30s";
+pub(crate) const AGGRESSION: f64 = 1.0;
+pub(crate) const MIN_WEIGHT: &str = "10%";
 
 pub(crate) const ATTEMPTS: u64 = 3;
 pub(crate) const PER_TRY: &str = "2s";
@@ -45,6 +85,8 @@ pub(crate) const RETRY_ON: [&str; 7] = [
 pub(crate) const CONNECT_TIMEOUT: &str = "1s";
 pub(crate) const UPSTREAM_IDLE_TIMEOUT: &str = "60s";
 pub(crate) const IDLE_MAX: u64 = 512;
+/// One connection carries many requests at once with HTTP/2, and with HTTP/1.1 spares the first.
+pub(crate) const WARM_STANDBY: u64 = 1;
 pub(crate) const REPLAY: &str = "1MiB";
 
 pub(crate) const ROUTE_TIMEOUT: &str = "30s";

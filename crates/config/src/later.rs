@@ -3,11 +3,7 @@
 
 const LATER: &[&str] = &[
     "capacity_rps",
-    "circuit_breaker",
-    "error_rate",
-    "failback",
     "hedge",
-    "min_requests",
     "mirror",
     "pop_share",
     "rate_limit",
@@ -15,7 +11,6 @@ const LATER: &[&str] = &[
     "spill_at",
     "spool",
     "standby",
-    "window",
 ];
 
 /// The hint for a key of a later version; none for every other key.

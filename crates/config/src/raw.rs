@@ -2,6 +2,8 @@
 //! text, and everything may be absent. The doc comments here are what users read: editors show
 //! them from the schema, and the reference is made of them.
 
+mod breaker;
+mod health;
 mod listener;
 mod route;
 mod text;
@@ -13,15 +15,21 @@ use serde::Deserialize;
 use crate::defaults;
 use crate::yaml::{Entries, Field, WordOr};
 
+pub(crate) use breaker::{
+    BreakerLimits, CircuitBreaker, Ejection, FailurePercentage, SlowStart, SuccessRate,
+};
+pub(crate) use health::{
+    Extract, Failback, FailbackMode, Health, Probe, ProbeStep, Readiness, RegionHealth,
+};
 pub(crate) use listener::{Certificate, Limits, Listener, ListenerTls};
 pub(crate) use route::{Match, Residency, Reveal, Route};
 pub(crate) use text::{
-    Address, Coordinates, Duration, Host, Name, Network, OffOrDuration, PathPattern, RetryOn,
-    StatusRange, Threads, Tolerance, Version,
+    Address, Coordinates, Duration, Host, Name, Network, OffOrCount, OffOrMap, PathPattern,
+    RetryOn, StatusRange, Threads, Tolerance, Version,
 };
 pub(crate) use upstream::{
-    Balance, Body, Connection, EndpointEntry, Health, Policy, Probe, Protocol, RegionHealth, Retry,
-    Steering, Upstream, UpstreamRegion, UpstreamTls, WeightedEndpoint,
+    Balance, Body, Connection, EndpointEntry, Policy, Protocol, Retry, Steering, Upstream,
+    UpstreamRegion, UpstreamTls, WeightedEndpoint,
 };
 
 /// A Tidegate configuration.

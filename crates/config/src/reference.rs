@@ -12,7 +12,7 @@ use crate::schema::{keys, schema};
 type Keys = fn() -> &'static [&'static str];
 
 /// Every mapping of the file: where it stands, its name in the schema, its keys.
-const SECTIONS: [(&str, &str, Keys); 25] = [
+const SECTIONS: [(&str, &str, Keys); 34] = [
     ("", "Config", keys::<raw::Config>),
     ("pop", "Pop", keys::<raw::Pop>),
     ("listeners[]", "Listener", keys::<raw::Listener>),
@@ -42,9 +42,54 @@ const SECTIONS: [(&str, &str, Keys); 25] = [
     ("upstreams.NAME.health", "Health", keys::<raw::Health>),
     ("upstreams.NAME.health.probe", "Probe", keys::<raw::Probe>),
     (
+        "upstreams.NAME.health.probe.steps[]",
+        "ProbeStep",
+        keys::<raw::ProbeStep>,
+    ),
+    (
+        "upstreams.NAME.health.probe.steps[].extract.NAME",
+        "Extract",
+        keys::<raw::Extract>,
+    ),
+    (
         "upstreams.NAME.health.region",
         "RegionHealth",
         keys::<raw::RegionHealth>,
+    ),
+    (
+        "upstreams.NAME.health.failback",
+        "Failback",
+        keys::<raw::Failback>,
+    ),
+    (
+        "upstreams.NAME.circuit_breaker",
+        "CircuitBreaker",
+        keys::<raw::CircuitBreaker>,
+    ),
+    (
+        "upstreams.NAME.circuit_breaker.{endpoint,region}",
+        "BreakerLimits",
+        keys::<raw::BreakerLimits>,
+    ),
+    (
+        "upstreams.NAME.circuit_breaker.ejection",
+        "Ejection",
+        keys::<raw::Ejection>,
+    ),
+    (
+        "upstreams.NAME.circuit_breaker.ejection.success_rate",
+        "SuccessRate",
+        keys::<raw::SuccessRate>,
+    ),
+    (
+        "upstreams.NAME.circuit_breaker.ejection.failure_percentage",
+        "FailurePercentage",
+        keys::<raw::FailurePercentage>,
+    ),
+    (
+        "upstreams.NAME.slow_start",
+        "SlowStart",
+        keys::<raw::SlowStart>,
     ),
     ("upstreams.NAME.retry", "Retry", keys::<raw::Retry>),
     (
@@ -152,6 +197,7 @@ fn kind(schema: &Value) -> String {
         Some("array") => format!("list: {}", kind(&schema["items"])),
         Some("object") => format!("by name: {}", kind(&schema["additionalProperties"])),
         Some("integer") => "whole number".to_owned(),
+        Some("number") => "number".to_owned(),
         Some("boolean") => "`true` or `false`".to_owned(),
         Some("string") => "text".to_owned(),
         _ => "value".to_owned(),

@@ -2,19 +2,24 @@
 //! form. Made from the compiled values and not from the file, so it shows what will happen. It is
 //! also what the content hash is taken over: comments, order of keys and spelling do not count.
 
+mod breaker;
+mod health;
+
 use std::fmt::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use sha2::{Digest, Sha256};
 use tidegate_core::plan::{
-    Balance, EndpointSpec, HealthPolicy, HttpProbe, Location, Plan, Probe, ProbeKind, RetryPolicy,
-    Route, Steering, Tolerance, Upstream, UpstreamProtocol, UpstreamRegion, UpstreamTls,
+    Balance, ConnectionPolicy, EndpointSpec, Location, Plan, ProbeTls, RetryPolicy, Route,
+    Steering, Tolerance, Upstream, UpstreamProtocol, UpstreamRegion, UpstreamTls,
 };
 use tidegate_core::route::{PathMatch, RouteMatch};
 use tidegate_core::settings::{AccessLog, Listener, ListenerLimits, ListenerTls, TlsVersion};
 
-use crate::compile::{Compiled, TlsFiles};
+use crate::compile::{Compiled, TlsFiles, UpstreamFiles};
 use crate::emit::{self, Doc};
 use crate::units::{show_duration, show_percent, show_size};
 
@@ -89,11 +94,7 @@ pub(crate) fn content_hash(resolved: &str, plan: &Plan) -> String {
     let mut hasher = Sha256::new();
     hasher.update(HASH_VERSION);
     hasher.update(resolved);
-    for tls in plan
-        .upstreams
-        .iter()
-        .filter_map(|upstream| upstream.connection.tls.as_ref())
-    {
+    for tls in plan.upstreams.iter().flat_map(profiles) {
         let identity = tls.client_identity.as_ref();
         let parts = [
             tls.roots.as_ref(),
@@ -115,6 +116,16 @@ pub(crate) fn content_hash(resolved: &str, plan: &Plan) -> String {
         })
 }
 
+/// The TLS profiles of an upstream, whose files became part of the plan.
+fn profiles(upstream: &Upstream) -> impl Iterator<Item = &UpstreamTls> {
+    let probe = upstream.health.probe.as_ref();
+    let of_probe = probe.and_then(|probe| match &probe.tls {
+        Some(ProbeTls::On(tls)) => Some(tls),
+        Some(ProbeTls::Off) | None => None,
+    });
+    upstream.connection.tls.iter().chain(of_probe)
+}
+
 fn duration(duration: Duration) -> Doc<'static> {
     Doc::plain(show_duration(duration))
 }
@@ -129,6 +140,18 @@ fn percent(share: f64) -> Doc<'static> {
 
 fn texts<T: ToString>(values: impl IntoIterator<Item = T>) -> Doc<'static> {
     Doc::List(values.into_iter().map(Doc::text).collect())
+}
+
+/// `off` when there is none.
+fn off_or<T>(value: Option<&T>, show: impl FnOnce(&T) -> Doc<'static>) -> Doc<'static> {
+    value.map_or(Doc::word("off"), show)
+}
+
+/// Header fields by name.
+fn fields(headers: &[(HeaderName, Arc<str>)]) -> Doc<'static> {
+    let entries = headers.iter();
+    let entries = entries.map(|(name, value)| (name.to_string().into(), Doc::text(value)));
+    Doc::Map(entries.collect())
 }
 
 /// Paths came from text, so the lossy form is exact.
@@ -216,7 +239,7 @@ fn region(region: &tidegate_core::plan::Region) -> Doc<'static> {
     ])
 }
 
-fn upstream(plan: &Plan, upstream: &Upstream, files: &TlsFiles, base: &Path) -> Doc<'static> {
+fn upstream(plan: &Plan, upstream: &Upstream, files: &UpstreamFiles, base: &Path) -> Doc<'static> {
     let priority = upstream.steering == Steering::Priority;
     let regions = upstream.regions.iter().map(|region| {
         (
@@ -230,7 +253,18 @@ fn upstream(plan: &Plan, upstream: &Upstream, files: &TlsFiles, base: &Path) -> 
         ("regions", Some(Doc::Map(regions.collect()))),
         ("steering", Some(steering(&upstream.steering))),
         ("balance", Some(Doc::plain("peak_ewma"))),
-        ("health", Some(health(&upstream.health))),
+        (
+            "health",
+            Some(health::health(&upstream.health, &files.probe, base)),
+        ),
+        (
+            "circuit_breaker",
+            Some(breaker::circuit_breaker(&upstream.circuit_breaker)),
+        ),
+        (
+            "slow_start",
+            Some(breaker::slow_start(upstream.slow_start.as_ref())),
+        ),
         ("retry", Some(retry(&upstream.retry))),
         ("protocol", Some(Doc::plain(protocol(connection.protocol)))),
         (
@@ -238,19 +272,9 @@ fn upstream(plan: &Plan, upstream: &Upstream, files: &TlsFiles, base: &Path) -> 
             connection
                 .tls
                 .as_ref()
-                .map(|tls| upstream_tls(tls, files, base)),
+                .map(|tls| upstream_tls(tls, &files.connection, base)),
         ),
-        (
-            "connection",
-            Some(Doc::map([
-                (
-                    "connect_timeout",
-                    Some(duration(connection.connect_timeout)),
-                ),
-                ("idle_timeout", Some(duration(connection.idle_timeout))),
-                ("idle_max", Some(Doc::plain(connection.idle_max))),
-            ])),
-        ),
+        ("connection", Some(self::connection(connection))),
         (
             "body",
             Some(Doc::map([
@@ -261,6 +285,18 @@ fn upstream(plan: &Plan, upstream: &Upstream, files: &TlsFiles, base: &Path) -> 
                 ),
             ])),
         ),
+    ])
+}
+
+fn connection(connection: &ConnectionPolicy) -> Doc<'static> {
+    Doc::map([
+        (
+            "connect_timeout",
+            Some(duration(connection.connect_timeout)),
+        ),
+        ("idle_timeout", Some(duration(connection.idle_timeout))),
+        ("idle_max", Some(Doc::plain(connection.idle_max))),
+        ("warm_standby", Some(Doc::plain(connection.warm_standby))),
     ])
 }
 
@@ -300,38 +336,6 @@ fn steering(steering: &Steering) -> Doc<'static> {
     ])
 }
 
-fn health(health: &HealthPolicy) -> Doc<'static> {
-    let probe = health.probe.as_ref().map_or(Doc::plain("off"), probe);
-    let region = Doc::map([("min_healthy", Some(percent(health.region.min_healthy)))]);
-    Doc::map([("probe", Some(probe)), ("region", Some(region))])
-}
-
-fn probe(probe: &Probe) -> Doc<'static> {
-    let (http, host, expect) = match &probe.kind {
-        ProbeKind::Http(HttpProbe {
-            path, host, expect, ..
-        }) => {
-            let ranges = expect.iter().map(|(first, last)| format!("{first}-{last}"));
-            (
-                Some(Doc::text(path)),
-                host.as_ref().map(Doc::text),
-                Some(texts(ranges)),
-            )
-        }
-        _ => (None, None, None),
-    };
-    Doc::map([
-        ("tcp", http.is_none().then(|| Doc::plain(true))),
-        ("http", http),
-        ("host", host),
-        ("expect", expect),
-        ("interval", Some(duration(probe.interval))),
-        ("timeout", Some(duration(probe.timeout))),
-        ("rise", Some(Doc::plain(probe.rise))),
-        ("fall", Some(Doc::plain(probe.fall))),
-    ])
-}
-
 fn retry(retry: &RetryPolicy) -> Doc<'static> {
     let on = &retry.on;
     let failures = [
@@ -350,7 +354,7 @@ fn retry(retry: &RetryPolicy) -> Doc<'static> {
         ("on", Some(Doc::List(on))),
         (
             "per_try",
-            Some(retry.per_try.map_or(Doc::plain("off"), duration)),
+            Some(off_or(retry.per_try.as_ref(), |limit| duration(*limit))),
         ),
         ("budget", Some(percent(retry.budget))),
         (

@@ -48,6 +48,12 @@ const SHOWN_SIZES: [(&str, u64); 4] = [
 /// `10ms`, `2s`, `1.5m`, `1h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, UnitError> {
     let nanos = scaled(text, &DURATIONS, "a duration", bare_duration)?;
+    if !nanos.is_multiple_of(1_000) {
+        return Err(UnitError {
+            message: "finer than a microsecond".to_owned(),
+            help: "write whole microseconds, like `1us`".to_owned(),
+        });
+    }
     u64::try_from(nanos)
         .map(Duration::from_nanos)
         .map_err(|_| too_large("a duration", "at most 720h"))
@@ -206,6 +212,7 @@ mod tests {
         check("2m", Ok(120_000_000));
         check("1h", Ok(3_600_000_000));
         check("0s", Ok(0));
+        check("1.5us", Err("finer than a microsecond"));
         check("5", Err("a duration needs a unit"));
         check("5 s", Err("unknown unit of a duration"));
         check("5d", Err("unknown unit of a duration"));

@@ -65,14 +65,14 @@ impl Changes {
 }
 
 /// Whether two plans of one content hash decide alike. The hash covers the configuration's text;
-/// certificates of upstreams come from files beside it.
+/// certificates of upstreams and of their probes come from files beside it.
 pub(crate) fn same_content(old: &Plan, new: &Plan) -> bool {
+    let same_files = |(old, new): (&Upstream, &Upstream)| {
+        old.connection == new.connection && old.health == new.health
+    };
     old.content_hash == new.content_hash
-        && old
-            .upstreams
-            .iter()
-            .map(|upstream| &upstream.connection)
-            .eq(new.upstreams.iter().map(|upstream| &upstream.connection))
+        && old.upstreams.len() == new.upstreams.len()
+        && old.upstreams.iter().zip(&new.upstreams).all(same_files)
 }
 
 fn difference<T>(

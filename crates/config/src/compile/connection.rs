@@ -22,7 +22,12 @@ pub(crate) struct TlsFiles {
     pub(crate) key: Option<PathBuf>,
 }
 
-pub(crate) fn compile(cx: &mut Context<'_>, raw: &raw::Upstream) -> (ConnectionPolicy, TlsFiles) {
+/// Compiles the connections of an upstream that lives in so many regions.
+pub(crate) fn compile(
+    cx: &mut Context<'_>,
+    raw: &raw::Upstream,
+    regions: usize,
+) -> (ConnectionPolicy, TlsFiles) {
     let (tls, files) = match raw.tls.get() {
         Some(tls) => {
             let (tls, files) = upstream_tls(cx, tls, raw.tls.span());
@@ -32,15 +37,35 @@ pub(crate) fn compile(cx: &mut Context<'_>, raw: &raw::Upstream) -> (ConnectionP
     };
     let default = raw::Connection::default();
     let connection = raw.connection.get().unwrap_or(&default);
+    let idle_max = cx.number(&connection.idle_max, 0..=100_000, defaults::IDLE_MAX) as u32;
     let policy = ConnectionPolicy {
         protocol: protocol(cx, raw),
         tls,
         connect_timeout: cx.duration(&connection.connect_timeout, defaults::CONNECT_TIMEOUT),
         idle_timeout: cx.duration(&connection.idle_timeout, defaults::UPSTREAM_IDLE_TIMEOUT),
-        idle_max: cx.number(&connection.idle_max, 0..=100_000, defaults::IDLE_MAX) as u32,
-        warm_standby: 0,
+        idle_max,
+        warm_standby: warm_standby(cx, &connection.warm_standby, idle_max, regions),
     };
     (policy, files)
+}
+
+/// By default only where connections are kept and another region is there.
+fn warm_standby(cx: &mut Context<'_>, field: &Field<u64>, idle_max: u32, regions: usize) -> u32 {
+    let possible = idle_max > 0 && regions > 1;
+    let default = if possible { defaults::WARM_STANDBY } else { 0 };
+    let count = cx.number(field, 0..=100, default) as u32;
+    if field.is_absent() || count == 0 || regions == 0 {
+        return count;
+    }
+    if idle_max == 0 {
+        cx.unused(field.span(), "warm_standby", "`idle_max` above 0");
+    }
+    if regions == 1 {
+        let message = "the upstream lives in one region, so there is no other to keep ready";
+        let problem = Problem::warning("nowhere_to_retry", message).at(field.span());
+        cx.report(problem.help("add a region, or remove the key".to_owned()));
+    }
+    count
 }
 
 fn protocol(cx: &mut Context<'_>, raw: &raw::Upstream) -> UpstreamProtocol {
@@ -63,7 +88,8 @@ fn protocol(cx: &mut Context<'_>, raw: &raw::Upstream) -> UpstreamProtocol {
     }
 }
 
-fn upstream_tls(
+/// A TLS profile, and its files.
+pub(crate) fn upstream_tls(
     cx: &mut Context<'_>,
     raw: &raw::UpstreamTls,
     span: Option<Span>,

@@ -11,12 +11,19 @@ use std::time::{Duration, SystemTime};
 use crate::compile::default_duration;
 use crate::files::Files;
 use crate::problem::{Problem, quoted};
+use crate::raw;
 use crate::span::Span;
 use crate::units::{self, UnitError};
 use crate::yaml::Field;
 
 /// Longest duration anywhere: what is longer is a typo, and timers stay far from overflow.
 const DURATION_MAX: Duration = Duration::from_secs(720 * 3600);
+
+/// Shortest duration that is more than none.
+const DURATION_MIN: Duration = Duration::from_micros(1);
+
+/// Smallest share where none at all would make no sense.
+pub(crate) const SHARE_MIN: f64 = 0.0001;
 
 /// The state of one compilation.
 pub(crate) struct Context<'a> {
@@ -74,6 +81,13 @@ impl<'a> Context<'a> {
         self.report(Problem::error("unused_key", message).at(span).help(help));
     }
 
+    /// The same of a key that may be absent, which is fine.
+    pub(crate) fn unused_if_given(&mut self, span: Option<Span>, key: &str, only_with: &str) {
+        if span.is_some() {
+            self.unused(span, key, only_with);
+        }
+    }
+
     /// The value of a key that must be there; its absence is reported at `parent`.
     pub(crate) fn required<'f, T>(
         &mut self,
@@ -93,13 +107,55 @@ impl<'a> Context<'a> {
 
     /// A duration above zero, at most 720 hours.
     pub(crate) fn duration(&mut self, field: &Field<impl AsRef<str>>, default: &str) -> Duration {
+        self.duration_within(field, DURATION_MIN..=DURATION_MAX, default)
+    }
+
+    /// A duration that may be zero, at most 720 hours.
+    pub(crate) fn duration_or_zero(
+        &mut self,
+        field: &Field<impl AsRef<str>>,
+        default: &str,
+    ) -> Duration {
+        self.duration_within(field, Duration::ZERO..=DURATION_MAX, default)
+    }
+
+    /// A duration within `range`.
+    pub(crate) fn duration_within(
+        &mut self,
+        field: &Field<impl AsRef<str>>,
+        range: RangeInclusive<Duration>,
+        default: &str,
+    ) -> Duration {
+        let show = units::show_duration;
+        let (shortest, longest) = (*range.start(), *range.end());
         let parse = |text: &str| match units::duration(text)? {
-            Duration::ZERO => Err(out_of_range("must be more than 0", "the shortest is `1us`")),
-            d if d > DURATION_MAX => Err(out_of_range("too long", "the longest is `720h`")),
+            d if d < shortest => {
+                let message = match d.is_zero() {
+                    true => "must be more than 0",
+                    false => "too short",
+                };
+                let help = format!("the shortest is `{}`", show(shortest));
+                Err(out_of_range(message, &help))
+            }
+            d if d > longest => {
+                let help = format!("the longest is `{}`", show(longest));
+                Err(out_of_range("too long", &help))
+            }
             d => Ok(d),
         };
         self.unit(field, parse)
             .unwrap_or_else(|| default_duration(default))
+    }
+
+    /// What `parse` makes of a value that is not `off`, which an absent one is only if `default` is.
+    pub(crate) fn unless_off<T, F: AsRef<str>>(
+        &mut self,
+        field: &Field<F>,
+        default: &str,
+        parse: impl FnOnce(&mut Self, &Field<F>) -> T,
+    ) -> Option<T> {
+        let written = field.get().map_or(default, AsRef::as_ref);
+        (written != "off").then(|| parse(self, field))
     }
 
     /// A size, in bytes, within `range`.
@@ -128,12 +184,27 @@ impl<'a> Context<'a> {
         max: f64,
         default: &str,
     ) -> f64 {
+        self.percent_within(field, 0.0..=max, default)
+    }
+
+    /// A share within `range`.
+    pub(crate) fn percent_within(
+        &mut self,
+        field: &Field<impl AsRef<str>>,
+        range: RangeInclusive<f64>,
+        default: &str,
+    ) -> f64 {
+        let (least, most) = (*range.start(), units::show_percent(*range.end()));
         let parsed = self.unit(field, |text| match units::percent(text)? {
-            share if share <= max => Ok(share),
-            _ => Err(out_of_range(
-                "out of range",
-                &format!("at most `{}`", units::show_percent(max)),
-            )),
+            share if range.contains(&share) => Ok(share),
+            _ if least > 0.0 => {
+                let least = units::show_percent(least);
+                Err(out_of_range(
+                    "out of range",
+                    &format!("from `{least}` to `{most}`"),
+                ))
+            }
+            _ => Err(out_of_range("out of range", &format!("at most `{most}`"))),
         });
         parsed.unwrap_or_else(|| units::percent(default).expect("defaults are percentages"))
     }
@@ -165,6 +236,59 @@ impl<'a> Context<'a> {
             Some(number) if !range.contains(number) => {
                 let message = format!("{number} is out of range");
                 let help = format!("a whole number from {} to {}", range.start(), range.end());
+                let problem = Problem::error("out_of_range", message);
+                self.report(problem.at(field.span()).help(help));
+                default
+            }
+            number => number.copied().unwrap_or(default),
+        }
+    }
+
+    /// A whole number within `range`, or `off`; `default` when it is absent or neither.
+    pub(crate) fn count(
+        &mut self,
+        field: &Field<raw::OffOrCount>,
+        range: RangeInclusive<u32>,
+        default: Option<u32>,
+    ) -> Option<u32> {
+        let Some(text) = field.get().map(AsRef::as_ref) else {
+            return default;
+        };
+        if text == "off" {
+            return None;
+        }
+        let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+        let help = format!(
+            "a whole number from {} to {}, or `off`",
+            range.start(),
+            range.end()
+        );
+        match text.parse() {
+            Ok(count) if digits && range.contains(&count) => Some(count),
+            _ if digits => {
+                let message = format!("{} is out of range", quoted(text));
+                let problem = Problem::error("out_of_range", message);
+                self.report(problem.at(field.span()).help(help));
+                default
+            }
+            _ => {
+                self.invalid(field.span(), "value", "a number", text, &help);
+                default
+            }
+        }
+    }
+
+    /// A number within `range`, or `default` when it is absent or out of range.
+    pub(crate) fn float(
+        &mut self,
+        field: &Field<f64>,
+        range: RangeInclusive<f64>,
+        default: f64,
+    ) -> f64 {
+        match field.get() {
+            Some(number) if !range.contains(number) => {
+                let message = format!("{number} is out of range");
+                let help = format!("a number from {} to {}", range.start(), range.end());
                 let problem = Problem::error("out_of_range", message);
                 self.report(problem.at(field.span()).help(help));
                 default

@@ -1,24 +1,24 @@
 //! What a route matches, in one canonical form, so that two ways to write the same are the same.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, Method};
 use tidegate_core::route::{PathMatch, RouteMatch};
 
-use crate::compile::{Context, syntax};
-use crate::problem::{Problem, quoted};
+use crate::compile::{Context, headers, syntax};
 use crate::raw;
 use crate::span::Span;
-use crate::yaml::{Entries, Entry, Field};
+use crate::yaml::Field;
 
 pub(crate) fn compile(cx: &mut Context<'_>, raw: &raw::Match) -> RouteMatch {
     RouteMatch {
         host: host(cx, &raw.host).map(Into::into),
         path: path(cx, &raw.path),
         methods: methods(cx, &raw.methods),
-        headers: headers(cx, &raw.headers),
+        headers: headers::compile(cx, &raw.headers, "match", refused),
     }
+}
+
+fn refused(name: &HeaderName) -> Option<&'static str> {
+    (name == http::header::HOST).then_some("use `host` of the match")
 }
 
 /// A name for a route that has none: what it matches, as far as that fits into a label.
@@ -123,7 +123,8 @@ fn methods(cx: &mut Context<'_>, field: &Field<Vec<Field<String>>>) -> Box<[Meth
     methods.into()
 }
 
-fn method(cx: &mut Context<'_>, field: &Field<String>) -> Option<Method> {
+/// A method; reported when it is none.
+pub(crate) fn method(cx: &mut Context<'_>, field: &Field<String>) -> Option<Method> {
     let text = field.get()?;
     let upper = text.to_ascii_uppercase();
     let help = match Method::from_bytes(text.as_bytes()) {
@@ -142,66 +143,4 @@ fn is_standard(method: &str) -> bool {
         "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
     ];
     standard.contains(&method)
-}
-
-type Header = (HeaderName, Arc<str>);
-
-fn headers(cx: &mut Context<'_>, field: &Field<Entries<String>>) -> Box<[Header]> {
-    let mut seen = HashMap::new();
-    let mut headers = Vec::new();
-    for entry in field.get().into_iter().flat_map(|entries| &entries.0) {
-        let Some(header) = header(cx, entry) else {
-            continue;
-        };
-        if let Some(first) = seen.insert(header.0.clone(), entry.name_span) {
-            let message = format!("the header {} is listed twice", quoted(&entry.name));
-            let problem = Problem::error("duplicate_key", message).at(entry.name_span);
-            cx.report(
-                problem
-                    .label(first, "first here")
-                    .help("names of headers ignore case".to_owned()),
-            );
-        }
-        headers.push(header);
-    }
-    headers.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
-    headers.into()
-}
-
-fn header(cx: &mut Context<'_>, entry: &Entry<String>) -> Option<Header> {
-    let value = entry.value.get()?;
-    let Ok(name) = HeaderName::from_bytes(entry.name.as_bytes()) else {
-        let help = "letters, digits and `-`, without a colon";
-        cx.invalid(
-            entry.name_span,
-            "header",
-            "a name of a header",
-            &entry.name,
-            help,
-        );
-        return None;
-    };
-    if name == http::header::HOST {
-        cx.invalid(
-            entry.name_span,
-            "header",
-            "a header to match",
-            &entry.name,
-            "use `host` of the match",
-        );
-        return None;
-    }
-    let trimmed = value.trim_matches([' ', '\t']) == value;
-    if !trimmed || !value.is_ascii() || HeaderValue::from_str(value).is_err() {
-        let help = "visible ASCII, no spaces around it";
-        cx.invalid(
-            entry.value.span(),
-            "header",
-            "a value of a header",
-            value,
-            help,
-        );
-        return None;
-    }
-    Some((name, value.as_str().into()))
 }

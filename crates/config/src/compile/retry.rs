@@ -1,7 +1,5 @@
 //! When a request may be tried again.
 
-use std::time::Duration;
-
 use tidegate_core::plan::{RetryOn, RetryPolicy};
 
 use crate::compile::{Context, syntax};
@@ -21,7 +19,9 @@ pub(crate) fn compile(cx: &mut Context<'_>, raw: &raw::Retry, regions: usize) ->
     RetryPolicy {
         attempts: cx.number(&raw.attempts, 1..=16, defaults::ATTEMPTS) as u8,
         on: retry_on(cx, &raw.on),
-        per_try: per_try(cx, &raw.per_try),
+        per_try: cx.unless_off(&raw.per_try, defaults::PER_TRY, |cx, field| {
+            cx.duration(field, defaults::PER_TRY)
+        }),
         budget: cx.percent(&raw.budget, 10.0, defaults::BUDGET),
         cross_region_budget: cx.percent(
             &raw.cross_region_budget,
@@ -29,11 +29,6 @@ pub(crate) fn compile(cx: &mut Context<'_>, raw: &raw::Retry, regions: usize) ->
             defaults::CROSS_REGION_BUDGET,
         ),
     }
-}
-
-fn per_try(cx: &mut Context<'_>, field: &Field<raw::OffOrDuration>) -> Option<Duration> {
-    let is_off = field.get().is_some_and(|text| text.as_ref() == "off");
-    (!is_off).then(|| cx.duration(field, defaults::PER_TRY))
 }
 
 fn retry_on(cx: &mut Context<'_>, field: &Field<Vec<Field<raw::RetryOn>>>) -> RetryOn {

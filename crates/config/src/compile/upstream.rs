@@ -1,11 +1,9 @@
 //! One upstream: how its region and endpoint are chosen, and what is kept of bodies. Health,
 //! retry and connections have modules of their own.
 
-use tidegate_core::plan::{
-    Balance, BodyPolicy, CircuitBreaker, Steering, Tolerance, Upstream, UpstreamRegion,
-};
+use tidegate_core::plan::{Balance, BodyPolicy, Steering, Tolerance, Upstream, UpstreamRegion};
 
-use crate::compile::{Context, TlsFiles, connection, default_duration, health, retry};
+use crate::compile::{Context, TlsFiles, breaker, connection, default_duration, health, retry};
 use crate::defaults;
 use crate::raw::{self, Policy};
 use crate::units::{self, UnitError};
@@ -17,33 +15,47 @@ const REPLAY_MAX: u64 = 1 << 30;
 /// Largest limit of a body, in bytes: 1 TiB.
 const BODY_MAX: u64 = 1 << 40;
 
+/// The files of an upstream's TLS profiles, as joined paths.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UpstreamFiles {
+    /// Those of its connections.
+    pub(crate) connection: TlsFiles,
+    /// Those of its probes' own connections.
+    pub(crate) probe: TlsFiles,
+}
+
 /// Compiles one upstream that lives in `regions`.
 pub(crate) fn compile(
     cx: &mut Context<'_>,
     name: &str,
     raw: &raw::Upstream,
     regions: Vec<UpstreamRegion>,
-) -> (Upstream, TlsFiles) {
-    let (connection, files) = connection::compile(cx, raw);
+) -> (Upstream, UpstreamFiles) {
+    let (connection, connection_files) = connection::compile(cx, raw, regions.len());
     let retry = retry::compile(
         cx,
         raw.retry.get().unwrap_or(&raw::Retry::default()),
         regions.len(),
     );
     connection::check_against_attempt(cx, raw, &connection, &retry);
+    let (health, probe_files) = health::compile(cx, raw, &connection, &retry);
     let upstream = Upstream {
         name: name.into(),
         steering: steering(cx, raw),
         balance: match raw.balance.or(raw::Balance::PeakEwma) {
             raw::Balance::PeakEwma => Balance::PeakEwma,
         },
-        health: health::compile(cx, raw.health.get().unwrap_or(&raw::Health::default())),
-        circuit_breaker: CircuitBreaker::default(),
-        slow_start: None,
+        health,
+        circuit_breaker: breaker::compile(cx, &raw.circuit_breaker, &regions),
+        slow_start: breaker::slow_start(cx, &raw.slow_start),
         retry,
         connection,
         body: body(cx, raw.body.get().unwrap_or(&raw::Body::default())),
         regions: regions.into(),
+    };
+    let files = UpstreamFiles {
+        connection: connection_files,
+        probe: probe_files,
     };
     (upstream, files)
 }

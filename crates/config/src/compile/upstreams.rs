@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tidegate_core::plan::{EndpointSpec, Upstream, UpstreamRegion};
 
 use crate::compile::regions::Regions;
-use crate::compile::{Context, TlsFiles, names, syntax, upstream};
+use crate::compile::{Context, UpstreamFiles, names, syntax, upstream};
 use crate::defaults;
 use crate::problem::{Problem, quoted};
 use crate::raw;
@@ -22,7 +22,7 @@ pub(crate) fn compile(
     cx: &mut Context<'_>,
     config: &raw::Config,
     regions: &Regions,
-) -> (Vec<Upstream>, Vec<TlsFiles>) {
+) -> (Vec<Upstream>, Vec<UpstreamFiles>) {
     let Some(entries) = cx.required(&config.upstreams, None, "upstreams") else {
         return Default::default();
     };

@@ -51,6 +51,12 @@ text_types! {
     OffOrSize = "size-or-off", { "type": "string", "pattern": r"^(off|[0-9]+(\.[0-9]+)?(B|kB|KB|KiB|MB|MiB|GB|GiB))$" };
     /// A share: `20%`.
     Percent = "percentage", { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?%$" };
+    /// A share or `off`.
+    OffOrPercent = "percentage-or-off", { "type": "string", "pattern": r"^(off|[0-9]+(\.[0-9]+)?%)$" };
+    /// A whole number or `off`.
+    OffOrCount = "number-or-off", { "anyOf": [{ "const": "off" }, { "type": "integer", "minimum": 0 }] };
+    /// A duration, `auto` or `off`.
+    Silence = "duration-or-auto-or-off", { "type": "string", "pattern": r"^(auto|off|[0-9]+(\.[0-9]+)?(us|ms|s|m|h))$" };
     /// A duration or a share.
     Tolerance = "duration-or-percentage", { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(us|ms|s|m|h|%)$" };
     /// A name: letters, digits, `.`, `_`, `-`.

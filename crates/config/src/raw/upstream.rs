@@ -5,8 +5,9 @@ use serde::Deserialize;
 
 use crate::defaults;
 use crate::raw::text::{
-    Duration, OffOrDuration, OffOrMap, OffOrSize, Percent, RetryOn, Size, StatusRange, Tolerance,
+    Duration, OffOrDuration, OffOrMap, OffOrSize, Percent, RetryOn, Size, Tolerance,
 };
+use crate::raw::{CircuitBreaker, Health, SlowStart};
 use crate::yaml::{Entries, Field, WordOr};
 
 /// An upstream: a named service that lives in one or more regions.
@@ -21,8 +22,13 @@ pub(crate) struct Upstream {
     /// How an endpoint of the region is chosen: `peak_ewma` takes the cheaper of two drawn at random, by recent latency and requests in flight.
     #[schemars(extend("default" = defaults::BALANCE))]
     pub(crate) balance: Field<Balance>,
-    /// How health is found out.
+    /// How health is found out, and how a region that was down comes back.
     pub(crate) health: Field<Health>,
+    /// What bounds the load on endpoints and regions, and when an endpoint is left out.
+    pub(crate) circuit_breaker: Field<CircuitBreaker>,
+    /// How an endpoint that comes up takes its share of its region; `off`: at once.
+    #[schemars(extend("default" = "off"))]
+    pub(crate) slow_start: Field<OffOrMap<SlowStart>>,
     /// When a request may be tried again.
     pub(crate) retry: Field<Retry>,
     /// What its endpoints speak: `http1`, `http2`, or `auto` (TLS only: what they choose). By default `auto` with `tls`, else `http1`.
@@ -101,52 +107,6 @@ pub(crate) enum Protocol {
     Auto,
 }
 
-/// How health is found out.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Health {
-    /// The active probe of every endpoint; `off` leaves it to requests to find out. By default a TCP connection.
-    pub(crate) probe: Field<OffOrMap<Probe>>,
-    /// When a region counts as usable.
-    pub(crate) region: Field<RegionHealth>,
-}
-
-/// An active probe: HTTP when `http` is given, else a TCP connection.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Probe {
-    /// Path to `GET`.
-    pub(crate) http: Field<String>,
-    /// `true`: an accepted connection is enough. The default without `http`.
-    pub(crate) tcp: Field<bool>,
-    /// With `http`: the `Host` to send. By default the endpoint's address.
-    pub(crate) host: Field<String>,
-    /// With `http`: statuses that count as healthy, single or as ranges.
-    #[schemars(extend("default" = [defaults::EXPECT]))]
-    pub(crate) expect: Field<Vec<Field<StatusRange>>>,
-    /// Time between two probes of one endpoint, varied by a tenth.
-    #[schemars(extend("default" = defaults::PROBE_INTERVAL))]
-    pub(crate) interval: Field<Duration>,
-    /// An answer must be complete within this.
-    #[schemars(extend("default" = defaults::PROBE_TIMEOUT))]
-    pub(crate) timeout: Field<Duration>,
-    /// Successes in a row that make an endpoint healthy.
-    #[schemars(extend("default" = defaults::RISE))]
-    pub(crate) rise: Field<u64>,
-    /// Failures in a row that make it unhealthy.
-    #[schemars(extend("default" = defaults::FALL))]
-    pub(crate) fall: Field<u64>,
-}
-
-/// When a region counts as usable.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RegionHealth {
-    /// The share of its endpoints that must be usable, and at least one.
-    #[schemars(extend("default" = defaults::MIN_HEALTHY))]
-    pub(crate) min_healthy: Field<Percent>,
-}
-
 /// When a request may be tried again. What may have been processed is only sent again if its method is idempotent.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -203,6 +163,9 @@ pub(crate) struct Connection {
     /// Idle connections kept for one endpoint by one thread.
     #[schemars(extend("default" = defaults::IDLE_MAX))]
     pub(crate) idle_max: Field<u64>,
+    /// Connections kept open to the region that is next in line, ready to send on, so that a failover pays no handshake; 0 to 100. By default 0 when there is no other region.
+    #[schemars(extend("default" = defaults::WARM_STANDBY))]
+    pub(crate) warm_standby: Field<u64>,
 }
 
 /// What is kept of request bodies.
