@@ -15,6 +15,9 @@ pub(crate) const HOST: &str = "shop.example.com";
 /// for a busy machine: a probe that fails without need takes a region out.
 const PROBE: &str = "{ http: /healthz, interval: 1s, timeout: 1s, rise: 1, fall: 3 }";
 
+/// A region that is well again serves at once, with its whole share.
+const FAILBACK: &str = "{ hold: 0s, probation: 100%, ramp: 0s }";
+
 /// A configuration under construction. Fields are YAML, except the regions.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -24,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) top: String,
     /// The value of `health.probe`.
     pub(crate) probe: String,
+    /// The value of `health.failback`.
+    pub(crate) failback: String,
     /// The value of `retry`.
     pub(crate) retry: String,
     /// What else stands in the upstream, each line with its indent of four.
@@ -48,6 +53,7 @@ impl Config {
             regions: regions.map(|(name, address)| (name, address, "")).collect(),
             top: "shutdown_timeout: 10m\n".to_owned(),
             probe: PROBE.to_owned(),
+            failback: FAILBACK.to_owned(),
             retry: "{ attempts: 4, per_try: 1s }".to_owned(),
             upstream: "    steering: { policy: priority }\n".to_owned(),
             routes: "  - { name: all, upstream: shop, reveal: { region: true, attempts: true } }\n"
@@ -92,6 +98,7 @@ impl Config {
         let Self {
             top,
             probe,
+            failback,
             retry,
             upstream,
             routes,
@@ -102,7 +109,8 @@ impl Config {
              admin: {{ bind: \"127.0.0.1:0\" }}\nthreads: 2\n{top}\
              regions:\n{regions}\
              upstreams:\n  shop:\n    regions:\n{endpoints}\
-             \x20   health: {{ probe: {probe} }}\n    retry: {retry}\n{upstream}\
+             \x20   health: {{ probe: {probe}, failback: {failback} }}\n\
+             \x20   retry: {retry}\n{upstream}\
              routes:\n{routes}"
         )
     }

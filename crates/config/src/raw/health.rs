@@ -52,10 +52,10 @@ pub(crate) struct Probe {
     pub(crate) headers: Field<Entries<String>>,
     /// With `http`: content to send, at most 64 KiB. Give its `content-type` in `headers`.
     pub(crate) body: Field<String>,
-    /// With `http`: statuses that count as healthy, single or as ranges. `[200-299]` by default.
+    /// With `http`: statuses that count as healthy, single or as ranges.
     #[schemars(extend("default" = [defaults::EXPECT]))]
     pub(crate) expect: Field<Vec<Field<StatusRange>>>,
-    /// With `http`: the answer's body must contain this text.
+    /// With `http`: the answer's body must contain this text, within its first 64 KiB.
     pub(crate) expect_body: Field<String>,
     /// With `http`: the answer must have these fields with exactly these values.
     #[schemars(extend("default" = {}))]
@@ -101,7 +101,7 @@ pub(crate) struct ProbeStep {
     /// Statuses that let the transaction go on.
     #[schemars(extend("default" = [defaults::EXPECT]))]
     pub(crate) expect: Field<Vec<Field<StatusRange>>>,
-    /// The answer's body must contain this text.
+    /// The answer's body must contain this text, within its first 64 KiB.
     pub(crate) expect_body: Field<String>,
     /// The answer must have these fields with exactly these values.
     #[schemars(extend("default" = {}))]
