@@ -6,7 +6,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use proptest::prelude::*;
 use tidegate_config::{Loaded, Memory, RenderStyle, Report, compile};
 
-const SEED: &str = include_str!("../../../configs/reference.yaml");
+const SEEDS: [&str; 2] = [
+    include_str!("../../../configs/reference.yaml"),
+    include_str!("cases/ok/probe-steps.yaml"),
+];
 
 fn load(text: &str) -> Result<Loaded, Report> {
     let now = UNIX_EPOCH + Duration::from_secs(1_782_000_000);
@@ -39,9 +42,9 @@ fn check(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Texts that look like configurations: lines of the reference, changed.
-fn mutated() -> impl Strategy<Value = String> {
-    let lines: Vec<&'static str> = SEED.lines().collect();
+/// Texts that look like configurations: lines of one, changed.
+fn mutated(seed: &'static str) -> impl Strategy<Value = String> {
+    let lines: Vec<&'static str> = seed.lines().collect();
     let count = lines.len();
     let edit = (0..count, 0..6u8, "[ -~é\u{202e}]{0,12}");
     prop::collection::vec(edit, 1..6).prop_map(move |edits| {
@@ -85,7 +88,9 @@ proptest! {
     }
 
     #[test]
-    fn any_change_of_a_good_file_is_compiled_or_refused(text in mutated()) {
+    fn any_change_of_a_good_file_is_compiled_or_refused(
+        text in prop_oneof![mutated(SEEDS[0]), mutated(SEEDS[1])],
+    ) {
         check(&text)?;
     }
 }
