@@ -57,6 +57,12 @@ pub(crate) enum BenchError {
     /// The certificate could not be made.
     #[error("the certificate: {0}")]
     Tls(#[from] tidegate_lab::tls::TlsError),
+    /// A region of the laboratory did not start.
+    #[error(transparent)]
+    Region(#[from] tidegate_lab::region::RegionError),
+    /// A link of the laboratory did not start or switch.
+    #[error(transparent)]
+    Link(#[from] tidegate_lab::link::LinkError),
 }
 
 impl BenchError {

@@ -13,6 +13,7 @@ mod cpu;
 mod drive;
 mod endpoints;
 mod error;
+mod failover;
 mod figures;
 mod handshake;
 mod idle;
@@ -72,6 +73,8 @@ enum Command {
     Endpoints(Options),
     /// One and two worker threads
     Cores(Options),
+    /// A region dies and comes back: what clients meet, and how traffic returns
+    Failover(failover::Failover),
     /// Write the figures of earlier runs into a page
     Publish(publish::Publish),
     /// The upstream, as a child of the other commands
@@ -151,6 +154,7 @@ async fn run(command: Command) -> Result<(), BenchError> {
         Command::Routes(options) => routes::run(&options).await,
         Command::Endpoints(options) => endpoints::run(&options).await,
         Command::Cores(options) => cores::run(&options).await,
+        Command::Failover(failover) => failover.run().await,
         Command::Publish(publish) => publish.run(),
         Command::Upstream => upstream::serve_as_child().await,
         Command::OpenLoop => latency::open_loop_as_child(),

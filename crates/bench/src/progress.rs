@@ -19,6 +19,11 @@ impl Progress {
     /// The next step begins.
     pub(crate) fn step(&mut self, what: &str) {
         self.done += 1;
+        self.say(what);
+    }
+
+    /// The same step, and what it does now.
+    pub(crate) fn say(&self, what: &str) {
         if self.shown {
             self.write(&format!("\r\x1b[K[{}/{}] {what}", self.done, self.of));
         }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use crate::error::BenchError;
 use crate::report::Report;
 
+pub(crate) use sections::number;
+
 /// In the order of the page.
 const DIMENSIONS: [&str; 7] = [
     "size",
@@ -31,6 +33,9 @@ pub(crate) struct Publish {
     /// The page; the pictures go to the directory of its name
     #[arg(long, default_value = "docs/performance.md")]
     to: PathBuf,
+    /// The page of the last `failover`, if there was one
+    #[arg(long, default_value = "docs/failover.md")]
+    failover: PathBuf,
 }
 
 impl Publish {
@@ -43,6 +48,10 @@ impl Publish {
         let mut reports = Vec::new();
         for dimension in DIMENSIONS {
             reports.extend(read(&self.from, dimension)?);
+        }
+        let failover = crate::failover::publish(&self.from, &self.failover)?;
+        if failover && reports.is_empty() {
+            return Ok(());
         }
         if reports.is_empty() {
             return Err(BenchError::NothingMeasured(self.from.clone()));
@@ -91,7 +100,7 @@ fn filled(page: &str, reports: &[Report]) -> Result<String, BenchError> {
 }
 
 /// The page with this text between the markers of this name.
-fn replaced(page: &str, name: &str, text: &str) -> Result<String, BenchError> {
+pub(crate) fn replaced(page: &str, name: &str, text: &str) -> Result<String, BenchError> {
     let (begin, end) = (
         format!("<!-- begin {name} -->\n"),
         format!("<!-- end {name} -->"),
@@ -171,6 +180,7 @@ mod tests {
         let publish = Publish {
             from: from.clone(),
             to: to.clone(),
+            failover: directory.path().join("failover.md"),
         };
         assert!(matches!(publish.run(), Err(BenchError::NothingMeasured(_))));
         let names = ["size", "machine", "knobs", "losses"];

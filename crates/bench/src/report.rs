@@ -58,13 +58,12 @@ impl Report {
             version: peer.version.clone(),
             knobs: peer.kind.knobs().to_owned(),
         };
-        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         Self {
             dimension: dimension.to_owned(),
             what: what.to_owned(),
             cores: crate::bench::cores(),
             processor: processor().unwrap_or_else(|| "unknown".to_owned()),
-            kernel: kernel.trim().to_owned(),
+            kernel: kernel(),
             rounds: options.rounds,
             percent: options.percent,
             peers: peers.iter().map(participant).collect(),
@@ -113,9 +112,15 @@ impl Report {
 }
 
 /// What the processor calls itself (proc(5)); `None` where the system does not say.
-fn processor() -> Option<String> {
+pub(crate) fn processor() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;
     let (_, name) = line.split_once(':')?;
     Some(name.trim().to_owned())
+}
+
+/// The release of the running kernel; empty where the system does not say.
+pub(crate) fn kernel() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release.trim().to_owned()
 }

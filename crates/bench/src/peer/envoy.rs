@@ -152,7 +152,8 @@ fn routes(site: &Site) -> String {
     )
 }
 
-fn address(of: SocketAddr) -> String {
+/// An address as it writes them.
+pub(super) fn address(of: SocketAddr) -> String {
     let (ip, port) = (of.ip(), of.port());
     format!("{{ socket_address: {{ address: {ip}, port_value: {port} }} }}")
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod copy;
 mod envoy;
+pub(crate) mod failover;
 mod haproxy;
 mod nginx;
 mod process;

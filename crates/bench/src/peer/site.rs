@@ -1,7 +1,6 @@
 //! What a template is filled with: addresses, the shape, the certificate, a directory for files.
 
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
@@ -134,10 +133,7 @@ impl Site {
 }
 
 /// A line for each item.
-pub(super) fn lines<T: Display>(
-    of: impl Iterator<Item = T>,
-    line: impl Fn(usize, T) -> String,
-) -> String {
+pub(super) fn lines<T>(of: impl Iterator<Item = T>, line: impl Fn(usize, T) -> String) -> String {
     of.enumerate()
         .map(|(n, item)| line(n, item) + "\n")
         .collect()

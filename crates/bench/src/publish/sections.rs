@@ -122,7 +122,7 @@ pub(super) fn machine(reports: &[Report]) -> String {
 }
 
 /// The version in a line that states it: what begins with a digit and has a point.
-fn number(version: &str) -> &str {
+pub(crate) fn number(version: &str) -> &str {
     let mut words = version.split([' ', '/']);
     let is_number =
         |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');

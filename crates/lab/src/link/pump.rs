@@ -124,7 +124,7 @@ impl<'a> Pump<'a> {
             Ok(0) => self.finish(Segment::Fin),
             Ok(n) => {
                 self.queued_bytes += n;
-                self.shared.counters.held(n);
+                self.shared.counters.held(self.direction, n);
                 self.enqueue(n, Segment::Data(Bytes::copy_from_slice(&self.buffer[..n])));
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}

@@ -100,6 +100,8 @@ pub struct LinkStats {
     pub connections: u64,
     /// Connections open now.
     pub open: u64,
+    /// Bytes taken from clients to be passed on, whatever became of them.
+    pub bytes_from_client: u64,
     /// Bytes delivered to the upstream.
     pub bytes_to_upstream: u64,
     /// Bytes delivered to clients.
@@ -114,6 +116,7 @@ pub struct LinkStats {
 pub(super) struct Counters {
     connections: AtomicU64,
     open: AtomicU64,
+    from_client: AtomicU64,
     to_upstream: AtomicU64,
     to_client: AtomicU64,
     held: AtomicU64,
@@ -122,8 +125,11 @@ pub(super) struct Counters {
 
 impl Counters {
     /// Bytes have been read and are on the way.
-    pub(super) fn held(&self, bytes: usize) {
+    pub(super) fn held(&self, direction: Direction, bytes: usize) {
         self.held.fetch_add(bytes as u64, Relaxed);
+        if direction == Direction::ToUpstream {
+            self.from_client.fetch_add(bytes as u64, Relaxed);
+        }
     }
 
     /// Bytes on the way have arrived.
@@ -151,6 +157,7 @@ impl Counters {
         LinkStats {
             connections: self.connections.load(Relaxed),
             open: self.open.load(Relaxed),
+            bytes_from_client: self.from_client.load(Relaxed),
             bytes_to_upstream: self.to_upstream.load(Relaxed),
             bytes_to_client: self.to_client.load(Relaxed),
             bytes_held: self.held.load(Relaxed),

@@ -1,0 +1,68 @@
+//! HAProxy for region failover: the near region serves, the others are backups in their order.
+//!
+//! By its configuration manual: section 5.2 for `check`, `fastinter`, `observe layer7`,
+//! `error-limit`, `on-error mark-down`, `slowstart` and `backup`; section 4.2 for `retry-on`,
+//! `option redispatch`, `retries` and `http-request disable-l7-retry`. Without `option allbackups`
+//! the first backup that is up serves alone, which keeps the regions' order.
+
+use super::{Endpoint, Regions};
+use crate::peer::site::{Site, lines};
+
+/// For tables.
+pub(super) const KNOBS: &str = "near servers, all others backup in order; check inter 1s fastinter \
+    250ms fall 2 rise 2, observe layer7 error-limit 5 on-error mark-down, on-marked-down \
+    shutdown-sessions, slowstart 30s; retries 3, option redispatch 1, retry-on all-retryable-errors \
+    (not for POST), timeout server 1 s, connect 0.5 s";
+
+/// The configuration.
+pub(super) fn configuration(site: &Site, regions: &Regions) -> String {
+    let http = site.http;
+    let servers = lines(regions.endpoints(), |_, endpoint| server(&endpoint));
+    format!(
+        "global
+    nbthread 1
+    maxconn 12000
+    no strict-limits
+defaults
+    mode http
+    timeout connect 500ms
+    timeout client 60s
+    timeout server 1s
+    timeout check 1s
+    option forwardfor
+frontend edge
+    bind {http}
+    default_backend shop
+backend shop
+    balance roundrobin
+    retries 3
+    option redispatch 1
+    retry-on all-retryable-errors
+    http-request disable-l7-retry if METH_POST
+    option httpchk GET /healthz
+    default-server check inter 1s fastinter 250ms downinter 1s fall 2 rise 2 observe layer7 \
+         error-limit 5 on-error mark-down on-marked-down shutdown-sessions slowstart 30s
+{servers}"
+    )
+}
+
+fn server(endpoint: &Endpoint) -> String {
+    let Endpoint { place, name, to } = endpoint;
+    let standing = if *place == 0 { "" } else { " backup" };
+    format!("    server {name} {to}{standing}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::regions;
+    use super::*;
+    use crate::peer::Shape;
+    use crate::peer::site::tests::site;
+
+    #[test]
+    fn all_but_the_nearest_stand_by() {
+        let text = configuration(&site(Shape::default()), &regions(1));
+        let servers = "    server near-1 127.0.0.1:11\n    server far-1 127.0.0.1:21 backup\n";
+        assert!(text.contains(servers), "{text}");
+    }
+}
