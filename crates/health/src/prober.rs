@@ -1,19 +1,20 @@
-//! The task that probes.
+//! The task that probes, and that has judges look.
 //!
 //! One task holds every schedule and polls every check: no task and no timer per endpoint, and
 //! nothing is locked. It looks at the plan a few times a second, or at once when told. Endpoints
 //! that stay keep their schedule, whatever else a plan changes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tidegate_core::PlanHandle;
+use tidegate_core::{Live, PlanHandle};
 use tidegate_telemetry::{Events, Metrics};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -23,25 +24,29 @@ use tokio::time::{Instant, sleep_until};
 use crate::agenda::{Agenda, ById};
 use crate::ask::Ask;
 use crate::check::{Check, Seen};
+use crate::judges::{Doubt, Judges};
 use crate::kept::{Kept, Places};
 use crate::link::Link;
 use crate::pace::Pace;
+use crate::report::Report;
 use crate::target::{Checks, Group, Key, Target, checks, fingerprint, groups, targets};
-use crate::verdict::{Streak, apply, forget, forget_region, settle};
+use crate::verdict::{Streak, apply, forget};
 
-/// How often the plan is looked at.
-const LOOK: Duration = Duration::from_millis(200);
 /// Checks under way at the same time; each holds a socket. More wait for their turn.
 const MAX_UNDER_WAY: usize = 512;
 /// Checks of one endpoint under way at the same time, while it is late.
 const MAX_OVERLAP: u32 = 8;
+/// Doubt about a region, which may come and go, has an endpoint checked at once only if the last
+/// check was so long ago.
+const HURRY: Duration = Duration::from_millis(50);
 /// Checks started before answers are looked at again: an answer that waits while others are asked
 /// looks like one that took longer.
 const STARTS: usize = 16;
 
-/// Probes what the serving plan wants probed, until it is dropped.
+/// Probes what the serving plan wants probed, and has one judge for each upstream look at what
+/// probes and requests left on the board, until it is dropped.
 ///
-/// An endpoint is probed once per `interval`, jittered by a tenth and then moved to the nearest of
+/// An endpoint is probed once per `interval`, jittered and then moved to the nearest of
 /// at most twenty common moments of an interval; while there is doubt about it, faster: down to a
 /// quarter of the interval, not below 250 ms, so that silence is noticed within about two
 /// intervals. A probe that is late raises the doubt before it has failed.
@@ -49,7 +54,11 @@ const STARTS: usize = 16;
 /// The connection of a healthy endpoint stays between HTTP checks if the answer allows it. A check
 /// that fails on it is made again on a new connection, within the same time, and only that counts.
 /// One check in 32, or one a minute, connects anew in any case. All of them together keep at most a
-/// quarter of the files that the process may open.
+/// quarter of the files that the process may open. Transactions and TCP checks always connect.
+///
+/// Judges look every 50 ms while anything is under way, every 250 ms when not, and at once after a
+/// probe has changed an endpoint. The endpoints of a region that a judge doubts are checked at once
+/// and then at the fast interval, over new connections. Upstreams without a probe are judged too.
 #[derive(Debug)]
 pub struct Prober {
     task: JoinHandle<()>,
@@ -64,7 +73,7 @@ impl Prober {
     /// Outside a tokio runtime.
     pub fn start(plan: Arc<PlanHandle>, metrics: Arc<Metrics>, events: Events) -> Self {
         let changed = Arc::new(Notify::new());
-        let work = Work::new(plan, metrics, events, Rng::new());
+        let work = Work::new(plan, Report { metrics, events }, Rng::new());
         let task = tokio::spawn(work.run(changed.clone()));
         Self { task, changed }
     }
@@ -103,10 +112,11 @@ type Running = FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>;
 
 struct Work {
     plan: Arc<PlanHandle>,
-    metrics: Arc<Metrics>,
-    events: Events,
+    report: Report,
     rng: Rng,
-    seen: Option<(u64, u64)>,
+    /// What was last followed, and its fingerprint.
+    live: Option<(Arc<Live>, (u64, u64))>,
+    judges: Judges,
     checks: Checks,
     groups: Vec<Arc<Group>>,
     ids: HashMap<Key, u64>,
@@ -115,20 +125,18 @@ struct Work {
     agenda: Agenda,
     /// From which the common moments of checks are counted.
     origin: Instant,
-    /// When to look at the plan.
-    look: Instant,
     running: Running,
     places: Places,
 }
 
 impl Work {
-    fn new(plan: Arc<PlanHandle>, metrics: Arc<Metrics>, events: Events, rng: Rng) -> Self {
+    fn new(plan: Arc<PlanHandle>, report: Report, rng: Rng) -> Self {
         Self {
             plan,
-            metrics,
-            events,
+            report,
             rng,
-            seen: None,
+            live: None,
+            judges: Judges::new(Instant::now()),
             checks: Checks::new(),
             groups: Vec::new(),
             ids: HashMap::new(),
@@ -136,14 +144,13 @@ impl Work {
             entries: ById::default(),
             agenda: Agenda::default(),
             origin: Instant::now(),
-            look: Instant::now(),
             running: Running::new(),
             places: Places::of_process(),
         }
     }
 
     async fn run(mut self, changed: Arc<Notify>) {
-        let mut alarm = pin!(sleep_until(self.look));
+        let mut alarm = pin!(sleep_until(self.judges.next()));
         let mut told = pin!(changed.notified());
         loop {
             self.look_at_times();
@@ -163,31 +170,54 @@ impl Work {
         }
     }
 
+    /// Has the judges look who are due, at the plan that serves by then.
     fn look_at_times(&mut self) {
         let now = Instant::now();
-        if now >= self.look {
-            self.look = now + LOOK;
-            self.follow();
+        if now < self.judges.next() {
+            return;
+        }
+        self.follow();
+        let Some((live, _)) = self.live.clone() else {
+            return self.judges.rest(now);
+        };
+        for doubt in self.judges.look(&live, now, &self.report) {
+            self.doubt(&live, doubt, now);
+        }
+    }
+
+    /// Has the endpoints of a region that is in doubt now checked at once.
+    fn doubt(&mut self, live: &Live, doubt: Doubt, now: Instant) {
+        let cell = &live.upstreams[doubt.upstream].regions[doubt.region].cell;
+        let of_region = |group: &&Arc<Group>| Arc::ptr_eq(&group.cell, cell);
+        let Some(group) = self.groups.iter().find(of_region) else {
+            return;
+        };
+        group.doubted.store(doubt.began, Ordering::Relaxed);
+        for (id, entry) in &self.entries {
+            let concerned = Arc::ptr_eq(&entry.target.group, group) && entry.target.doubted();
+            if concerned && entry.under_way < MAX_OVERLAP {
+                self.agenda.set(*id, (entry.started + HURRY).max(now));
+            }
         }
     }
 
     /// Starts the checks whose time has come, as far as there is room. Says until when there is
     /// nothing to do, and whether there is more to start at once.
     fn start_due(&mut self) -> (Instant, bool) {
-        let now = Instant::now();
+        let (now, look) = (Instant::now(), self.judges.next());
         for _ in 0..STARTS {
             if self.running.len() >= MAX_UNDER_WAY {
-                return (self.look, false);
+                return (look, false);
             }
             match self.agenda.take_due(now) {
                 Some(id) => self.start(id, now),
                 None => {
                     let next = self.agenda.next();
-                    return (next.map_or(self.look, |next| next.min(self.look)), false);
+                    return (next.map_or(look, |next| next.min(look)), false);
                 }
             }
         }
-        (self.look, true)
+        (look, true)
     }
 
     fn start(&mut self, id: u64, now: Instant) {
@@ -197,9 +227,11 @@ impl Work {
         entry.started = now;
         entry.under_way += 1;
         let (check, ask) = (entry.target.group.check.clone(), entry.ask.clone());
-        let kept = entry.kept.take();
+        // A region in doubt shows by new connections what it is.
+        let doubted = entry.target.doubted();
+        let kept = entry.kept.take().filter(|_| !doubted);
         // Of an endpoint that is down, nobody needs to know sooner that it still is.
-        let doubtful = entry.target.cell.health().usable();
+        let doubtful = entry.target.cell.probed_health().usable();
         if doubtful && entry.under_way < check.probe().fall.min(MAX_OVERLAP) {
             self.agenda.set(id, now + entry.pace.late());
         }
@@ -229,13 +261,14 @@ impl Work {
         }
         entry.under_way -= 1;
         let now = Instant::now();
-        let doubt = apply(
-            &entry.target,
-            &mut entry.streak,
-            &done.seen,
-            now.into_std(),
-            &self.events,
-        );
+        let target = &entry.target;
+        let streak = &mut entry.streak;
+        let verdict = apply(target, streak, &done.seen, now.into_std(), &self.report);
+        if let Some(cause) = verdict.change {
+            let group = &target.group;
+            self.judges.urge(group.position, &group.region, cause, now);
+        }
+        let doubt = verdict.doubt || target.doubted();
         // While there is doubt, what counts is that new connections are accepted.
         let link = done.seen.link.filter(|_| !doubt);
         entry.kept.put(link, &self.places);
@@ -250,31 +283,17 @@ impl Work {
             return;
         };
         let seen = fingerprint(&live);
-        if self.seen.replace(seen) == Some(seen) {
+        if self.live.as_ref().is_some_and(|(_, known)| *known == seen) {
             return;
         }
         self.checks = checks(&live.plan, &self.checks);
-        let groups = groups(&live, &self.checks, &self.metrics);
-        let mut wanted = targets(&groups);
+        self.groups = groups(&live, &self.checks, &self.report.metrics);
+        let mut wanted = targets(&self.groups);
         self.drop_unwanted(&wanted);
         self.keep_wanted(&mut wanted);
         self.add(wanted);
-        self.settle_all(groups);
-    }
-
-    fn settle_all(&mut self, groups: Vec<Arc<Group>>) {
-        let probed: HashSet<_> = groups
-            .iter()
-            .map(|group| Arc::as_ptr(&group.cell))
-            .collect();
-        let before = std::mem::replace(&mut self.groups, groups);
-        let gone = before
-            .iter()
-            .filter(|group| !probed.contains(&Arc::as_ptr(&group.cell)));
-        gone.for_each(|group| forget_region(group));
-        self.groups
-            .iter()
-            .for_each(|group| settle(group, None, &self.events));
+        self.judges.follow(&live, Instant::now());
+        self.live = Some((live, seen));
     }
 
     fn drop_unwanted(&mut self, wanted: &HashMap<Key, Target>) {

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tidegate_core::plan::{Plan, Upstream};
-use tidegate_core::{EndpointCell, EndpointSlot, Live, LiveRegion, RegionCell};
+use tidegate_core::plan::Plan;
+use tidegate_core::{EndpointCell, EndpointSlot, Live, RegionCell};
 use tidegate_telemetry::Metrics;
 use tidegate_telemetry::metrics::UpstreamHandle;
 
@@ -21,10 +22,12 @@ pub(crate) type Key = (Name, Name, Name);
 /// One region of one upstream that is probed.
 pub(crate) struct Group {
     pub(crate) upstream: Name,
+    /// The upstream's position in the plan that serves.
+    pub(crate) position: usize,
     pub(crate) region: Name,
     pub(crate) check: Arc<Check>,
-    /// Share of endpoints (0 to 1) that must be usable.
-    pub(crate) min_healthy: f64,
+    /// Whether its judge wants it probed at once, and often.
+    pub(crate) doubted: AtomicBool,
     pub(crate) cell: Arc<RegionCell>,
     pub(crate) slot: Arc<EndpointSlot>,
     pub(crate) series: UpstreamHandle,
@@ -55,34 +58,26 @@ pub(crate) fn checks(plan: &Plan, known: &Checks) -> Checks {
 /// The regions that are probed.
 pub(crate) fn groups(live: &Live, checks: &Checks, metrics: &Metrics) -> Vec<Arc<Group>> {
     let mut groups = Vec::new();
-    for (upstream, bound) in live.plan.upstreams.iter().zip(&live.upstreams) {
+    let upstreams = live.plan.upstreams.iter().zip(&live.upstreams);
+    for (position, (upstream, bound)) in upstreams.enumerate() {
         let Some(check) = checks.get(&upstream.name) else {
             continue;
         };
         for (spec, bound) in upstream.regions.iter().zip(&bound.regions) {
             let region = &live.plan.region(spec.region).name;
-            groups.push(Arc::new(group(upstream, region, check, bound, metrics)));
+            groups.push(Arc::new(Group {
+                upstream: upstream.name.clone(),
+                position,
+                region: region.clone(),
+                check: check.clone(),
+                doubted: AtomicBool::new(false),
+                cell: bound.cell.clone(),
+                slot: bound.endpoints.clone(),
+                series: metrics.upstream(&upstream.name, region),
+            }));
         }
     }
     groups
-}
-
-fn group(
-    upstream: &Upstream,
-    region: &Name,
-    check: &Arc<Check>,
-    bound: &LiveRegion,
-    metrics: &Metrics,
-) -> Group {
-    Group {
-        upstream: upstream.name.clone(),
-        region: region.clone(),
-        check: check.clone(),
-        min_healthy: upstream.health.region.min_healthy,
-        cell: bound.cell.clone(),
-        slot: bound.endpoints.clone(),
-        series: metrics.upstream(&upstream.name, region),
-    }
 }
 
 /// The endpoints that are probed.
@@ -109,6 +104,11 @@ pub(crate) fn fingerprint(live: &Live) -> (u64, u64) {
 }
 
 impl Target {
+    /// Whether doubt about its region concerns it: an endpoint that is down has nothing to tell.
+    pub(crate) fn doubted(&self) -> bool {
+        self.group.doubted.load(Ordering::Relaxed) && self.cell.probed_health().usable()
+    }
+
     /// Its identity, across plans.
     pub(crate) fn key(&self) -> Key {
         (

@@ -1,16 +1,15 @@
-//! From what a probe saw to what is believed of the endpoint and its region, and to the events
-//! that say so.
+//! From what a probe saw to what is believed of the endpoint.
 
 use std::time::Instant;
 
-use tidegate_core::health::roll_up;
 use tidegate_core::{Health, RegionCell};
+use tidegate_telemetry::events::Probes;
 use tidegate_telemetry::labels::ProbeResult;
-use tidegate_telemetry::{EventKind, Events};
 
 use crate::check::Seen;
 use crate::error::ProbeError;
-use crate::target::{Group, Target};
+use crate::report::Report;
+use crate::target::Target;
 
 /// Equal results in a row, for words in events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,34 +29,45 @@ impl Streak {
     }
 }
 
-/// Enters what a probe of `target` saw on the board; tells `events` what changed by it. Returns
-/// whether it leaves a doubt: a result that contradicts what is (still) believed.
+/// What followed from a probe.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// A result that contradicts what is (still) believed.
+    pub(crate) doubt: bool,
+    /// What changed, in words; none if nothing did.
+    pub(crate) change: Option<String>,
+}
+
+/// Enters what a probe of `target` saw on the board; reports what changed by it.
 pub(crate) fn apply(
     target: &Target,
     streak: &mut Streak,
     seen: &Seen,
     now: Instant,
-    events: &Events,
-) -> bool {
+    report: &Report,
+) -> Verdict {
     let success = seen.result.is_ok();
     streak.enter(success);
-    let label = seen
-        .result
-        .as_ref()
-        .err()
-        .map_or(ProbeResult::Success, ProbeError::label);
-    target.group.series.probed(label);
+    let error = seen.result.as_ref().err();
+    let result = error.map_or(ProbeResult::Success, ProbeError::label);
+    target.group.series.probed(result);
+    target.group.cell.probed(success);
     measure(&target.group.cell, seen, now);
-    if let Some(change) = target.cell.probed(success, target.group.check.probe()) {
+    let changed = target.cell.probed(success, target.group.check.probe());
+    let change = changed.map(|change| {
         let evidence = evidence(*streak, seen);
-        tell(target, change.from, change.to, &evidence, events);
-        settle(
-            &target.group,
-            Some(&format!("{}: {evidence}", target.address)),
-            events,
-        );
+        let probes = Probes {
+            in_a_row: streak.length,
+            result,
+            connected: seen.rtt.map(|rtt| rtt.as_secs_f64()),
+        };
+        report.probed(target, change, &evidence, probes);
+        format!("{}: {evidence}", target.address)
+    });
+    Verdict {
+        doubt: success != target.cell.probed_health().usable(),
+        change,
     }
-    success != target.cell.health().usable()
 }
 
 /// A round trip is measured by connecting. In between, an answer over a kept connection took at least
@@ -87,71 +97,9 @@ fn evidence(streak: Streak, seen: &Seen) -> String {
     }
 }
 
-/// That an endpoint turns out to be well at the start is no news: with a thousand endpoints it
-/// would push everything else out of the history.
-fn tell(target: &Target, from: Health, to: Health, evidence: &str, events: &Events) {
-    let Group {
-        upstream, region, ..
-    } = &*target.group;
-    let endpoint = target.address.clone();
-    if (from, to) == (Health::Unknown, Health::Healthy) {
-        tracing::debug!("endpoint {upstream}/{region}/{endpoint} is {to}: {evidence}");
-        return;
-    }
-    events.record(EventKind::EndpointHealth {
-        upstream: upstream.clone(),
-        region: region.clone(),
-        endpoint,
-        from,
-        to,
-        evidence: evidence.to_owned(),
-    });
-}
-
-/// Concludes from the endpoints to the region; `cause` is what set it off, if it was an endpoint.
-pub(crate) fn settle(group: &Group, cause: Option<&str>, events: &Events) {
-    let (from, to, mut evidence) = conclude(group);
-    if !group.cell.set_health(to) {
-        return;
-    }
-    if let Some(cause) = cause {
-        evidence = format!("{evidence}; {cause}");
-    }
-    events.record(EventKind::RegionHealth {
-        upstream: group.upstream.clone(),
-        region: group.region.clone(),
-        from,
-        to,
-        evidence,
-    });
-}
-
-fn conclude(group: &Group) -> (Health, Health, String) {
-    let set = group.slot.load();
-    let healths = || set.endpoints.iter().map(|endpoint| endpoint.cell.health());
-    let (usable, all) = (
-        healths().filter(|health| health.usable()).count(),
-        set.endpoints.len(),
-    );
-    let needed = group.min_healthy * 100.0;
-    let evidence = format!("{usable} of {all} endpoints usable, {needed:.0}% needed");
-    (
-        group.cell.health(),
-        roll_up(healths(), group.min_healthy),
-        evidence,
-    )
-}
-
-/// Nobody probes these endpoints any more: nothing is known of them, nor of the region if it has
-/// no others.
+/// Nobody probes it any more: nothing is known of it.
 pub(crate) fn forget(target: &Target) {
     target.cell.set_health(Health::Unknown);
-}
-
-/// The same for a region, once its endpoints have been forgotten.
-pub(crate) fn forget_region(group: &Group) {
-    let (_, to, _) = conclude(group);
-    group.cell.set_health(to);
 }
 
 #[cfg(test)]

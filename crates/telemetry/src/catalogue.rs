@@ -9,8 +9,8 @@ use tidegate_core::Termination;
 use tidegate_core::retry::WhyNot;
 
 use crate::labels::{
-    AttemptOutcome, HandshakeFailure, Label, Limit, ProbeResult, ReloadResult, RetryScope,
-    StatusClass, TlsVersion,
+    AttemptOutcome, Cause, HandshakeFailure, Label, Limit, ProbeResult, RegionTurn, ReloadResult,
+    RetryScope, StatusClass, TlsVersion,
 };
 
 /// What a metric's value does.
@@ -86,12 +86,24 @@ catalogue! {
         "Attempts under way.";
     REGION_HEALTH = Gauge "tidegate_region_health" in "1" by [upstream, region]:
         "Health of a region: 0 unknown, 1 healthy, 2 degraded, 3 unhealthy, 4 draining.";
+    REGION_DIAL = Gauge "tidegate_region_dial" in "1" by [upstream, region]:
+        "The part of its share that a region takes, 0 to 1; less than 1 while it comes back.";
+    REGION_SUSPECTED = Gauge "tidegate_region_suspected" in "1" by [upstream, region]:
+        "1 while a region has fallen silent and takes nothing new until that is cleared up, else 0.";
+    REGION_PROBATION = Gauge "tidegate_region_probation" in "1" by [upstream, region]:
+        "1 while a region that was down is tried with what can be repeated elsewhere, else 0.";
     REGION_DRAINING = Gauge "tidegate_region_draining" in "1" by [upstream, region]:
         "1 while an operator drains the region, else 0.";
     REGION_RTT = Gauge "tidegate_region_rtt_seconds" in "seconds" by [upstream, region]:
         "Network round trip to a region, averaged; absent before the first measurement.";
+    REGION_TRANSITIONS = Counter "tidegate_region_transitions_total" in "changes" by [upstream, region, to, why]:
+        "Changes of a region's health or stage, by what became of it and by the evidence.";
     ENDPOINT_HEALTH = Gauge "tidegate_endpoint_health" in "1" by [upstream, region, endpoint]:
         "Health of an endpoint: 0 unknown, 1 healthy, 2 degraded, 3 unhealthy, 4 draining.";
+    ENDPOINT_EJECTED = Gauge "tidegate_endpoint_ejected" in "1" by [upstream, region, endpoint]:
+        "1 while requests have found an endpoint to be an outlier and it is left out, else 0.";
+    ENDPOINT_EJECTIONS = Counter "tidegate_endpoint_ejections_total" in "ejections" by [upstream, region, why]:
+        "Ejections of endpoints, by the evidence.";
     PROBES = Counter "tidegate_probes_total" in "probes" by [upstream, region, result]:
         "Active probes that ended, by result.";
     DOWNSTREAM_OPEN = Gauge "tidegate_downstream_connections" in "connections" by [listener]:
@@ -164,6 +176,8 @@ pub fn markdown() -> String {
     words::<WhyNot>(&mut page, "`why` of a refused retry");
     words::<RetryScope>(&mut page, "`scope`");
     words::<Limit>(&mut page, "`limit`");
+    words::<RegionTurn>(&mut page, "`to` of a region's transition");
+    words::<Cause>(&mut page, "`why` of a region's transition or an ejection");
     words::<ProbeResult>(&mut page, "`result` of a probe");
     words::<ReloadResult>(&mut page, "`result` of a reload");
     words::<TlsVersion>(&mut page, "`tls`");

@@ -6,12 +6,16 @@
 //! of diagnostics.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Serialize, Serializer};
 use tidegate_core::Health;
+use tidegate_core::health::{Evidence, Stage};
 use tokio::sync::broadcast;
+
+use crate::labels::{Label, ProbeResult};
 
 /// Events kept in memory.
 pub const HISTORY: usize = 1_000;
@@ -32,23 +36,20 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum EventKind {
-    /// A region's health changed.
+    /// A region's health or stage changed, or something is to be told of it although nothing did.
     RegionHealth {
         /// Upstream.
         upstream: Arc<str>,
         /// Region.
         region: Arc<str>,
-        /// Before.
-        from: Health,
-        /// After.
-        to: Health,
-        /// What it was concluded from, in words.
-        evidence: String,
+        /// What changed, and why.
+        #[serde(flatten)]
+        change: HealthChange,
     },
-    /// An endpoint's health changed.
+    /// An endpoint's health changed, or it was ejected or taken back.
     EndpointHealth {
         /// Upstream.
         upstream: Arc<str>,
@@ -56,12 +57,9 @@ pub enum EventKind {
         region: Arc<str>,
         /// `host:port`.
         endpoint: Arc<str>,
-        /// Before.
-        from: Health,
-        /// After.
-        to: Health,
-        /// What it was concluded from, in words.
-        evidence: String,
+        /// What changed, and why.
+        #[serde(flatten)]
+        change: HealthChange,
     },
     /// An operator began or ended the drain of a region.
     Drain {
@@ -102,6 +100,46 @@ pub enum EventKind {
     },
     /// The process began to shut down.
     ShuttingDown,
+}
+
+/// A change of health; in an event, its fields stand among the event's.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HealthChange {
+    /// Health before.
+    pub from: Health,
+    /// Health after; the same when only the stage changed, or nothing did.
+    pub to: Health,
+    /// What it goes through from now on. Of an endpoint: `out` (ejected, or failing its probes),
+    /// `probation` (ejected lately, and tried again) or `serving`.
+    pub stage: Stage,
+    /// What it was concluded from, in words.
+    pub evidence: String,
+    /// The same in figures.
+    pub facts: Facts,
+}
+
+/// The figures behind a change of health: an object whose `kind` says which there are, times in
+/// seconds, shares as 0 to 1.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Facts {
+    /// What the judge of the upstream saw.
+    Judged(Evidence),
+    /// What probes of the endpoint saw.
+    Probed(Probes),
+}
+
+/// Equal results of probes in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename = "probes")]
+pub struct Probes {
+    /// How many.
+    pub in_a_row: u32,
+    /// The last one's.
+    #[serde(serialize_with = "word")]
+    pub result: ProbeResult,
+    /// The time it took to connect, in seconds; null if the last one did not need to, or could not.
+    pub connected: Option<f64>,
 }
 
 /// The history and its listeners. Cheap to clone; clones share.
@@ -183,24 +221,14 @@ fn log(kind: &EventKind) {
         EventKind::RegionHealth {
             upstream,
             region,
-            from,
-            to,
-            evidence,
-        } => {
-            let name = format!("{upstream}/{region}");
-            log_health("region", &name, (*from, *to), evidence);
-        }
+            change,
+        } => change.log("region", format_args!("{upstream}/{region}")),
         EventKind::EndpointHealth {
             upstream,
             region,
             endpoint,
-            from,
-            to,
-            evidence,
-        } => {
-            let name = format!("{upstream}/{region}/{endpoint}");
-            log_health("endpoint", &name, (*from, *to), evidence);
-        }
+            change,
+        } => change.log("endpoint", format_args!("{upstream}/{region}/{endpoint}")),
         EventKind::Drain {
             upstream,
             region,
@@ -232,13 +260,37 @@ fn log(kind: &EventKind) {
     }
 }
 
-/// What became worse is a warning; the first news of a start-up are not worth one.
-fn log_health(what: &str, name: &str, (from, to): (Health, Health), evidence: &str) {
-    if to.usable() && to != Health::Degraded {
-        tracing::info!("{what} {name} is {to} (was {from}): {evidence}");
-    } else {
-        tracing::warn!("{what} {name} is {to} (was {from}): {evidence}");
+impl HealthChange {
+    /// Whether it is for the worse, or something that an operator must know although nothing
+    /// changed. The first news of a start-up are not.
+    pub fn is_bad(&self) -> bool {
+        let bad_news = matches!(
+            self.facts,
+            Facts::Judged(Evidence::Shared(_) | Evidence::Reversed { .. })
+        );
+        let returning = matches!(self.stage, Stage::Probation | Stage::Ramp);
+        let well = self.to.usable() && self.to != Health::Degraded;
+        bad_news || self.stage == Stage::Suspected || !(well || returning)
     }
+
+    fn log(&self, what: &str, name: fmt::Arguments<'_>) {
+        let Self {
+            from,
+            to,
+            stage,
+            evidence,
+            ..
+        } = self;
+        if self.is_bad() {
+            tracing::warn!(%stage, "{what} {name} is {to} (was {from}): {evidence}");
+        } else {
+            tracing::info!(%stage, "{what} {name} is {to} (was {from}): {evidence}");
+        }
+    }
+}
+
+fn word<S: Serializer>(label: &impl Label, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(label.word())
 }
 
 fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -247,6 +299,8 @@ fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Er
 
 #[cfg(test)]
 mod tests {
+    use tidegate_core::health::Failures;
+
     use super::*;
 
     fn drain(region: &str) -> EventKind {
@@ -280,24 +334,99 @@ mod tests {
         assert!(news.try_recv().is_err());
     }
 
-    #[test]
-    fn an_event_is_one_flat_object() {
+    fn region(change: HealthChange) -> EventKind {
+        EventKind::RegionHealth {
+            upstream: "shop".into(),
+            region: "eu".into(),
+            change,
+        }
+    }
+
+    fn judged(from: Health, to: Health, stage: Stage, facts: Evidence) -> HealthChange {
+        HealthChange {
+            from,
+            to,
+            stage,
+            evidence: facts.to_string(),
+            facts: Facts::Judged(facts),
+        }
+    }
+
+    fn check_json(kind: EventKind, mut expected: serde_json::Value) {
         let event = Event {
             number: 7,
             at: SystemTime::UNIX_EPOCH,
-            kind: EventKind::RegionHealth {
-                upstream: "shop".into(),
-                region: "eu".into(),
+            kind,
+        };
+        expected["number"] = 7.into();
+        expected["at"] = "1970-01-01T00:00:00.000Z".into();
+        assert_eq!(serde_json::to_value(event).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_event_is_one_flat_object_with_its_figures() {
+        let facts = Evidence::Endpoints {
+            usable: 1,
+            total: 4,
+            needed: 0.5,
+        };
+        let change = judged(Health::Healthy, Health::Unhealthy, Stage::Out, facts);
+        let expected = serde_json::json!({
+            "kind": "region_health", "upstream": "shop", "region": "eu",
+            "from": "healthy", "to": "unhealthy", "stage": "out",
+            "evidence": "1 of 4 endpoints usable, 50 % needed",
+            "facts": {"kind": "endpoints", "usable": 1, "total": 4, "needed": 0.5},
+        });
+        check_json(region(change), expected);
+        let probes = EventKind::EndpointHealth {
+            upstream: "shop".into(),
+            region: "eu".into(),
+            endpoint: "10.0.0.1:80".into(),
+            change: HealthChange {
                 from: Health::Healthy,
                 to: Health::Unhealthy,
+                stage: Stage::Out,
                 evidence: "3 probes in a row failed".into(),
+                facts: Facts::Probed(Probes {
+                    in_a_row: 3,
+                    result: ProbeResult::Status,
+                    connected: Some(0.125),
+                }),
             },
         };
         let expected = serde_json::json!({
-            "number": 7, "at": "1970-01-01T00:00:00.000Z", "kind": "region_health",
-            "upstream": "shop", "region": "eu", "from": "healthy", "to": "unhealthy",
+            "kind": "endpoint_health", "upstream": "shop", "region": "eu",
+            "endpoint": "10.0.0.1:80", "from": "healthy", "to": "unhealthy", "stage": "out",
             "evidence": "3 probes in a row failed",
+            "facts": {"kind": "probes", "in_a_row": 3, "result": "status", "connected": 0.125},
         });
-        assert_eq!(serde_json::to_value(event).unwrap(), expected);
+        check_json(probes, expected);
+    }
+
+    #[test]
+    fn what_becomes_worse_is_bad_news() {
+        use Health::{Degraded, Draining, Healthy, Unhealthy, Unknown};
+        let check = |from, to, stage, bad| {
+            let change = judged(from, to, stage, Evidence::NoOther);
+            assert_eq!(change.is_bad(), bad, "{change:?}");
+        };
+        check(Unknown, Healthy, Stage::Serving, false);
+        check(Unknown, Unhealthy, Stage::Out, true);
+        check(Healthy, Healthy, Stage::Suspected, true);
+        check(Healthy, Degraded, Stage::Serving, true);
+        check(Unhealthy, Unhealthy, Stage::Waiting, true);
+        check(Unhealthy, Degraded, Stage::Probation, false);
+        check(Degraded, Degraded, Stage::Ramp, false);
+        check(Healthy, Healthy, Stage::Serving, false);
+        check(Healthy, Draining, Stage::Serving, true);
+        let shared = Evidence::Shared(Failures {
+            failed: 9,
+            of: 10,
+            within: std::time::Duration::from_secs(1),
+            by_class: Default::default(),
+            usual: 0.0,
+            others: Some(0.9),
+        });
+        assert!(judged(Healthy, Healthy, Stage::Serving, shared).is_bad());
     }
 }

@@ -3,9 +3,8 @@
 //! Counters are arrays indexed by these, so each set knows its length and its words. The access
 //! log uses the same words.
 
-use tidegate_core::Termination;
 use tidegate_core::retry::{Destination, Failure, Phase, WhyNot};
-use tidegate_core::termination;
+use tidegate_core::{Termination, termination};
 
 /// A closed set of label values that can index an array.
 pub trait Label: Copy + 'static {
@@ -39,6 +38,10 @@ macro_rules! labels {
     };
 }
 
+mod health;
+
+pub use health::{Cause, RegionTurn};
+
 labels! {
     /// How an attempt ended.
     AttemptOutcome {
@@ -64,6 +67,8 @@ labels! {
         Truncated = "truncated",
         /// The region went down while the attempt was under way.
         RegionDown = "region_down",
+        /// Its region had fallen silent, and a hedge in another one answered first.
+        Hedged = "hedged",
         /// Given up because nobody waited for it any more.
         Abandoned = "abandoned",
     }
@@ -299,6 +304,8 @@ mod tests {
         check::<StatusClass>();
         check::<RetryScope>();
         check::<ProbeResult>();
+        check::<RegionTurn>();
+        check::<Cause>();
         check::<TlsVersion>();
         check::<HandshakeFailure>();
         check::<ReloadResult>();

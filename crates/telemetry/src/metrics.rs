@@ -8,6 +8,7 @@
 mod collect;
 mod listener;
 mod plan_series;
+mod rare;
 mod registry;
 mod series;
 mod shard;
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tidegate_core::retry::WhyNot;
 use tidegate_core::{Live, Plan, Termination};
 
-use crate::labels::{AttemptOutcome, Label, ReloadResult};
+use crate::labels::{AttemptOutcome, Cause, Label, RegionTurn, ReloadResult};
 
 pub use listener::{ListenerSeries, OpenConnection};
 pub use plan_series::PlanSeries;
@@ -27,6 +28,7 @@ pub use series::{Series, UpstreamHandle, UpstreamSeries};
 pub use shard::BOUNDS;
 
 use plan_series::Table;
+use rare::Rare;
 use registry::Registry;
 use shard::{Counts, Padded, Shards};
 
@@ -38,6 +40,8 @@ pub const OTHER: &str = "other";
 pub const NONE: &str = "none";
 /// Pairs of regions and reasons that rescues are counted by, before the rest is `other`.
 const MAX_RESCUE_SERIES: usize = 4_096;
+/// Regions and reasons that changes of health are counted by, before the rest is `other`.
+const MAX_HEALTH_SERIES: usize = 4_096;
 
 /// The store of counters. One per process.
 #[derive(Debug)]
@@ -45,6 +49,10 @@ pub struct Metrics {
     routes: Registry<(Name, Name), Series>,
     upstreams: Registry<(Name, Name), UpstreamSeries>,
     rescued: Registry<(Name, Name, &'static str), Padded<AtomicU64>>,
+    /// Upstream, region, what became of it, why.
+    turns: Rare<(Name, Name, &'static str, &'static str)>,
+    /// Upstream, region, why.
+    ejections: Rare<(Name, Name, &'static str)>,
     listeners: Registry<Name, listener::Shard>,
     global: Shards<Global>,
     reloads: Counts<ReloadResult, { ReloadResult::ALL.len() }>,
@@ -68,6 +76,8 @@ impl Metrics {
             routes: Registry::default(),
             upstreams: Registry::default(),
             rescued: Registry::default(),
+            turns: Rare::default(),
+            ejections: Rare::default(),
             listeners: Registry::default(),
             global: shard::fresh(),
             reloads: Counts::default(),
@@ -115,6 +125,20 @@ impl Metrics {
         shard::mine(&self.global).refused.add(why);
     }
 
+    /// Counts a change of a region's health or stage.
+    pub fn region_turned(&self, upstream: &Name, region: &Name, to: RegionTurn, why: Cause) {
+        let key = (upstream.clone(), region.clone(), to.word(), why.word());
+        let other = || (OTHER.into(), OTHER.into(), OTHER, OTHER);
+        self.turns.add(key, MAX_HEALTH_SERIES, other);
+    }
+
+    /// Counts the ejection of an endpoint of a region.
+    pub fn endpoint_ejected(&self, upstream: &Name, region: &Name, why: Cause) {
+        let key = (upstream.clone(), region.clone(), why.word());
+        let other = || (OTHER.into(), OTHER.into(), OTHER);
+        self.ejections.add(key, MAX_HEALTH_SERIES, other);
+    }
+
     /// Counts one attempt to reload.
     pub fn reloaded(&self, result: ReloadResult) {
         self.reloads.add(result);
@@ -149,8 +173,11 @@ impl Metrics {
             .iter()
             .map(|upstream| &*upstream.name)
             .collect();
+        let named = |upstream: &Name| upstreams.contains(&**upstream) || **upstream == *OTHER;
         self.upstreams
             .retain(|(upstream, _)| upstreams.contains(&**upstream));
+        self.turns.retain(|(upstream, ..)| named(upstream));
+        self.ejections.retain(|(upstream, ..)| named(upstream));
     }
 
     fn route(&self, route: &Name, region: &Name, max_series: u32) -> Shards<Series> {

@@ -13,7 +13,7 @@ async fn fall_and_rise_are_counted() {
     let (health, evidence) = scene.region_news().await;
     assert_eq!(health, Health::Healthy);
     assert!(
-        evidence.starts_with("1 of 1 endpoints usable, 10% needed; "),
+        evidence.starts_with("1 of 1 endpoints usable, 10 % needed; "),
         "{evidence}"
     );
     for _ in 0..2 {
@@ -72,7 +72,7 @@ async fn a_region_is_the_sum_of_its_endpoints() {
     let (health, evidence) = scene.region_news().await;
     assert_eq!(health, Health::Degraded);
     let cause = format!(
-        "1 of 2 endpoints usable, 10% needed; {}: 3 probes",
+        "1 of 2 endpoints usable, 10 % needed; {}: 3 probes",
         one.address
     );
     assert!(evidence.starts_with(&cause), "{evidence}");
@@ -98,7 +98,7 @@ async fn too_few_endpoints_are_no_region() {
     let (health, evidence) = scene.region_news().await;
     assert_eq!(health, Health::Unhealthy);
     assert!(
-        evidence.starts_with("1 of 2 endpoints usable, 60% needed; "),
+        evidence.starts_with("1 of 2 endpoints usable, 60 % needed; "),
         "{evidence}"
     );
 }

@@ -126,8 +126,8 @@ impl Scene {
     /// Waits for the next change of an endpoint's health; what it is now, and the evidence.
     pub(crate) async fn endpoint_news(&mut self) -> (Health, String) {
         loop {
-            if let EventKind::EndpointHealth { to, evidence, .. } = self.news().await {
-                return (to, evidence);
+            if let EventKind::EndpointHealth { change, .. } = self.news().await {
+                return (change.to, change.evidence);
             }
         }
     }
@@ -135,8 +135,8 @@ impl Scene {
     /// Waits for the next change of the region's health; what it is now, and the evidence.
     pub(crate) async fn region_news(&mut self) -> (Health, String) {
         loop {
-            if let EventKind::RegionHealth { to, evidence, .. } = self.news().await {
-                return (to, evidence);
+            if let EventKind::RegionHealth { change, .. } = self.news().await {
+                return (change.to, change.evidence);
             }
         }
     }

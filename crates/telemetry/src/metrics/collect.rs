@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use tidegate_core::retry::WhyNot;
-use tidegate_core::{Live, LiveRegion, Termination};
+use tidegate_core::{EndpointCell, Live, LiveRegion, Termination};
 
 use super::listener::{established_total, failures_total, open_total};
 use super::shard::{BOUNDS, Counts, Distribution, Shards, total};
@@ -26,7 +26,9 @@ pub(super) fn render(metrics: &Metrics, live: Option<&Live>) -> String {
     attempts(metrics, &upstreams, &mut out);
     connections(&upstreams, &mut out);
     regions(live, &mut out);
+    turns(metrics, &mut out);
     endpoints(live, &mut out);
+    ejections(metrics, &mut out);
     probes(&upstreams, &mut out);
     listeners(metrics, &mut out);
     plan(live, &mut out);
@@ -171,6 +173,15 @@ fn regions(live: Option<&Live>, out: &mut Exposition) {
     gauge(&catalogue::REGION_HEALTH, |bound| {
         Some((bound.cell.health() as u8).into())
     });
+    gauge(&catalogue::REGION_DIAL, |bound| {
+        Some(bound.cell.standing().dial.share())
+    });
+    gauge(&catalogue::REGION_SUSPECTED, |bound| {
+        Some(u8::from(bound.cell.standing().suspected).into())
+    });
+    gauge(&catalogue::REGION_PROBATION, |bound| {
+        Some(u8::from(bound.cell.standing().probation).into())
+    });
     gauge(&catalogue::REGION_DRAINING, |bound| {
         Some(u8::from(bound.cell.draining()).into())
     });
@@ -179,14 +190,32 @@ fn regions(live: Option<&Live>, out: &mut Exposition) {
     });
 }
 
+fn turns(metrics: &Metrics, out: &mut Exposition) {
+    let mut family = out.family(&catalogue::REGION_TRANSITIONS);
+    for ((upstream, region, to, why), count) in metrics.turns.sorted() {
+        family.add(&[&upstream, &region, to, why], count);
+    }
+}
+
 fn endpoints(live: Option<&Live>, out: &mut Exposition) {
-    let mut family = out.family(&catalogue::ENDPOINT_HEALTH);
-    for_each_region(live, |upstream, region, bound| {
-        for endpoint in &bound.endpoints.load().endpoints {
-            let health = endpoint.cell.health() as u8;
-            family.add(&[upstream, region, &endpoint.address], health);
-        }
-    });
+    let mut gauge = |metric: &Metric, value: fn(&EndpointCell) -> u8| {
+        let mut family = out.family(metric);
+        for_each_region(live, |upstream, region, bound| {
+            for endpoint in &bound.endpoints.load().endpoints {
+                let value = value(&endpoint.cell);
+                family.add(&[upstream, region, &endpoint.address], value);
+            }
+        });
+    };
+    gauge(&catalogue::ENDPOINT_HEALTH, |cell| cell.health() as u8);
+    gauge(&catalogue::ENDPOINT_EJECTED, |cell| cell.ejected().into());
+}
+
+fn ejections(metrics: &Metrics, out: &mut Exposition) {
+    let mut family = out.family(&catalogue::ENDPOINT_EJECTIONS);
+    for ((upstream, region, why), count) in metrics.ejections.sorted() {
+        family.add(&[&upstream, &region, why], count);
+    }
 }
 
 fn for_each_region(live: Option<&Live>, mut visit: impl FnMut(&str, &str, &LiveRegion)) {

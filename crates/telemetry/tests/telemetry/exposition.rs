@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use tidegate_core::ids::{RouteIdx, UpstreamIdx};
 use tidegate_core::retry::WhyNot;
-use tidegate_core::{Health, Live, RegionIdx, Termination};
+use tidegate_core::{Dial, Health, Live, RegionIdx, Standing, Termination};
 use tidegate_telemetry::catalogue::METRICS;
 use tidegate_telemetry::labels::{
-    HandshakeFailure, Label, Limit, ProbeResult, ReloadResult, RetryScope, TlsVersion,
+    Cause, HandshakeFailure, Label, Limit, ProbeResult, RegionTurn, ReloadResult, RetryScope,
+    TlsVersion,
 };
 use tidegate_telemetry::{AttemptOutcome, Metrics};
 
@@ -57,6 +58,9 @@ fn populate(metrics: &std::sync::Arc<Metrics>, live: &Live) {
     metrics.terminated(Termination::Completed);
     metrics.terminated(Termination::ResidencyBlocked);
     metrics.retry_refused(WhyNot::Budget);
+    let (shop, us) = ("shop".into(), "us".into());
+    metrics.region_turned(&shop, &us, RegionTurn::Out, Cause::Silent);
+    metrics.endpoint_ejected(&shop, &us, Cause::InARow);
     metrics.reloaded(ReloadResult::Applied);
     metrics.set_certificates(vec![("shop.example.com".into(), 1_800_000_000)]);
     metrics.access_log_dropped(2);
@@ -66,9 +70,15 @@ fn populate(metrics: &std::sync::Arc<Metrics>, live: &Live) {
     live.upstreams[0].regions[1]
         .cell
         .observe_rtt(80 * MS, Instant::now());
-    live.upstreams[0].regions[1]
+    live.upstreams[0].regions[1].cell.set_standing(Standing {
+        health: Health::Degraded,
+        suspected: true,
+        probation: true,
+        dial: Dial::new(0.25),
+    });
+    live.upstreams[0].regions[0].endpoints.load().endpoints[0]
         .cell
-        .set_health(Health::Degraded);
+        .set_ejected(true);
 }
 
 #[test]
@@ -152,8 +162,19 @@ fn what_was_recorded_comes_out() {
     check("upstream_connections_opened_total", &["shop", "us"], 1.0);
     check("upstream_idle_connections", &["shop", "us"], 1.0);
     check("region_health", &["shop", "us"], 2.0);
+    check("region_dial", &["shop", "eu"], 1.0);
+    check("region_dial", &["shop", "us"], 0.25);
+    check("region_suspected", &["shop", "us"], 1.0);
+    check("region_probation", &["shop", "us"], 1.0);
+    check(
+        "region_transitions_total",
+        &["shop", "us", "out", "silent"],
+        1.0,
+    );
+    check("endpoint_ejected", &["shop", "eu", "192.0.2.0:80"], 1.0);
+    check("endpoint_ejections_total", &["shop", "us", "in_a_row"], 1.0);
     check("region_rtt_seconds", &["shop", "us"], 0.08);
-    check("endpoint_health", &["shop", "eu", "192.0.2.0:80"], 0.0);
+    check("endpoint_health", &["shop", "eu", "192.0.2.0:80"], 3.0);
     check("probes_total", &["shop", "us", "timeout"], 1.0);
     check("downstream_connections", &["https"], 1.0);
     check("downstream_connections_total", &["https", "1.3"], 1.0);
