@@ -20,7 +20,7 @@ use crate::seat::Seat;
 use crate::tally::Tally;
 use crate::tls::client::Profiles;
 use crate::tls::{CertificateHandle, TlsError};
-use crate::upstream::pool::Directory;
+use crate::upstream::directory::Directory;
 use crate::worker::Shared;
 
 /// What the data plane is started with.

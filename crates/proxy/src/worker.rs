@@ -13,7 +13,9 @@ use tidegate_telemetry::access::AccessWriter;
 use tidegate_telemetry::metrics::{Metrics, PlanSeries};
 
 use crate::tls::client::{Profile, Profiles};
-use crate::upstream::pool::{Directory, Pool};
+use crate::upstream::directory::Directory;
+use crate::upstream::gate::Allowed;
+use crate::upstream::pool::Pool;
 use crate::wheel::Wheel;
 
 /// What all workers share.
@@ -104,7 +106,10 @@ impl Bound {
             .plan
             .upstreams
             .iter()
-            .map(|upstream| shared.profiles.get(&upstream.connection))
+            .map(|upstream| {
+                let allowed = Allowed::new(live.generation.0, &upstream.circuit_breaker);
+                shared.profiles.get(&upstream.connection, allowed)
+            })
             .collect();
         Self {
             series: shared.metrics.route_series(&live.plan),

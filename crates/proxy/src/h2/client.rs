@@ -28,6 +28,7 @@ use crate::clock::now;
 use crate::exchange::{ExchangeError, HeadEvent};
 use crate::head::ResponseHead;
 use crate::io::Stream;
+use crate::upstream::gate::FreeStream;
 use crate::wheel::Wheel;
 
 /// Streams that may be opened before the peer has told its own limit.
@@ -65,20 +66,27 @@ struct State {
     in_use: AtomicUsize,
     started: AtomicU64,
     doubted: AtomicBool,
+    /// Who wants to hear of each stream that ends.
+    free_stream: Option<FreeStream>,
     /// Set once the peer's SETTINGS are in, or the connection has ended.
     settled: SetOnce<()>,
 }
 
 /// Starts HTTP/2 on `stream`, whose task lives on the calling thread's `LocalSet`. Round trips that
-/// pings measure are entered into `region`. Waits for nothing from the peer.
+/// pings measure are entered into `region`; streams that end are told of by `free_stream`. Waits for
+/// nothing from the peer.
 pub(crate) async fn open(
     wheel: &Wheel,
     stream: Stream,
     region: Option<Arc<RegionCell>>,
+    free_stream: Option<FreeStream>,
 ) -> Result<Channel, h2::Error> {
     let (wire, drain) = coalesce(stream, Bytes::new());
     let (send, mut connection) = builder().handshake(wire).await?;
-    let state = Arc::new(State::default());
+    let state = Arc::new(State {
+        free_stream,
+        ..State::default()
+    });
     let keep_alive = connection
         .ping_pong()
         .map(|ping| KeepAlive::new(ping, wheel.timer()));
@@ -116,11 +124,15 @@ impl Channel {
         if !is_ready(&mut send) {
             return Reserved::Gone;
         }
-        let permit = Permit::new(&self.state);
-        if self.in_use() > send.current_max_send_streams() {
-            return Reserved::Full;
+        match Permit::new(&self.state, send.current_max_send_streams()) {
+            Some(permit) => Reserved::Handle(Handle { send, permit }),
+            None => Reserved::Full,
         }
-        Reserved::Handle(Handle { send, permit })
+    }
+
+    /// Whether a stream could be had now.
+    pub(crate) fn has_spare(&self) -> bool {
+        !self.is_gone() && self.in_use() < self.send.current_max_send_streams()
     }
 
     /// Streams in use.
@@ -147,16 +159,23 @@ fn is_ready(send: &mut SendRequest<Bytes>) -> bool {
 }
 
 impl Permit {
-    fn new(state: &Arc<State>) -> Self {
-        state.in_use.fetch_add(1, Ordering::Relaxed);
+    /// One more stream in use, if fewer than `max` are. Never one too many, not even for a moment:
+    /// whoever looks meanwhile would go away for nothing.
+    fn new(state: &Arc<State>, max: usize) -> Option<Self> {
+        let one_more = |in_use| (in_use < max).then_some(in_use + 1);
+        let (set, fetch) = (Ordering::SeqCst, Ordering::Relaxed);
+        state.in_use.fetch_update(set, fetch, one_more).ok()?;
         state.started.fetch_add(1, Ordering::Relaxed);
-        Self(state.clone())
+        Some(Self(state.clone()))
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.in_use.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_use.fetch_sub(1, Ordering::SeqCst);
+        if let Some(free_stream) = &self.0.free_stream {
+            free_stream.tell();
+        }
     }
 }
 

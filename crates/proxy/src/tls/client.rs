@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsConnector, client};
 
 use super::Buffered;
+use crate::upstream::gate::Allowed;
 
 /// TLS sessions remembered per profile, two or so for each endpoint.
 const SESSIONS: usize = 1024;
@@ -39,6 +40,8 @@ pub(crate) struct Profile {
     pub(crate) idle_timeout: Duration,
     /// Idle connections kept for one endpoint by one thread.
     pub(crate) idle_max: u32,
+    /// How many connections may be open.
+    pub(crate) allowed: Allowed,
 }
 
 /// An upstream's stream under TLS, over a socket `S`.
@@ -67,8 +70,8 @@ struct Table {
 type Identity = (UpstreamProtocol, Option<UpstreamTls>);
 
 impl Profiles {
-    /// The profile for `policy`. Its client configuration is made at most once per identity.
-    pub(crate) fn get(&self, policy: &ConnectionPolicy) -> Arc<Profile> {
+    /// The profile for `policy`, with as many connections as `allowed`. Its client configuration is made at most once per identity.
+    pub(crate) fn get(&self, policy: &ConnectionPolicy, allowed: Allowed) -> Arc<Profile> {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (id, tls) = table.get(policy);
         Arc::new(Profile {
@@ -78,6 +81,7 @@ impl Profiles {
             connect_timeout: policy.connect_timeout,
             idle_timeout: policy.idle_timeout,
             idle_max: policy.idle_max,
+            allowed,
         })
     }
 }
@@ -178,6 +182,10 @@ mod tests {
         }
     }
 
+    fn get(profiles: &Profiles, policy: &ConnectionPolicy) -> Arc<Profile> {
+        profiles.get(policy, Allowed::default())
+    }
+
     fn trusting(authority: &Authority) -> UpstreamTls {
         UpstreamTls {
             server_name: None,
@@ -195,10 +203,13 @@ mod tests {
     fn one_identity_keeps_one_configuration() {
         let (profiles, authority) = (Profiles::default(), Authority::new());
         let tls = trusting(&authority);
-        let first = profiles.get(&policy(UpstreamProtocol::Auto, Some(tls.clone())));
+        let first = get(
+            &profiles,
+            &policy(UpstreamProtocol::Auto, Some(tls.clone())),
+        );
         let mut other_limits = policy(UpstreamProtocol::Auto, Some(tls.clone()));
         other_limits.idle_max = 1;
-        let same = profiles.get(&other_limits);
+        let same = get(&profiles, &other_limits);
         assert_eq!((first.id, first.idle_max, same.idle_max), (same.id, 8, 1));
         assert!(Arc::ptr_eq(config(&first), config(&same)));
 
@@ -214,7 +225,7 @@ mod tests {
         ];
         let mut ids: Vec<u64> = others
             .iter()
-            .map(|policy| profiles.get(policy).id)
+            .map(|policy| get(&profiles, policy).id)
             .collect();
         ids.push(first.id);
         ids.sort_unstable();
@@ -225,21 +236,27 @@ mod tests {
     #[test]
     fn what_no_plan_uses_is_forgotten() {
         let (profiles, authority) = (Profiles::default(), Authority::new());
-        let kept = profiles.get(&policy(UpstreamProtocol::Auto, Some(trusting(&authority))));
+        let kept = get(
+            &profiles,
+            &policy(UpstreamProtocol::Auto, Some(trusting(&authority))),
+        );
         for i in 0..20 {
             let named = Some(format!("{i}.test").into());
             let tls = UpstreamTls {
                 server_name: named,
                 ..trusting(&authority)
             };
-            profiles.get(&policy(UpstreamProtocol::Auto, Some(tls)));
+            get(&profiles, &policy(UpstreamProtocol::Auto, Some(tls)));
         }
         assert_eq!(
             profiles.0.lock().unwrap().known.len(),
             2,
             "the used one and the last"
         );
-        let again = profiles.get(&policy(UpstreamProtocol::Auto, Some(trusting(&authority))));
+        let again = get(
+            &profiles,
+            &policy(UpstreamProtocol::Auto, Some(trusting(&authority))),
+        );
         assert_eq!(again.id, kept.id);
     }
 
@@ -247,7 +264,10 @@ mod tests {
     fn unusable_settings_say_why() {
         let authority = Authority::new();
         let check = |tls: UpstreamTls, expected: &str| {
-            let profile = Profiles::default().get(&policy(UpstreamProtocol::Auto, Some(tls)));
+            let profile = get(
+                &Profiles::default(),
+                &policy(UpstreamProtocol::Auto, Some(tls)),
+            );
             let why = profile.tls.as_ref().unwrap().as_ref().unwrap_err();
             assert!(why.to_string().contains(expected), "{why}");
         };
@@ -271,7 +291,7 @@ mod tests {
         protocol: UpstreamProtocol,
         host: &str,
     ) -> io::Result<Option<&'static str>> {
-        let profile = Profiles::default().get(&policy(protocol, Some(tls)));
+        let profile = get(&Profiles::default(), &policy(protocol, Some(tls)));
         let profile = profile.tls.as_ref().unwrap().as_ref().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap())

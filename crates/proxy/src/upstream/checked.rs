@@ -6,6 +6,7 @@ use std::time::Duration;
 use tidegate_core::EndpointCell;
 use tidegate_telemetry::metrics::UpstreamHandle;
 
+use super::gate::Gate;
 use super::key::Key;
 use super::pool::Pool;
 use super::shelf::Picked;
@@ -58,6 +59,7 @@ pub(crate) struct Origin {
     pub(super) cell: Arc<EndpointCell>,
     pub(super) profile: Arc<Profile>,
     pub(super) series: UpstreamHandle,
+    pub(super) gate: Arc<Gate>,
 }
 
 impl Checked {
@@ -108,8 +110,9 @@ impl Picked {
 }
 
 impl Origin {
-    pub(super) fn new(target: &Target<'_>) -> Self {
+    pub(super) fn new(target: &Target<'_>, gate: Arc<Gate>) -> Self {
         Self {
+            gate,
             key: target.key(),
             cell: target.endpoint.cell.clone(),
             profile: target.profile.clone(),

@@ -9,6 +9,7 @@ use tidegate_core::plan::UpstreamProtocol;
 use tidegate_core::retry::Failure;
 use tokio::net::TcpStream;
 
+use super::gate::Ticket;
 use super::resolve::{Addresses, Resolver};
 use super::socket::Socket;
 use crate::clock::now;
@@ -47,6 +48,8 @@ pub(crate) enum ConnectErrorKind {
     Timeout,
     /// The name has no address, or could not be asked for.
     Resolve,
+    /// As many connections are open as `circuit_breaker` allows: none was tried.
+    Full,
     /// TLS failed: certificate, version, protocol, or its set-up here.
     Tls,
     /// Anything else, such as no route.
@@ -65,6 +68,7 @@ impl ConnectError {
     pub(crate) fn failure(&self) -> Failure {
         match self.kind {
             ConnectErrorKind::Timeout => Failure::ConnectTimeout,
+            ConnectErrorKind::Full => Failure::Full,
             _ => Failure::Connect,
         }
     }
@@ -88,16 +92,18 @@ impl ConnectError {
 }
 
 /// Connects to `address` (`ip:port` or `host:port`) as `profile` says, within its connect limit,
-/// to speak `protocol`: the profile's, or HTTP/1.1 where it leaves the choice.
+/// to speak `protocol`: the profile's, or HTTP/1.1 where it leaves the choice. The ticket is given up
+/// when the connection ends.
 pub(crate) async fn connect(
     resolver: &Resolver,
     address: &str,
     profile: &Profile,
     protocol: UpstreamProtocol,
+    ticket: Ticket,
 ) -> Result<Connected, ConnectError> {
     let began = now();
     let until = began + profile.connect_timeout;
-    let connecting = establish(resolver, address, profile, protocol, until);
+    let connecting = establish(resolver, address, profile, protocol, ticket, until);
     let connected = tokio::time::timeout_at(until.into(), connecting).await;
     let (stream, h2, rtt) = connected.map_err(|_| ConnectError::timeout(address, profile))??;
     Ok(Connected {
@@ -113,11 +119,12 @@ async fn establish(
     address: &str,
     profile: &Profile,
     protocol: UpstreamProtocol,
+    ticket: Ticket,
     until: Instant,
 ) -> Result<(Stream, bool, Duration), ConnectError> {
     let addresses = resolver.resolve(address).await?;
     let (stream, rtt) = dial_any(&addresses, until).await?;
-    let socket = Socket::new(stream);
+    let socket = Socket::new(stream, ticket);
     if profile.tls.is_none() {
         let h2 = protocol == UpstreamProtocol::Http2;
         return Ok((Stream::Upstream(socket), h2, rtt));

@@ -14,6 +14,11 @@ pub(crate) struct Key {
 }
 
 impl Key {
+    /// The address of the endpoint's cell.
+    pub(crate) fn endpoint(self) -> usize {
+        self.cell
+    }
+
     /// The key of connections to `cell` under the profile with this id.
     pub(crate) fn new(cell: &Arc<EndpointCell>, profile: u64) -> Self {
         Self {

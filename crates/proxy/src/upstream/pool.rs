@@ -7,7 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tidegate_core::plan::UpstreamProtocol;
@@ -16,12 +16,15 @@ use tokio::sync::watch;
 pub(crate) use super::checked::{Checked, Home, Link};
 use super::checked::{Found, Origin};
 use super::connect::{ConnectError, ConnectErrorKind, Connected, connect};
+use super::directory::Directory;
+use super::gate::{FreeStream, Gate, Ticket};
 use super::key::{ByKey, Key};
 use super::resolve::Resolver;
 use super::shelf::{Picked, Place, Shelf, is_quiet};
 use super::socket::Socket;
 use super::target::Wish;
 pub(crate) use super::target::{Freshness, Target};
+use super::wait::Admission;
 use crate::clock::now;
 use crate::conn::Conn;
 use crate::h2;
@@ -34,10 +37,6 @@ use crate::worker::Worker;
 const SWEEP: Duration = Duration::from_secs(1);
 /// A request joins so many shared connects, one after the other, before it gives up.
 const FLIGHTS: usize = 16;
-
-/// The shelves of all threads.
-#[derive(Clone)]
-pub(crate) struct Directory(Arc<[Shelf]>);
 
 /// One thread's connections. A clone is another handle to the same.
 #[derive(Clone)]
@@ -55,26 +54,13 @@ struct Inner {
 /// A shared connect under way: its outcome, once there is one.
 type Flight = watch::Receiver<Option<Result<Duration, ConnectError>>>;
 
-impl Directory {
-    /// Shelves for so many threads.
-    pub(crate) fn new(threads: usize) -> Self {
-        Self((0..threads).map(|_| Shelf::default()).collect())
-    }
-}
-
 impl Inner {
     fn shelf(&self) -> &Shelf {
-        &self.directory.0[self.index]
+        self.directory.shelf(self.index)
     }
 
     fn others(&self) -> impl Iterator<Item = &Shelf> {
-        let own = self.index;
-        self.directory
-            .0
-            .iter()
-            .enumerate()
-            .filter(move |(at, _)| *at != own)
-            .map(|(_, shelf)| shelf)
+        self.directory.others(self.index)
     }
 }
 
@@ -101,7 +87,7 @@ impl Pool {
         }))
     }
 
-    async fn checkout(
+    pub(super) async fn checkout(
         &self,
         target: &Target<'_>,
         freshness: Freshness,
@@ -123,19 +109,29 @@ impl Pool {
         wish: Wish,
     ) -> Result<Checked, ConnectError> {
         if switch {
-            return self.connect_h1(target).await;
+            return match self.admit(target, None).await? {
+                Admission::Place(ticket) => self.connect_h1(target, ticket).await,
+                Admission::Link(link) => Ok(Checked::new(self, target, link, true, None)),
+            };
+        }
+        // Waiting a moment for another thread at its shelf is quicker than any handshake.
+        if let Some(link) = self.take_over(target, wish, |shelf| Some(shelf.lock())) {
+            return Ok(Checked::new(self, target, link, true, None));
         }
         if self.may_speak_h2(target)
             && let Some(checked) = self.share_connect(target, wish).await?
         {
             return Ok(checked);
         }
-        self.connect(target).await
+        match self.admit(target, Some(wish)).await? {
+            Admission::Place(ticket) => self.connect(target, ticket).await,
+            Admission::Link(link) => Ok(Checked::new(self, target, link, true, None)),
+        }
     }
 
     fn reuse(&self, target: &Target<'_>, wish: Wish) -> Option<Found> {
         self.reuse_own(target, wish)
-            .or_else(|| self.take_over(target, wish))
+            .or_else(|| self.take_over(target, wish, Shelf::try_lock))
     }
 
     fn reuse_own(&self, target: &Target<'_>, wish: Wish) -> Option<Found> {
@@ -147,15 +143,33 @@ impl Pool {
         }
     }
 
-    fn take_over(&self, target: &Target<'_>, wish: Wish) -> Option<Found> {
+    fn take_over(&self, target: &Target<'_>, wish: Wish, lock: Lock) -> Option<Found> {
         let link = self
             .0
             .others()
-            .find_map(|shelf| take_from(shelf, target, wish.since))?;
-        if matches!(link, Found::H2(_)) && !self.has_channel(target) {
-            let _in_the_background = self.flight(target);
+            .find_map(|shelf| take_from(|| lock(shelf), target, wish.since))?;
+        if matches!(link, Found::H2(_)) {
+            self.connect_in_the_background(target);
         }
         Some(link)
+    }
+
+    /// Opens a connection of this thread's own, unless there is one, or no room for it.
+    fn connect_in_the_background(&self, target: &Target<'_>) {
+        if self.has_channel(target) || self.flying(target).is_some() {
+            return;
+        }
+        if let Some(ticket) = self.gate(target).enter(target) {
+            let _nobody_waits = self.flight(target, ticket);
+        }
+    }
+
+    pub(super) fn gate(&self, target: &Target<'_>) -> Arc<Gate> {
+        self.0.directory.gate(target.region)
+    }
+
+    pub(super) fn wheel(&self) -> &Wheel {
+        &self.0.wheel
     }
 
     fn has_channel(&self, target: &Target<'_>) -> bool {
@@ -188,7 +202,16 @@ impl Pool {
         wish: Wish,
     ) -> Result<Option<Checked>, ConnectError> {
         for _ in 0..FLIGHTS {
-            let took = land(self.flight(target)).await?;
+            let flight = match self.flying(target) {
+                Some(flight) => flight,
+                None => match self.admit(target, Some(wish)).await? {
+                    Admission::Place(ticket) => self.flight(target, ticket),
+                    Admission::Link(link) => {
+                        return Ok(Some(Checked::new(self, target, link, true, None)));
+                    }
+                },
+            };
+            let took = land(flight).await?;
             if let Some(link) = self.reuse(target, wish) {
                 return Ok(Some(Checked::new(self, target, link, false, Some(took))));
             }
@@ -203,17 +226,23 @@ impl Pool {
         ))
     }
 
-    /// The connect under way, started if there is none. It goes on when nobody waits any more.
-    fn flight(&self, target: &Target<'_>) -> Flight {
-        let key = target.key();
-        if let Some(flight) = self.0.flights.borrow().get(&key) {
-            return flight.clone();
+    /// The connect under way, if there is one.
+    fn flying(&self, target: &Target<'_>) -> Option<Flight> {
+        self.0.flights.borrow().get(&target.key()).cloned()
+    }
+
+    /// The connect under way, started with the ticket if there is none. It goes on when nobody waits
+    /// any more.
+    fn flight(&self, target: &Target<'_>, ticket: Ticket) -> Flight {
+        if let Some(flight) = self.flying(target) {
+            return flight;
         }
+        let key = target.key();
         let (tell, flight) = watch::channel(None);
         self.0.flights.borrow_mut().insert(key, flight.clone());
         let (pool, destination) = (self.clone(), target.to_destination());
         tokio::task::spawn_local(async move {
-            let connected = pool.connect(&destination.target()).await;
+            let connected = pool.connect(&destination.target(), ticket).await;
             let outcome = connected.map(|checked| {
                 let took = checked.connect.unwrap_or_default();
                 checked.lay_down();
@@ -227,22 +256,28 @@ impl Pool {
     }
 
     /// A new connection, or a stream of one.
-    async fn connect(&self, target: &Target<'_>) -> Result<Checked, ConnectError> {
-        let connected = self.dial(target, target.profile.protocol).await?;
+    async fn connect(&self, target: &Target<'_>, ticket: Ticket) -> Result<Checked, ConnectError> {
+        let connected = self.dial(target, target.profile.protocol, ticket).await?;
         let (took, h2) = (connected.took, connected.h2);
-        self.with_place(target, |place| place.speaks_h2 = Some(h2));
+        let origin = Origin::new(target, self.gate(target));
+        self.with_place(&origin, |place| place.speaks_h2 = Some(h2));
         let link = if h2 {
-            Found::H2(self.open(target, connected.stream).await?)
+            Found::H2(self.open(target, &origin, connected.stream).await?)
         } else {
-            Found::H1(Conn::new(connected.stream), Origin::new(target))
+            Found::H1(Conn::new(connected.stream), origin)
         };
         Ok(Checked::new(self, target, link, false, Some(took)))
     }
 
     /// A new HTTP/1.1 connection, whatever else the endpoint might speak.
-    async fn connect_h1(&self, target: &Target<'_>) -> Result<Checked, ConnectError> {
-        let connected = self.dial(target, UpstreamProtocol::Http1).await?;
-        let link = Found::H1(Conn::new(connected.stream), Origin::new(target));
+    async fn connect_h1(
+        &self,
+        target: &Target<'_>,
+        ticket: Ticket,
+    ) -> Result<Checked, ConnectError> {
+        let connected = self.dial(target, UpstreamProtocol::Http1, ticket).await?;
+        let origin = Origin::new(target, self.gate(target));
+        let link = Found::H1(Conn::new(connected.stream), origin);
         Ok(Checked::new(
             self,
             target,
@@ -256,9 +291,11 @@ impl Pool {
         &self,
         target: &Target<'_>,
         protocol: UpstreamProtocol,
+        ticket: Ticket,
     ) -> Result<Connected, ConnectError> {
         let address = &target.endpoint.address;
-        let connected = connect(&self.0.resolver, address, target.profile, protocol).await?;
+        let resolver = &self.0.resolver;
+        let connected = connect(resolver, address, target.profile, protocol, ticket).await?;
         target.region.observe_rtt(connected.rtt, now());
         target.series.connected(connected.took);
         Ok(connected)
@@ -267,27 +304,38 @@ impl Pool {
     async fn open(
         &self,
         target: &Target<'_>,
+        origin: &Origin,
         stream: Stream,
     ) -> Result<h2::client::Handle, ConnectError> {
         let region = target.region.clone();
-        let opened = h2::client::open(&self.0.wheel, stream, Some(region)).await;
+        let free_stream = FreeStream::new(origin.gate.clone(), origin.key);
+        let opened = h2::client::open(&self.0.wheel, stream, Some(region), Some(free_stream)).await;
         let channel = opened.map_err(|error| ended_at_once(target, &error.to_string()))?;
         let reserved = channel.reserve();
-        self.with_place(target, |place| place.keep(channel, now()));
+        self.with_place(origin, |place| place.keep(channel, now()));
         self.start_sweeping();
+        // It has more streams than the one that was opened for.
+        if origin.gate.waits() {
+            origin.gate.freed(origin.key);
+        }
         match reserved {
             Reserved::Handle(handle) => Ok(handle),
             Reserved::Full | Reserved::Gone => Err(ended_at_once(target, "it takes no streams")),
         }
     }
 
-    fn with_place<R>(&self, target: &Target<'_>, run: impl FnOnce(&mut Place) -> R) -> R {
-        self.0.shelf().with(&Origin::new(target), run)
+    fn with_place<R>(&self, origin: &Origin, run: impl FnOnce(&mut Place) -> R) -> R {
+        self.0.shelf().with(origin, run)
     }
 
     /// Puts a connection down for others.
     pub(super) fn put(&self, origin: Origin, conn: Conn) {
-        let _too_many = self.0.shelf().put(origin, conn, now());
+        let key = origin.key;
+        let put_down = self.0.shelf().put(origin, conn, now());
+        if let Some(gate) = put_down.waiting {
+            gate.freed(key);
+        }
+        drop(put_down.surplus);
         self.start_sweeping();
     }
 
@@ -333,10 +381,17 @@ fn is_usable(conn: &mut Conn, wish: Wish) -> bool {
     silent && is_quiet(conn)
 }
 
-/// What another thread keeps idle, unless that thread is at its shelf right now.
-fn take_from(shelf: &Shelf, target: &Target<'_>, since: Option<Instant>) -> Option<Found> {
+/// How another thread's shelf is locked.
+type Lock = for<'a> fn(&'a Shelf) -> Option<MutexGuard<'a, ByKey<Place>>>;
+
+/// What another thread keeps idle, unless its shelf cannot be had.
+fn take_from<'a>(
+    lock: impl Fn() -> Option<MutexGuard<'a, ByKey<Place>>>,
+    target: &Target<'_>,
+    since: Option<Instant>,
+) -> Option<Found> {
     loop {
-        let picked = pick(&mut *shelf.try_lock()?, target.key(), since)?;
+        let picked = pick(&mut *lock()?, target.key(), since)?;
         if let Some(link) = picked.into_found(rehome) {
             return Some(link);
         }
@@ -351,7 +406,7 @@ fn ended_at_once(target: &Target<'_>, why: &str) -> ConnectError {
 
 /// Moves a connection of another thread to this one. The reactor here knows nothing of it yet, so
 /// the system is asked whether it is as it must be.
-fn rehome(conn: &mut Conn) -> bool {
+pub(super) fn rehome(conn: &mut Conn) -> bool {
     let moved = match socket(conn) {
         Some(socket) => socket.is_silent() && socket.rehome().is_ok(),
         None => true,

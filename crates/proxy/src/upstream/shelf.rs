@@ -10,7 +10,9 @@ use tidegate_core::EndpointCell;
 use tidegate_telemetry::metrics::UpstreamHandle;
 
 use super::checked::Origin;
-use super::key::ByKey;
+use super::directory::Scope;
+use super::gate::Gate;
+use super::key::{ByKey, Key};
 use crate::conn::Conn;
 use crate::h2::client::{Channel, Handle, Reserved};
 
@@ -23,6 +25,7 @@ pub(super) struct Place {
     /// Keeps the key's address taken.
     _cell: Arc<EndpointCell>,
     series: UpstreamHandle,
+    gate: Arc<Gate>,
     idle_timeout: Duration,
     /// HTTP/1.1, the most recently used last.
     idle: Vec<Idle>,
@@ -38,6 +41,29 @@ pub(super) enum Picked {
     Conn(Conn, Origin),
     /// A stream of an HTTP/2 connection.
     Stream(Handle),
+}
+
+/// An idle connection that was taken out to be closed.
+pub(super) enum Evicted {
+    Conn(#[expect(dead_code, reason = "to be dropped")] Conn),
+    Channel(#[expect(dead_code, reason = "to be dropped")] Channel),
+}
+
+/// What became of a connection that was put down.
+pub(super) struct PutDown {
+    /// The one that idled longest, if there are too many now.
+    pub(super) surplus: Option<Conn>,
+    /// Where requests wait that may want it.
+    pub(super) waiting: Option<Arc<Gate>>,
+}
+
+/// Connections that would be there for a request, and will be for a while.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Warm {
+    /// Of HTTP/1.1.
+    pub(super) idle: u32,
+    /// Whether there is one of HTTP/2 with streams to spare.
+    pub(super) h2: bool,
 }
 
 struct Idle {
@@ -78,12 +104,43 @@ impl Shelf {
         run(place.or_insert_with(|| Place::new(origin)))
     }
 
-    /// Puts a connection down; if there are too many now, the one that idled longest is handed back.
-    pub(super) fn put(&self, origin: Origin, conn: Conn, since: Instant) -> Option<Conn> {
+    /// Puts a connection down.
+    pub(super) fn put(&self, origin: Origin, conn: Conn, since: Instant) -> PutDown {
         let mut places = self.lock();
         let place = places.entry(origin.key);
         let place = place.or_insert_with(|| Place::new(&origin));
-        place.put(conn, origin, since)
+        let surplus = place.put(conn, origin, since);
+        let waiting = place.gate.waits().then(|| place.gate.clone());
+        PutDown { surplus, waiting }
+    }
+
+    /// Takes out the connection of this key that has idled longest.
+    pub(super) fn evict(&self, key: Key) -> Option<Evicted> {
+        self.lock().get_mut(&key)?.evict()
+    }
+
+    /// Which of the gate's connections in `scope` has idled longest: since when, and its key.
+    pub(super) fn longest_idle(&self, gate: &Gate, scope: Scope) -> Option<(Instant, Key)> {
+        let places = self.lock();
+        let meant = places.iter().filter(|(key, place)| {
+            std::ptr::eq(&*place.gate, gate)
+                && match scope {
+                    Scope::Region => true,
+                    Scope::Endpoint(endpoint) => key.endpoint() == endpoint,
+                    Scope::Key(only) => **key == only,
+                }
+        });
+        let idle = meant.filter_map(|(key, place)| Some((place.idle_since()?, *key)));
+        idle.min_by_key(|(since, _)| *since)
+    }
+
+    /// What of this key will be there at the moment `at`, if nobody takes it before.
+    pub(super) fn warm(&self, key: Key, at: Instant) -> Warm {
+        let places = self.lock();
+        places
+            .get(&key)
+            .map(|place| place.warm(at))
+            .unwrap_or_default()
     }
 
     /// Drops what has idled too long or died. Says whether anything is left.
@@ -103,6 +160,7 @@ impl Place {
         Self {
             _cell: origin.cell.clone(),
             series: origin.series.clone(),
+            gate: origin.gate.clone(),
             idle_timeout: origin.profile.idle_timeout,
             idle: Vec::new(),
             channels: Vec::new(),
@@ -170,6 +228,34 @@ impl Place {
         !self.channels.is_empty()
     }
 
+    fn idle_since(&self) -> Option<Instant> {
+        let idle = self.idle.first().map(|idle| idle.since);
+        idle.or_else(|| self.idle_channel().map(|at| self.channels[at].since))
+    }
+
+    fn idle_channel(&self) -> Option<usize> {
+        let idle = |kept: &Kept| kept.channel.in_use() == 0;
+        self.channels.iter().position(idle)
+    }
+
+    fn evict(&mut self) -> Option<Evicted> {
+        if !self.idle.is_empty() {
+            return Some(Evicted::Conn(self.idle.remove(0).conn));
+        }
+        let at = self.idle_channel()?;
+        Some(Evicted::Channel(self.channels.remove(at).channel))
+    }
+
+    fn warm(&self, at: Instant) -> Warm {
+        let stays = |since: Instant| at.saturating_duration_since(since) < self.idle_timeout;
+        let idle = self.idle.iter().filter(|idle| stays(idle.since)).count();
+        let spare = |kept: &Kept| kept.channel.has_spare() && (kept.is_used() || stays(kept.since));
+        Warm {
+            idle: u32::try_from(idle).unwrap_or(u32::MAX),
+            h2: self.channels.iter().any(spare),
+        }
+    }
+
     fn expire(&mut self, now: Instant) -> Vec<Idle> {
         let limit = self.idle_timeout;
         self.channels
@@ -224,11 +310,15 @@ impl Idle {
 }
 
 impl Kept {
+    /// Whether a stream is open, or one was started since the last look.
+    fn is_used(&self) -> bool {
+        self.channel.started() != self.started || self.channel.in_use() > 0
+    }
+
     /// Idle time counts from the sweep that first saw no stream open and none started since.
     fn is_expired(&mut self, now: Instant, limit: Duration, series: &UpstreamHandle) -> bool {
-        let started = self.channel.started();
-        if started != self.started || self.channel.in_use() > 0 {
-            self.started = started;
+        if self.is_used() {
+            self.started = self.channel.started();
             self.since = now;
             self.counted = None;
         } else {

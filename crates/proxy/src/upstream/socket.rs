@@ -12,28 +12,38 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::gate::Ticket;
+
 /// A TCP stream to an upstream. Empty only after a move between threads failed: every operation
 /// then says "not connected".
-#[derive(Debug)]
-pub(crate) struct Socket(Option<TcpStream>);
+pub(crate) struct Socket {
+    stream: Option<TcpStream>,
+    /// Dropped after the stream: what is counted as closed is closed.
+    _ticket: Ticket,
+}
 
 impl Socket {
     /// A socket over a stream of this thread's reactor.
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self(Some(stream))
+    pub(super) fn new(stream: TcpStream, ticket: Ticket) -> Self {
+        Self {
+            stream: Some(stream),
+            _ticket: ticket,
+        }
     }
 
     /// Moves the socket to the reactor of the calling thread. On an error the socket is closed.
     pub(crate) fn rehome(&mut self) -> io::Result<()> {
-        let stream = self.0.take().ok_or(io::ErrorKind::NotConnected)?;
-        self.0 = Some(TcpStream::from_std(stream.into_std()?)?);
+        let stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?;
+        self.stream = Some(TcpStream::from_std(stream.into_std()?)?);
         Ok(())
     }
 
     /// Whether the connection is open and nothing waits to be read. Asks the system, so that what
     /// the reactor has not heard of yet counts too.
     pub(crate) fn is_silent(&self) -> bool {
-        let Some(stream) = &self.0 else { return false };
+        let Some(stream) = &self.stream else {
+            return false;
+        };
         let mut byte = [MaybeUninit::uninit()];
         let peeked = SockRef::from(stream).peek(&mut byte);
         matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
@@ -42,7 +52,7 @@ impl Socket {
     fn stream(self: Pin<&mut Self>) -> io::Result<Pin<&mut TcpStream>> {
         let stream = self
             .get_mut()
-            .0
+            .stream
             .as_mut()
             .ok_or(io::ErrorKind::NotConnected)?;
         Ok(Pin::new(stream))

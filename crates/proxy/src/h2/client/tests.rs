@@ -29,7 +29,7 @@ async fn with_wheel_for<F: Future>(limit: Duration, test: impl FnOnce(Wheel) -> 
 }
 
 async fn channel(wheel: &Wheel, io: DuplexStream) -> Channel {
-    open(wheel, Stream::Memory(io), None).await.unwrap()
+    open(wheel, Stream::Memory(io), None, None).await.unwrap()
 }
 
 fn handle(channel: &Channel) -> Handle {

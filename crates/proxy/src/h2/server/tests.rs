@@ -17,7 +17,7 @@ use super::*;
 use crate::facts::ConnectionFacts;
 use crate::listener::ListenerContext;
 use crate::tls::client::Profiles;
-use crate::upstream::pool::Directory;
+use crate::upstream::directory::Directory;
 use crate::worker::{Shared, Worker};
 
 const IDLE: Duration = Duration::from_secs(75);

@@ -1,218 +1,16 @@
 //! Pools against real servers on loopback; two threads where sharing is what is tested.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
-use tidegate_core::plan::ConnectionPolicy;
-use tidegate_core::{Endpoint, EndpointCell, RegionCell};
-use tidegate_telemetry::metrics::{Metrics, UpstreamHandle};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use tidegate_core::plan::UpstreamProtocol;
+use tokio::io::AsyncWriteExt;
 
 use super::*;
-use crate::tls::client::{Profile, Profiles};
-
-/// An upstream on its own thread; what it accepts is counted.
-struct Upstream {
-    address: SocketAddr,
-    accepted: Arc<AtomicUsize>,
-    /// Dropped, it ends the thread and its connections.
-    _alive: mpsc::Sender<()>,
-    /// Each message ends the open connections.
-    hang_up: mpsc::Sender<()>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Speaks {
-    /// Sends back what it gets.
-    Echo,
-    /// HTTP/2 without TLS: 200 to everything, after as many streams as allowed at a time.
-    H2 { streams: u32 },
-}
-
-impl Upstream {
-    fn start(speaks: Speaks) -> Self {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
-        let accepted = Arc::new(AtomicUsize::new(0));
-        let (alive, dead) = mpsc::channel(1);
-        let (hang_up, hung_up) = mpsc::channel(1);
-        let count = accepted.clone();
-        std::thread::spawn(move || {
-            block_on(serve(listener, speaks, count, dead, hung_up));
-        });
-        Self {
-            address,
-            accepted,
-            _alive: alive,
-            hang_up,
-        }
-    }
-
-    fn accepted(&self) -> usize {
-        self.accepted.load(Ordering::SeqCst)
-    }
-}
-
-async fn serve(
-    listener: std::net::TcpListener,
-    speaks: Speaks,
-    count: Arc<AtomicUsize>,
-    mut dead: mpsc::Receiver<()>,
-    mut hung_up: mpsc::Receiver<()>,
-) {
-    let listener = TcpListener::from_std(listener).unwrap();
-    let mut open = tokio::task::JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                count.fetch_add(1, Ordering::SeqCst);
-                open.spawn_local(serve_one(accepted.unwrap().0, speaks));
-            }
-            Some(()) = hung_up.recv() => open.shutdown().await,
-            _ = dead.recv() => return,
-        }
-    }
-}
-
-async fn serve_one(mut stream: TcpStream, speaks: Speaks) {
-    match speaks {
-        Speaks::Echo => {
-            let (mut read, mut write) = stream.split();
-            let _ended = tokio::io::copy(&mut read, &mut write).await;
-        }
-        Speaks::H2 { streams } => {
-            let mut builder = ::h2::server::Builder::new();
-            builder.max_concurrent_streams(streams);
-            let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else {
-                return;
-            };
-            let mut held = Vec::new();
-            while let Some(Ok((request, mut respond))) = connection.accept().await {
-                if request.uri().path() == "/hold" {
-                    held.push((request, respond));
-                } else {
-                    let _sent = respond.send_response(http::Response::new(()), true);
-                }
-            }
-        }
-    }
-}
-
-/// Runs a test as a worker would. A test that hangs fails.
-fn on_runtime<F: Future>(run: F) -> F::Output {
-    let bounded = async { tokio::time::timeout(Duration::from_secs(30), run).await };
-    block_on(bounded).expect("the test ends in time")
-}
-
-fn block_on<F: Future>(run: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    LocalSet::new().block_on(&runtime, run)
-}
-
-/// An endpoint as the pipeline knows it.
-#[derive(Clone)]
-struct Known {
-    endpoint: Endpoint,
-    region: Arc<RegionCell>,
-    profile: Arc<Profile>,
-    metrics: Arc<Metrics>,
-    series: UpstreamHandle,
-}
-
-impl Known {
-    fn new(address: SocketAddr, protocol: UpstreamProtocol) -> Self {
-        let policy = ConnectionPolicy {
-            protocol,
-            tls: None,
-            connect_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(60),
-            idle_max: 2,
-            warm_standby: 0,
-        };
-        let metrics = Metrics::new();
-        Self {
-            endpoint: Endpoint {
-                address: address.to_string().into(),
-                weight: 1,
-                cell: Arc::new(EndpointCell::new(now())),
-            },
-            region: Arc::new(RegionCell::new(now())),
-            profile: Profiles::default().get(&policy),
-            series: metrics.upstream("shop", "eu"),
-            metrics,
-        }
-    }
-
-    fn target(&self) -> Target<'_> {
-        Target {
-            endpoint: &self.endpoint,
-            region: &self.region,
-            profile: &self.profile,
-            series: &self.series,
-        }
-    }
-}
-
-fn pool(index: usize, directory: &Directory) -> Pool {
-    let wheel = Wheel::new(now());
-    let sweeper = wheel.run();
-    tokio::task::spawn_local(sweeper);
-    Pool::new(index, directory, wheel)
-}
-
-/// What the metrics say.
-fn metric(known: &Known, name: &str) -> f64 {
-    let text = known.metrics.render(None);
-    let line = text
-        .lines()
-        .find(|line| line.starts_with(name))
-        .unwrap_or("0");
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
-fn idle(known: &Known) -> f64 {
-    metric(known, "tidegate_upstream_idle_connections{")
-}
-
-async fn take(pool: &Pool, known: &Known, freshness: Freshness) -> Checked {
-    pool.checkout(&known.target(), freshness).await.unwrap()
-}
-
-fn conn(checked: Checked) -> (Conn, Home) {
-    match checked.link {
-        Link::H1(conn) => (conn, checked.home.unwrap()),
-        Link::H2(_) => panic!("HTTP/2"),
-    }
-}
-
-fn put(checked: Checked) {
-    let (conn, home) = conn(checked);
-    home.put(conn);
-}
-
-/// Sends a word and reads it back: the connection works on this thread.
-async fn echo(conn: &mut Conn) {
-    conn.io_mut().write_all(b"hello").await.unwrap();
-    let mut word = [0; 5];
-    conn.io_mut().read_exact(&mut word).await.unwrap();
-    assert_eq!(&word, b"hello");
-}
-
-async fn until(mut holds: impl FnMut() -> bool) {
-    while !holds() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
+use crate::tls::client::Profile;
+use crate::upstream::testing::*;
 
 #[test]
 fn a_connection_is_used_again_by_the_same_thread() {
@@ -281,8 +79,8 @@ fn a_request_that_must_not_be_sent_twice_takes_no_old_connection() {
         let known = Known::new(upstream.address, UpstreamProtocol::Http1);
         let (old, home) = conn(take(&pool, &known, Freshness::Any).await);
         let since = now().checked_sub(Duration::from_secs(1)).unwrap();
-        let over = pool.0.shelf().put(home.origin, old, since);
-        assert!(over.is_none());
+        let put_down = pool.0.shelf().put(home.origin, old, since);
+        assert!(put_down.surplus.is_none());
         assert!(!take(&pool, &known, Freshness::Recent).await.reused);
         assert!(
             take(&pool, &known, Freshness::Any).await.reused,
@@ -406,16 +204,6 @@ fn what_died_is_swept_before_its_time() {
     });
 }
 
-/// Runs `theirs` on a thread of its own with the pool of index 1 while this thread waits.
-fn on_another_thread<F>(directory: &Directory, theirs: impl FnOnce(Pool) -> F + Send + 'static)
-where
-    F: Future<Output = ()>,
-{
-    let directory = directory.clone();
-    let run = move || on_runtime(async move { theirs(pool(1, &directory)).await });
-    std::thread::spawn(run).join().unwrap();
-}
-
 #[test]
 fn another_threads_idle_connection_is_taken_over() {
     let upstream = Upstream::start(Speaks::Echo);
@@ -494,28 +282,6 @@ fn a_stream_is_borrowed_while_an_own_connection_is_opened() {
     });
     thread.join().unwrap();
     assert_eq!(upstream.accepted(), 2);
-}
-
-/// Asks for `path` on the stream that was checked out; the answer's status.
-async fn ask(checked: Checked, path: &str) -> u16 {
-    use crate::exchange::HeadEvent;
-    let mut exchange = start(checked, path);
-    match std::future::poll_fn(|cx| exchange.poll_head(cx))
-        .await
-        .unwrap()
-    {
-        HeadEvent::Final(head) | HeadEvent::Interim(head) => head.status().as_u16(),
-    }
-}
-
-fn start(checked: Checked, path: &str) -> h2::client::Exchange {
-    let Link::H2(handle) = checked.link else {
-        panic!("HTTP/1.1")
-    };
-    let request = http::Request::get(format!("http://a.b{path}"))
-        .body(())
-        .unwrap();
-    h2::client::Exchange::start(handle, request, true).unwrap()
 }
 
 #[test]
