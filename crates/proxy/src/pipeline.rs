@@ -324,7 +324,7 @@ impl Failed {
             (_, Failure::Connect | Failure::ConnectTimeout | Failure::Refused) => {
                 Termination::ConnectFailed
             }
-            (_, Failure::Full) => Termination::Overloaded,
+            (_, Failure::Full) => Termination::UpstreamFull,
             (_, Failure::Reset) => Termination::UpstreamReset,
             (_, Failure::Timeout) => Termination::UpstreamTimeout,
             (_, Failure::RegionDown) => Termination::NoHealthyRegion,
