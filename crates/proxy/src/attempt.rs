@@ -12,8 +12,8 @@ use std::time::Instant;
 use tidegate_core::cell::ErrorClass;
 use tidegate_core::choose::Choice;
 use tidegate_core::decision::Because;
-use tidegate_core::retry::{Failure, Phase};
-use tidegate_core::{InFlight, RegionIdx, Termination};
+use tidegate_core::retry::{Failure, NextTry, Phase};
+use tidegate_core::{Endpoint, InFlight, RegionIdx, Termination};
 
 use crate::body::UploadError;
 use crate::clock::now;
@@ -26,7 +26,7 @@ use crate::pipeline::{Client, Serving, needs_fresh_connection};
 use crate::said;
 use crate::tunnel::Duplex;
 use crate::upstream::connect::{ConnectError, ConnectErrorKind};
-use crate::upstream::pool::{self, Checked, Freshness, Target};
+use crate::upstream::pool::{self, Checked, Freshness};
 
 /// Where an attempt goes.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +48,10 @@ pub(crate) struct Attempt {
     pub(crate) reused: bool,
     /// It was this attempt's alone, so that it may have broken unseen while it idled.
     pub(crate) alone: bool,
+    /// Its number in the request's books.
+    pub(crate) nth: usize,
+    /// What it has heard of regions: see `Worker::news`.
+    pub(crate) heard: u64,
 }
 
 /// An upstream's answer, of which the head has arrived.
@@ -71,6 +75,8 @@ pub(crate) struct Failed {
     pub(crate) stale: bool,
     /// The answer, if the failure is its status: it is passed on when nothing else is tried.
     pub(crate) answered: Option<Box<Answered>>,
+    /// The next attempt, if the failed one was given up for it: it is decided and paid for.
+    pub(crate) paid: Option<NextTry>,
 }
 
 /// How an attempt ends without an answer.
@@ -90,6 +96,7 @@ impl Failed {
             phase: Phase::HeadReceived,
             stale: false,
             answered: Some(Box::new(answered)),
+            paid: None,
         }
     }
 }
@@ -113,48 +120,51 @@ impl Serving<'_> {
         choice: Choice,
         client: &mut C,
     ) -> Result<Answered, Ended> {
-        let mut attempt = Attempt {
-            place: Place::of(&choice),
-            in_flight: choice.begin(self.upstream().1),
-            reused: false,
-            alone: false,
-        };
-        let endpoint = choice.endpoint().clone();
-        drop(choice);
-        self.finish.attempt_begins(attempt.place, &endpoint.address);
-        let checked = match self.connect(attempt.place, &endpoint, client).await {
+        let (mut attempt, endpoint) = self.begin(choice);
+        let checked = match self.connect(&mut attempt, &endpoint, client).await {
             Ok(checked) => checked,
             Err(ended) => return Err(self.attempt_failed(attempt, ended)),
         };
-        self.finish.connected(checked.reused, checked.connect);
-        attempt.reused = checked.reused;
-        attempt.alone = !checked.is_h2();
+        self.connected(&mut attempt, &checked);
         match self.exchange(checked, &mut attempt, client).await {
             Ok(arrived) => Ok(self.answered(attempt, arrived)),
             Err(ended) => Err(self.attempt_failed(attempt, ended)),
         }
     }
 
+    /// Enters an attempt at the chosen endpoint in cells and books.
+    pub(crate) fn begin(&mut self, choice: Choice) -> (Attempt, Endpoint) {
+        let place = Place::of(&choice);
+        let in_flight = choice.begin(self.upstream().1);
+        let endpoint = choice.endpoint().clone();
+        let attempt = Attempt {
+            place,
+            in_flight,
+            reused: false,
+            alone: false,
+            nth: self.finish.attempt_begins(place, &endpoint.address),
+            heard: self.context.worker.news(),
+        };
+        (attempt, endpoint)
+    }
+
+    /// The attempt, which is what the books are open at, has its connection.
+    pub(crate) fn connected(&mut self, attempt: &mut Attempt, checked: &Checked) {
+        self.finish.connected(checked.reused, checked.connect);
+        attempt.reused = checked.reused;
+        attempt.alone = !checked.is_h2();
+    }
+
     async fn connect<C: Client>(
         &mut self,
-        place: Place,
-        endpoint: &tidegate_core::Endpoint,
+        attempt: &mut Attempt,
+        endpoint: &Endpoint,
         client: &mut C,
     ) -> Result<Checked, EndedBy> {
-        let (upstream, live) = self.upstream();
-        let profile = &self.bound.profiles[self.route().upstream.get()];
-        let region = &live.regions[usize::from(place.position)].cell;
-        let series = self
+        let target = self
             .bound
-            .series
-            .upstream_handle(self.route().upstream, place.position);
-        let target = Target {
-            endpoint,
-            region,
-            profile,
-            series,
-        };
-        let limit = now() + upstream.connection.connect_timeout;
+            .target(self.route().upstream, attempt.place.position, endpoint);
+        let limit = now() + self.upstream().0.connection.connect_timeout;
         let until = self.deadline.map_or(limit, |deadline| deadline.min(limit));
         self.timer.set(until);
         let mut checkout = pin!(pool::checkout(
@@ -169,6 +179,11 @@ impl Serving<'_> {
             if client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(EndedBy::Client(Termination::ClientGone)));
             }
+            if self.hears_news(&mut attempt.heard)
+                && let Some(left) = self.leave(attempt.place, Phase::Connecting)
+            {
+                return Poll::Ready(Err(left));
+            }
             self.timer
                 .poll_expired(cx)
                 .map(|()| Err(EndedBy::connect_timeout(until == limit)))
@@ -176,7 +191,8 @@ impl Serving<'_> {
         .await
     }
 
-    fn freshness(&self) -> Freshness {
+    /// How fresh a connection the next attempt needs.
+    pub(crate) fn freshness(&self) -> Freshness {
         match () {
             () if self.head.upgrade().is_some() => Freshness::Upgrade,
             () if self.stale => Freshness::New,
@@ -198,7 +214,9 @@ impl Serving<'_> {
         }
         let mut exchange = outbound::start(self, checked).await?;
         let mut drive = Drive::new(self, attempt);
-        let head = poll_fn(|cx| drive.poll(cx, &mut exchange, client)).await?;
+        let head = poll_fn(|cx| drive.poll(cx, &mut exchange, client)).await;
+        drive.end();
+        let head = head?;
         self.refuse_misleading(&exchange, &head)?;
         let at = now();
         let ahead = self.hold(&mut exchange, &head, client).await?;
@@ -251,18 +269,31 @@ impl Serving<'_> {
 
     fn attempt_failed(&mut self, mut attempt: Attempt, ended: EndedBy) -> Ended {
         let at = now();
-        let fault = match ended {
+        match ended {
             EndedBy::Client(termination) => {
                 self.finish.attempt_abandoned(at);
-                return Ended::Client(termination);
+                Ended::Client(termination)
             }
             EndedBy::Upload(error) => {
                 self.finish.explain(error.to_string());
                 self.finish.attempt_abandoned(at);
-                return Ended::Client(error.termination());
+                Ended::Client(error.termination())
             }
-            EndedBy::Upstream(fault) => fault,
-        };
+            EndedBy::Left { next, fault } => {
+                let failed = self.note(&mut attempt, fault);
+                Ended::Failed(Failed {
+                    paid: Some(next),
+                    ..failed
+                })
+            }
+            EndedBy::Upstream(fault) => Ended::Failed(self.note(&mut attempt, fault)),
+        }
+    }
+
+    /// Enters what an upstream did to an attempt, which is what the books are open at, in cells and
+    /// books.
+    pub(crate) fn note(&mut self, attempt: &mut Attempt, fault: Fault) -> Failed {
+        let at = now();
         let Fault {
             failure,
             phase,
@@ -274,23 +305,24 @@ impl Serving<'_> {
         if let Some(class) = says.filter(|_| !(stale && attempt.alone)) {
             attempt.in_flight.failed(class, at);
         }
-        Ended::Failed(Failed {
+        Failed {
             place: attempt.place,
             failure,
             phase,
             stale,
             answered: None,
-        })
+            paid: None,
+        }
     }
 }
 
-/// What a failure says of the place where it happened; nothing if it is full.
+/// What a failure says of the place where it happened; nothing if it is full, or was given up.
 fn class_of(failure: Failure) -> Option<ErrorClass> {
     Some(match failure {
-        Failure::Full => return None,
+        Failure::Full | Failure::RegionDown => return None,
         Failure::Connect | Failure::ConnectTimeout => ErrorClass::Connect,
         Failure::Reset => ErrorClass::Reset,
-        Failure::Timeout | Failure::RegionDown => ErrorClass::Timeout,
+        Failure::Timeout => ErrorClass::Timeout,
         Failure::BadResponse | Failure::Status(_) => ErrorClass::ServerError,
         Failure::Refused => ErrorClass::Declared,
     })
@@ -308,6 +340,11 @@ struct Arrived {
 pub(crate) enum EndedBy {
     Client(Termination),
     Upload(UploadError),
+    /// Given up, because of what became of the region, for the next one, which is paid for.
+    Left {
+        next: NextTry,
+        fault: Fault,
+    },
     Upstream(Fault),
 }
 

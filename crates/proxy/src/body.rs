@@ -145,6 +145,17 @@ impl ReplayBody {
         }
     }
 
+    /// Whether it is certain that all of it can be sent once more, whatever is read of it until then.
+    pub(crate) fn stays_kept(&self) -> bool {
+        match self.framing {
+            _ if self.lost => false,
+            _ if self.ended => true,
+            Framing::None => true,
+            Framing::Length(length) => length <= self.limit,
+            Framing::Chunked | Framing::UntilClose => false,
+        }
+    }
+
     /// Starts from the beginning, for another attempt. Must not be called on a lost body.
     pub(crate) fn rewind(&mut self) {
         debug_assert!(!self.lost, "a lost body is never replayed");

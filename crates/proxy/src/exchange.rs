@@ -94,6 +94,14 @@ impl Exchange {
         }
     }
 
+    /// Cancels it on the wire. Nothing but its drop may follow.
+    pub(crate) fn cancel(&mut self) {
+        match self {
+            Self::H1(exchange) => exchange.cancel(),
+            Self::H2(exchange) => exchange.cancel(),
+        }
+    }
+
     /// How far the request got. What is ambiguous counts as sent.
     pub(crate) fn phase(&self) -> Phase {
         match self {

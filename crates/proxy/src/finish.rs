@@ -36,6 +36,8 @@ pub(crate) struct Finish {
     relayed: bool,
     reason: Option<Termination>,
     tries: SmallVec<[Try; 1]>,
+    /// The attempt that is told of: the last, unless a hedge runs beside it or lost.
+    current: usize,
     next_scope: Option<RetryScope>,
     why_not: Option<WhyNot>,
     /// What a person needs to know, if the fault is the client's.
@@ -85,6 +87,7 @@ impl Finish {
             relayed: false,
             reason: None,
             tries: SmallVec::new(),
+            current: 0,
             next_scope: None,
             why_not: None,
             said: None,
@@ -109,8 +112,8 @@ impl Finish {
         }
     }
 
-    /// An attempt begins.
-    pub(crate) fn attempt_begins(&mut self, place: Place, endpoint: &Arc<str>) {
+    /// An attempt begins, and is what is told of. Returns its number.
+    pub(crate) fn attempt_begins(&mut self, place: Place, endpoint: &Arc<str>) -> usize {
         if let (Some(scope), Some((bound, upstream))) = (self.next_scope.take(), self.upstream()) {
             bound
                 .series
@@ -130,11 +133,22 @@ impl Finish {
             took: Duration::ZERO,
             detail: None,
         });
+        self.current = self.tries.len() - 1;
+        self.current
+    }
+
+    /// What follows is told of the attempt with this number.
+    pub(crate) fn turn_to(&mut self, nth: usize) {
+        self.current = nth;
+    }
+
+    fn current(&self) -> Option<&Try> {
+        self.tries.get(self.current)
     }
 
     /// The attempt has a connection.
     pub(crate) fn connected(&mut self, reused: bool, connect: Option<Duration>) {
-        let Some(attempt) = self.tries.last_mut() else {
+        let Some(attempt) = self.tries.get_mut(self.current) else {
             return;
         };
         attempt.reused = reused;
@@ -144,7 +158,7 @@ impl Finish {
 
     /// The whole request was handed to the attempt.
     pub(crate) fn sent_upstream(&mut self, at: Instant) {
-        if let Some(attempt) = self.tries.last_mut() {
+        if let Some(attempt) = self.tries.get_mut(self.current) {
             attempt.sent_at = Some(at);
             attempt.phase = Phase::Sent;
         }
@@ -153,7 +167,7 @@ impl Finish {
     /// The attempt's answer has begun; says how long the endpoint took for it, from when it had
     /// the whole request.
     pub(crate) fn head_received(&mut self, status: StatusCode, at: Instant) -> Duration {
-        let Some(attempt) = self.tries.last_mut() else {
+        let Some(attempt) = self.tries.get_mut(self.current) else {
             return Duration::ZERO;
         };
         attempt.status = Some(status);
@@ -174,7 +188,7 @@ impl Finish {
     ) {
         let region = self.region();
         let context = self.context.clone();
-        if let Some(attempt) = self.tries.last_mut() {
+        if let Some(attempt) = self.tries.get_mut(self.current) {
             attempt.phase = phase;
             attempt.detail = Some(detail);
             tracing::debug!(
@@ -183,6 +197,11 @@ impl Finish {
             );
         }
         self.attempt_ends(failure.into(), at);
+    }
+
+    /// A hedge answered first.
+    pub(crate) fn attempt_hedged(&mut self, at: Instant) {
+        self.attempt_ends(AttemptOutcome::Hedged, at);
     }
 
     /// Nobody waits for the attempt any more.
@@ -194,7 +213,7 @@ impl Finish {
         let upstream = self
             .upstream()
             .map(|(bound, upstream)| (bound.clone(), upstream));
-        let Some(attempt) = self.tries.last_mut() else {
+        let Some(attempt) = self.tries.get_mut(self.current) else {
             return;
         };
         attempt.outcome = Some(outcome);
@@ -211,8 +230,7 @@ impl Finish {
     pub(crate) fn retried(&mut self, next: &NextTry) {
         self.next_scope = Some(next.to.into());
         if self
-            .tries
-            .last()
+            .current()
             .is_some_and(|attempt| attempt.outcome == Some(AttemptOutcome::Answered))
         {
             self.attempt_ends(AttemptOutcome::Status, now());
@@ -321,7 +339,7 @@ impl Finish {
 
     /// The region of the last attempt.
     pub(crate) fn region(&self) -> Option<Arc<str>> {
-        self.region_name(self.tries.last()?.place).cloned()
+        self.region_name(self.current()?.place).cloned()
     }
 
     fn region_name(&self, place: Place) -> Option<&Arc<str>> {
@@ -333,7 +351,7 @@ impl Finish {
     pub(crate) fn server_timing(&self) -> String {
         let mut text = String::new();
         let milliseconds = |span: Duration| span.as_secs_f64() * 1e3;
-        if let Some(last) = self.tries.last() {
+        if let Some(last) = self.current() {
             let _infallible = write!(
                 text,
                 "connect;dur={:.1}, upstream;dur={:.1}, ",
@@ -373,15 +391,13 @@ impl Finish {
             Termination::UpstreamTruncated | Termination::BadResponse
         );
         if !self
-            .tries
-            .last()
+            .current()
             .is_some_and(|attempt| attempt.outcome == Some(AttemptOutcome::Answered))
         {
             return;
         }
         let took = self
-            .tries
-            .last()
+            .current()
             .map_or(Duration::ZERO, |attempt| attempt.took);
         let outcome = match (reason, truncated) {
             (_, true) => AttemptOutcome::Truncated,
@@ -389,7 +405,7 @@ impl Finish {
             _ => AttemptOutcome::Answered,
         };
         self.attempt_ends(outcome, at);
-        if let Some(attempt) = self.tries.last_mut() {
+        if let Some(attempt) = self.tries.get_mut(self.current) {
             attempt.took = took;
         }
         if let (true, Some(in_flight)) = (truncated, &mut self.in_flight) {
@@ -416,14 +432,14 @@ impl Finish {
 
     /// The attempt whose answer the client got, unless the answer was one of our own.
     fn answered_by(&self) -> Option<&Try> {
-        self.tries.last().filter(|_| self.relayed)
+        self.current().filter(|_| self.relayed)
     }
 
     /// The first attempt, which failed, and the one that answered: a rescue.
     fn rescue(&self, reason: Termination) -> Option<(&Try, &Try)> {
         let delivered = matches!(reason, Termination::Completed | Termination::Tunnelled);
         let pair = (self.tries.first()?, self.answered_by()?);
-        (delivered && self.tries.len() > 1).then_some(pair)
+        (delivered && self.current > 0).then_some(pair)
     }
 
     fn log(&mut self, reason: Termination, at: Instant) {

@@ -17,11 +17,21 @@ use crate::upstream::pool::{Checked, Link};
 /// Room for the fields of most requests.
 const FIELDS: usize = 24;
 
-/// Starts the exchange on the connection that was checked out.
+/// Starts the exchange on the connection that was checked out, once that is known to take it.
 pub(crate) async fn start(
     serving: &Serving<'_>,
     checked: Checked,
 ) -> Result<Exchange, ExchangeError> {
+    if let (Link::H2(handle), Some(_)) = (&checked.link, serving.head.upgrade())
+        && !handle.takes_extended_connect().await
+    {
+        return Err(no_extended_connect());
+    }
+    begin(serving, checked)
+}
+
+/// Starts the exchange. A stream that is to become a tunnel must be known to take that.
+pub(crate) fn begin(serving: &Serving<'_>, checked: Checked) -> Result<Exchange, ExchangeError> {
     match checked.link {
         Link::H1(conn) => {
             let framing = h1_framing(serving);
@@ -42,9 +52,6 @@ pub(crate) async fn start(
         Link::H2(handle) => {
             let request = h2_request(serving, checked.tls)?;
             let upgrade = serving.head.upgrade().is_some();
-            if upgrade && !handle.takes_extended_connect().await {
-                return Err(no_extended_connect());
-            }
             let end = serving.body.is_empty() && !upgrade;
             let mut exchange = h2::Exchange::start(handle, request, end)?;
             if upgrade {

@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use tidegate_core::choose::{Ask, Choice, choose, reach};
 use tidegate_core::plan::{Route, Upstream};
-use tidegate_core::retry::{Failure, Idempotency, Situation, Verdict, WhyNot, next_try, verdict};
+use tidegate_core::retry::{
+    Failure, Idempotency, NextTry, Phase, Reach, Situation, Verdict, WhyNot, next_try, verdict,
+};
 use tidegate_core::{LiveUpstream, Termination};
 
 use crate::admit::{Admitted, admit};
 use crate::answer::{Answer, AnswerHead, AnswerWords, Download};
-use crate::attempt::{Answered, Ended, Failed};
+use crate::attempt::{Answered, Ended, Failed, Place};
 use crate::body::{ReplayBody, Upload};
 use crate::clock::now;
 use crate::context::Context;
@@ -101,7 +103,9 @@ pub(crate) struct Serving<'a> {
     pub(crate) continued: bool,
     /// Whether the last failure was that of an old idle connection.
     pub(crate) stale: bool,
-    ask: Ask,
+    /// Whether a hedge was sent for it.
+    pub(crate) hedged: bool,
+    pub(crate) ask: Ask,
     attempts: u8,
 }
 
@@ -124,7 +128,7 @@ impl<'a> Serving<'a> {
         let deadline = body.is_read().then(|| at + route.timeout);
         let ask = Ask::new(route.allowed, at);
         Box::new(Self {
-            timer: context.worker.wheel.timer(),
+            timer: context.worker.wheel.timer_in_region(),
             context,
             admitted,
             head: request.head,
@@ -134,6 +138,7 @@ impl<'a> Serving<'a> {
             deadline,
             continued: false,
             stale: false,
+            hedged: false,
             ask,
             attempts: 0,
             bound,
@@ -175,8 +180,9 @@ impl<'a> Serving<'a> {
     }
 
     /// The endpoint for the next attempt, or why there is none.
-    fn choose(&mut self) -> Result<Choice, Termination> {
+    pub(crate) fn choose(&mut self) -> Result<Choice, Termination> {
         self.ask.now = now();
+        self.ask.repeatable = self.is_repeatable();
         let upstream = self.route().upstream;
         let mut rng = self.context.worker.rng.borrow_mut();
         let (decision, choice) = choose(&self.bound.live, upstream, &self.ask, &mut rng);
@@ -185,6 +191,16 @@ impl<'a> Serving<'a> {
         let choice = choice.ok_or_else(|| decision.termination())?;
         self.attempts = self.attempts.saturating_add(1);
         Ok(choice)
+    }
+
+    /// Whether the next attempt, should it fail, can be made again in another region.
+    fn is_repeatable(&self) -> bool {
+        let twice = matches!(
+            self.admitted.idempotency,
+            Idempotency::Safe | Idempotency::Idempotent
+        );
+        let left = self.upstream().0.retry.attempts > self.attempts.saturating_add(1);
+        twice && left && self.body.stays_kept()
     }
 
     /// An answer whose status the policy counts as a failure is one.
@@ -198,20 +214,14 @@ impl<'a> Serving<'a> {
 
     /// Prepares another attempt: verdict, budget, backoff. An error says why there is none.
     async fn move_on(&mut self, failed: &Failed) -> Result<(), WhyNot> {
-        let situation = self.situation(failed);
-        let scope = match verdict(&self.upstream().0.retry, &situation) {
-            Verdict::Retry(scope) => scope,
-            Verdict::Stop(why) => return Err(why),
+        let next = match failed.paid {
+            // What was given up for it goes there at once.
+            Some(next) => NextTry {
+                backoff: Duration::ZERO,
+                ..next
+            },
+            None => self.pay(failed)?,
         };
-        self.enter_try(failed);
-        let (upstream, live) = self.upstream();
-        let reach = reach(
-            &self.bound.live,
-            self.route().upstream,
-            &self.ask,
-            failed.place.position,
-        );
-        let next = next_try(&upstream.retry, &situation, scope, reach).pay(&live.budget, now())?;
         self.ask
             .follow(&next, failed.place.region, failed.place.position);
         self.finish.retried(&next);
@@ -221,8 +231,26 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
+    fn pay(&mut self, failed: &Failed) -> Result<NextTry, WhyNot> {
+        let situation = self.situation(failed.failure, failed.phase);
+        let scope = match verdict(&self.upstream().0.retry, &situation) {
+            Verdict::Retry(scope) => scope,
+            Verdict::Stop(why) => return Err(why),
+        };
+        self.enter_try(failed);
+        let (upstream, live) = self.upstream();
+        let reach = self.reach(failed.place);
+        next_try(&upstream.retry, &situation, scope, reach).pay(&live.budget, now())
+    }
+
+    /// What is left to try after an attempt there.
+    pub(crate) fn reach(&self, place: Place) -> Reach {
+        let upstream = self.route().upstream;
+        reach(&self.bound.live, upstream, &self.ask, place.position)
+    }
+
     /// An endpoint that failed is not asked again, unless only an old idle connection of it did.
-    fn enter_try(&mut self, failed: &Failed) {
+    pub(crate) fn enter_try(&mut self, failed: &Failed) {
         self.stale = failed.stale;
         if !failed.stale {
             let place = &failed.place;
@@ -232,14 +260,15 @@ impl<'a> Serving<'a> {
         }
     }
 
-    fn situation(&self, failed: &Failed) -> Situation {
+    /// Where the request stands if its attempt ends so.
+    pub(crate) fn situation(&self, failure: Failure, phase: Phase) -> Situation {
         let at = now();
         let left = self.deadline.map_or(self.route().timeout, |deadline| {
             deadline.saturating_duration_since(at)
         });
         Situation {
-            failure: failed.failure,
-            phase: failed.phase,
+            failure,
+            phase,
             idempotency: self.admitted.idempotency,
             body: self.body.state(),
             attempts: self.attempts,

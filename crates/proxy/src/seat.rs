@@ -60,6 +60,8 @@ impl Seat {
         let writer = self.access.thread();
         let worker = Worker::new(self.index, self.shared.clone(), writer, fastrand::u64(..));
         spawn_local(worker.wheel.run());
+        let listening = worker.clone();
+        spawn_local(async move { listening.hear_news().await });
         self.install(&worker);
         self.start_services(ready);
         // An error means that whoever would tell us is gone: that is the end as well.

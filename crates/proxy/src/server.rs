@@ -9,8 +9,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tidegate_core::PlanHandle;
 use tidegate_core::settings::Listener;
+use tidegate_core::{News, PlanHandle};
 use tidegate_telemetry::access::AccessLog;
 use tidegate_telemetry::metrics::Metrics;
 use tokio::sync::watch;
@@ -31,6 +31,8 @@ pub struct ProxyOptions {
     pub threads: usize,
     /// The plan to serve, now and after every reload.
     pub plan: Arc<PlanHandle>,
+    /// What tells of changes of regions: the board's.
+    pub news: News,
     /// Where requests are counted.
     pub metrics: Arc<Metrics>,
     /// Where requests are written down.
@@ -114,6 +116,7 @@ impl Proxy {
             profiles: Profiles::default(),
             directory: Directory::new(threads),
             shutdown: signals.shutdown.subscribe(),
+            news: listen(&options.news),
         });
         let mut running = Running {
             addresses,
@@ -208,6 +211,15 @@ impl Drop for Running {
         self.signals.cut.send_replace(true);
         join(std::mem::take(&mut self.threads));
     }
+}
+
+/// A receiver that sees a change after all news. Several before it is looked at are one.
+fn listen(news: &News) -> watch::Receiver<()> {
+    let (tell, heard) = watch::channel(());
+    news.subscribe(move || {
+        tell.send_replace(());
+    });
+    heard
 }
 
 fn contexts(options: &ProxyOptions) -> Result<Vec<ListenerContext>, StartError> {

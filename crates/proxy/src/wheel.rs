@@ -19,7 +19,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use slots::Slots;
+use slots::{Hears, Slots};
 
 pub(crate) use crate::clock::now;
 
@@ -72,7 +72,16 @@ impl Wheel {
 
     /// A timer with no deadline.
     pub(crate) fn timer(&self) -> Timer {
-        let key = self.0.slots.borrow_mut().insert();
+        self.timer_that(Hears::All)
+    }
+
+    /// A timer with no deadline, for somebody who waits in a region: hears what becomes of regions.
+    pub(crate) fn timer_in_region(&self) -> Timer {
+        self.timer_that(Hears::Regions)
+    }
+
+    fn timer_that(&self, hears: Hears) -> Timer {
+        let key = self.0.slots.borrow_mut().insert(hears);
         Timer {
             wheel: self.0.clone(),
             key,
@@ -82,7 +91,16 @@ impl Wheel {
     /// Wakes every task that waits on a timer with a deadline, without any deadline having passed:
     /// for news that all of them must hear.
     pub(crate) fn wake_all(&self) {
-        let waiting = self.0.slots.borrow_mut().take_wakers();
+        self.wake(Hears::All);
+    }
+
+    /// Wakes those of them who wait in a region.
+    pub(crate) fn wake_in_regions(&self) {
+        self.wake(Hears::Regions);
+    }
+
+    fn wake(&self, news: Hears) {
+        let waiting = self.0.slots.borrow_mut().take_wakers(news);
         waiting.into_iter().for_each(Waker::wake);
     }
 
@@ -399,28 +417,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn news_wake_all_who_wait() {
+    async fn news_wake_all_who_wait_and_hear_them() {
         with_wheel(|wheel| async move {
             let news = Rc::new(Cell::new(false));
-            let tasks: Vec<_> = (0..3)
-                .map(|i| {
-                    let (timer, news) = (wheel.timer(), news.clone());
-                    timer.set(now() + HOUR * i + HOUR);
-                    spawn_local(poll_fn(move |cx| {
-                        let pending = timer.poll_expired(cx).is_pending();
-                        if news.get() {
-                            Poll::Ready(pending)
-                        } else {
-                            Poll::Pending
-                        }
-                    }))
-                })
-                .collect();
+            let waiting = |timer: Timer| {
+                let news = news.clone();
+                timer.set(now() + HOUR);
+                spawn_local(poll_fn(move |cx| {
+                    let pending = timer.poll_expired(cx).is_pending();
+                    if news.get() {
+                        Poll::Ready(pending)
+                    } else {
+                        Poll::Pending
+                    }
+                }))
+            };
+            let regions: Vec<_> = (0..3).map(|_| waiting(wheel.timer_in_region())).collect();
+            let others: Vec<_> = (0..3).map(|_| waiting(wheel.timer())).collect();
             sleep(ms(100)).await;
             news.set(true);
-            wheel.wake_all();
             let start = now();
-            for task in tasks {
+            wheel.wake_in_regions();
+            for task in regions {
+                assert!(task.await.unwrap(), "no deadline has passed");
+            }
+            assert!(!others.iter().any(tokio::task::JoinHandle::is_finished));
+            wheel.wake_all();
+            for task in others {
                 assert!(task.await.unwrap(), "no deadline has passed");
             }
             assert_eq!(now(), start);

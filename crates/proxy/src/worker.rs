@@ -8,14 +8,14 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tidegate_core::{Generation, Live, PlanHandle};
+use tidegate_core::{Endpoint, Generation, Live, PlanHandle, UpstreamIdx};
 use tidegate_telemetry::access::AccessWriter;
 use tidegate_telemetry::metrics::{Metrics, PlanSeries};
 
 use crate::tls::client::{Profile, Profiles};
 use crate::upstream::directory::Directory;
 use crate::upstream::gate::Allowed;
-use crate::upstream::pool::Pool;
+use crate::upstream::pool::{Pool, Target};
 use crate::wheel::Wheel;
 
 /// What all workers share.
@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) profiles: Profiles,
     pub(crate) directory: Directory,
     pub(crate) shutdown: tokio::sync::watch::Receiver<bool>,
+    /// Steps when something has changed that those who wait in a region must hear.
+    pub(crate) news: tokio::sync::watch::Receiver<()>,
 }
 
 /// What one thread owns.
@@ -35,6 +37,7 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<fastrand::Rng>,
     pub(crate) access: RefCell<AccessWriter>,
     stopping: Cell<bool>,
+    news: Cell<u64>,
     bound: RefCell<Option<Rc<Bound>>>,
 }
 
@@ -62,6 +65,7 @@ impl Worker {
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
             access: RefCell::new(access),
             stopping: Cell::new(false),
+            news: Cell::new(0),
             bound: RefCell::new(None),
         })
     }
@@ -79,6 +83,22 @@ impl Worker {
                 *cached = Some(bound.clone());
                 Some(bound)
             }
+        }
+    }
+
+    /// How often something has become of a region. Whoever keeps the number at its beginning sees
+    /// every later change: it steps, on this thread, after the change and before those who wait in
+    /// regions are polled for it.
+    pub(crate) fn news(&self) -> u64 {
+        self.news.get()
+    }
+
+    /// Tells those who wait in a region that something has become of one, whenever it does.
+    pub(crate) async fn hear_news(&self) {
+        let mut news = self.shared.news.clone();
+        while news.changed().await.is_ok() {
+            self.news.set(self.news.get() + 1);
+            self.wheel.wake_in_regions();
         }
     }
 
@@ -115,6 +135,21 @@ impl Bound {
             series: shared.metrics.route_series(&live.plan),
             profiles,
             live,
+        }
+    }
+
+    /// Where an attempt at `endpoint`, in the upstream's region at `position`, connects to.
+    pub(crate) fn target<'a>(
+        &'a self,
+        upstream: UpstreamIdx,
+        position: u8,
+        endpoint: &'a Endpoint,
+    ) -> Target<'a> {
+        Target {
+            endpoint,
+            region: &self.live.upstream(upstream).1.regions[usize::from(position)].cell,
+            profile: &self.profiles[upstream.get()],
+            series: self.series.upstream_handle(upstream, position),
         }
     }
 

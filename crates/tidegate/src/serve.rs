@@ -168,6 +168,7 @@ fn start_proxy(
         listeners: settings.listeners.clone(),
         threads: settings.threads,
         plan: shared.plan.clone(),
+        news: shared.board.news().clone(),
         metrics: shared.metrics.clone(),
         access: access.clone(),
     });

@@ -282,6 +282,11 @@ impl Exchange {
         self.conn.as_ref().is_some_and(|conn| !conn.is_flushed())
     }
 
+    /// Closes the connection.
+    pub(crate) fn cancel(&mut self) {
+        self.conn = None;
+    }
+
     fn end(&mut self) {
         self.answer = AnswerState::Ended;
         let clean = self.keep_alive && self.upload == UploadState::Encoded;

@@ -393,9 +393,10 @@ impl Exchange {
     }
 }
 
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        let Some(upload) = self.upload.as_mut() else {
+impl Exchange {
+    /// Resets the stream, unless both directions have ended.
+    pub(crate) fn cancel(&mut self) {
+        let Some(mut upload) = self.upload.take() else {
             return;
         };
         if let (Some(_), Some(permit)) = (&self.response, &self.permit) {
@@ -405,6 +406,13 @@ impl Drop for Exchange {
         if !whole {
             upload.reset(Reason::CANCEL);
         }
+        self.permit = None;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.cancel();
     }
 }
 

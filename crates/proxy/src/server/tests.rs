@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::PlanHandle;
 use tidegate_core::settings::{CertificateFiles, Listener, ListenerLimits, ListenerTls};
+use tidegate_core::{News, PlanHandle};
 use tidegate_telemetry::access::AccessLog;
 use tidegate_telemetry::metrics::Metrics;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -40,6 +40,7 @@ fn start_with(listeners: Vec<Listener>, metrics: Arc<Metrics>) -> Result<Running
         listeners,
         threads: 2,
         plan: Arc::new(PlanHandle::new()),
+        news: News::default(),
         metrics,
         access: AccessLog::off(),
     })

@@ -29,6 +29,16 @@ struct Entry {
     deadline: u64,
     place: Option<Place>,
     waker: Option<Waker>,
+    hears: Hears,
+}
+
+/// Which news wake the task that waits on a timer before its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hears {
+    /// Those that are for everybody.
+    All,
+    /// Those of regions, too.
+    Regions,
 }
 
 /// Where a timer is queued.
@@ -56,11 +66,12 @@ impl Default for Slots {
 
 impl Slots {
     /// A new timer, with no deadline.
-    pub(super) fn insert(&mut self) -> u32 {
+    pub(super) fn insert(&mut self, hears: Hears) -> u32 {
         let entry = Entry {
             deadline: NEVER,
             place: None,
             waker: None,
+            hears,
         };
         match self.free.pop() {
             Some(key) => {
@@ -125,10 +136,11 @@ impl Slots {
         Poll::Pending
     }
 
-    /// The wakers of all who wait; each is remembered anew when it asks again.
-    pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
+    /// The wakers of those who wait and hear this; each is remembered anew when it asks again.
+    pub(super) fn take_wakers(&mut self, news: Hears) -> Vec<Waker> {
         self.timers
             .iter_mut()
+            .filter(|entry| entry.hears >= news)
             .filter_map(|entry| entry.waker.take())
             .collect()
     }
@@ -325,7 +337,7 @@ mod tests {
                 }
                 Step::Replace(timer) => {
                     drop(slots.remove(self.keys[timer]));
-                    self.keys[timer] = slots.insert();
+                    self.keys[timer] = slots.insert(Hears::All);
                     self.deadlines.remove(&timer);
                 }
                 Step::Advance(by) => {
@@ -367,7 +379,7 @@ mod tests {
         #[test]
         fn behaves_like_a_list_of_deadlines(steps in prop::collection::vec(step(), 1..60)) {
             let mut slots = Slots::default();
-            let keys = (0..8).map(|_| slots.insert()).collect();
+            let keys = (0..8).map(|_| slots.insert(Hears::All)).collect();
             let wakes = (0..8).map(|_| Arc::default()).collect();
             let mut model = Model { keys, deadlines: BTreeMap::new(), wakes, waiting: vec![false; 8], now: 0 };
             for step in steps {

@@ -145,7 +145,7 @@ async fn a_refused_connection_and_a_failed_handshake_are_told_apart() {
     Ask::get("/").send(Down::H1, rig.addr()).await;
     assert_eq!(errors(&region(&rig).tally()), [ErrorClass::Connect]);
 
-    let upstream = raw(vec![answering("this is no TLS")]).await;
+    let upstream = raw(vec![vec![Action::send("this is no TLS")]]).await;
     let mut setup = Setup::to(upstream.addr());
     setup.upstream().connection.tls = Some(UpstreamTls {
         server_name: None,

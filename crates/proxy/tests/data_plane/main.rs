@@ -15,6 +15,7 @@ mod harness;
 mod headers;
 mod leaving;
 mod limits;
+mod region_down;
 mod residency;
 mod shutdown;
 mod smuggling;

@@ -64,6 +64,7 @@ impl Stage {
             listeners: loaded.settings.listeners,
             threads: loaded.settings.threads,
             plan: shared.plan.clone(),
+            news: shared.board.news().clone(),
             metrics: shared.metrics.clone(),
             access: AccessLog::off(),
         });
@@ -193,6 +194,7 @@ regions:
 {regions}    steering: {{ policy: latency, tolerance: 10ms }}
     health:
       probe: {{ http: /healthz, interval: 500ms, timeout: 450ms, rise: 2, fall: 2 }}
+      failback: {{ hold: 500ms, hold_max: 1s, probation: 25%, ramp: 2s }}
     retry: {{ attempts: 4, per_try: 400ms }}
     connection: {{ connect_timeout: 400ms }}
     body: {{ replay: 1MiB }}

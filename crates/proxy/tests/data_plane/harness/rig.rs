@@ -58,6 +58,7 @@ impl Rig {
             listeners,
             threads,
             plan: plan.clone(),
+            news: board.news().clone(),
             metrics: books.metrics.clone(),
             access,
         });
