@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use tidegate_core::balance::{Barred, pick};
 use tidegate_core::cell::{ErrorClass, InFlight, Outcome};
-use tidegate_core::{EndpointSet, Health};
+use tidegate_core::{Dial, EndpointSet, Health};
 
 use crate::support::{World, latency};
 
@@ -47,6 +47,42 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
+
+    #[test]
+    fn idle_endpoints_share_by_weight_times_part(
+        endpoints in vec((1..20u32, prop_oneof![Just(1_000u32), 1..1_000u32]), 2..8),
+        seed: u64,
+    ) {
+        const PICKS: u32 = 20_000;
+        let world = World::new(latency(0), &[endpoints.len()]);
+        let set = parted(&world, &endpoints);
+        let (mut rng, mut counts) = (Rng::with_seed(seed), vec![0u32; endpoints.len()]);
+        for _ in 0..PICKS {
+            counts[pick(&set, &Barred::default(), world.now, &mut rng).expect("all are open")] += 1;
+        }
+        let total: u32 = endpoints.iter().map(|(weight, part)| weight * part).sum();
+        for (count, (weight, part)) in counts.iter().zip(&endpoints) {
+            let share = f64::from(weight * part) / f64::from(total);
+            let expected = share * f64::from(PICKS);
+            let deviation = (expected * (1.0 - share)).sqrt();
+            let off = (f64::from(*count) - expected).abs();
+            prop_assert!(off < 6.0 * deviation + 5.0, "{endpoints:?} -> {counts:?}");
+        }
+    }
+}
+
+/// The endpoints of the world's first region, with these weights and parts in thousandths.
+fn parted(world: &World, endpoints: &[(u32, u32)]) -> EndpointSet {
+    let mut set = world.set(0).endpoints.to_vec();
+    for (endpoint, (weight, part)) in set.iter_mut().zip(endpoints) {
+        endpoint.weight = *weight;
+        endpoint.cell.set_share(Dial::new(f64::from(*part) / 1e3));
+    }
+    EndpointSet::new(1, set.into())
 }
 
 /// 20,000 requests, one a millisecond, each answered after its endpoint's time.
@@ -94,15 +130,18 @@ fn a_slow_endpoint_gets_less_and_equal_ones_the_same() {
 }
 
 #[test]
-fn under_load_equal_endpoints_serve_by_weight() {
-    let world = World::new(latency(0), &[3]);
-    let mut endpoints = world.set(0).endpoints.to_vec();
-    for (endpoint, weight) in endpoints.iter_mut().zip([1, 2, 5]) {
-        endpoint.weight = weight;
-    }
-    let set = EndpointSet::new(1, endpoints.into());
-    let counts = served(&set, &world, &[40; 3], None);
-    for (count, expected) in counts.iter().zip([2_500u32, 5_000, 12_500]) {
-        assert!(count.abs_diff(expected) < expected / 8, "{counts:?}");
-    }
+fn under_load_equal_endpoints_serve_by_weight_times_part() {
+    let check = |endpoints: &[(u32, u32)], expected: [u32; 3]| {
+        let world = World::new(latency(0), &[endpoints.len()]);
+        let counts = served(&parted(&world, endpoints), &world, &[40; 3], None);
+        for (count, expected) in counts.iter().zip(expected) {
+            assert!(count.abs_diff(expected) < expected / 8, "{counts:?}");
+        }
+    };
+    check(
+        &[(1, 1_000), (2, 1_000), (5, 1_000)],
+        [2_500, 5_000, 12_500],
+    );
+    check(&[(1, 1_000), (2, 500), (5, 200)], [6_667, 6_667, 6_667]);
+    check(&[(1, 1_000), (1, 800), (1, 200)], [10_000, 8_000, 2_000]);
 }
