@@ -42,6 +42,14 @@ pub use report::Report;
 pub use schema::schema;
 pub use span::{Position, Span};
 
+/// Reads a duration as the configuration writes it: `10ms`, `2s`, `1.5m`, `1h`.
+///
+/// # Errors
+/// What is wrong with it and how it should be written, in words.
+pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    units::duration(text).map_err(|error| format!("{}; {}", error.message, error.help))
+}
+
 /// Largest configuration that is read: room for 100,000 routes with long matches.
 const CONFIG_BYTES_MAX: u64 = 64 * 1024 * 1024;
 

@@ -8,6 +8,8 @@
 //! | `GET /status` | plan, uptime, every upstream, region and endpoint as observed |
 //! | `GET /regions` | the regions by name, with what each upstream sees of them |
 //! | `POST /regions/{name}/drain` | no new attempts go there; `DELETE` or `/undrain` ends it |
+//! | `POST /regions/{name}/health?is=&for=` | an operator's word on it, or with `&endpoint=` on one endpoint; `DELETE` takes it back |
+//! | `POST /regions/{name}/failback` | a region that waits for an operator may come back |
 //! | `POST /reload` | reads the configuration again: 200 with the verdict, 422 with the problems |
 //! | `GET /plan` | the serving configuration as YAML, defaults written out |
 //! | `GET /explain?method=&url=&header=` | what would happen to such a request now |
@@ -23,6 +25,7 @@ mod plan;
 mod probes;
 mod problem;
 mod regions;
+mod say;
 mod serve;
 mod status;
 
@@ -61,7 +64,7 @@ type Context = axum::extract::State<Arc<AdminOptions>>;
 
 /// What `GET /` and unknown paths point to.
 const ENDPOINTS: &str = "/healthz /readyz /metrics /status /regions /regions/{name}/drain \
-                         /regions/{name}/undrain /reload /plan /explain /events";
+                         /regions/{name}/undrain /regions/{name}/health /regions/{name}/failback /reload /plan /explain /events";
 
 fn router(options: AdminOptions) -> Router {
     let guarded = guard::Guard::new(options.bind);
@@ -80,6 +83,11 @@ fn router(options: AdminOptions) -> Router {
             post(regions::drain).delete(regions::undrain),
         )
         .route("/regions/{name}/undrain", post(regions::undrain))
+        .route(
+            "/regions/{name}/health",
+            post(say::post).delete(say::delete),
+        )
+        .route("/regions/{name}/failback", post(say::failback))
         .route("/reload", post(plan::reload))
         .route("/plan", get(plan::document))
         .route("/explain", get(plan::explain))

@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
-use tidegate_core::{Board, Live, LiveRegion, Plan, PlanHandle};
+use tidegate_core::{Board, Live, Plan, PlanHandle};
 use tidegate_telemetry::{EventKind, Events};
 
+use crate::named::{self, Named, UnknownName};
 use crate::shared::Shared;
 
 /// The names of the drained regions.
@@ -33,29 +34,6 @@ pub struct Drained {
     pub in_flight: u32,
 }
 
-/// No such region in the serving plan.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no region `{name}`; {}", advice(closest, known))]
-pub struct UnknownRegion {
-    /// The name asked for.
-    pub name: String,
-    /// The most similar name, if one is similar.
-    pub closest: Option<Arc<str>>,
-    /// The names there are.
-    pub known: Vec<Arc<str>>,
-}
-
-/// Regions with names less similar than this are no suggestion.
-const SIMILAR_MIN: f64 = 0.7;
-
-fn advice(closest: &Option<Arc<str>>, known: &[Arc<str>]) -> String {
-    match closest {
-        Some(name) => format!("did you mean `{name}`?"),
-        None if known.is_empty() => "no plan serves yet".to_owned(),
-        None => format!("there are: {}", known.join(", ")),
-    }
-}
-
 impl Drains {
     /// The drained regions, sorted.
     pub fn names(&self) -> Vec<Arc<str>> {
@@ -65,26 +43,26 @@ impl Drains {
     /// Begins or ends the drain of `region` in every upstream of the serving plan.
     ///
     /// # Errors
-    /// [`UnknownRegion`] when the plan has no such region and none of that name is drained.
+    /// [`UnknownName`] when the plan has no such region and none of that name is drained.
     pub fn set(
         &self,
         region: &str,
         draining: bool,
         shared: &Shared,
-    ) -> Result<Drained, UnknownRegion> {
+    ) -> Result<Drained, UnknownName> {
         let mut names = self.lock();
         let live = shared.plan.newest();
         let regions = live.iter().flat_map(|live| &live.plan.regions);
         let known: Vec<_> = regions.map(|region| region.name.clone()).collect();
         if !names.contains(region) && !known.iter().any(|name| **name == *region) {
-            return Err(unknown(region, known));
+            return Err(UnknownName::region(region, known));
         }
         let name: Arc<str> = region.into();
         match draining {
             true => names.insert(name.clone()),
             false => names.remove(&name),
         };
-        let cells = live.as_deref().map(|live| cells_of(live, region));
+        let cells = live.as_deref().map(|live| named::regions(live, region));
         Ok(apply(
             name,
             draining,
@@ -112,23 +90,13 @@ impl Drains {
     }
 }
 
-type Cells<'a> = Vec<(Arc<str>, &'a LiveRegion)>;
-
-fn cells_of<'a>(live: &'a Live, region: &str) -> Cells<'a> {
-    let upstreams = live.plan.upstreams.iter().zip(&live.upstreams);
-    upstreams
-        .flat_map(|(wanted, observed)| {
-            let regions = wanted.regions.iter().zip(&observed.regions);
-            regions.map(|(spec, cell)| (wanted.name.clone(), spec.region, cell))
-        })
-        .filter(|(_, index, _)| *live.plan.region(*index).name == *region)
-        .map(|(upstream, _, cell)| (upstream, cell))
-        .collect()
-}
-
-fn apply(region: Arc<str>, draining: bool, cells: Cells<'_>, events: &Events) -> Drained {
+fn apply(region: Arc<str>, draining: bool, cells: Vec<Named<'_>>, events: &Events) -> Drained {
     let mut changed = false;
-    for (upstream, observed) in &cells {
+    for Named {
+        upstream,
+        region: observed,
+    } in &cells
+    {
         if observed.cell.set_draining(draining) {
             changed = true;
             events.record(EventKind::Drain {
@@ -141,27 +109,11 @@ fn apply(region: Arc<str>, draining: bool, cells: Cells<'_>, events: &Events) ->
     Drained {
         in_flight: cells
             .iter()
-            .map(|(_, observed)| observed.cell.in_flight())
+            .map(|named| named.region.cell.in_flight())
             .sum(),
-        upstreams: cells.into_iter().map(|(upstream, _)| upstream).collect(),
+        upstreams: cells.into_iter().map(|named| named.upstream).collect(),
         region,
         draining,
         changed,
-    }
-}
-
-fn unknown(name: &str, known: Vec<Arc<str>>) -> UnknownRegion {
-    // What comes from outside may be long; similarity costs the product of the lengths.
-    let name: String = name.chars().take(100).collect();
-    let similarity = |known: &Arc<str>| strsim::jaro_winkler(&name, known);
-    let closest = known
-        .iter()
-        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
-        .filter(|known| similarity(known) >= SIMILAR_MIN)
-        .cloned();
-    UnknownRegion {
-        name,
-        closest,
-        known,
     }
 }

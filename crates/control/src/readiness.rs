@@ -1,12 +1,15 @@
 //! Whether this process should be sent traffic.
 //!
-//! Ready means: its listeners accept, a plan serves, and at least one upstream has a region that
-//! takes requests. One upstream that is down does not take the process out of service: the others
-//! still need it.
+//! Ready means: its listeners accept, a plan serves, every upstream whose `health.readiness` is
+//! `required` has a region that takes requests, and so has at least one of those that are `counted`.
+//! By default one upstream that is down does not take the process out of service: the others still
+//! need it.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use tidegate_core::{Live, LiveRegion};
+use tidegate_core::plan::{Readiness as Policy, Upstream};
+use tidegate_core::{Live, LiveRegion, LiveUpstream};
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,21 +43,28 @@ impl Readiness {
     }
 
     /// Why the process is not ready, in words; none when it is.
-    pub fn missing(&self, live: Option<&Live>) -> Option<&'static str> {
+    pub fn missing(&self, live: Option<&Live>) -> Option<Cow<'static, str>> {
         match (self.state(), live) {
-            (State::Starting, _) => Some("the listeners are not open yet"),
-            (State::Stopping, _) => Some("the process is shutting down"),
-            (State::Accepting, None) => Some("no plan serves yet"),
-            (State::Accepting, Some(live)) => {
-                (!any_usable(live)).then_some("no upstream has a region that takes requests")
-            }
+            (State::Starting, _) => Some("the listeners are not open yet".into()),
+            (State::Stopping, _) => Some("the process is shutting down".into()),
+            (State::Accepting, None) => Some("no plan serves yet".into()),
+            (State::Accepting, Some(live)) => unusable(live),
         }
     }
 }
 
-fn any_usable(live: &Live) -> bool {
-    let mut regions = live.upstreams.iter().flat_map(|upstream| &upstream.regions);
-    regions.any(takes_requests)
+/// Why the upstreams of `live` are not enough; none when they are.
+fn unusable(live: &Live) -> Option<Cow<'static, str>> {
+    let pairs = || live.plan.upstreams.iter().zip(&live.upstreams);
+    let usable = |observed: &LiveUpstream| observed.regions.iter().any(takes_requests);
+    let required = |wanted: &Upstream| wanted.health.readiness == Policy::Required;
+    if let Some((down, _)) = pairs().find(|(wanted, is)| required(wanted) && !usable(is)) {
+        let name = &down.name;
+        return Some(format!("the upstream `{name}` has no region that takes requests").into());
+    }
+    let counted = || pairs().filter(|(wanted, _)| wanted.health.readiness != Policy::Ignored);
+    let none = counted().next().is_some() && !counted().any(|(_, observed)| usable(observed));
+    none.then_some("no upstream has a region that takes requests".into())
 }
 
 /// Whether new requests may go there.

@@ -8,12 +8,13 @@ use axum::extract::{Path, State};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::json;
-use tidegate_core::{Health, Live, RegionIdx};
+use tidegate_core::{Health, Live, RegionIdx, Standing};
 
 use super::problem::Problem;
 use super::status::micros;
 use super::{AdminOptions, Context};
-use crate::drains::{Drained, UnknownRegion};
+use crate::drains::Drained;
+use crate::named::{Kind, UnknownName};
 use crate::readiness::takes_requests;
 
 /// One region of the plan.
@@ -30,7 +31,10 @@ pub(super) struct Region {
 #[derive(Serialize)]
 struct Seen {
     upstream: Arc<str>,
-    health: Health,
+    #[serde(flatten)]
+    standing: Standing,
+    /// What an operator said of it; `unknown` when nothing.
+    said: Health,
     takes_requests: bool,
     rtt_us: Option<u64>,
     in_flight: u32,
@@ -58,7 +62,8 @@ fn seen(live: &Live, region: RegionIdx) -> Vec<Seen> {
                 .filter(|(spec, _)| spec.region == region)
                 .map(|(_, live)| Seen {
                     upstream: wanted.name.clone(),
-                    health: live.cell.health(),
+                    standing: live.cell.standing(),
+                    said: live.cell.said(),
                     takes_requests: takes_requests(live),
                     rtt_us: micros(live.cell.rtt()),
                     in_flight: live.cell.in_flight(),
@@ -85,12 +90,17 @@ pub(super) async fn undrain(
 fn set(context: &AdminOptions, name: &str, draining: bool) -> Result<Json<Drained>, Problem> {
     let shared = &context.shared;
     let drained = shared.drains.set(name, draining, shared);
-    drained.map(Json).map_err(|error| no_region(&error))
+    drained.map(Json).map_err(|error| unknown(&error))
 }
 
-fn no_region(error: &UnknownRegion) -> Problem {
-    let title = "No such region";
-    Problem::new(StatusCode::NOT_FOUND, "no_region", title, error.to_string())
+/// The problem of a name that names nothing.
+pub(super) fn unknown(error: &UnknownName) -> Problem {
+    let (name, title, list) = match error.kind {
+        Kind::Region => ("no_region", "No such region", "regions"),
+        Kind::Upstream => ("no_upstream", "No such upstream there", "upstreams"),
+        Kind::Endpoint => ("no_endpoint_there", "No such endpoint there", "endpoints"),
+    };
+    Problem::new(StatusCode::NOT_FOUND, name, title, error.to_string())
         .with("closest", json!(error.closest))
-        .with("regions", json!(error.known))
+        .with(list, json!(error.known))
 }

@@ -1,5 +1,6 @@
 //! The whole state in one document: what is wanted, and what is observed of it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::Value;
-use tidegate_core::{Health, Live, LiveRegion, LiveUpstream};
+use tidegate_core::{Dial, Health, Live, LiveRegion, LiveUpstream, Standing};
 
 use super::Context;
 use crate::readiness::takes_requests;
@@ -19,7 +20,7 @@ pub(super) struct Status {
     uptime_s: f64,
     ready: bool,
     /// Why it is not.
-    not_ready: Option<&'static str>,
+    not_ready: Option<Cow<'static, str>>,
     pop: Option<Arc<str>>,
     generation: u64,
     hash: Arc<str>,
@@ -44,7 +45,10 @@ struct Upstream {
 #[derive(Serialize)]
 struct Region {
     name: Arc<str>,
-    health: Health,
+    #[serde(flatten)]
+    standing: Standing,
+    /// What an operator said of it; `unknown` when nothing.
+    said: Health,
     draining: bool,
     takes_requests: bool,
     rtt_us: Option<u64>,
@@ -59,6 +63,14 @@ struct Endpoint {
     address: Arc<str>,
     weight: u32,
     health: Health,
+    /// What it or an operator said of it; `unknown` when nothing.
+    said: Health,
+    /// Whether requests found it to be an outlier.
+    ejected: bool,
+    /// The part of its weight that it takes.
+    share: Dial,
+    /// What it reported of its own load.
+    load: Option<f32>,
     in_flight: u32,
     /// Peak EWMA: microseconds to the head x (attempts under way + 1).
     cost: f64,
@@ -108,7 +120,8 @@ fn regions(
     let pairs = wanted.regions.iter().zip(&observed.regions);
     let told = pairs.map(|(spec, observed)| Region {
         name: live.plan.region(spec.region).name.clone(),
-        health: observed.cell.health(),
+        standing: observed.cell.standing(),
+        said: observed.cell.said(),
         draining: observed.cell.draining(),
         takes_requests: takes_requests(observed),
         rtt_us: micros(observed.cell.rtt()),
@@ -127,6 +140,10 @@ fn endpoints(observed: &LiveRegion, now: Instant) -> Vec<Endpoint> {
             address: endpoint.address.clone(),
             weight: endpoint.weight,
             health: endpoint.cell.health(),
+            said: endpoint.cell.said(),
+            ejected: endpoint.cell.ejected(),
+            share: endpoint.cell.share(),
+            load: endpoint.cell.reported_load(),
             in_flight: endpoint.cell.in_flight(),
             cost: endpoint.cell.cost_per_weight(endpoint.weight, now),
             attempts,

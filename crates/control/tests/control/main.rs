@@ -5,5 +5,6 @@
 
 mod admin;
 mod reload;
+mod say;
 mod support;
 mod watch;
