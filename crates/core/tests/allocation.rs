@@ -7,7 +7,9 @@ use std::cell::Cell;
 use fastrand::Rng;
 use http::Method;
 use tidegate_core::route::{PathMatch, RouteMatch};
-use tidegate_core::{Ask, RegionSet, RouteIdx, choose, reach};
+use tidegate_core::{
+    Ask, Dial, Health, RegionSet, RouteIdx, Standing, choose, reach, should_leave,
+};
 
 #[path = "support/mod.rs"]
 mod support;
@@ -68,9 +70,39 @@ fn routing_steering_and_balancing_allocate_nothing() {
                 .expect("open");
             ask.tried(&choice);
             assert!(reach(&world.live, UPSTREAM, &ask, choice.position).here);
+            assert!(!should_leave(&world.live, UPSTREAM, &ask, choice.position));
         }
     };
     decide(); // The slots' first load registers the thread.
-    assert_eq!(allocations(decide), 0);
+    assert_eq!(allocations(&mut decide), 0);
+    put_in_doubt(&world);
+    assert_eq!(allocations(decide), 0, "nor while regions come and go");
     assert_eq!(allocations(|| drop(Box::new(1))), 1, "the counter counts");
+}
+
+/// Every way to stand that costs a decision more.
+fn put_in_doubt(world: &World) {
+    let healthy = Standing::full(Health::Healthy);
+    let standings = [
+        Standing {
+            dial: Dial::new(0.5),
+            ..healthy
+        },
+        Standing {
+            dial: Dial::new(0.5),
+            probation: true,
+            ..healthy
+        },
+        Standing {
+            suspected: true,
+            ..healthy
+        },
+    ];
+    let regions = &world.live.upstreams[0].regions;
+    for (region, standing) in regions.iter().zip(standings) {
+        region.cell.set_standing(standing);
+        for endpoint in &region.endpoints.load().endpoints {
+            endpoint.cell.set_share(Dial::new(0.1));
+        }
+    }
 }
