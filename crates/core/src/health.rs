@@ -1,9 +1,22 @@
 //! Health of endpoints and regions: the states, how probes move an endpoint, how endpoints roll up
 //! into their region.
 
+mod baseline;
 mod change;
+mod comeback;
 mod evidence;
+mod histogram;
 pub mod judge;
+mod outlier;
+mod region;
+mod roster;
+mod sequential;
+mod siblings;
+mod silence;
+mod slow;
+mod slow_start;
+mod unanswered;
+mod window;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};

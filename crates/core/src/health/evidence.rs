@@ -64,6 +64,12 @@ pub enum Evidence {
         #[serde(serialize_with = "seconds")]
         lasted: Duration,
     },
+    /// A probe was well, and nobody waits for an answer any more.
+    ProbeWell {
+        /// So long after its last byte.
+        #[serde(serialize_with = "seconds")]
+        after: Duration,
+    },
     /// A byte came: the suspicion was wrong, or is over.
     Heard {
         /// After so long.
@@ -88,7 +94,10 @@ pub enum Evidence {
         answers: u64,
     },
     /// All regions fare alike: the fault is the service's or this side's, and nobody is taken out.
-    Shared(Failures),
+    Shared {
+        /// What one of them shows.
+        why: Box<Evidence>,
+    },
     /// It was taken out, and what took over fares alike: it is no better without it.
     Pardoned {
         /// Out for so long.
@@ -126,7 +135,7 @@ pub enum Evidence {
         /// The share now.
         share: f64,
         /// What was met.
-        failures: Failures,
+        why: Box<Evidence>,
     },
     /// Its share has grown to the whole.
     Whole {
@@ -232,12 +241,15 @@ impl fmt::Display for Evidence {
             Self::Endpoints { .. } | Self::Said { .. } => self.about_sayings(f),
             Self::Errors(met) | Self::Raised(met) => met.fmt(f),
             Self::Unanswered(met) => write!(f, "{met}; none was answered"),
-            Self::Shared(met) => write!(f, "{met}; all regions fare alike, so none is taken out"),
+            Self::Shared { why } => {
+                write!(f, "all regions fare alike, so none is taken out: {why}")
+            }
             Self::Silent { .. }
             | Self::ProbeFailed { .. }
             | Self::ConnectFailed { .. }
             | Self::StillSilent { .. }
             | Self::Heard { .. }
+            | Self::ProbeWell { .. }
             | Self::Slow { .. } => self.about_time(f),
             Self::InARow { .. }
             | Self::SuccessRate { .. }
@@ -296,6 +308,9 @@ impl Evidence {
                 Secs(*after)
             ),
             Self::StillSilent { lasted } => write!(f, "still silent after {}", Secs(*lasted)),
+            Self::ProbeWell { after } => {
+                write!(f, "a probe was well {} after it fell silent", Secs(*after))
+            }
             Self::Heard { silent } => write!(f, "heard from again after {}", Secs(*silent)),
             Self::Slow {
                 p50,
@@ -338,8 +353,8 @@ impl Evidence {
             Self::Tried { answered, within } => {
                 write!(f, "{answered} requests answered in {}", Secs(*within))
             }
-            Self::Reversed { share, failures } => {
-                write!(f, "back to {} of its share: {failures}", Percent(*share))
+            Self::Reversed { share, why } => {
+                write!(f, "back to {} of its share: {why}", Percent(*share))
             }
             Self::Whole { within } => write!(f, "whole share again after {}", Secs(*within)),
             Self::Calm { lasted } => write!(f, "nothing against it for {}", Secs(*lasted)),

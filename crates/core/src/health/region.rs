@@ -1,0 +1,551 @@
+//! One region under judgement: what is observed of it, and the state it is in.
+//!
+//! A look has two halves. [`Region::observe`] reads the cells; nothing is concluded yet, because what
+//! a region shows means little without its siblings. [`Region::next`] then says what follows, if
+//! anything does; the judge enters it before it turns to the next region, so that two cannot go out
+//! for each other's sake.
+
+mod back;
+mod going;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Health;
+use super::baseline::Baseline;
+use super::change::Stage;
+use super::comeback::{self, Comeback};
+use super::evidence::Evidence;
+use super::roster::{EndpointChange, Rolled, Roster, Rules};
+use super::sequential::Cusum;
+use super::siblings::{Fall, Siblings, worst};
+use super::silence::Silence;
+use super::slow::{Slow, Times};
+use super::unanswered::Unanswered;
+use super::window::{Counts, Window};
+use crate::cell::{RegionCell, Tally};
+use crate::handle::LiveRegion;
+use crate::plan::{self, Upstream};
+use crate::standing::{Dial, Standing};
+
+/// How a region is, and since when.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum State {
+    /// It takes its share.
+    Serving,
+    /// It works, and worse than usual; `bad` is when that was last seen.
+    Degraded { bad: Instant },
+    /// It has been silent since then, and is suspected since `at`.
+    Suspected {
+        at: Instant,
+        silent: Instant,
+        threshold: Duration,
+        heard: Option<Duration>,
+        unmade: u64,
+    },
+    /// It is out; `hold` is the least time.
+    Out {
+        since: Instant,
+        hold: Duration,
+        soft: bool,
+    },
+    /// It waits for an operator.
+    Waiting { since: Instant },
+    /// It is tried; totals when that began.
+    Probation { since: Instant, before: Counts },
+    /// Its share grows; `held` is when it was last halved.
+    Ramp {
+        since: Instant,
+        at: Instant,
+        share: f64,
+        halved: Option<Instant>,
+    },
+}
+
+/// What follows from a look.
+#[derive(Clone, Debug)]
+pub(super) enum Move {
+    /// To another state, because of what the region showed, if its requests did.
+    To(State, Evidence, Option<Fall>),
+    /// Nowhere: all regions fare alike. Those that fell for the same are taken back.
+    Shared(Evidence, Fall),
+}
+
+/// A look at one upstream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look<'a> {
+    pub(super) wanted: &'a Upstream,
+    pub(super) now: Instant,
+}
+
+/// When probes of the region were last well, and last not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Probes {
+    well: Option<Instant>,
+    failed: Option<Instant>,
+}
+
+/// One region under judgement.
+#[derive(Debug)]
+pub(super) struct Region {
+    pub(super) cell: Arc<RegionCell>,
+    tally: Tally,
+    /// What ended since the last look, and whether anything was under way.
+    met: Counts,
+    busy: bool,
+    window: Window,
+    usual: Baseline,
+    raised: Cusum,
+    row: Unanswered,
+    silence: Silence,
+    slow: Slow,
+    times: Option<Times>,
+    comeback: Comeback,
+    roster: Roster,
+    rolled: Rolled,
+    probes: Probes,
+    pub(super) state: State,
+    /// Whether it has ever worked, as far as this judge knows.
+    served: bool,
+    /// When its requests were last seen to fare well.
+    well: Instant,
+    fall: Option<Fall>,
+    pardoned: Option<Instant>,
+    /// Until then a fault counts as shared.
+    spared: Option<Instant>,
+    doubt: Option<Instant>,
+    /// Whether it is silent for longer than it should be.
+    hushed: bool,
+}
+
+/// Attempts in a window from which a region can be seen to fare well, and the margin above what is
+/// usual.
+const WELL_ATTEMPTS: u64 = 5;
+const WELL_MARGIN: f64 = 0.05;
+/// Answers from which times are compared.
+const TIMES_MIN: u64 = 5;
+/// Doubt that leads to nothing for so long becomes what is usual.
+const DOUBT_MAX: Duration = Duration::from_secs(600);
+/// A region is taken back once within this time for sharing a fault.
+const PARDON_ONCE: Duration = Duration::from_secs(60);
+
+impl Region {
+    pub(super) fn new(live: &LiveRegion, now: Instant) -> Self {
+        let tally = live.cell.tally();
+        live.cell.take_release();
+        Self {
+            cell: live.cell.clone(),
+            met: Counts::default(),
+            busy: false,
+            window: Window::new(now, tally.latency.clone()),
+            usual: Baseline::new(now),
+            raised: Cusum::default(),
+            row: Unanswered::default(),
+            silence: Silence::new(now, &tally),
+            slow: Slow::default(),
+            times: None,
+            comeback: Comeback::default(),
+            roster: Roster::new(now),
+            rolled: Rolled {
+                health: Health::Unknown,
+                usable: 0,
+                total: 0,
+                needed: 0.0,
+            },
+            probes: Probes::default(),
+            state: State::Serving,
+            served: false,
+            well: now,
+            fall: None,
+            pardoned: None,
+            spared: None,
+            doubt: None,
+            hushed: false,
+            tally,
+        }
+    }
+
+    /// Reads the cells.
+    pub(super) fn observe(
+        &mut self,
+        live: &LiveRegion,
+        look: &Look<'_>,
+        may_empty: bool,
+        tell: &mut dyn FnMut(EndpointChange),
+    ) {
+        let (now, region) = (look.now, &look.wanted.health.region);
+        self.cell.expire_said(now);
+        let tally = self.cell.tally();
+        let delta = tally.since(&self.tally);
+        self.met = Counts::met(&delta);
+        self.busy = self.met.ended() > 0 || delta.sent > 0 || self.cell.in_flight() > 0;
+        self.probes.enter(delta.probes, now);
+        self.window
+            .enter(now, region.window, &self.met, &tally.latency);
+        self.row.enter(&self.met, now);
+        let origin = self.cell.origin();
+        self.silence.enter(&tally, &delta.latency, origin, now);
+        if self.learns(look) {
+            self.usual.learn(now, &self.met, &delta.latency);
+        }
+        self.tally = tally;
+        let policy = region.silence.filter(|_| self.busy);
+        self.hushed = policy.is_some_and(|policy| self.silence.doubtful(policy, &self.tally, now));
+        self.time(look);
+        let rules = Rules {
+            ejection: look.wanted.circuit_breaker.ejection.as_ref(),
+            slow_start: look.wanted.slow_start.as_ref(),
+            min_healthy: region.min_healthy,
+            errors: self.met.failed() > 0 && !self.is_out(),
+            may_empty,
+            now,
+        };
+        self.rolled = self.roster.look(&live.endpoints.load_full(), &rules, tell);
+    }
+
+    /// Times of answers, and whether they are slow.
+    fn time(&mut self, look: &Look<'_>) {
+        let policy = &look.wanted.health.region;
+        let Some(times) = policy.degraded_latency else {
+            return;
+        };
+        let answers = self.window.latency(look.now, policy.window);
+        self.times = Times::of(&answers, &self.usual, TIMES_MIN);
+        let least = u64::from(policy.min_requests);
+        let enough = self.times.as_ref().filter(|_| answers.total() >= least);
+        self.slow
+            .enter(enough.map(|measured| measured.slow(times)), look.now);
+    }
+
+    /// Whether what is met now becomes what is usual. Also notes how long there has been doubt.
+    fn learns(&mut self, look: &Look<'_>) -> bool {
+        let now = look.now;
+        let recent = self.met(look.wanted.health.region.window, now);
+        if recent.ended() >= WELL_ATTEMPTS && recent.share() < self.usual.share() + WELL_MARGIN {
+            self.well = now;
+        }
+        let doubt = self.raised.doubtful()
+            || self.row.doubtful()
+            || self.slow.doubtful()
+            || self.spared.is_some_and(|until| now < until);
+        let since = match doubt {
+            true => *self.doubt.get_or_insert(now),
+            false => {
+                self.doubt = None;
+                now
+            }
+        };
+        let lasting = now.saturating_duration_since(since) > DOUBT_MAX;
+        self.state == State::Serving && (!doubt || lasting)
+    }
+
+    /// Compares errors with what is usual here, and at the best of the siblings.
+    pub(super) fn compare(&mut self, least: Option<f64>, look: &Look<'_>) {
+        if look.wanted.health.region.error_rate.is_none() || self.cell.draining() {
+            return self.raised.reset();
+        }
+        let usual = least.map_or(self.usual(), |least| self.usual().max(least));
+        let (failed, ended) = (self.met.failed(), self.met.ended());
+        self.raised.enter(failed, ended, usual, look.now);
+    }
+
+    /// What follows, if anything does.
+    pub(super) fn next(&self, siblings: Siblings<'_>, look: &Look<'_>) -> Option<Move> {
+        if let Some(evidence) = self.unusable()
+            && !matches!(self.state, State::Out { .. })
+        {
+            let hold = Duration::ZERO;
+            let since = match self.state {
+                State::Waiting { since } => since,
+                _ => look.now,
+            };
+            let soft = false;
+            return Some(Move::To(State::Out { since, hold, soft }, evidence, None));
+        }
+        match self.state {
+            State::Serving | State::Degraded { .. } | State::Suspected { .. }
+                if self.cell.draining() =>
+            {
+                self.drained()
+            }
+            State::Serving => self.serving(siblings, look),
+            State::Degraded { bad } => self.degraded(bad, siblings, look),
+            State::Suspected { .. } => self.suspected(siblings, look),
+            State::Out { .. } => self.out(siblings, look),
+            State::Waiting { since } => self.waiting(since, look),
+            State::Probation { .. } => self.probation(siblings, look),
+            State::Ramp { .. } => self.ramp(siblings, look),
+        }
+    }
+
+    /// Why it cannot be used whatever its requests say.
+    fn unusable(&self) -> Option<Evidence> {
+        match self.cell.said() {
+            health @ (Health::Unhealthy | Health::Draining) => Some(Evidence::Said { health }),
+            _ => (self.rolled.health == Health::Unhealthy).then(|| self.endpoints()),
+        }
+    }
+
+    fn endpoints(&self) -> Evidence {
+        let Rolled {
+            usable,
+            total,
+            needed,
+            ..
+        } = self.rolled;
+        Evidence::Endpoints {
+            usable,
+            total,
+            needed,
+        }
+    }
+
+    /// Whom an operator drains is not judged by silence or errors.
+    fn drained(&self) -> Option<Move> {
+        let State::Suspected { silent, .. } = self.state else {
+            return None;
+        };
+        let lasted = self.well.saturating_duration_since(silent);
+        Some(Move::To(State::Serving, Evidence::Calm { lasted }, None))
+    }
+
+    /// Enters a state.
+    pub(super) fn go(&mut self, to: State, fall: Option<Fall>, look: &Look<'_>) {
+        let (now, failback) = (look.now, &look.wanted.health.failback);
+        let mut to = to;
+        match &mut to {
+            State::Out { hold, since, .. } if *since == now => {
+                *hold = self.leave(failback, now);
+            }
+            State::Degraded { .. } => {
+                self.comeback.out(failback, now);
+                self.raised.reset();
+                self.slow.reset();
+            }
+            State::Ramp {
+                halved: Some(_), ..
+            } => self.window.restart(now),
+            State::Probation { .. } | State::Ramp { .. } => self.return_at(now),
+            State::Serving => {
+                self.comeback.serves(now);
+                if self.is_out() {
+                    self.return_at(now);
+                }
+            }
+            _ => {}
+        }
+        if let State::Suspected { .. } = self.state
+            && to == State::Serving
+        {
+            self.silence.was_false(now);
+        }
+        self.fall = fall;
+        self.state = to;
+    }
+
+    /// It goes out: for how long at least.
+    fn leave(&mut self, failback: &plan::Failback, now: Instant) -> Duration {
+        self.cell.take_release();
+        let said = matches!(self.cell.said(), Health::Unhealthy | Health::Draining);
+        if said || !self.served {
+            return Duration::ZERO;
+        }
+        self.comeback.out(failback, now);
+        self.comeback.hold(failback)
+    }
+
+    /// It comes back, if only for a trial: what was met before is no evidence any more.
+    fn return_at(&mut self, now: Instant) {
+        self.comeback.back(now);
+        self.window.restart(now);
+        self.raised.reset();
+        self.row.reset();
+        self.slow.reset();
+    }
+
+    /// All regions fare alike: whatever requests show is not held against it for some time. Says
+    /// whether it had fallen for that, and is taken back.
+    pub(super) fn spare(&mut self, shown: &Fall, look: &Look<'_>) -> Option<Evidence> {
+        let now = look.now;
+        self.spared = Some(now + look.wanted.health.region.window * 2);
+        let fall = self.fall(now).copied()?;
+        if !shown.resembles(&fall) || !self.may_be_pardoned(now) {
+            return None;
+        }
+        self.pardoned = Some(now);
+        self.go(State::Serving, None, look);
+        self.raised.reset();
+        Some(Evidence::Pardoned {
+            out: now.saturating_duration_since(fall.at),
+        })
+    }
+
+    /// Its endpoints must be usable for that, and it is done once within a time: if it is bad again
+    /// while others are well, the fault is its own.
+    fn may_be_pardoned(&self, now: Instant) -> bool {
+        let recent = |at| now.saturating_duration_since(at) < PARDON_ONCE;
+        self.unusable().is_none() && !self.pardoned.is_some_and(recent)
+    }
+
+    /// After a look: its share grows, and takes back endpoints if nothing else is left.
+    pub(super) fn settle(
+        &mut self,
+        alone: bool,
+        look: &Look<'_>,
+        tell: &mut dyn FnMut(EndpointChange),
+    ) {
+        let grows = self.grows(look);
+        match &mut self.state {
+            State::Ramp { at, share, .. } => {
+                let since = look.now.saturating_duration_since(*at);
+                *at = look.now;
+                if grows {
+                    *share = comeback::grown(*share, &look.wanted.health.failback, since);
+                }
+            }
+            State::Out { .. } if alone && self.roster.any_ejected() => {
+                self.roster.release(look.now, tell);
+            }
+            State::Serving => self.served |= self.rolled.health != Health::Unknown || self.busy,
+            _ => {}
+        }
+        if let State::Degraded { bad } = self.state
+            && self.is_bad(look)
+        {
+            self.state = State::Degraded {
+                bad: look.now.max(bad),
+            };
+        }
+    }
+
+    /// How it stands, for decisions to read.
+    pub(super) fn standing(&self, look: &Look<'_>) -> Standing {
+        let believed = worst(self.rolled.health, self.cell.said());
+        let whole = Standing::full(believed);
+        match self.state {
+            State::Serving => whole,
+            State::Degraded { .. } => Standing::full(worst(believed, Health::Degraded)),
+            State::Suspected { .. } => Standing {
+                suspected: true,
+                ..whole
+            },
+            State::Out { .. } | State::Waiting { .. } => Standing {
+                dial: Dial::NONE,
+                ..Standing::full(self.down())
+            },
+            State::Probation { .. } => Standing {
+                probation: true,
+                dial: Dial::new(comeback::first_share(&look.wanted.health.failback)),
+                ..whole
+            },
+            State::Ramp { share, .. } => Standing {
+                dial: Dial::new(share),
+                ..whole
+            },
+        }
+    }
+
+    fn down(&self) -> Health {
+        match self.cell.said() {
+            Health::Draining => Health::Draining,
+            _ => Health::Unhealthy,
+        }
+    }
+
+    /// Why its health follows from its endpoints, or from what was said.
+    pub(super) fn ground(&self) -> Evidence {
+        match self.cell.said() {
+            Health::Degraded => Evidence::Said {
+                health: Health::Degraded,
+            },
+            _ => self.endpoints(),
+        }
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        match self.state {
+            State::Serving | State::Degraded { .. } => Stage::Serving,
+            State::Suspected { .. } => Stage::Suspected,
+            State::Out { .. } => Stage::Out,
+            State::Waiting { .. } => Stage::Waiting,
+            State::Probation { .. } => Stage::Probation,
+            State::Ramp { .. } => Stage::Ramp,
+        }
+    }
+
+    fn is_out(&self) -> bool {
+        matches!(self.stage(), Stage::Out | Stage::Waiting)
+    }
+
+    /// Whether it is usable, if only on trial or as the last resort.
+    pub(super) fn up(&self) -> bool {
+        !self.is_out() && self.unusable().is_none() && !self.cell.draining()
+    }
+
+    /// What ended within the last `span`.
+    pub(super) fn met(&self, span: Duration, now: Instant) -> Counts {
+        self.window.over(now, span).counts
+    }
+
+    /// The share that usually fails.
+    pub(super) fn usual(&self) -> f64 {
+        self.usual.share()
+    }
+
+    /// How many times as long as usual answers take; 0 when too few tell.
+    pub(super) fn slower(&self) -> f64 {
+        self.times.map_or(0.0, |times| times.ratio())
+    }
+
+    /// What it showed when it fell, if that was lately.
+    pub(super) fn fall(&self, now: Instant) -> Option<&Fall> {
+        self.fall.as_ref().filter(|fall| fall.remembered(now))
+    }
+
+    /// When a byte last came from it.
+    pub(super) fn heard(&self) -> Option<Instant> {
+        self.tally.heard.map(|heard| self.cell.origin() + heard)
+    }
+
+    /// For how long nothing was heard while somebody waited; none if nobody waits.
+    pub(super) fn anybody_waits(&self) -> Option<Duration> {
+        self.silence.anybody_waits(&self.tally)
+    }
+
+    /// Whether something is under way there, so that looks must come often.
+    pub(super) fn busy(&self) -> bool {
+        let waits = matches!(self.state, State::Out { .. } | State::Waiting { .. });
+        self.busy || self.roster.moving() || !waits && self.state != State::Serving
+    }
+
+    /// Whether its endpoints should be probed at once, and often.
+    pub(super) fn in_doubt(&self) -> bool {
+        match self.state {
+            State::Suspected { .. } | State::Probation { .. } => true,
+            State::Serving | State::Degraded { .. } | State::Ramp { .. } => {
+                self.raised.doubtful() || self.row.doubtful() || self.hushed
+            }
+            State::Out { .. } | State::Waiting { .. } => false,
+        }
+    }
+}
+
+impl Probes {
+    fn enter(&mut self, [well, failed]: [u64; 2], now: Instant) {
+        if well > 0 {
+            self.well = Some(now);
+        }
+        if failed > 0 {
+            self.failed = Some(now);
+        }
+    }
+
+    /// Whether they were well after `since`, and not only failed since.
+    fn vouch(&self, since: Instant) -> bool {
+        self.well > Some(since) && self.well >= self.failed
+    }
+
+    fn failed_since(&self, since: Instant) -> bool {
+        self.failed > Some(since)
+    }
+}

@@ -1,0 +1,226 @@
+//! A region among its siblings: whether others fare alike, and whether anything is left without it.
+//!
+//! What all regions show is the service's fault or this side's, and to take regions out for it only
+//! piles load on those that are left. Compared is what was met, by class: a region that is cut off
+//! and one that is overloaded by its traffic do not fare alike, although both fail.
+
+use std::time::{Duration, Instant};
+
+use super::Health;
+use super::change::Stage;
+use super::region::Region;
+use super::window::Counts;
+
+/// Attempts from which a sibling tells something.
+const TESTED: u64 = 5;
+/// A sibling fares alike if it shows so much of what the region shows.
+const ALIKE: f64 = 0.5;
+/// And so much more than it usually does.
+const ABOVE_USUAL: f64 = 0.05;
+/// Two regions are slow for the same reason if both take so many times as long as usual.
+const SLOWER: f64 = 1.5;
+/// A region that went out within this time still counts as a sibling that failed.
+const FALL_REMEMBERED: Duration = Duration::from_secs(10);
+/// It fails alike only if who took over fails from so soon on.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// What a region is judged to be among its siblings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Others do better, or may.
+    Worse,
+    /// Everybody fares alike.
+    Shared,
+    /// There is nobody else.
+    Alone,
+}
+
+/// What a region showed when it was taken out because of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fall {
+    pub(super) at: Instant,
+    pub(super) met: Counts,
+    /// How many times slower than usual it was.
+    pub(super) slower: f64,
+}
+
+/// The regions of an upstream, as one of them sees them.
+#[derive(Clone, Copy)]
+pub(super) struct Siblings<'a> {
+    pub(super) all: &'a [Region],
+    pub(super) me: usize,
+    pub(super) now: Instant,
+}
+
+impl<'a> Siblings<'a> {
+    fn others(self) -> impl Iterator<Item = &'a Region> {
+        let others = self.all.iter().enumerate();
+        others
+            .filter(move |(at, _)| *at != self.me)
+            .map(|(_, region)| region)
+    }
+
+    /// Whether another region is usable at all, if only on trial.
+    pub(super) fn any_up(self) -> bool {
+        self.others().any(Region::up)
+    }
+
+    /// Whether another region can take over.
+    pub(super) fn any_takes_over(self) -> bool {
+        self.others().any(takes_over)
+    }
+
+    /// Whether a region that met `met` within `span`, and was well last at `well`, fails alone.
+    pub(super) fn failing(self, met: &Counts, span: Duration, well: Instant) -> Verdict {
+        self.verdict(
+            |fall| well <= fall.at + AT_ONCE && alike(met, &fall.met),
+            |other| {
+                let theirs = other.met(span, self.now);
+                let tested = theirs.ended() >= TESTED;
+                tested && alike(met, &theirs) && theirs.share() > other.usual() + ABOVE_USUAL
+            },
+        )
+    }
+
+    /// Whether a region whose answers take `ratio` times as long as usual since `since` is slow
+    /// alone; `times` counts as slow.
+    pub(super) fn slow(self, times: f64, since: Option<Instant>) -> Verdict {
+        let bound = 1.0 + (times - 1.0) * ALIKE;
+        self.verdict(
+            |fall| fall.slower >= bound && since <= Some(fall.at + AT_ONCE * 2),
+            |other| other.slower() >= bound,
+        )
+    }
+
+    fn verdict(
+        self,
+        fell_alike: impl Fn(&Fall) -> bool,
+        alike: impl Fn(&Region) -> bool,
+    ) -> Verdict {
+        let mut shared = false;
+        for other in self.others() {
+            if other.fall(self.now).is_some_and(&fell_alike) {
+                shared = true;
+            } else if takes_over(other) {
+                if !alike(other) {
+                    return Verdict::Worse;
+                }
+                shared = true;
+            }
+        }
+        if shared {
+            Verdict::Shared
+        } else {
+            Verdict::Alone
+        }
+    }
+
+    /// Whether the others are as silent as this region, which is for `lasted`: nobody that is asked
+    /// answers.
+    pub(super) fn silent(self, lasted: Duration) -> bool {
+        let up = || self.others().filter(|other| other.up());
+        let heard = |other: &Region| {
+            let last = other.heard();
+            last.is_some_and(|at| self.now.saturating_duration_since(at) < lasted / 2)
+        };
+        let waits = |other: &Region| other.anybody_waits() >= Some(lasted / 2);
+        !up().any(heard) && up().any(waits)
+    }
+
+    /// The least share of failures among those that can take over; none if none of them was asked.
+    pub(super) fn least_share(self, span: Duration) -> Option<f64> {
+        let shares = self.others().filter(|other| takes_over(other));
+        shares
+            .map(|other| other.met(span, self.now))
+            .filter(|met| met.ended() >= TESTED)
+            .map(|met| met.share())
+            .min_by(f64::total_cmp)
+    }
+
+    /// The share of failures of all others together; none if nothing was asked of them.
+    pub(super) fn share(self, span: Duration) -> Option<f64> {
+        let mut all = Counts::default();
+        for other in self.others() {
+            all.add(&other.met(span, self.now));
+        }
+        (all.ended() > 0).then(|| all.share())
+    }
+}
+
+/// Whether a region can take traffic that another one loses.
+fn takes_over(region: &Region) -> bool {
+    region.up() && matches!(region.stage(), Stage::Serving | Stage::Ramp)
+}
+
+/// Whether what `theirs` met is at least [`ALIKE`] of what `mine` did, by class.
+fn alike(mine: &Counts, theirs: &Counts) -> bool {
+    let classes = 0..mine.errors.len();
+    let common = classes.map(|class| mine.share_of(class).min(theirs.share_of(class)));
+    common.sum::<f64>() >= ALIKE * mine.share()
+}
+
+impl Fall {
+    /// Whether a region that shows what `self` is has the fault that made `other` fall.
+    pub(super) fn resembles(&self, other: &Self) -> bool {
+        let slow = |fall: &Self| fall.slower > SLOWER;
+        let failing = self.met.failed() > 0 && other.met.failed() > 0;
+        failing && alike(&self.met, &other.met) || slow(self) && slow(other)
+    }
+
+    /// Whether it is still remembered at `now`.
+    pub(super) fn remembered(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) <= FALL_REMEMBERED
+    }
+}
+
+/// Whether nothing but its requests made a region degraded.
+pub(super) fn worst(a: Health, b: Health) -> Health {
+    if a == Health::Degraded || b != Health::Degraded {
+        a
+    } else if a.usable() {
+        b
+    } else {
+        a
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cell::ErrorClass::{self, Reset, ServerError};
+
+    fn met(answered: u64, errors: &[(ErrorClass, u64)]) -> Counts {
+        let mut counts = Counts {
+            answered,
+            ..Counts::default()
+        };
+        for (class, count) in errors {
+            counts.errors[*class as usize] = *count;
+        }
+        counts
+    }
+
+    #[test]
+    fn regions_fare_alike_that_meet_the_same() {
+        let check = |mine: Counts, theirs: Counts, expected| {
+            assert_eq!(alike(&mine, &theirs), expected, "{mine:?} {theirs:?}");
+        };
+        let failing = met(0, &[(ServerError, 20)]);
+        check(failing, failing, true);
+        check(failing, met(10, &[(ServerError, 10)]), true);
+        check(failing, met(11, &[(ServerError, 9)]), false);
+        check(failing, met(100, &[]), false);
+        // Cut off there, overloaded here.
+        check(met(0, &[(Reset, 20)]), met(5, &[(ServerError, 15)]), false);
+        check(met(0, &[(Reset, 10), (ServerError, 10)]), failing, true);
+    }
+
+    #[test]
+    fn the_worse_of_two_healths_counts() {
+        use Health::{Degraded, Healthy, Unhealthy, Unknown};
+        assert_eq!(worst(Healthy, Unknown), Healthy);
+        assert_eq!(worst(Unknown, Degraded), Degraded);
+        assert_eq!(worst(Degraded, Healthy), Degraded);
+        assert_eq!(worst(Unhealthy, Degraded), Unhealthy);
+    }
+}
