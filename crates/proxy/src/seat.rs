@@ -15,6 +15,7 @@ use crate::clock::in_turns;
 use crate::handshake;
 use crate::listener::ListenerContext;
 use crate::tally::Tally;
+use crate::upstream::standby;
 use crate::worker::{Shared, Worker};
 
 /// What a thread is given to become a worker.
@@ -62,6 +63,7 @@ impl Seat {
         spawn_local(worker.wheel.run());
         let listening = worker.clone();
         spawn_local(async move { listening.hear_news().await });
+        spawn_local(standby::keep(worker.clone()));
         self.install(&worker);
         self.start_services(ready);
         // An error means that whoever would tell us is gone: that is the end as well.

@@ -1,14 +1,15 @@
 //! What all threads see: their shelves of idle connections, and the gates that count the open ones.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use tidegate_core::RegionCell;
 
-use super::gate::Gate;
+use super::gate::{Allowed, Gate};
 use super::key::Key;
 use super::shelf::{Evicted, Picked, Shelf};
+use super::target::Target;
 
 /// The shelves and gates of the process. Clones share.
 #[derive(Clone)]
@@ -53,11 +54,6 @@ impl Directory {
         &self.0.shelves[index]
     }
 
-    /// The shelves of all threads.
-    pub(super) fn shelves(&self) -> &[Shelf] {
-        &self.0.shelves
-    }
-
     /// The shelves of all threads but one.
     pub(super) fn others(&self, index: usize) -> impl Iterator<Item = &Shelf> {
         let shelves = self.0.shelves.iter().enumerate();
@@ -68,7 +64,7 @@ impl Directory {
 
     /// The gate of a region of an upstream, made at first use.
     pub(super) fn gate(&self, region: &Arc<RegionCell>) -> Arc<Gate> {
-        let mut gates = self.0.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gates = self.gates();
         let address = Arc::as_ptr(region) as usize;
         if let Some(gate) = gates.get(&address) {
             return gate.clone();
@@ -77,6 +73,30 @@ impl Directory {
         let gate = Arc::new(Gate::new(region, WeakDirectory(Arc::downgrade(&self.0))));
         gates.insert(address, gate.clone());
         gate
+    }
+
+    fn gates(&self) -> MutexGuard<'_, HashMap<usize, Arc<Gate>>> {
+        self.0.gates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters what a new plan allows, where there are connections already.
+    pub(super) fn allow(&self, region: &Arc<RegionCell>, allowed: Allowed) {
+        let address = Arc::as_ptr(region) as usize;
+        let gate = self.gates().get(&address).cloned();
+        if let Some(gate) = gate {
+            gate.learn(allowed);
+        }
+    }
+
+    /// How many requests could be sent to `target` at the moment `at` without connecting, if nobody
+    /// sends one before; an HTTP/2 connection counts as `share`.
+    pub(super) fn warm(&self, target: &Target<'_>, at: Instant, share: u32) -> u32 {
+        let shelves = self.0.shelves.iter();
+        let warm = shelves.map(|shelf| shelf.warm(target.key(), at));
+        let (idle, h2) = warm.fold((0, 0), |(idle, h2), warm| {
+            (idle + warm.idle, if warm.h2 { share } else { h2 })
+        });
+        idle.max(h2)
     }
 
     /// What lies on any shelf under `key`; an HTTP/1.1 connection is still to be checked, and to be

@@ -60,11 +60,9 @@ struct Inside {
     queue: Queue,
 }
 
-/// Counts one connection as open, or being opened, until it is dropped.
-pub(crate) struct Ticket {
-    gate: Arc<Gate>,
-    seat: Seat,
-}
+/// Counts one connection as open, or being opened, until it is dropped. One word, because it moves
+/// with its connection and is looked at only in the end.
+pub(crate) struct Ticket(Box<(Arc<Gate>, Seat)>);
 
 /// Whose connection it is. Keeps the address of the endpoint's cell taken.
 #[derive(Clone)]
@@ -161,10 +159,7 @@ impl Gate {
         inside.open += 1;
         *inside.endpoints.entry(seat.address()).or_default() += 1;
         seat.series.opening();
-        Ticket {
-            gate: self.clone(),
-            seat,
-        }
+        Ticket(Box::new((self.clone(), seat)))
     }
 
     fn leave(self: &Arc<Self>, endpoint: usize) {
@@ -257,7 +252,7 @@ impl Gate {
             let Some(picked) = directory.pick(key, since) else {
                 break;
             };
-            leftovers.extend(inside.queue.give(at, Grant::Link(picked)));
+            leftovers.extend(inside.queue.give(at, Grant::Link(Box::new(picked))));
         }
         self.count_waiting(inside);
         leftovers
@@ -352,8 +347,9 @@ impl Seat {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.seat.series.closed();
-        self.gate.leave(self.seat.address());
+        let (gate, seat) = &*self.0;
+        seat.series.closed();
+        gate.leave(seat.address());
     }
 }
 

@@ -52,7 +52,7 @@ struct Inner {
 }
 
 /// A shared connect under way: its outcome, once there is one.
-type Flight = watch::Receiver<Option<Result<Duration, ConnectError>>>;
+pub(super) type Flight = watch::Receiver<Option<Result<Duration, ConnectError>>>;
 
 impl Inner {
     fn shelf(&self) -> &Shelf {
@@ -111,7 +111,7 @@ impl Pool {
         if switch {
             return match self.admit(target, None).await? {
                 Admission::Place(ticket) => self.connect_h1(target, ticket).await,
-                Admission::Link(link) => Ok(Checked::new(self, target, link, true, None)),
+                Admission::Link(link) => Ok(Checked::new(self, target, *link, true, None)),
             };
         }
         // Waiting a moment for another thread at its shelf is quicker than any handshake.
@@ -125,7 +125,7 @@ impl Pool {
         }
         match self.admit(target, Some(wish)).await? {
             Admission::Place(ticket) => self.connect(target, ticket).await,
-            Admission::Link(link) => Ok(Checked::new(self, target, link, true, None)),
+            Admission::Link(link) => Ok(Checked::new(self, target, *link, true, None)),
         }
     }
 
@@ -168,6 +168,11 @@ impl Pool {
         self.0.directory.gate(target.region)
     }
 
+    /// Which of the process's threads it belongs to.
+    pub(super) fn index(&self) -> usize {
+        self.0.index
+    }
+
     pub(super) fn wheel(&self) -> &Wheel {
         &self.0.wheel
     }
@@ -207,7 +212,7 @@ impl Pool {
                 None => match self.admit(target, Some(wish)).await? {
                     Admission::Place(ticket) => self.flight(target, ticket),
                     Admission::Link(link) => {
-                        return Ok(Some(Checked::new(self, target, link, true, None)));
+                        return Ok(Some(Checked::new(self, target, *link, true, None)));
                     }
                 },
             };
@@ -233,7 +238,7 @@ impl Pool {
 
     /// The connect under way, started with the ticket if there is none. It goes on when nobody waits
     /// any more.
-    fn flight(&self, target: &Target<'_>, ticket: Ticket) -> Flight {
+    pub(super) fn flight(&self, target: &Target<'_>, ticket: Ticket) -> Flight {
         if let Some(flight) = self.flying(target) {
             return flight;
         }
@@ -361,7 +366,7 @@ fn pick(places: &mut ByKey<Place>, key: Key, since: Option<Instant>) -> Option<P
 }
 
 /// The outcome of a shared connect.
-async fn land(mut flight: Flight) -> Result<Duration, ConnectError> {
+pub(super) async fn land(mut flight: Flight) -> Result<Duration, ConnectError> {
     let outcome = flight
         .wait_for(Option::is_some)
         .await

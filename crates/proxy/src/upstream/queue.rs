@@ -16,7 +16,7 @@ pub(super) enum Grant {
     /// The right to open a connection.
     Place(Ticket),
     /// A connection that somebody put down, still to be checked, or a stream of one.
-    Link(Picked),
+    Link(Box<Picked>),
 }
 
 /// A request in line.

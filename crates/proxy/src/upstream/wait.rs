@@ -16,6 +16,7 @@ use super::queue::{Grant, Waiter};
 use super::shelf::Picked;
 use super::target::{Target, Wish};
 use crate::clock::now;
+use crate::conn::Conn;
 use crate::wheel::{Elapsed, within};
 
 /// What a request may do that found no idle connection.
@@ -23,7 +24,7 @@ pub(super) enum Admission {
     /// Open one.
     Place(Ticket),
     /// Use one that became free meanwhile.
-    Link(Found),
+    Link(Box<Found>),
 }
 
 impl Pool {
@@ -63,27 +64,34 @@ impl Pool {
             let granted = (&mut waiting.told).await;
             match granted.map_err(|_| waited_in_vain(target))? {
                 Grant::Place(ticket) => return Ok(Admission::Place(ticket)),
-                Grant::Link(Picked::Stream(handle)) => {
-                    return Ok(Admission::Link(Found::H2(handle)));
-                }
-                Grant::Link(Picked::Conn(mut conn, origin)) => {
-                    if rehome(&mut conn) {
-                        return Ok(Admission::Link(Found::H1(conn, origin)));
-                    }
-                    // It is dead, and when it is dropped, its place is for the first in line.
-                    waiting.again(target, wish);
-                    drop(conn);
-                }
+                // What is dead was somebody's place: when it is dropped, that is for the first in line.
+                Grant::Link(picked) => match picked.into_usable() {
+                    Ok(found) => return Ok(Admission::Link(Box::new(found))),
+                    Err(_dead) => waiting.again(target, wish),
+                },
             }
         }
     }
 
     /// Passes on what was given to a request that does not want it any more.
     fn give_back(&self, grant: Grant) {
-        if let Grant::Link(Picked::Conn(mut conn, origin)) = grant
-            && rehome(&mut conn)
+        if let Grant::Link(picked) = grant
+            && let Ok(Found::H1(conn, origin)) = picked.into_usable()
         {
             self.put(origin, conn);
+        }
+    }
+}
+
+impl Picked {
+    /// What was picked, on this thread now, or the connection that turned out to be dead.
+    fn into_usable(self) -> Result<Found, Box<Conn>> {
+        match self {
+            Self::Stream(handle) => Ok(Found::H2(handle)),
+            Self::Conn(mut conn, origin) => match rehome(&mut conn) {
+                true => Ok(Found::H1(conn, origin)),
+                false => Err(Box::new(conn)),
+            },
         }
     }
 }

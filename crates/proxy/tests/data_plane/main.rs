@@ -19,6 +19,7 @@ mod region_down;
 mod residency;
 mod shutdown;
 mod smuggling;
+mod standby;
 mod streaming;
 mod tls;
 mod tunnels;
