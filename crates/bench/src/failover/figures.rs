@@ -262,7 +262,7 @@ mod tests {
         let back = come_back(&samples, TIMES);
         assert!(back.left && close(back.first_s, 2.5), "{back:?}");
         assert!(close(back.full_s, 12.0), "{back:?}");
-        assert!(back.step < 0.13 && back.ratio < 3.1, "{back:?}");
+        assert!(back.step < 0.13 && back.ratio < 3.5, "{back:?}");
     }
 
     #[test]

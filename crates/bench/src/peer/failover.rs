@@ -1,9 +1,10 @@
 //! The proxies as they are set for region failover: several regions, the nearest first.
 //!
 //! Each is set as well as its documentation allows, by one yardstick: active checks every second,
-//! quicker while in doubt; five failures in a row, or what comes closest, take an endpoint out; a
-//! try may take a second and a connect half of one; four tries; a POST is never sent twice by guess.
-//! Tidegate alone runs with its defaults. None writes an access log. Plaintext on both sides.
+//! quicker while in doubt; a few failures in a row, or what comes closest, take an endpoint out; a
+//! try may take a second and a connect half of one; four tries, or more where that spares errors; a
+//! POST is never sent twice by guess. Where two settings are sensible, both were tried and the one
+//! with fewer errors is here. Tidegate alone runs with its defaults. Plaintext, no access log.
 
 mod envoy;
 mod haproxy;

@@ -1,9 +1,10 @@
 //! Envoy for region failover: one cluster, a priority a region.
 //!
 //! By its documentation: "How do I make Envoy fail over to another region" (priorities), "Priority
-//! levels" (overprovisioning factor as it is, panic threshold off), "Outlier detection" (local and
-//! external origin split, so that timeouts count on their own; failure percentage for what fails
-//! only at times; a green active check does not take an outlier back), `config.core.v3.HealthCheck`
+//! levels" (overprovisioning factor as it is, panic threshold off), "Outlier detection" (failure
+//! percentage for what fails only at times; a green active check does not take an outlier back; local
+//! and external origin are not split: tried both ways, a black hole that still accepts connections
+//! resets the split's count of consecutive failures and costs a second), `config.core.v3.HealthCheck`
 //! (quick unhealthy intervals), "HTTP retry plugins" (a retry goes to another priority and another
 //! host), `config.cluster.v3.Cluster` (`close_connections_on_host_health_failure`, slow start).
 //! Circuit breakers are raised out of reach; by default three retries at a time would be all.
@@ -14,7 +15,7 @@ use crate::peer::site::{Site, lines};
 
 /// For tables.
 pub(super) const KNOBS: &str = "a priority a region, panic threshold 0; checks every 1 s, 0.25 s \
-    while unhealthy, thresholds 2; outlier detection split by origin, 5 consecutive or 25 % in 1 s, \
+    while unhealthy, thresholds 2; outlier detection, 5 consecutive or 25 % in 1 s, \
     max_ejection_percent 100; close_connections_on_host_health_failure; slow start 30 s; 3 retries \
     (previous_priorities, previous_hosts) on 5xx and resets, per_try_timeout 1 s, connect 0.5 s; \
     POST retried only before it was sent; circuit breakers out of reach";
@@ -121,17 +122,14 @@ fn cluster(regions: &Regions) -> String {
       reuse_connection: false
       http_health_check: {{ path: /healthz }}
     outlier_detection:
-      split_external_local_origin_errors: true
       consecutive_5xx: 5
       consecutive_gateway_failure: 5
       enforcing_consecutive_gateway_failure: 100
-      consecutive_local_origin_failure: 5
       interval: 1s
       base_ejection_time: 30s
       max_ejection_percent: 100
       failure_percentage_threshold: 25
       enforcing_failure_percentage: 100
-      enforcing_failure_percentage_local_origin: 100
       failure_percentage_minimum_hosts: 1
       failure_percentage_request_volume: 20
       successful_active_health_check_uneject_host: false
