@@ -1,14 +1,17 @@
 //! A stream with its two buffers, driven by polls.
 //!
 //! Reading appends to `rbuf`; what is to be written is gathered in `wbuf` and leaves in one system
-//! call. A big piece of a body is not copied into `wbuf` but follows it in the same vectored write.
+//! call. Big pieces of a body are not copied into `wbuf` but follow it in the same vectored write.
 //! Both buffers are given back while the connection idles.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::iter;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use arrayvec::ArrayVec;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
@@ -24,6 +27,11 @@ const READ_LARGE: usize = 256 * 1024;
 const BYPASS: usize = 16 * 1024;
 /// Gather no more than this before it must be written.
 const WRITE_LIMIT: usize = 64 * 1024;
+/// Pieces that are written from where they are, at a time: HTTP/2 hands uploads over in frames of
+/// 16 KiB, and a system call each is most of what they cost.
+const TAIL_PIECES: usize = 16;
+/// And no more than this: a peer that does not read holds it up.
+const TAIL_LIMIT: usize = 256 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SMALL].into());
@@ -36,7 +44,9 @@ pub(crate) struct Conn {
     pub(crate) rbuf: BytesMut,
     /// Bytes that are to be written.
     pub(crate) wbuf: BytesMut,
-    tail: Bytes,
+    /// Pieces that follow `wbuf`, none of them empty.
+    tail: VecDeque<Bytes>,
+    /// What follows the tail.
     after: &'static [u8],
     big: bool,
     written: u64,
@@ -50,7 +60,7 @@ impl Conn {
             io,
             rbuf: BytesMut::new(),
             wbuf: BytesMut::new(),
-            tail: Bytes::new(),
+            tail: VecDeque::new(),
             after: b"",
             big: false,
             written: 0,
@@ -98,9 +108,11 @@ impl Conn {
 
     /// Adds a piece of a body to what is to be written, and `after` behind it.
     pub(crate) fn push(&mut self, data: Bytes, after: &'static [u8]) {
-        self.settle();
-        if data.len() >= BYPASS {
-            self.tail = data;
+        if !self.after.is_empty() {
+            self.settle();
+        }
+        if data.len() >= BYPASS || !self.tail.is_empty() {
+            self.tail.push_back(data);
             self.after = after;
         } else {
             self.wbuf.extend_from_slice(&data);
@@ -108,19 +120,22 @@ impl Conn {
         }
     }
 
-    /// Puts the tail into `wbuf`, so that more can follow it.
+    /// Puts the tail into `wbuf`, so that more can follow it there.
     pub(crate) fn settle(&mut self) {
-        if !self.tail.is_empty() || !self.after.is_empty() {
-            self.wbuf.extend_from_slice(&self.tail);
-            self.wbuf.extend_from_slice(self.after);
-            self.tail = Bytes::new();
-            self.after = b"";
+        for piece in self.tail.drain(..) {
+            self.wbuf.extend_from_slice(&piece);
         }
+        self.wbuf.extend_from_slice(self.after);
+        self.after = b"";
     }
 
     /// Whether so much waits to be written that no more should be added.
     pub(crate) fn is_full(&self) -> bool {
-        !self.tail.is_empty() || !self.after.is_empty() || self.wbuf.len() >= WRITE_LIMIT
+        let tail = self.tail.iter().map(Bytes::len).sum::<usize>();
+        self.tail.len() >= TAIL_PIECES
+            || tail >= TAIL_LIMIT
+            || !self.after.is_empty()
+            || self.wbuf.len() >= WRITE_LIMIT
     }
 
     /// Whether nothing waits to be written.
@@ -146,23 +161,37 @@ impl Conn {
         if self.tail.is_empty() && self.after.is_empty() {
             return io.poll_write(cx, &self.wbuf);
         }
-        let parts = [&self.wbuf[..], &self.tail[..], self.after].map(IoSlice::new);
-        let first = parts.iter().position(|part| !part.is_empty()).unwrap_or(0);
-        io.poll_write_vectored(cx, &parts[first..])
+        let mut parts: ArrayVec<IoSlice<'_>, { TAIL_PIECES + 2 }> = ArrayVec::new();
+        let tail = self.tail.iter().take(TAIL_PIECES).map(|piece| &piece[..]);
+        let all = iter::once(&self.wbuf[..]).chain(tail);
+        parts.extend(all.filter(|part| !part.is_empty()).map(IoSlice::new));
+        if self.tail.len() <= TAIL_PIECES {
+            parts.push(IoSlice::new(self.after));
+        }
+        io.poll_write_vectored(cx, &parts)
     }
 
     fn consume_written(&mut self, wrote: usize) {
         let head = wrote.min(self.wbuf.len());
         self.wbuf.advance(head);
-        let tail = (wrote - head).min(self.tail.len());
-        self.tail.advance(tail);
-        self.after = &self.after[wrote - head - tail..];
-        if self.tail.is_empty() {
-            self.tail = Bytes::new();
+        let mut left = wrote - head;
+        while let Some(first) = self.tail.front_mut().filter(|_| left > 0) {
+            let part = left.min(first.len());
+            first.advance(part);
+            left -= part;
+            if first.is_empty() {
+                self.tail.pop_front();
+            }
         }
+        self.after = &self.after[left..];
         if self.wbuf.is_empty() {
             self.wbuf.clear();
         }
+    }
+
+    /// Whether it is TCP without TLS.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.io, Stream::Plain(_))
     }
 
     /// Ends the sending direction (TLS close_notify, FIN).
@@ -205,6 +234,7 @@ impl Conn {
         }
         if self.is_flushed() && self.wbuf.capacity() > 0 {
             buffers::give(std::mem::take(&mut self.wbuf));
+            self.tail = VecDeque::new();
         }
         self.big = false;
     }

@@ -48,7 +48,6 @@ fn trace(facts: &ConnectionFacts) {
     tracing::debug!(
         listener = %facts.listener,
         client = %facts.client,
-        local = %facts.local,
         sni = tls.and_then(|tls| tls.sni.as_deref()),
         alpn = tls.and_then(|tls| tls.alpn),
         client_certificates = tls.map(|tls| tls.client_certificates.len()),

@@ -13,8 +13,6 @@ pub(crate) struct ConnectionFacts {
     pub(crate) listener: Arc<str>,
     /// Who connected.
     pub(crate) client: SocketAddr,
-    /// The address that was connected to.
-    pub(crate) local: SocketAddr,
     /// Whether the listener believes this client's `X-Forwarded-*` and deadline fields.
     pub(crate) trusted: bool,
     /// TLS, unless the listener is plaintext.

@@ -41,7 +41,6 @@ async fn establish(
     stream: TcpStream,
     client: std::net::SocketAddr,
 ) -> Result<(Stream, ConnectionFacts), HandshakeError> {
-    let local = stream.local_addr().map_err(HandshakeError::Closed)?;
     let (stream, tls) = match &listener.tls {
         None => (Stream::Plain(stream), None),
         Some(tls) => {
@@ -56,7 +55,6 @@ async fn establish(
         ConnectionFacts {
             listener: listener.name.clone(),
             client,
-            local,
             trusted,
             tls,
         },

@@ -303,15 +303,22 @@ async fn switch_over(
     Next::Close
 }
 
-/// Ends an answered connection on which the client has nothing under way: nobody waits for it.
+/// Ends an answered connection on which the client has nothing under way: nobody waits for it. In
+/// plaintext closing it says all that there is to say.
 async fn leave(conn: &SharedConn, timer: &Timer) {
+    if !conn.borrow().is_plain() {
+        say_goodbye(conn, timer).await;
+    }
+}
+
+async fn say_goodbye(conn: &SharedConn, timer: &Timer) {
     timer.set(now() + LINGER);
     poll_fn(|cx| poll_goodbye(cx, &mut conn.borrow_mut(), timer)).await;
 }
 
 /// Ends an answered connection on which the client may still be sending.
 async fn linger(conn: &SharedConn, timer: &Timer) {
-    leave(conn, timer).await;
+    say_goodbye(conn, timer).await;
     poll_fn(|cx| poll_discard(cx, &mut conn.borrow_mut(), timer)).await;
 }
 

@@ -56,7 +56,6 @@ fn context(worker: &Rc<Worker>) -> Rc<Context> {
     let facts = ConnectionFacts {
         listener: "test".into(),
         client: nowhere,
-        local: nowhere,
         trusted: false,
         tls: None,
     };
