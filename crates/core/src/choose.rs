@@ -23,7 +23,7 @@ use crate::ids::{RegionIdx, RegionSet, UpstreamIdx};
 use crate::limits::{Bounds, Turn};
 use crate::plan::Upstream;
 use crate::retry::{Destination, NextTry, Reach, Scope};
-use crate::standing::Standing;
+use crate::standing::{Dial, Standing};
 use crate::steer;
 
 /// The most attempts that one request may make (`retry.attempts` has the same bound).
@@ -271,7 +271,7 @@ pub fn reach(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> Rea
         again,
         elsewhere: fresh.elsewhere,
         moved: !ask.tried_regions.is_empty(),
-        doubted: doubted(observed.regions[usize::from(position)].cell.standing()),
+        doubted: comes_and_goes(observed.regions[usize::from(position)].cell.standing()),
         doubted_elsewhere: !fresh.trusted_elsewhere,
         full: false,
     };
@@ -311,8 +311,13 @@ impl Sides {
     }
 }
 
-/// Whether a region is no place for a retry as long as there is another: it is out, silent, or only
-/// being tried.
+/// Whether a region is no place to stay after a failure as long as there is another: it is doubted, or
+/// does not take its whole share yet.
+fn comes_and_goes(standing: Standing) -> bool {
+    doubted(standing) || standing.dial != Dial::FULL
+}
+
+/// Whether a region is no place to go to after a failure: it is out, silent, or only being tried.
 fn doubted(standing: Standing) -> bool {
     standing.suspected || standing.probation || !standing.health.usable()
 }

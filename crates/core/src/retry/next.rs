@@ -25,9 +25,9 @@ pub struct Reach {
     pub elsewhere: bool,
     /// Whether the request has changed its region before.
     pub moved: bool,
-    /// Whether the region is no place to stay: it is out, silent, or only being tried.
+    /// Whether the region is no place to stay: it is out, silent, or has yet to come back wholly.
     pub doubted: bool,
-    /// Whether the same holds for every other eligible region.
+    /// Whether every other eligible region is no place to go to: out, silent, or only being tried.
     pub doubted_elsewhere: bool,
     /// Whether there is nothing only because as many retries are under way as `circuit_breaker` allows.
     pub full: bool,

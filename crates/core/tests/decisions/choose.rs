@@ -434,7 +434,11 @@ fn reach_tells_what_is_doubted() {
     stand(&world, 0, |standing| standing.health = Health::Unhealthy);
     check(true, true);
     stand(&world, 0, |standing| standing.dial = Dial::new(0.5));
+    check(true, true);
+    stand(&world, 0, |_| ());
     check(false, true);
+    stand(&world, 1, |standing| standing.dial = Dial::new(0.5));
+    check(false, false);
 }
 
 #[test]
