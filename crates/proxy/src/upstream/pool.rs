@@ -382,8 +382,12 @@ pub(super) async fn land(mut flight: Flight) -> Result<Duration, ConnectError> {
 
 /// Whether a connection of this thread can take a request.
 fn is_usable(conn: &mut Conn, wish: Wish) -> bool {
-    let silent = !wish.ask_system || socket(conn).is_none_or(|socket| socket.is_silent());
-    silent && is_quiet(conn)
+    if wish.ask_system
+        && let Some(socket) = socket(conn)
+    {
+        socket.ask_system();
+    }
+    is_quiet(conn)
 }
 
 /// How another thread's shelf is locked.
@@ -409,11 +413,11 @@ fn ended_at_once(target: &Target<'_>, why: &str) -> ConnectError {
     ConnectError::new(ConnectErrorKind::Other, detail)
 }
 
-/// Moves a connection of another thread to this one. The reactor here knows nothing of it yet, so
-/// the system is asked whether it is as it must be.
+/// Moves a connection of another thread to this one, if it is as it must be. What TLS has to tell
+/// between two requests (tickets) is heard by the way.
 pub(super) fn rehome(conn: &mut Conn) -> bool {
     let moved = match socket(conn) {
-        Some(socket) => socket.is_silent() && socket.rehome().is_ok(),
+        Some(socket) => socket.rehome().is_ok(),
         None => true,
     };
     moved && is_quiet(conn)

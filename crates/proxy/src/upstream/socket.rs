@@ -3,8 +3,7 @@
 //! A socket is registered with the reactor of the thread that polls it. Another thread that takes
 //! the connection over registers it anew; whatever TLS session lies above stays as it is.
 
-use std::io;
-use std::mem::MaybeUninit;
+use std::io::{self, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -18,6 +17,8 @@ use super::gate::Ticket;
 /// then says "not connected".
 pub(crate) struct Socket {
     stream: Option<TcpStream>,
+    /// The next read asks the system, whatever the reactor has heard.
+    ask_system: bool,
     /// Dropped after the stream: what is counted as closed is closed.
     _ticket: Ticket,
 }
@@ -27,24 +28,45 @@ impl Socket {
     pub(super) fn new(stream: TcpStream, ticket: Ticket) -> Self {
         Self {
             stream: Some(stream),
+            ask_system: false,
             _ticket: ticket,
         }
     }
 
-    /// Moves the socket to the reactor of the calling thread. On an error the socket is closed.
+    /// Moves the socket to the reactor of the calling thread. That has heard nothing of it yet, and so
+    /// the next read asks the system. On an error the socket is closed.
     pub(crate) fn rehome(&mut self) -> io::Result<()> {
         let stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?;
         self.stream = Some(TcpStream::from_std(stream.into_std()?)?);
+        self.ask_system = true;
         Ok(())
     }
 
-    /// Whether the connection is open and nothing waits to be read. Asks the system, so that what
-    /// the reactor has not heard of yet counts too.
+    /// Has the next read ask the system, so that what the reactor has not heard of yet is seen too.
+    pub(super) fn ask_system(&mut self) {
+        self.ask_system = true;
+    }
+
+    /// What the system says to a read, unless there is nothing to read yet.
+    fn read_now(&mut self, buf: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
+        let stream = SockRef::from(self.stream.as_ref()?);
+        match (&*stream).read(buf.initialize_unfilled()) {
+            Ok(read) => {
+                buf.advance(read);
+                Some(Ok(()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Whether the connection is open and nothing waits to be read, as the system sees it.
+    #[cfg(test)]
     pub(crate) fn is_silent(&self) -> bool {
         let Some(stream) = &self.stream else {
             return false;
         };
-        let mut byte = [MaybeUninit::uninit()];
+        let mut byte = [std::mem::MaybeUninit::uninit()];
         let peeked = SockRef::from(stream).peek(&mut byte);
         matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
@@ -65,7 +87,13 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream()?.poll_read(cx, buf)
+        let socket = self.get_mut();
+        if std::mem::take(&mut socket.ask_system)
+            && let Some(read) = socket.read_now(buf)
+        {
+            return Poll::Ready(read);
+        }
+        Pin::new(socket).stream()?.poll_read(cx, buf)
     }
 }
 
