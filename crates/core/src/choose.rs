@@ -123,7 +123,10 @@ impl Ask {
         self.turn = Turn::Retry;
         self.stay = (next.to != Destination::OtherRegion).then_some(region);
         match next.to {
-            Destination::OtherRegion => self.tried_regions.insert(region),
+            Destination::OtherRegion => {
+                self.tried_regions.insert(region);
+                self.tried_endpoints = TriedEndpoints::default();
+            }
             Destination::OtherEndpoint => {}
             Destination::SameEndpoint => self.tried_endpoints.forget(position),
         }
@@ -256,7 +259,9 @@ fn endpoint_of(
     })
 }
 
-/// What is left to try after an attempt failed in the region at `position`.
+/// What is left to try after an attempt failed in the region at `position`. In another region,
+/// endpoints that were tried (by a hedge) may be tried again: a region is left for good, an endpoint
+/// only for its neighbours.
 pub fn reach(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> Reach {
     let (wanted, observed) = live.upstream(upstream);
     let eligibility = ask.eligibility();
@@ -265,14 +270,14 @@ pub fn reach(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> Rea
         Sides::of(&view, &eligibility, position)
     };
     let fresh = look(&ask.tried_endpoints, Turn::Retry);
-    let again = fresh.here || look(&TriedEndpoints::default(), Turn::Retry).here;
+    let all = look(&TriedEndpoints::default(), Turn::Retry);
     let mut reach = Reach {
         here: fresh.here,
-        again,
-        elsewhere: fresh.elsewhere,
+        again: all.here,
+        elsewhere: all.elsewhere,
         moved: !ask.tried_regions.is_empty(),
         doubted: comes_and_goes(observed.regions[usize::from(position)].cell.standing()),
-        doubted_elsewhere: !fresh.trusted_elsewhere,
+        doubted_elsewhere: !all.trusted_elsewhere,
         full: false,
     };
     if !reach.again && !reach.elsewhere {
@@ -335,7 +340,7 @@ pub fn should_leave(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8)
     if !waits.suspected && waits.health != Health::Unhealthy {
         return false;
     }
-    let view = View::of(wanted, observed, &ask.tried_endpoints, Turn::Retry);
+    let view = View::of(wanted, observed, &TriedEndpoints::default(), Turn::Retry);
     let eligibility = ask.eligibility();
     let mut others = view.rows.iter().filter(|row| row.position != position);
     others.any(|row| !row.standing.suspected && steer::exclusion(row, &eligibility).is_none())
