@@ -266,7 +266,7 @@ impl HealthChange {
     pub fn is_bad(&self) -> bool {
         let bad_news = matches!(
             self.facts,
-            Facts::Judged(Evidence::Shared(_) | Evidence::Reversed { .. })
+            Facts::Judged(Evidence::Shared { .. } | Evidence::Reversed { .. })
         );
         let returning = matches!(self.stage, Stage::Probation | Stage::Ramp);
         let well = self.to.usable() && self.to != Health::Degraded;
@@ -299,8 +299,6 @@ fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Er
 
 #[cfg(test)]
 mod tests {
-    use tidegate_core::health::Failures;
-
     use super::*;
 
     fn drain(region: &str) -> EventKind {
@@ -419,14 +417,9 @@ mod tests {
         check(Degraded, Degraded, Stage::Ramp, false);
         check(Healthy, Healthy, Stage::Serving, false);
         check(Healthy, Draining, Stage::Serving, true);
-        let shared = Evidence::Shared(Failures {
-            failed: 9,
-            of: 10,
-            within: std::time::Duration::from_secs(1),
-            by_class: Default::default(),
-            usual: 0.0,
-            others: Some(0.9),
-        });
+        let shared = Evidence::Shared {
+            why: Evidence::NoOther.into(),
+        };
         assert!(judged(Healthy, Healthy, Stage::Serving, shared).is_bad());
     }
 }

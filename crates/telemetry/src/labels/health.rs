@@ -50,6 +50,8 @@ labels! {
         ConnectFailed = "connect_failed",
         /// The silence did not end.
         StillSilent = "still_silent",
+        /// A probe was well, and nobody waits any more.
+        ProbeWell = "probe_well",
         /// A byte came.
         Heard = "heard",
         /// Answers take too long.
@@ -117,9 +119,10 @@ impl From<&Evidence> for Cause {
             Evidence::ProbeFailed { .. } => Self::ProbeFailed,
             Evidence::ConnectFailed { .. } => Self::ConnectFailed,
             Evidence::StillSilent { .. } => Self::StillSilent,
+            Evidence::ProbeWell { .. } => Self::ProbeWell,
             Evidence::Heard { .. } => Self::Heard,
             Evidence::Slow { .. } => Self::Slow,
-            Evidence::Shared(_) => Self::Shared,
+            Evidence::Shared { .. } => Self::Shared,
             Evidence::Pardoned { .. } => Self::Pardoned,
             Evidence::Held { .. } => Self::Held,
             Evidence::Released { .. } => Self::Released,
@@ -166,7 +169,14 @@ mod tests {
             Evidence::Unanswered(failures),
             Evidence::StillSilent { lasted },
             Evidence::Heard { silent: lasted },
-            Evidence::Shared(failures),
+            Evidence::ProbeWell { after: lasted },
+            Evidence::Shared {
+                why: Evidence::NoOther.into(),
+            },
+            Evidence::Reversed {
+                share: 0.5,
+                why: Evidence::NoOther.into(),
+            },
             Evidence::Pardoned { out: lasted },
             Evidence::Released { out: lasted },
             Evidence::NoOther,
