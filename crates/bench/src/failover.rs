@@ -13,6 +13,7 @@ mod picture;
 mod report;
 mod scene;
 mod sites;
+mod warm;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,6 +68,9 @@ pub(crate) struct Failover {
     /// Only the proxies whose name contains this text
     #[arg(long, default_value = "")]
     only: String,
+    /// Warm standby alone: what the first requests that fail over pay
+    #[arg(long, conflicts_with = "fault")]
+    warm: bool,
     /// Where the JSON and the picture go
     #[arg(long, default_value = "bench-results")]
     out: PathBuf,
@@ -85,20 +89,42 @@ impl Failover {
         if peers.is_empty() {
             return Err(BenchError::Missing("every proxy that was asked for"));
         }
-        let leaf = Authority::new("bench")?.issue(&[HOST])?;
-        let scripts = self.scripts();
+        let authority = Authority::new("bench")?;
         let mut report = Report::new(&peers, &skipped);
         report.print_head();
+        match self.warm {
+            true => report.take_scenes_of(&self.out),
+            false => self.play(&mut report, &peers, &authority).await?,
+        }
+        let ours = peers.iter().find(|peer| peer.kind == Kind::Tidegate);
+        if let Some(peer) = ours.filter(|_| self.fault.is_empty()) {
+            let mut progress = Progress::new(1);
+            progress.step("warm standby");
+            report.warm = warm::measure(peer, &authority, |what| progress.say(what)).await?;
+            progress.clear();
+            report.print_warm();
+        }
+        report.write_to(&self.out)
+    }
+
+    async fn play(
+        &self,
+        report: &mut Report,
+        peers: &[Peer],
+        authority: &Authority,
+    ) -> Result<(), BenchError> {
+        let leaf = authority.issue(&[HOST])?;
+        let scripts = self.scripts();
         let mut progress = Progress::new(scripts.len());
         for script in scripts {
             progress.step(script.fault.name());
             let tell = |what: &str| progress.say(&format!("{}: {what}", script.fault.name()));
-            let scene = scene::play(&script, &peers, &leaf, tell).await?;
+            let scene = scene::play(&script, peers, &leaf, tell).await?;
             progress.clear();
             scene.print();
             report.scenes.push(scene);
         }
-        report.write_to(&self.out)
+        Ok(())
     }
 
     /// Who is installed, and the names of those who are not.

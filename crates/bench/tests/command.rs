@@ -17,6 +17,48 @@ fn what_makes_no_sense_is_refused() {
     check(&["size", "--rounds", "0"], 2, "--rounds");
     check(&["size", "--percent", "0"], 2, "--percent");
     check(&["speed"], 2, "speed");
+    check(&["failover", "--fault", "flood"], 2, "flood");
+    check(&["failover", "--regions", "1"], 2, "--regions");
+    check(&["failover", "--warm", "--fault", "slow"], 2, "--warm");
+    check(&["failover", "--only", "nobody"], 2, "not installed");
+}
+
+/// Whoever is installed serves, meets a fault and is in the file.
+#[test]
+fn a_short_failover_is_played() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let bench = env!("CARGO_BIN_EXE_tidegate-bench");
+    let mut command = Command::new(bench);
+    command.args([
+        "failover", "--fault", "refuse", "--only", "nginx", "--posts", "10",
+    ]);
+    command.args([
+        "--lasts",
+        "1",
+        "--seconds",
+        "1",
+        "--rate",
+        "50",
+        "--regions",
+        "2",
+    ]);
+    let ended = command.arg("--out").arg(directory.path()).output();
+    let ended = ended.expect("the binary runs");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    if ended.status.code() == Some(2) && said.contains("not installed") {
+        return;
+    }
+    assert_eq!(ended.status.code(), Some(0), "{said}");
+    let file = std::fs::read_to_string(directory.path().join("failover.json"));
+    let file = file.expect("the file is there");
+    for part in [
+        "\"fault\":\"refuse\"",
+        "\"peer\":\"nginx\"",
+        "\"samples\":[{",
+    ] {
+        assert!(file.contains(part), "{part}");
+    }
+    assert!(directory.path().join("failover.svg").exists());
 }
 
 #[test]

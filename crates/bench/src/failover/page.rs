@@ -24,6 +24,7 @@ pub(crate) fn publish(from: &Path, to: &Path) -> Result<bool, BenchError> {
     let page = crate::publish::replaced(&page, "run", &run(&report))?;
     let page = crate::publish::replaced(&page, "scenes", &scenes(&report))?;
     let page = crate::publish::replaced(&page, "knobs", &knobs(&report))?;
+    let page = crate::publish::replaced(&page, "warm", &warm(&report))?;
     let pictures = to.with_extension("");
     std::fs::create_dir_all(&pictures).map_err(io)?;
     std::fs::copy(from.join("failover.svg"), pictures.join("failover.svg")).map_err(io)?;
@@ -88,6 +89,23 @@ fn scene(scene: &Scene) -> String {
     text
 }
 
+fn warm(report: &Report) -> String {
+    let head = "| connections kept | first answer, added ms | answers 100 ms dearer | usual ms | errors |\n";
+    let mut text = format!("{head}| ---: | ---: | ---: | ---: | ---: |\n");
+    for row in &report.warm {
+        let (kept, errors) = (row.kept, row.errors);
+        let [added, dear, usual] = [row.added_ms, row.dear, row.usual_ms];
+        let _ = writeln!(
+            text,
+            "| {kept} | {added:.0} | {dear:.0} | {usual:.0} | {errors} |"
+        );
+    }
+    match report.warm.is_empty() {
+        true => "Not measured in this run.\n".to_owned(),
+        false => text,
+    }
+}
+
 fn knobs(report: &Report) -> String {
     let lines = report
         .peers
@@ -106,7 +124,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (from, to) = (directory.path(), directory.path().join("page.md"));
         assert!(!publish(from, &to).unwrap(), "nothing was measured");
-        let names = ["run", "scenes", "knobs"];
+        let names = ["run", "scenes", "knobs", "warm"];
         let page = names.map(|name| format!("<!-- begin {name} -->\n<!-- end {name} -->\n"));
         std::fs::write(&to, page.concat()).unwrap();
         let report = Report {

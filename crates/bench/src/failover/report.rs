@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::picture;
 use super::scene::{LaneReport, Scene};
+use super::warm;
 use crate::error::BenchError;
 use crate::peer::Peer;
 use crate::report::{Participant, kernel, processor};
@@ -21,6 +22,9 @@ pub(super) struct Report {
     /// Who was not installed.
     pub(super) skipped: Vec<String>,
     pub(super) scenes: Vec<Scene>,
+    /// What warm standby saves; empty where it was not measured.
+    #[serde(default)]
+    pub(super) warm: Vec<warm::Row>,
 }
 
 /// The columns of a table, in their order.
@@ -53,6 +57,30 @@ impl Report {
             peers: peers.iter().map(participant).collect(),
             skipped: skipped.iter().map(ToString::to_string).collect(),
             scenes: Vec::new(),
+            warm: Vec::new(),
+        }
+    }
+
+    /// Takes the scenes of the last run, if there was one, because they are not played anew; who
+    /// took part in them comes along.
+    pub(super) fn take_scenes_of(&mut self, directory: &Path) {
+        let text = std::fs::read_to_string(directory.join("failover.json")).unwrap_or_default();
+        if let Ok(last) = serde_json::from_str::<Self>(&text) {
+            *self = last;
+        }
+    }
+
+    /// Prints what warm standby saves.
+    pub(super) fn print_warm(&self) {
+        println!("\nwarm standby, a region 160 ms away over TLS and HTTP/2");
+        println!(
+            "  {:>6}{:>12}{:>12}{:>12}{:>12}",
+            "kept", "added ms", "dear", "usual ms", "errors"
+        );
+        for row in &self.warm {
+            let (kept, errors) = (row.kept, row.errors);
+            let [added, dear, usual] = [row.added_ms, row.dear, row.usual_ms];
+            println!("  {kept:>6}{added:>12.0}{dear:>12.0}{usual:>12.0}{errors:>12}");
         }
     }
 
