@@ -3,10 +3,10 @@ CARGO ?= cargo
 BENCH ?= all
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test build setup fmt lint unit docs bench bench-install microbench fuzz
+.PHONY: help demo test build setup fmt lint unit docs bench bench-failover bench-install microbench fuzz
 
 help: ## List the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup ## Watch a region die and nothing get lost (about a minute, all on loopback)
 	$(CARGO) build --release --bin tidegate
@@ -36,6 +36,10 @@ docs: ## Write the generated references anew
 bench: build ## Compare with nginx, HAProxy and Envoy on this machine (BENCH=all, BENCH_ARGS=...)
 	$(CARGO) build --release -p tidegate-bench
 	./target/release/tidegate-bench $(BENCH) $(BENCH_ARGS)
+
+bench-failover: build ## A region dies and comes back: Tidegate beside nginx, HAProxy and Envoy (BENCH_ARGS=...)
+	$(CARGO) build --release -p tidegate-bench
+	./target/release/tidegate-bench failover $(BENCH_ARGS)
 
 bench-install: ## Install what the benchmark compares with
 	@sh crates/bench/install.sh target/bench-peers
