@@ -12,6 +12,8 @@ pub enum Termination {
     Completed,
     /// An upgraded connection (WebSocket, CONNECT) ended.
     Tunnelled,
+    /// A stream that had to begin elsewhere was ended so that it begins anew in a region that is back.
+    DrainedHome,
     /// The client went away first.
     ClientGone,
     /// The request was not valid HTTP, or broke a limit.
@@ -54,9 +56,10 @@ pub enum Termination {
 }
 
 /// Every termination reason, for metrics and documents.
-pub const ALL: [Termination; 21] = [
+pub const ALL: [Termination; 22] = [
     Termination::Completed,
     Termination::Tunnelled,
+    Termination::DrainedHome,
     Termination::ClientGone,
     Termination::BadRequest,
     Termination::ClientTimeout,
@@ -84,6 +87,7 @@ impl Termination {
         match self {
             Self::Completed => "completed",
             Self::Tunnelled => "tunnelled",
+            Self::DrainedHome => "drained_home",
             Self::ClientGone => "client_gone",
             Self::BadRequest => "bad_request",
             Self::ClientTimeout => "client_timeout",
@@ -109,7 +113,7 @@ impl Termination {
     /// The status that a local reply for this reason carries.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::Completed | Self::Tunnelled => StatusCode::OK,
+            Self::Completed | Self::Tunnelled | Self::DrainedHome => StatusCode::OK,
             Self::BadRequest | Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tidegate_core::retry::Failure;
 use tidegate_core::{RegionCell, Termination};
 use tidegate_http1::{Framing, encode};
@@ -17,8 +17,9 @@ use crate::finish::Finish;
 use crate::forward::{ResponseAdditions, interim_fields, local_fields, response_fields};
 use crate::head::{ResponseHead, is_bodiless};
 use crate::hold::Ahead;
+use crate::homing::Homing;
 use crate::request_id::RequestId;
-use crate::tunnel::Duplex;
+use crate::tunnel::Tunnel;
 use crate::wheel::Timer;
 
 /// So many fields are added to an answer, more or less.
@@ -30,7 +31,7 @@ pub(crate) struct Answer {
     pub(crate) head: AnswerHead,
     pub(crate) body: Download,
     /// The upstream's side of an upgraded connection; the answer is 101 (or 200 over HTTP/2).
-    pub(crate) tunnel: Option<Box<dyn Duplex>>,
+    pub(crate) tunnel: Option<Tunnel>,
     /// What the answer's added fields are made of.
     pub(crate) words: AnswerWords,
     pub(crate) finish: Finish,
@@ -137,6 +138,9 @@ impl Answer {
     /// Enters what was moved: bytes of content that the client took, and those that it sent.
     pub(crate) fn moved(&mut self, sent: u64) {
         self.finish.sent(sent);
+        if self.body.drained {
+            self.finish.broke(Termination::DrainedHome);
+        }
         if let Source::Relay(relay) = &self.body.source {
             self.finish.received(relay.upload.read_bytes());
         }
@@ -207,6 +211,10 @@ pub(crate) struct Download {
     source: Source,
     timer: Option<Timer>,
     idle: Duration,
+    /// When it is to be ended, if it comes from another region than it should.
+    homing: Option<Box<Homing>>,
+    /// Whether that was done.
+    drained: bool,
 }
 
 enum Source {
@@ -232,6 +240,8 @@ impl Download {
             source: Source::Empty,
             timer: None,
             idle: Duration::ZERO,
+            homing: None,
+            drained: false,
         }
     }
 
@@ -270,12 +280,20 @@ impl Download {
             source,
             timer: Some(timer),
             idle,
+            ..Self::empty()
         }
+    }
+
+    /// Ends it in time, as one that comes from another region than it should.
+    pub(crate) fn homing(mut self, homing: Option<Box<Homing>>) -> Self {
+        self.homing = homing;
+        self
     }
 
     /// Whether nothing (more) will come.
     pub(crate) fn is_ended(&self) -> bool {
         match &self.source {
+            _ if self.drained => true,
             Source::Empty => true,
             Source::Full(body) => body.is_empty(),
             Source::Relay(relay) => relay.ahead.len() == 0 && relay.exchange.is_ended(),
@@ -309,6 +327,7 @@ impl Download {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Piece, Termination>>> {
         match &mut self.source {
+            _ if self.drained => Poll::Ready(None),
             Source::Empty => Poll::Ready(None),
             Source::Full(body) => {
                 let body = std::mem::take(body);
@@ -317,9 +336,30 @@ impl Download {
             }
             Source::Relay(relay) => {
                 let piece = relay.poll_piece(cx);
+                if piece.is_pending() && self.poll_home(cx).is_ready() {
+                    return self.end_here();
+                }
                 self.poll_idle(cx, piece)
             }
         }
+    }
+
+    /// Ready once it is to be ended, so that it begins anew elsewhere.
+    fn poll_home(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.homing {
+            Some(homing) => homing.poll_due(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Ends it between two pieces: in the words of gRPC if it speaks that, else visibly early.
+    fn end_here(&mut self) -> Poll<Option<Result<Piece, Termination>>> {
+        self.drained = true;
+        let grpc = self.homing.take().is_some_and(|homing| homing.grpc);
+        Poll::Ready(Some(match grpc {
+            true => Ok(Piece::Trailers(unavailable())),
+            false => Err(Termination::DrainedHome),
+        }))
     }
 
     /// Tells that the client took something: the idle limit starts anew.
@@ -367,6 +407,18 @@ impl Relay {
         self.region.heard(now());
         Poll::Ready(piece.map(|piece| piece.map_err(|error| termination(&error))))
     }
+}
+
+/// The trailers of a gRPC call that its client is to make anew: UNAVAILABLE.
+fn unavailable() -> HeaderMap {
+    let message = HeaderValue::from_static("the stream goes back to its region");
+    HeaderMap::from_iter([
+        (
+            HeaderName::from_static("grpc-status"),
+            HeaderValue::from_static("14"),
+        ),
+        (HeaderName::from_static("grpc-message"), message),
+    ])
 }
 
 /// The reason for which a request ends when its exchange breaks after the head.

@@ -296,11 +296,11 @@ impl Finish {
         }
     }
 
-    /// A tunnel has ended, having moved so much.
-    pub(crate) fn tunnelled(&mut self, up: u64, down: u64) {
+    /// A tunnel has ended for this reason, having moved so much.
+    pub(crate) fn tunnelled(&mut self, reason: Termination, up: u64, down: u64) {
         self.received = up;
         self.sent = down;
-        self.reason = Some(Termination::Tunnelled);
+        self.reason = Some(reason);
     }
 
     /// The client's request is at fault, in these words.
@@ -437,7 +437,10 @@ impl Finish {
 
     /// The first attempt, which failed, and the one that answered: a rescue.
     fn rescue(&self, reason: Termination) -> Option<(&Try, &Try)> {
-        let delivered = matches!(reason, Termination::Completed | Termination::Tunnelled);
+        let delivered = matches!(
+            reason,
+            Termination::Completed | Termination::Tunnelled | Termination::DrainedHome
+        );
         let pair = (self.tries.first()?, self.answered_by()?);
         (delivered && self.current > 0).then_some(pair)
     }

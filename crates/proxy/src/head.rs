@@ -4,7 +4,7 @@
 //! rewritten slice by slice; an HTTP/2 head stays its `HeaderMap`. Nothing is converted unless the
 //! two sides differ. Both kinds are boxed: a head has 600 bytes and is handed on a dozen times.
 
-use http::{HeaderName, Method, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use tidegate_core::route::RequestFacts;
 use tidegate_http1::{self as http1, Framing, Known};
 
@@ -230,6 +230,18 @@ impl ResponseHead {
             },
             Self::H2(parts) => content_length(&parts.headers),
         }
+    }
+
+    /// Whether the body is gRPC's.
+    pub(crate) fn is_grpc(&self) -> bool {
+        let kind = match self {
+            Self::H1(head) => head.fields.get(Known::ContentType),
+            Self::H2(parts) => parts
+                .headers
+                .get(header::CONTENT_TYPE)
+                .map(HeaderValue::as_bytes),
+        };
+        kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
     }
 
     /// The version that the upstream spoke.

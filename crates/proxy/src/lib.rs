@@ -30,6 +30,7 @@ mod handshake;
 mod head;
 mod hedge;
 mod hold;
+mod homing;
 mod io;
 mod leave;
 mod listener;

@@ -24,8 +24,10 @@ use crate::clock::now;
 use crate::context::Context;
 use crate::finish::Finish;
 use crate::head::{RequestHead, ResponseHead};
+use crate::homing::Homing;
 use crate::problem;
 use crate::request_id::RequestId;
+use crate::tunnel::Tunnel;
 use crate::wheel::Timer;
 use crate::worker::Bound;
 
@@ -300,15 +302,20 @@ impl<'a> Serving<'a> {
         self.finish.committed(status, passed, answered.in_flight);
         let words = self.words();
         let idle = self.route().idle_timeout;
+        let place = answered.place;
         let (tunnel, body) = match answered.tunnel {
-            Some(tunnel) => (Some(tunnel), Download::empty()),
+            Some(upstream) => {
+                let homing = Homing::begin(&self, place, None);
+                (Some(Tunnel { upstream, homing }), Download::empty())
+            }
             None => {
-                let position = usize::from(answered.place.position);
+                let homing = self.homing(place, &answered.head);
+                let position = usize::from(place.position);
                 let live = self.bound.live.upstream(self.route().upstream).1;
                 let region = &live.regions[position].cell;
                 let (ahead, exchange) = (answered.ahead, answered.exchange);
                 let relay = Download::relay(ahead, exchange, self.body, self.timer, idle, region);
-                (None, relay)
+                (None, relay.homing(homing))
             }
         };
         Answer {
@@ -318,6 +325,14 @@ impl<'a> Serving<'a> {
             tunnel,
             words,
             finish: self.finish,
+        }
+    }
+
+    /// A body whose end is not in sight may have to go home before it.
+    fn homing(&self, place: Place, head: &ResponseHead) -> Option<Box<Homing>> {
+        match head.announced_length() {
+            None => Homing::begin(self, place, Some(head)),
+            Some(_) => None,
         }
     }
 

@@ -160,7 +160,7 @@ fn title(termination: Termination, outcome_unknown: bool) -> &'static str {
         return "The request was sent, no answer came, and its outcome is unknown";
     }
     match termination {
-        Termination::Completed | Termination::Tunnelled => "Done",
+        Termination::Completed | Termination::Tunnelled | Termination::DrainedHome => "Done",
         Termination::ClientGone => "The client went away",
         Termination::BadRequest => "The request is not acceptable",
         Termination::ClientTimeout => "The request did not arrive in time",

@@ -15,6 +15,7 @@ use bytes::{Buf, BytesMut};
 use fastrand::Rng;
 use http::StatusCode;
 use sha1::{Digest, Sha1};
+use tidegate_core::Termination;
 use tidegate_http1::{Known, encode};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 
@@ -27,6 +28,7 @@ use crate::finish::Finish;
 use crate::forward::{Sink, interim_fields};
 use crate::h1::SharedConn;
 use crate::head::{RequestHead, ResponseHead};
+use crate::homing::Homing;
 use crate::wheel::Timer;
 
 /// Bytes moved at a time, each way.
@@ -37,6 +39,13 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// One side of a tunnel.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
+/// An upstream's side of a tunnel.
+pub(crate) struct Tunnel {
+    pub(crate) upstream: Box<dyn Duplex>,
+    /// When it is to be ended, if it runs in another region than it should.
+    pub(crate) homing: Option<Box<Homing>>,
+}
 
 /// Adds what asks an HTTP/1.1 upstream to switch. An HTTP/2 client has sent no
 /// `Sec-WebSocket-Key`; it gets one, whose answer nobody but us sees.
@@ -136,9 +145,13 @@ impl Switch {
 pub(crate) async fn run(
     context: &Context,
     client: impl Duplex,
-    mut upstream: Box<dyn Duplex>,
+    tunnel: Tunnel,
     finish: &mut Finish,
 ) {
+    let Tunnel {
+        mut upstream,
+        mut homing,
+    } = tunnel;
     let meter = Meter::default();
     let mut client = Metered {
         io: client,
@@ -154,18 +167,24 @@ pub(crate) async fn run(
     ));
     let mut watch = Watch::new(context.worker.wheel.timer());
     let mut heard = 0;
-    poll_fn(|cx| {
+    let ended = poll_fn(|cx| {
         let copied = copy.as_mut().poll(cx).map(|_ended| ());
         if std::mem::replace(&mut heard, meter.written.get()) != meter.written.get() {
             finish.heard(now());
         }
-        match copied {
+        let ended = match copied {
             Poll::Ready(()) => Poll::Ready(()),
             Poll::Pending => watch.poll_idle(cx, meter.total()),
+        };
+        match &mut homing {
+            Some(homing) if ended.is_pending() => {
+                homing.poll_due(cx).map(|()| Termination::DrainedHome)
+            }
+            _ => ended.map(|()| Termination::Tunnelled),
         }
     })
     .await;
-    finish.tunnelled(meter.read.get(), meter.written.get());
+    finish.tunnelled(ended, meter.read.get(), meter.written.get());
 }
 
 /// Notices that nothing moves: without a bound, a side that never closes would keep both.

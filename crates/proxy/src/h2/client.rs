@@ -21,6 +21,7 @@ use tokio::sync::SetOnce;
 use super::body::{RecvBody, SendBody};
 use super::coalesce::{Coalesce, Drain, coalesce};
 use super::duplex::H2Duplex;
+use super::given_up::{Abandoned, GivenUp};
 use super::keep_alive::{KeepAlive, Observed, Sign};
 use super::{CONNECTION_WINDOW, HEADER_LIST, SEND_BUFFER, STREAM_WINDOW};
 use crate::body::{Piece, ReplayBody};
@@ -66,6 +67,7 @@ struct State {
     in_use: AtomicUsize,
     started: AtomicU64,
     doubted: AtomicBool,
+    given_up: GivenUp,
     /// Who wants to hear of each stream that ends.
     free_stream: Option<FreeStream>,
     /// Set once the peer's SETTINGS are in, or the connection has ended.
@@ -96,6 +98,7 @@ pub(crate) async fn open(
         keep_alive,
         region,
         state: state.clone(),
+        received: 0,
     };
     tokio::task::spawn_local(async move {
         let ended = poll_fn(|cx| driver.poll(cx)).await;
@@ -163,7 +166,8 @@ impl Permit {
     /// whoever looks meanwhile would go away for nothing.
     fn new(state: &Arc<State>, max: usize) -> Option<Self> {
         let one_more = |in_use| (in_use < max).then_some(in_use + 1);
-        let (set, fetch) = (Ordering::SeqCst, Ordering::Relaxed);
+        // What a request sees that then waits must not be older than what it is woken for.
+        let (set, fetch) = (Ordering::SeqCst, Ordering::SeqCst);
         state.in_use.fetch_update(set, fetch, one_more).ok()?;
         state.started.fetch_add(1, Ordering::Relaxed);
         Some(Self(state.clone()))
@@ -194,6 +198,8 @@ struct Driver {
     keep_alive: Option<KeepAlive>,
     region: Option<Arc<RegionCell>>,
     state: Arc<State>,
+    /// Bytes received when that was last looked at.
+    received: u64,
 }
 
 /// Why a connection's task ended.
@@ -211,6 +217,9 @@ impl Driver {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         if let Poll::Ready(result) = Pin::new(&mut self.connection).poll(cx) {
             return Poll::Ready(Ended::Connection(result));
+        }
+        if std::mem::replace(&mut self.received, self.drain.received()) != self.received {
+            self.state.given_up.heard();
         }
         if self.poll_keep_alive(cx).is_ready() {
             return Poll::Ready(Ended::Silent);
@@ -240,6 +249,7 @@ impl Driver {
                 let _settled = self.state.settled.set(());
                 if let Some(region) = &self.region {
                     region.observe_rtt(rtt, now());
+                    region.heard(now());
                 }
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -256,11 +266,12 @@ impl Drop for Driver {
     fn drop(&mut self) {
         // Whoever waits for the peer's SETTINGS must not wait for ever.
         let _settled = self.state.settled.set(());
+        self.state.given_up.forget();
     }
 }
 
-/// A request under way on one stream. Dropped before both directions have ended, it resets the
-/// stream with CANCEL, which is how an attempt is cancelled on the wire.
+/// A request under way on one stream. Dropped before both directions have ended, it has the stream
+/// reset with CANCEL, which is how an attempt is cancelled on the wire.
 pub(crate) struct Exchange {
     response: Option<ResponseFuture>,
     upload: Option<SendBody>,
@@ -394,19 +405,25 @@ impl Exchange {
 }
 
 impl Exchange {
-    /// Resets the stream, unless both directions have ended.
+    /// Gives the stream up, unless both directions have ended.
     pub(crate) fn cancel(&mut self) {
         let Some(mut upload) = self.upload.take() else {
             return;
         };
-        if let (Some(_), Some(permit)) = (&self.response, &self.permit) {
-            permit.0.doubted.store(true, Ordering::Relaxed);
-        }
         let whole = self.download.as_ref().is_some_and(RecvBody::is_ended) && upload.is_ended();
-        if !whole {
-            upload.reset(Reason::CANCEL);
+        match (self.response.take(), self.permit.take()) {
+            (Some(response), Some(permit)) => {
+                let state = permit.0.clone();
+                state.doubted.store(true, Ordering::Relaxed);
+                state.given_up.add(Abandoned {
+                    upload,
+                    _response: response,
+                    _permit: permit,
+                });
+            }
+            _ if whole => {}
+            _ => upload.reset(Reason::CANCEL),
         }
-        self.permit = None;
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod body;
 pub(crate) mod client;
 pub(crate) mod coalesce;
 mod duplex;
+mod given_up;
 mod keep_alive;
 pub(crate) mod server;
 mod stream;

@@ -19,6 +19,7 @@ use crate::body::{Piece, Upload};
 use crate::context::Context;
 use crate::head::{RequestHead, ResponseHead, is_bodiless};
 use crate::pipeline::{self, Client, Request};
+use crate::tunnel::Tunnel;
 use crate::{problem, tunnel};
 
 /// Serves one request of an HTTP/2 client and whatever its tunnel carries afterwards.
@@ -86,7 +87,10 @@ async fn respond_with(client: &mut H2Client, answer: &mut Answer, method: &Metho
         if termination == Termination::ClientGone {
             open.cancelled();
         }
-        send.reset(Reason::INTERNAL_ERROR);
+        send.reset(match termination {
+            Termination::DrainedHome => Reason::CANCEL,
+            _ => Reason::INTERNAL_ERROR,
+        });
         answer.finish.broke(termination);
     }
 }
@@ -139,7 +143,7 @@ async fn switch(
     context: &Context,
     mut client: H2Client,
     body: RecvBody,
-    upstream: Box<dyn tunnel::Duplex>,
+    upstream: Tunnel,
     answer: &mut Answer,
 ) {
     answer.finish.switched(StatusCode::OK);

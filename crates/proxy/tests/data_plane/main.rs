@@ -8,7 +8,9 @@
 
 mod accepted;
 mod bad_answers;
+mod bounds;
 mod downgrade;
+mod drain_home;
 mod evidence;
 mod failover;
 mod harness;
