@@ -17,8 +17,8 @@ use crate::report::Report;
 
 /// The longest time between two looks at anything, the plan included.
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
-/// Who is due within this looks now: they keep together.
-const TOGETHER: Duration = Duration::from_millis(10);
+/// The shortest time between two looks of one judge, unless a probe urges it.
+const SHORTEST: Duration = Duration::from_millis(10);
 
 type Name = Arc<str>;
 
@@ -26,6 +26,8 @@ type Name = Arc<str>;
 pub(crate) struct Judges {
     seats: Vec<Seat>,
     next: Instant,
+    /// From which the common moments are counted.
+    origin: Instant,
 }
 
 struct Seat {
@@ -48,8 +50,11 @@ pub(crate) struct Doubt {
 
 impl Judges {
     pub(crate) fn new(now: Instant) -> Self {
-        let seats = Vec::new();
-        Self { seats, next: now }
+        Self {
+            seats: Vec::new(),
+            next: now,
+            origin: now,
+        }
     }
 
     /// When to look next.
@@ -97,8 +102,9 @@ impl Judges {
     pub(crate) fn look(&mut self, live: &Live, now: Instant, report: &Report) -> Vec<Doubt> {
         let mut doubts = Vec::new();
         for (upstream, seat) in self.seats.iter_mut().enumerate() {
-            if seat.due <= now + TOGETHER {
-                seat.look(live, upstream, now, report);
+            if seat.due <= now {
+                let every = seat.look(live, upstream, now, report);
+                seat.due = self.origin + moment_after(now - self.origin, every);
                 seat.doubt(upstream, &mut doubts);
             }
         }
@@ -108,28 +114,36 @@ impl Judges {
     }
 }
 
+/// The first common moment after `at`, of those that are `every` apart.
+fn moment_after(at: Duration, every: Duration) -> Duration {
+    let every = every.clamp(SHORTEST, LOOK).as_nanos();
+    Duration::from_nanos_u128((at.as_nanos() / every + 1) * every)
+}
+
 impl Seat {
-    fn look(&mut self, live: &Live, upstream: usize, now: Instant, report: &Report) {
+    /// Looks; says after how long to look again.
+    fn look(&mut self, live: &Live, upstream: usize, now: Instant, report: &Report) -> Duration {
         let (wanted, bound) = (&live.plan.upstreams[upstream], &live.upstreams[upstream]);
-        self.due = now + LOOK;
         let judge = &mut self.judge;
         let look = AssertUnwindSafe(|| judge.look(wanted, bound, now.into_std()));
         let Ok(changes) = catch_unwind(look) else {
             // A defect there must cost nobody his probes, nor other upstreams their judges.
             tracing::error!(upstream = %self.upstream, "the judge failed; it starts anew");
             self.judge = Judge::default();
-            return;
+            return LOOK;
         };
         for change in &changes {
-            let region = wanted.regions[usize::from(change.position)].region;
-            let region = &live.plan.region(region).name;
+            let Some(region) = wanted.regions.get(usize::from(change.position)) else {
+                continue;
+            };
+            let region = &live.plan.region(region.region).name;
             let of_region = |(of, _): &&(Name, String)| of == region;
             let cause = self.causes.iter().find(of_region);
             let cause = cause.map(|(_, words)| words.as_str());
             report.changed(&self.upstream, region, change, cause);
         }
         self.causes.clear();
-        self.due = now + self.judge.next_look().clamp(TOGETHER, LOOK);
+        self.judge.next_look()
     }
 
     fn doubt(&mut self, upstream: usize, doubts: &mut Vec<Doubt>) {
@@ -143,5 +157,94 @@ impl Seat {
                 });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::plan::{Probe, ProbeKind};
+    use tidegate_core::{Board, InFlight, PlanHandle};
+    use tidegate_telemetry::{Events, Metrics};
+
+    use super::*;
+    use crate::plan::{Spec, plan_of};
+
+    /// Three upstreams, and judges that look when their time comes.
+    struct Scene {
+        board: Board,
+        live: Arc<Live>,
+        judges: Judges,
+        report: Report,
+        start: Instant,
+    }
+
+    impl Scene {
+        fn start() -> Self {
+            let start = Instant::now();
+            let board = Board::new(start.into_std());
+            let spec = || Spec::new(&["192.0.2.1:80"], Probe::new(ProbeKind::Tcp));
+            let plan = plan_of(&[spec(), spec(), spec()]);
+            let live = PlanHandle::new().activate(plan, &board);
+            let mut judges = Judges::new(start);
+            judges.follow(&live, start);
+            let (metrics, events) = (Metrics::new(), Events::new());
+            Self {
+                board,
+                live,
+                judges,
+                report: Report { metrics, events },
+                start,
+            }
+        }
+
+        /// Looks `count` times, each at its time; the milliseconds from the start of each.
+        fn moments(&mut self, count: usize) -> Vec<u128> {
+            let moment = |_| {
+                let now = self.judges.next();
+                assert!(self.judges.look(&self.live, now, &self.report).is_empty());
+                (now - self.start).as_millis()
+            };
+            (0..count).map(moment).collect()
+        }
+    }
+
+    #[test]
+    fn calm_judges_look_together_and_seldom() {
+        assert_eq!(Scene::start().moments(5), [0, 250, 500, 750, 1_000]);
+    }
+
+    #[test]
+    fn a_judge_with_something_under_way_looks_often() {
+        let mut scene = Scene::start();
+        let endpoint = scene.board.endpoint("shop-1", "eu", "192.0.2.1:80");
+        let attempt = InFlight::begin(endpoint, scene.board.region("shop-1", "eu"));
+        assert_eq!(scene.moments(4), [0, 50, 100, 150]);
+        let due = |seat: &Seat| (seat.due - scene.start).as_millis();
+        let due: Vec<_> = scene.judges.seats.iter().map(due).collect();
+        assert_eq!(due, [250, 200, 250]);
+        drop(attempt);
+        assert_eq!(scene.moments(4), [200, 250, 500, 750]);
+    }
+
+    #[test]
+    fn a_judge_that_is_urged_looks_at_once() {
+        let mut scene = Scene::start();
+        scene.moments(1);
+        let at = scene.start + Duration::from_millis(60);
+        scene
+            .judges
+            .urge(1, &"eu".into(), "a probe failed".into(), at);
+        assert_eq!(scene.moments(3), [60, 250, 500]);
+        scene
+            .judges
+            .urge(9, &"eu".into(), "of no upstream".into(), at);
+    }
+
+    #[test]
+    fn without_upstreams_the_plan_is_still_looked_at() {
+        let mut scene = Scene::start();
+        scene.live = PlanHandle::new().activate(plan_of(&[]), &scene.board);
+        scene.judges.follow(&scene.live, scene.start);
+        assert_eq!(scene.moments(3), [0, 250, 500]);
     }
 }

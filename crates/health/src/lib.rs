@@ -26,6 +26,9 @@ mod judges;
 mod kept;
 mod link;
 mod pace;
+#[cfg(test)]
+#[path = "../tests/health/plan.rs"]
+mod plan;
 mod prober;
 mod report;
 mod request;

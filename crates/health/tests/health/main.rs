@@ -5,6 +5,7 @@
 mod endpoints;
 mod following;
 mod grpc;
+mod judged;
 mod plan;
 mod requests;
 mod reuse;

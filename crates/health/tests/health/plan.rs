@@ -1,12 +1,12 @@
-//! Plans made by hand: upstreams in one region `eu`, as far as a prober looks at them.
+//! Plans made by hand: upstreams in the regions `eu` and `us`, as far as a prober looks at them.
 
 use std::time::Duration;
 
 use tidegate_core::ids::RegionIdx;
 use tidegate_core::plan::{
-    Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, EndpointSpec, HealthPolicy,
-    MetricsPolicy, Plan, Pop, Probe, Region, RegionPolicy, RetryOn, RetryPolicy, Steering,
-    Upstream, UpstreamProtocol, UpstreamRegion,
+    Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, Ejection, EndpointSpec, Failback,
+    HealthPolicy, MetricsPolicy, Plan, Pop, Probe, Region, RegionPolicy, RetryOn, RetryPolicy,
+    Steering, Upstream, UpstreamProtocol, UpstreamRegion,
 };
 use tidegate_core::route::RouteTable;
 
@@ -17,6 +17,12 @@ pub(crate) struct Spec {
     pub(crate) probe: Option<Probe>,
     pub(crate) min_healthy: f64,
     pub(crate) connection: ConnectionPolicy,
+    /// The endpoints in `us`; none: it does not live there.
+    pub(crate) us: Vec<String>,
+    /// How regions are judged, but for `min_healthy`.
+    pub(crate) region: RegionPolicy,
+    pub(crate) failback: Failback,
+    pub(crate) ejection: Option<Ejection>,
 }
 
 impl Spec {
@@ -37,30 +43,40 @@ impl Spec {
                 idle_max: 1,
                 warm_standby: 0,
             },
+            us: Vec::new(),
+            region: RegionPolicy::default(),
+            failback: Failback::default(),
+            ejection: None,
         }
     }
 
     fn upstream(&self, name: String) -> Upstream {
-        let region = UpstreamRegion {
-            region: RegionIdx(0),
-            endpoints: self.specs().into(),
+        let region = |region, endpoints: Vec<EndpointSpec>| UpstreamRegion {
+            region: RegionIdx(region),
+            endpoints: endpoints.into(),
             weight: 1,
             tier: 0,
         };
+        let eu = region(0, self.specs());
+        let us = (!self.us.is_empty()).then(|| region(1, specs(&self.us)));
         Upstream {
             name: name.into(),
-            regions: [region].into(),
+            regions: [eu].into_iter().chain(us).collect(),
             steering: Steering::Priority,
             balance: Balance::PeakEwma,
             health: HealthPolicy {
                 probe: self.probe.clone(),
                 region: RegionPolicy {
                     min_healthy: self.min_healthy,
-                    ..RegionPolicy::default()
+                    ..self.region.clone()
                 },
+                failback: self.failback.clone(),
                 ..HealthPolicy::default()
             },
-            circuit_breaker: CircuitBreaker::default(),
+            circuit_breaker: CircuitBreaker {
+                ejection: self.ejection.clone(),
+                ..CircuitBreaker::default()
+            },
             slow_start: None,
             retry: RetryPolicy {
                 attempts: 1,
@@ -79,11 +95,23 @@ impl Spec {
 
     /// The endpoints, as a plan or discovery names them.
     pub(crate) fn specs(&self) -> Vec<EndpointSpec> {
-        let spec = |address: &String| EndpointSpec {
-            address: address.as_str().into(),
-            weight: 1,
-        };
-        self.endpoints.iter().map(spec).collect()
+        specs(&self.endpoints)
+    }
+}
+
+fn specs(addresses: &[String]) -> Vec<EndpointSpec> {
+    let spec = |address: &String| EndpointSpec {
+        address: address.as_str().into(),
+        weight: 1,
+    };
+    addresses.iter().map(spec).collect()
+}
+
+fn region(name: &str) -> Region {
+    Region {
+        name: name.into(),
+        location: None,
+        jurisdictions: [].into(),
     }
 }
 
@@ -103,12 +131,7 @@ pub(crate) fn plan_of(specs: &[Spec]) -> Plan {
             name: "test".into(),
             location: None,
         },
-        regions: [Region {
-            name: "eu".into(),
-            location: None,
-            jurisdictions: [].into(),
-        }]
-        .into(),
+        regions: ["eu", "us"].into_iter().map(region).collect(),
         upstreams: upstreams.collect(),
         routes: [].into(),
         table: RouteTable::new([]),

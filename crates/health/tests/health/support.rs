@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tidegate_core::health::Stage;
 use tidegate_core::plan::{HttpProbe, Probe, ProbeKind};
-use tidegate_core::{Board, EndpointCell, Health, PlanHandle, RegionCell};
+use tidegate_core::{Board, EndpointCell, Health, InFlight, PlanHandle, RegionCell};
 use tidegate_health::Prober;
+use tidegate_telemetry::events::HealthChange;
 use tidegate_telemetry::{Event, EventKind, Events, Metrics};
 use tokio::sync::broadcast::Receiver;
 
@@ -95,7 +97,48 @@ impl Scene {
     }
 
     pub(crate) fn region(&self) -> Arc<RegionCell> {
-        self.board.region("shop", "eu")
+        self.region_named("eu")
+    }
+
+    pub(crate) fn region_named(&self, name: &str) -> Arc<RegionCell> {
+        self.board.region("shop", name)
+    }
+
+    /// An attempt at `address` in the region of this name, as the data plane counts it.
+    pub(crate) fn attempt(&self, region: &str, address: &str) -> InFlight {
+        let endpoint = self.board.endpoint("shop", region, address);
+        let mut attempt = InFlight::begin(endpoint, self.region_named(region));
+        attempt.sent();
+        attempt
+    }
+
+    /// An attempt that is answered with this status after a millisecond.
+    pub(crate) fn answered(&self, region: &str, address: &str, status: u16) {
+        let took = Duration::from_millis(1);
+        self.attempt(region, address)
+            .answered(took, status, false, Instant::now());
+    }
+
+    /// The changes of the region of this name so far, oldest first.
+    pub(crate) fn changes(&self, name: &str) -> Vec<HealthChange> {
+        let of_region = |event: &Arc<Event>| match &event.kind {
+            EventKind::RegionHealth { region, change, .. } if **region == *name => {
+                Some(change.clone())
+            }
+            _ => None,
+        };
+        self.events.since(0).iter().filter_map(of_region).collect()
+    }
+
+    /// Waits until the region of this name has come to `stage`, doing `meanwhile` again and again.
+    pub(crate) async fn comes_to(&self, name: &str, stage: Stage, meanwhile: impl Fn()) {
+        let came = || {
+            meanwhile();
+            self.changes(name)
+                .last()
+                .is_some_and(|last| last.stage == stage)
+        };
+        until(came, || format!("{stage}: {:#?}", self.events.since(0))).await;
     }
 
     /// Waits until `health` is believed of `address`.
