@@ -88,10 +88,11 @@ impl AsyncRead for Socket {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let socket = self.get_mut();
-        if std::mem::take(&mut socket.ask_system)
-            && let Some(read) = socket.read_now(buf)
-        {
-            return Poll::Ready(read);
+        if socket.ask_system {
+            socket.ask_system = false;
+            if let Some(read) = socket.read_now(buf) {
+                return Poll::Ready(read);
+            }
         }
         Pin::new(socket).stream()?.poll_read(cx, buf)
     }

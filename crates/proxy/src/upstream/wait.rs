@@ -17,7 +17,7 @@ use super::shelf::Picked;
 use super::target::{Target, Wish};
 use crate::clock::now;
 use crate::conn::Conn;
-use crate::wheel::{Elapsed, within};
+use crate::wheel::{Elapsed, TICK, within};
 
 /// What a request may do that found no idle connection.
 pub(super) enum Admission {
@@ -40,7 +40,8 @@ impl Pool {
             return Ok(Admission::Place(ticket));
         }
         let timer = self.wheel().timer();
-        let until = now() + target.profile.connect_timeout;
+        // Before whoever bounds the attempt calls it a connect that hangs: nothing hangs here.
+        let until = now() + target.profile.connect_timeout.saturating_sub(TICK);
         let waited = within(&timer, until, self.wait(gate, target, wish)).await;
         waited.unwrap_or_else(|Elapsed| Err(waited_in_vain(target)))
     }

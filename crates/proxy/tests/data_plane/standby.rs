@@ -134,6 +134,20 @@ async fn one_reserve_is_there_for_all_workers() {
     }
 }
 
+/// Whichever endpoint balancing picks, there is a connection if there are as many as endpoints.
+#[tokio::test]
+async fn the_reserve_is_spread_over_the_endpoints() {
+    for protocol in [UpstreamProtocol::Http1, UpstreamProtocol::Http2] {
+        let shore = Shore::new(3).await;
+        let [eu, us, other] = [0, 1, 2].map(|at| shore.sites[at].1.addr());
+        let mut setup = Setup::new([("eu", eu), ("us", us), ("us", other)]);
+        setup.upstream().connection = shore.setup(protocol, 2).upstream().connection.clone();
+        let rig = setup.start();
+        until_idle(&rig, "us", 2).await;
+        assert_eq!((shore.connections(1).1, shore.connections(2).1), (1, 1));
+    }
+}
+
 #[tokio::test]
 async fn what_breaks_is_replaced() {
     let shore = Shore::new(2).await;
