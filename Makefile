@@ -3,7 +3,7 @@ CARGO ?= cargo
 BENCH ?= all
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test build setup fmt lint unit docs bench bench-failover bench-install microbench fuzz
+.PHONY: help demo test build setup fmt lint unit docs bench bench-failover bench-install microbench sim fuzz
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench-install: ## Install what the benchmark compares with
 microbench: setup ## Micro-benchmarks, allocations counted
 	$(CARGO) bench -p tidegate-core -p tidegate-http1 -p tidegate-telemetry
 	$(CARGO) bench -p tidegate-health --bench checks
+
+sim: setup ## Let regions die in a virtual world: times to detect, losses, false alarms (TIDEGATE_SIM_SEEDS=...)
+	$(CARGO) test --release -p tidegate-core --test simulation -- --ignored --nocapture report
 
 fuzz: ## One minute for each fuzz target (needs cargo-fuzz and a nightly toolchain)
 	@sh scripts/fuzz.sh

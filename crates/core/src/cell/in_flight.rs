@@ -59,6 +59,18 @@ impl InFlight {
         &self.region
     }
 
+    /// A connection is being made for it: the upstream owes a sign of life. Where connections carry one
+    /// request each, most of what waits in a region that has just fallen silent waits for this.
+    pub fn connecting(&mut self) {
+        self.sent();
+    }
+
+    /// The connection is there: as long as the request is being sent, nothing is owed. That is no sign
+    /// of life from the region itself: something near may accept connections in its place.
+    pub fn connected(&mut self) {
+        self.settle();
+    }
+
     /// The request was handed over whole: from now on the upstream owes its answer.
     pub fn sent(&mut self) {
         if !self.waiting {

@@ -1,0 +1,117 @@
+//! A seeded virtual world over the pure core: regions die in every way and come back, while requests
+//! of every kind come in and the promises are watched at every step. No sockets and no sleeping.
+//!
+//! A seed that fails is printed with the line that replays it. `make sim` lives through far more of
+//! them, at true times, and prints what it takes to find out each kind of fault.
+
+mod clock;
+mod ledger;
+mod physics;
+mod probes;
+mod promises;
+mod request;
+mod scenario;
+#[path = "../support/mod.rs"]
+mod support;
+mod table;
+mod world;
+
+use ledger::Ledger;
+use scenario::{DISTURBANCES, Kind, OUTAGES, Scale, Scenario};
+use world::World;
+
+/// Seeds for each kind in every test run.
+const SEEDS: u64 = 10;
+
+/// Names the seed when its world panics.
+struct Named(String);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0);
+        }
+    }
+}
+
+/// The line that lives through a seed again.
+fn replay_line(seed: u64, kind: Kind, scale: Scale) -> String {
+    let test = "cargo test -p tidegate-core --test simulation -- --ignored --nocapture replay";
+    format!("replay it: TIDEGATE_SIM={kind:?}:{scale:?}:{seed} {test}")
+}
+
+fn live(seed: u64, kind: Kind, scale: Scale) -> Ledger {
+    let named = Named(replay_line(seed, kind, scale));
+    let ledger = World::new(Scenario::new(seed, kind, scale)).run();
+    drop(named);
+    ledger
+}
+
+fn check(kind: Kind) {
+    for seed in 0..SEEDS {
+        let ledger = live(seed, kind, Scale::Small);
+        let replay = replay_line(seed, kind, Scale::Small);
+        let (broken, told) = (ledger.broken.first(), ledger.summary());
+        assert_eq!(broken, None, "{told}\n{replay}");
+        assert!(ledger.requests > 0, "nothing happened\n{replay}");
+        if kind.is_total() && kind != Kind::TwoDie {
+            assert_eq!(ledger.repeatable_lost, 0, "{told}\n{replay}");
+        }
+    }
+}
+
+#[test]
+fn promises_hold_whatever_fails() {
+    OUTAGES.into_iter().for_each(check);
+}
+
+#[test]
+fn promises_hold_in_any_weather() {
+    DISTURBANCES.into_iter().for_each(check);
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    let told = || {
+        let ledger = live(1, Kind::BlackHole, Scale::Small);
+        (
+            ledger.story(),
+            ledger.requests,
+            ledger.attempts,
+            ledger.seconds,
+        )
+    };
+    assert_eq!(told(), told());
+}
+
+/// Lives through the seed that `TIDEGATE_SIM` names, and tells what the judge said.
+#[test]
+#[ignore = "replays one seed: TIDEGATE_SIM=<kind>:<Small|True>:<seed>"]
+fn replay() {
+    let named = std::env::var("TIDEGATE_SIM").expect("TIDEGATE_SIM names a seed");
+    let parts: Vec<_> = named.split(':').collect();
+    let [kind, scale, seed] = parts[..] else {
+        panic!("TIDEGATE_SIM is <kind>:<Small|True>:<seed>, not {named}");
+    };
+    let mut kinds = OUTAGES.into_iter().chain(DISTURBANCES);
+    let kind = kinds
+        .find(|known| format!("{known:?}") == kind)
+        .expect("a kind");
+    let scale = match scale {
+        "True" => Scale::True,
+        _ => Scale::Small,
+    };
+    let seed = seed.parse().expect("a seed");
+    let scenario = Scenario::new(seed, kind, scale);
+    println!("{scenario:#?}");
+    let mut world = World::new(scenario);
+    world.ledger.tell = true;
+    let ledger = world.run();
+    println!("{}\nbroken: {:?}", ledger.summary(), ledger.broken.first());
+}
+
+#[test]
+#[ignore = "many seeds at true times: make sim"]
+fn report() {
+    table::print();
+}
