@@ -18,6 +18,7 @@ mod cli;
 mod demo;
 mod docs;
 mod failover;
+mod health;
 mod limits;
 mod reload;
 mod residency;
