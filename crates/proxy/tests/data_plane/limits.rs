@@ -246,12 +246,13 @@ async fn http_2_streams_are_bounded() {
     for _ in 0..3 {
         open.push(client.open(request(), true).await);
     }
-    until("three requests", || rig.in_flight() == 3).await;
+    let site = world.site("eu").unwrap();
+    let arrived = |count| site.region.snapshot().requests_total() == count;
+    until("three requests", || arrived(3)).await;
     // A fourth waits in the client's own library for one of them to end.
     let fourth = client.send.send_request(request(), true).unwrap();
     open.pop().unwrap().upload.send_reset(h2::Reason::CANCEL);
-    let arrived = || world.site("eu").unwrap().region.snapshot().requests_total() == 4;
-    until("the fourth request", arrived).await;
+    until("the fourth request", || arrived(4)).await;
     assert!(rig.in_flight() <= 3);
     drop(fourth);
 }
