@@ -218,10 +218,13 @@ impl<'a> Serving<'a> {
     async fn move_on(&mut self, failed: &Failed) -> Result<(), WhyNot> {
         let next = match failed.paid {
             // What was given up for it goes there at once.
-            Some(next) => NextTry {
-                backoff: Duration::ZERO,
-                ..next
-            },
+            Some(next) => {
+                self.enter_try(failed);
+                NextTry {
+                    backoff: Duration::ZERO,
+                    ..next
+                }
+            }
             None => self.pay(failed)?,
         };
         self.ask

@@ -367,3 +367,109 @@ async fn a_region_that_comes_back_takes_what_waits_elsewhere() {
     assert_eq!(answer(get).await, from("us"));
     two.assert_over().await;
 }
+
+/// A region that is being tried gets what can be repeated elsewhere, and nothing else.
+#[tokio::test]
+async fn what_cannot_be_repeated_does_not_try_a_region_out() {
+    let two = Two::with(|setup| setup.upstream().body.replay_bytes = 100).await;
+    two.cell("eu").set_standing(Standing {
+        probation: true,
+        ..Standing::full(Health::Healthy)
+    });
+    let post = Ask::post("/sha256", "x");
+    let unsized_put = put(10).chunked();
+    for (ask, expected) in [
+        (Ask::get("/"), "eu"),
+        (put(10), "eu"),
+        (put(1_000), "us"),
+        (unsized_put, "us"),
+        (post, "us"),
+    ] {
+        let answered = answer(two.send(Down::H1, ask.clone())).await;
+        assert_eq!(answered, from(expected), "{ask:?}");
+    }
+}
+
+/// Regions fall silent, go down, come back and thaw in any order, and clients leave meanwhile: who
+/// stays is answered, and nothing is done twice that must not be.
+async fn storm(seed: u64) -> Two {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let two = Two::with(|setup| setup.h2_up(seed.is_multiple_of(2))).await;
+    let ended = || two.rig.total("tidegate_request_terminations_total");
+    let well = Standing::full(Health::Healthy);
+    let (mut clients, mut sent) = (Vec::new(), 0_u64);
+    for step in 0..STEPS {
+        let region = if rng.bool() { "eu" } else { "us" };
+        match rng.u8(0..16) {
+            0 | 1 => two.link(region, Mode::BlackHole).await,
+            2 => two.link(region, Mode::Up).await,
+            3 => two.is_silent(region),
+            4 => two.is_out(region),
+            5 | 6 => drop(two.cell(region).set_standing(well)),
+            7 if !clients.is_empty() => {
+                let left: JoinHandle<Answer> = clients.swap_remove(rng.usize(..clients.len()));
+                left.abort();
+                // It may have left before it arrived.
+                sent -= 1;
+            }
+            kind => {
+                let ask = match kind {
+                    8 => put(1_000),
+                    9 => Ask::post("/sha256", "x").field("x-lab-id", step.to_string()),
+                    _ => Ask::get("/"),
+                };
+                clients.push(two.send(BOTH[usize::from(rng.bool())], ask));
+                sent += 1;
+                let arrived = || ended() + u64::from(two.rig.in_flight()) >= sent;
+                until("the request to arrive", arrived).await;
+            }
+        }
+    }
+    for region in ["eu", "us"] {
+        two.link(region, Mode::Up).await;
+        two.cell(region).set_standing(well);
+    }
+    for client in join_all(clients).await {
+        let answer = client.unwrap();
+        // A request that found both regions down has been told so.
+        let refused = answer.status == 503 && answer.reason() == "no_healthy_region";
+        assert!(answer.status == 200 || refused, "seed {seed}: {answer:?}");
+    }
+    two.assert_over().await;
+    for step in 0..STEPS {
+        let done = two.world.times_seen(&step.to_string());
+        assert!(done <= 1, "seed {seed}: done {done} times");
+    }
+    until("every line", || two.rig.lines() as u64 == ended()).await;
+    two
+}
+
+const STEPS: u32 = 200;
+
+#[tokio::test]
+async fn whatever_happens_the_books_agree() {
+    let (mut hedged, mut moved) = (0, 0);
+    for seed in 0..6 {
+        let two = storm(seed).await;
+        let log = two.rig.log(two.rig.lines()).await;
+        let all: Vec<_> = log.iter().map(attempts).collect();
+        let made: usize = all.iter().map(Vec::len).sum();
+        let firsts = all.iter().filter(|made| !made.is_empty()).count();
+        let total = |metric| two.rig.total(metric);
+        assert_eq!(total("tidegate_attempts_total"), made as u64, "seed {seed}");
+        let retries = (made - firsts) as u64;
+        assert_eq!(total("tidegate_retries_total"), retries, "seed {seed}");
+        let ended = |how| {
+            all.iter()
+                .flatten()
+                .filter(|end| end.ends_with(how))
+                .count()
+        };
+        hedged += ended("hedged");
+        moved += ended("region_down");
+    }
+    assert!(
+        hedged > 0 && moved > 0,
+        "{hedged} hedged, {moved} moved: no storm"
+    );
+}

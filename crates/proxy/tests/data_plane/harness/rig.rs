@@ -110,6 +110,11 @@ impl Rig {
         self.books.log(count).await
     }
 
+    /// How many lines the access log has by now.
+    pub(crate) fn lines(&self) -> usize {
+        self.books.lines().len()
+    }
+
     /// The value of one series as it stands in the exposition, 0 if it is not there:
     /// `tidegate_requests_lost_total{why="connect_failed"}`.
     pub(crate) fn metric(&self, series: &str) -> u64 {
