@@ -2,7 +2,8 @@
 //!
 //! A judge is pure and belongs to `core`; here is only its clock. Judges that are calm look at the
 //! same moments, so that a process with nothing to do wakes a few times a second, however many
-//! upstreams it has; one whose endpoints a probe has just changed looks at once.
+//! upstreams it has; one whose endpoints a probe has just changed looks at once, but not for each
+//! of a thousand endpoints that change together.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +20,8 @@ use crate::report::Report;
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
 /// The shortest time between two looks of one judge, unless a probe urges it.
 const SHORTEST: Duration = Duration::from_millis(10);
+/// The same if a probe does: a look costs as much as the upstream has endpoints.
+const URGED: Duration = Duration::from_millis(5);
 
 type Name = Arc<str>;
 
@@ -33,6 +36,7 @@ pub(crate) struct Judges {
 struct Seat {
     upstream: Name,
     judge: Judge,
+    looked: Option<Instant>,
     due: Instant,
     /// By the region's position: whether it was in doubt after the last look.
     doubted: Vec<bool>,
@@ -78,6 +82,7 @@ impl Judges {
         let seat = |upstream: &tidegate_core::plan::Upstream| Seat {
             judge: known.remove(&upstream.name).unwrap_or_default(),
             upstream: upstream.name.clone(),
+            looked: None,
             due: now,
             doubted: vec![false; upstream.regions.len()],
             causes: Vec::new(),
@@ -90,8 +95,9 @@ impl Judges {
     /// endpoint of `region`; how, `cause` says in words.
     pub(crate) fn urge(&mut self, upstream: usize, region: &Name, cause: String, now: Instant) {
         if let Some(seat) = self.seats.get_mut(upstream) {
-            seat.due = now;
-            self.next = now;
+            let earliest = seat.looked.map_or(now, |looked| now.max(looked + URGED));
+            seat.due = seat.due.min(earliest);
+            self.next = self.next.min(seat.due);
             seat.causes.retain(|(of, _)| of != region);
             seat.causes.push((region.clone(), cause));
         }
@@ -124,6 +130,7 @@ impl Seat {
     /// Looks; says after how long to look again.
     fn look(&mut self, live: &Live, upstream: usize, now: Instant, report: &Report) -> Duration {
         let (wanted, bound) = (&live.plan.upstreams[upstream], &live.upstreams[upstream]);
+        self.looked = Some(now);
         let judge = &mut self.judge;
         let look = AssertUnwindSafe(|| judge.look(wanted, bound, now.into_std()));
         let Ok(changes) = catch_unwind(look) else {
@@ -235,6 +242,11 @@ mod tests {
             .judges
             .urge(1, &"eu".into(), "a probe failed".into(), at);
         assert_eq!(scene.moments(3), [60, 250, 500]);
+        let burst = scene.start + Duration::from_millis(501);
+        scene
+            .judges
+            .urge(1, &"eu".into(), "so did another".into(), burst);
+        assert_eq!(scene.moments(2), [505, 750], "not for each of many");
         scene
             .judges
             .urge(9, &"eu".into(), "of no upstream".into(), at);

@@ -25,7 +25,7 @@ fn gentle() -> Failback {
     Failback {
         hold: ms(60),
         hold_max: ms(60),
-        probation: 0.01,
+        probation: 0.5,
         ramp: ms(200),
         ..Failback::default()
     }

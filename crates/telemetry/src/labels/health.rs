@@ -84,8 +84,6 @@ labels! {
         FailedTrial = "failed_trial",
         /// An endpoint's ejection is over.
         EjectionOver = "ejection_over",
-        /// Another one.
-        Other = "other",
     }
 }
 
@@ -136,11 +134,6 @@ impl From<&Evidence> for Cause {
             Evidence::FailurePercentage { .. } => Self::FailurePercentage,
             Evidence::FailedTrial => Self::FailedTrial,
             Evidence::EjectionOver { .. } => Self::EjectionOver,
-            #[allow(
-                unreachable_patterns,
-                reason = "evidence that came later is counted too"
-            )]
-            _ => Self::Other,
         }
     }
 }
