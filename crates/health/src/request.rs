@@ -15,12 +15,13 @@ const WHO: HeaderValue =
     HeaderValue::from_static(concat!("tidegate/", env!("CARGO_PKG_VERSION"), " probe"));
 
 /// Fields that say how a message is framed or its connection used: not for a probe to set.
-const OURS: [HeaderName; 7] = [
+const OURS: [HeaderName; 8] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
     header::EXPECT,
     header::HOST,
     header::TE,
+    header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
 ];
