@@ -218,11 +218,13 @@ impl Driver {
         if let Poll::Ready(result) = Pin::new(&mut self.connection).poll(cx) {
             return Poll::Ready(Ended::Connection(result));
         }
-        if std::mem::replace(&mut self.received, self.drain.received()) != self.received {
-            self.state.given_up.heard();
-        }
         if self.poll_keep_alive(cx).is_ready() {
             return Poll::Ready(Ended::Silent);
+        }
+        let before = std::mem::replace(&mut self.received, self.drain.received());
+        if before != self.received && self.state.given_up.heard() {
+            // A ping makes the peer heard again.
+            self.state.doubted.store(true, Ordering::Relaxed);
         }
         if let Poll::Ready(Err(error)) = self.drain.poll_drain(cx) {
             return Poll::Ready(Ended::Write(error));

@@ -2,6 +2,7 @@
 //! what must not be done twice waits for its answer; and nothing stays counted.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 use http::Method;
@@ -10,7 +11,7 @@ use tidegate_core::{Health, RegionCell, RegionIdx, RegionSet, Standing};
 use tidegate_lab::{Action, Mode, World, content};
 use tokio::task::JoinHandle;
 
-use crate::harness::{Answer, Ask, Down, Rig, Setup, nowhere, raw, until, world};
+use crate::harness::{Answer, Ask, Down, Rig, Setup, h2_upstream, nowhere, raw, until, world};
 
 const BOTH: [Down; 2] = [Down::H1, Down::H2];
 
@@ -322,6 +323,38 @@ async fn nobody_waits_for_a_client_that_has_gone() {
             ["eu abandoned", "us abandoned"]
         );
     }
+}
+
+/// Many streams of one connection are given up at the same time: every one is reset in the end.
+#[tokio::test]
+async fn what_is_given_up_is_reset_in_the_end() {
+    const STREAMS: usize = 60;
+    let (begun, reset) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counts = (begun.clone(), reset.clone());
+    let upstream = h2_upstream(move |_request, mut respond| {
+        let (begun, reset) = counts.clone();
+        async move {
+            begun.fetch_add(1, Ordering::Relaxed);
+            let ended = std::future::poll_fn(|cx| respond.poll_reset(cx)).await;
+            assert_eq!(ended.unwrap(), h2::Reason::CANCEL);
+            reset.fetch_add(1, Ordering::Relaxed);
+        }
+    })
+    .await;
+    let mut setup = Setup::to(upstream).one_thread();
+    setup.h2_up(true);
+    let rig = setup.start();
+    let addr = rig.addr();
+    let clients: Vec<_> = (0..STREAMS)
+        .map(|_| tokio::spawn(async move { Ask::get("/").send(Down::H1, addr).await }))
+        .collect();
+    until("all to begin", || begun.load(Ordering::Relaxed) == STREAMS).await;
+    clients.iter().for_each(JoinHandle::abort);
+    until("all to be reset", || {
+        reset.load(Ordering::Relaxed) == STREAMS
+    })
+    .await;
+    rig.until_idle().await;
 }
 
 /// An attempt is not given up for nothing: no budget, no attempt left, no region allowed, none there.
