@@ -414,6 +414,44 @@ fn threads_share_the_bound() {
     assert!(open(&known) <= f64::from(BOUND));
 }
 
+/// The same with streams: two at a time on the one connection that the threads share.
+#[test]
+fn threads_share_the_streams_of_one_connection() {
+    const THREADS: usize = 3;
+    let upstream = Upstream::start(Speaks::H2 { streams: 2 });
+    let known = Known::new(upstream.address, UpstreamProtocol::Http2);
+    let known = known.bounded(1, connections(1), NONE);
+    let directory = Directory::new(THREADS);
+    let (ready, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for index in 0..THREADS {
+            let (known, directory, ready, done) = (&known, &directory, &ready, &done);
+            scope.spawn(move || {
+                on_runtime(async move {
+                    let pool = pool(index, directory);
+                    if index == 0 {
+                        // The first answer brings the peer's limit with it.
+                        ask(take(&pool, known, Freshness::Any).await, "/").await;
+                        ready.store(1, Ordering::SeqCst);
+                    }
+                    until(|| ready.load(Ordering::SeqCst) == 1).await;
+                    for _ in 0..30 {
+                        let asks = (0..4).map(|_| async {
+                            ask(take(&pool, known, Freshness::Any).await, "/").await
+                        });
+                        let statuses = join_all(asks).await;
+                        assert!(statuses.iter().all(|status| *status == 200));
+                    }
+                    // The connection lives on one of the threads.
+                    done.fetch_add(1, Ordering::SeqCst);
+                    until(|| done.load(Ordering::SeqCst) == THREADS).await;
+                });
+            });
+        }
+    });
+    assert_eq!(upstream.accepted(), 1);
+}
+
 async fn use_one(pool: &Pool, known: &Known, in_use: &AtomicUsize, seed: u8) {
     if seed.is_multiple_of(5) {
         // Gives up, perhaps with something just given.
