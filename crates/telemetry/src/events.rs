@@ -282,9 +282,9 @@ impl HealthChange {
             ..
         } = self;
         if self.is_bad() {
-            tracing::warn!(%stage, "{what} {name} is {to} (was {from}): {evidence}");
+            tracing::warn!("{what} {name} is {to} (was {from}), {stage}: {evidence}");
         } else {
-            tracing::info!(%stage, "{what} {name} is {to} (was {from}): {evidence}");
+            tracing::info!("{what} {name} is {to} (was {from}), {stage}: {evidence}");
         }
     }
 }
