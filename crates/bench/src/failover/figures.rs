@@ -23,6 +23,9 @@ const LEFT: f64 = 0.5;
 /// three requests after one are no step.
 const STEP_FLOOR: f64 = 0.05;
 
+/// Samples are ten a second; when none was taken for this long, everything here stood still.
+const STALL_MS: u64 = 400;
+
 /// A second, in milliseconds.
 const SECOND: u64 = 1_000;
 
@@ -209,6 +212,15 @@ pub(super) fn counted(samples: &[Sample], at: u64, of: impl Fn(&Sample) -> u64) 
     low + (high - low) * part.min(1.0)
 }
 
+/// When the whole bench stood still, and for how long, in milliseconds: others had the machine.
+pub(super) fn stalls(samples: &[Sample]) -> impl Iterator<Item = (u64, u64)> {
+    let pairs = samples
+        .windows(2)
+        .map(|pair| (pair[0].at_ms, pair[1].at_ms));
+    let gaps = pairs.map(|(before, after)| (before, after.saturating_sub(before)));
+    gaps.filter(|(_, gap)| *gap >= STALL_MS)
+}
+
 /// Milliseconds as seconds.
 fn seconds(ms: u64) -> f64 {
     ms as f64 / 1_000.0
@@ -308,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_between_samples_lie_on_their_line() {
+    fn counts_between_samples_lie_on_their_line_and_gaps_are_told() {
         let at = |at_ms, near| Sample {
             at_ms,
             answered: [near, 0, 0],
@@ -323,6 +335,8 @@ mod tests {
             (300, 20.0),
             (900, 20.0),
         ];
+        let stood: Vec<_> = stalls(&[at(100, 0), at(200, 0), at(900, 0)]).collect();
+        assert_eq!(stood, [(200, 700)]);
         for (moment, expected) in table {
             let counted = counted(&samples, moment, |sample| sample.answered[0]);
             assert!((counted - expected).abs() < 1e-9, "{moment}: {counted}");

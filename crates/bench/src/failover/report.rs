@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::figures;
 use super::picture;
 use super::scene::{LaneReport, Scene};
 use super::warm;
@@ -28,7 +29,7 @@ pub(super) struct Report {
 }
 
 /// The columns of a table, in their order.
-pub(super) const COLUMNS: [&str; 11] = [
+pub(super) const COLUMNS: [&str; 12] = [
     "errors",
     "late .5s",
     "late 1s",
@@ -40,6 +41,7 @@ pub(super) const COLUMNS: [&str; 11] = [
     "first s",
     "95 % s",
     "step %",
+    "step x",
 ];
 
 impl Report {
@@ -132,7 +134,7 @@ impl Scene {
 
     /// How requests failed, and what spoils a figure.
     pub(super) fn remarks(&self) -> Vec<String> {
-        let mut remarks = Vec::new();
+        let mut remarks = self.stalls();
         for lane in &self.lanes {
             let (peer, harm) = (&lane.peer, &lane.harm);
             let kinds = harm
@@ -158,9 +160,25 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// When everything stood still at once: what is late then is no proxy's doing.
+    fn stalls(&self) -> Vec<String> {
+        // All lanes are sampled by the same loop.
+        let Some(lane) = self.lanes.first() else {
+            return Vec::new();
+        };
+        let told = figures::stalls(&lane.samples).map(|(at_ms, gap_ms)| {
+            let since = (at_ms as f64 - lane.times.fault_ms as f64) / 1_000.0;
+            let gap = gap_ms as f64 / 1_000.0;
+            format!("the machine stood still for {gap:.1} s, {since:.1} s after the fault")
+        });
+        told.collect()
+    }
+}
+
 impl LaneReport {
     /// The cells of its line, one a column.
-    pub(super) fn cells(&self, watch_s: f64) -> [String; 11] {
+    pub(super) fn cells(&self, watch_s: f64) -> [String; 12] {
         let (harm, back) = (&self.harm, &self.back);
         let since = |s: Option<f64>| s.map_or_else(|| "-".to_owned(), |s| format!("{s:.1}"));
         let within = |s: Option<f64>| match s {
@@ -181,6 +199,7 @@ impl LaneReport {
             within(back.first_s),
             within(back.full_s),
             format!("{:.0}", 100.0 * back.step),
+            format!("{:.1}", back.ratio),
         ]
     }
 }
@@ -244,7 +263,7 @@ pub(super) mod tests {
         let scene = scene();
         let cells = scene.lanes[0].cells(scene.watch_s);
         let expected = [
-            "3", "0", "0", "1.23", "1.3", "-", "?", "0", "0.3", "> 2", "96",
+            "3", "0", "0", "1.23", "1.3", "-", "?", "0", "0.3", "> 2", "96", "20.0",
         ];
         assert_eq!(cells, expected.map(str::to_owned));
         assert_eq!(

@@ -100,14 +100,7 @@ pub(super) async fn play(
     leaf: &Leaf,
     mut tell: impl FnMut(&str),
 ) -> Result<Scene, BenchError> {
-    let mut lanes = Vec::new();
-    for peer in peers {
-        tell(&format!("starts {}", peer.kind.name()));
-        lanes.push(Lane::start(peer, script.regions, script.endpoints, leaf).await?);
-    }
-    for lane in &mut lanes {
-        lane.begin(script.rate, script.posts)?;
-    }
+    let mut lanes = begin(script, peers, leaf, &mut tell).await?;
     tell("calm");
     watch(&mut lanes, Instant::now() + script.calm).await;
     let calm: Vec<_> = lanes.iter().map(Lane::at_near).collect();
@@ -115,11 +108,7 @@ pub(super) async fn play(
     let mut dead = calm.clone();
     for (after, change) in script.fault.changes(script.lasts) {
         watch(&mut lanes, fault + after).await;
-        tell(if after.is_zero() {
-            "fault"
-        } else {
-            "fault ends or changes"
-        });
+        tell("fault");
         dead = lanes.iter().map(Lane::at_near).collect();
         apply(&lanes, &change).await?;
     }
@@ -131,13 +120,35 @@ pub(super) async fn play(
         heal,
         end: Instant::now(),
     };
-    let mut reports = Vec::new();
     tell("waits for the last answers");
-    for (mut lane, (calm, dead)) in lanes.into_iter().zip(calm.into_iter().zip(dead)) {
+    let mut reports = Vec::new();
+    for (mut lane, near) in lanes.into_iter().zip(calm.into_iter().zip(dead)) {
         let books = lane.end().await?;
-        reports.push(report(script, lane, books, moments, [calm, dead]));
+        reports.push(report(script.fault, lane, books, moments, near));
     }
-    Ok(Scene {
+    Ok(scene(script, reports))
+}
+
+/// Starts all proxies, then the load of all.
+async fn begin(
+    script: &Script,
+    peers: &[Peer],
+    leaf: &Leaf,
+    tell: &mut impl FnMut(&str),
+) -> Result<Vec<Lane>, BenchError> {
+    let mut lanes = Vec::new();
+    for peer in peers {
+        tell(&format!("starts {}", peer.kind.name()));
+        lanes.push(Lane::start(peer, script.regions, script.endpoints, leaf).await?);
+    }
+    for lane in &mut lanes {
+        lane.begin(script.rate, script.posts)?;
+    }
+    Ok(lanes)
+}
+
+fn scene(script: &Script, lanes: Vec<LaneReport>) -> Scene {
+    Scene {
         fault: script.fault,
         rate: script.rate,
         posts: script.posts,
@@ -145,8 +156,8 @@ pub(super) async fn play(
         endpoints: script.endpoints,
         lasts_s: script.lasts.as_secs_f64(),
         watch_s: script.watch.as_secs_f64(),
-        lanes: reports,
-    })
+        lanes,
+    }
 }
 
 /// Samples all lanes until then.
@@ -178,11 +189,11 @@ async fn apply(lanes: &[Lane], change: &Change) -> Result<(), BenchError> {
 }
 
 fn report(
-    script: &Script,
+    fault: Fault,
     lane: Lane,
     books: Books,
     moments: Moments,
-    [calm, dead]: [Near; 2],
+    (calm, dead): (Near, Near),
 ) -> LaneReport {
     let times = Times {
         fault_ms: lane.at_ms(moments.fault),
@@ -194,7 +205,7 @@ fn report(
         sent: books.sent,
         harm: figures::harm(&books.mishaps, times),
         worst_ms: books.worst_ms,
-        into_dead: into_dead(script.fault, calm, dead),
+        into_dead: into_dead(fault, calm, dead),
         twice: books.twice,
         back: figures::come_back(&lane.samples, times),
         forgotten: books.forgotten,

@@ -28,10 +28,10 @@ pub(super) struct Sites {
     regions: Vec<(&'static str, Vec<Place>)>,
 }
 
-/// What has arrived at the near region, of the load alone.
+/// What has arrived at the near region since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Near {
-    /// Requests that the service has seen.
+    /// Requests of the load that the service has seen, checks left out.
     pub(super) requests: u64,
     /// Bytes that its links took from the proxy, whatever became of them.
     pub(super) bytes: u64,
@@ -69,10 +69,8 @@ impl Sites {
             .collect()
     }
 
-    /// Changes the near region, all its endpoints at once; links have switched when this returns.
-    ///
-    /// # Errors
-    /// When a link cannot switch.
+    /// Changes the near region, all its endpoints at once. Links have switched when the tasks that
+    /// this adds to `switching` are over, each with what hindered its link.
     pub(super) fn change(&self, change: &Change, switching: &mut JoinSet<Result<(), BenchError>>) {
         for place in self.near() {
             match change {

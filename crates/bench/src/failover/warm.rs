@@ -60,7 +60,7 @@ pub(super) struct Row {
     pub(super) errors: u64,
 }
 
-/// One round: milliseconds of each answer of the standby region, in the order in which they ended.
+/// One round: milliseconds of each answer of the standby region, in the order of their requests.
 #[derive(Debug, Default)]
 struct Round {
     took_ms: Vec<f64>,
@@ -141,8 +141,12 @@ fn read(books: &Snapshot) -> Round {
         .iter()
         .filter(|one| one.outcome == Outcome::Ok);
     let standby = right.filter(|one| one.region.as_deref() == Some(STANDBY));
+    let mut standby: Vec<_> = standby.collect();
+    // The books are in the order of ending: those who waited together ended together.
+    standby.sort_by_key(|one| one.number);
     Round {
         took_ms: standby
+            .iter()
             .map(|one| 1_000.0 * one.latency.as_secs_f64())
             .collect(),
         errors: books.failed(),
