@@ -218,6 +218,27 @@ mod tests {
     }
 
     #[test]
+    fn a_retry_blames_a_region_only_for_connections() {
+        let now = Instant::now();
+        let check = |retry: bool, class, expected| {
+            let (endpoint, region) = (
+                Arc::new(EndpointCell::new(now)),
+                Arc::new(RegionCell::new(now)),
+            );
+            let attempt = InFlight::begin(endpoint.clone(), region.clone());
+            let mut attempt = if retry { attempt.retry() } else { attempt };
+            attempt.failed(class, now);
+            assert_eq!(region.tally().errors[class as usize], expected, "{class:?}");
+            assert_eq!(endpoint.totals(), (1, 1), "the endpoint's record has it");
+        };
+        for class in ErrorClass::ALL {
+            let unmade = matches!(class, ErrorClass::Connect | ErrorClass::Tls);
+            check(false, class, 1);
+            check(true, class, u64::from(unmade));
+        }
+    }
+
+    #[test]
     fn statuses_count_as_what_they_are() {
         let now = Instant::now();
         let check = |status, listed, errors: [u64; 2], rows: [u32; 2]| {

@@ -92,7 +92,7 @@ impl InFlight {
                 return self.endpoint.record(Outcome::Answered(took), now);
             }
         };
-        self.region.failed(class);
+        self.blame(class);
         let failed = Outcome::Failed {
             class,
             gateway: matches!(status, 502..=504),
@@ -104,8 +104,17 @@ impl InFlight {
     /// The attempt failed, before its answer or within it.
     pub fn failed(&mut self, class: ErrorClass, now: Instant) {
         self.settle();
-        self.region.failed(class);
+        self.blame(class);
         self.endpoint.record(Outcome::failed(class), now);
+    }
+
+    /// Holds a failure against the region, unless the request failed before: then it may as well be the
+    /// request's own, and where other regions see of a bad route nothing but its retries, they would
+    /// seem to fail wholly. Who refuses a connection has not seen the request.
+    fn blame(&self, class: ErrorClass) {
+        if !self.retry || matches!(class, ErrorClass::Connect | ErrorClass::Tls) {
+            self.region.failed(class);
+        }
     }
 
     /// A byte came: the region is not silent.

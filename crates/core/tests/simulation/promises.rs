@@ -111,7 +111,11 @@ impl Promises {
         region: usize,
         because: Because,
     ) {
-        let tried_out = matches!(because, Because::Probation | Because::Ramp);
+        // What is held back takes an attempt only if nothing else is left for it.
+        let tried_out = matches!(
+            because,
+            Because::Probation | Because::Ramp | Because::HeldBack
+        );
         let dead = self.dead.filter(|(dead, from, until)| {
             *dead == region && now > *from + DETECTED && now < *until && !tried_out
         });

@@ -25,6 +25,7 @@ pub(crate) enum Kind {
     TwoDie,
     Noise,
     BadRoute,
+    BadRouteHere,
     SlowRoute,
     BadClient,
     SlowClient,
@@ -49,9 +50,10 @@ pub(crate) const OUTAGES: [Kind; 11] = [
 ];
 
 /// Kinds in which no region is at fault: whoever takes one out is wrong.
-pub(crate) const DISTURBANCES: [Kind; 8] = [
+pub(crate) const DISTURBANCES: [Kind; 9] = [
     Kind::Noise,
     Kind::BadRoute,
+    Kind::BadRouteHere,
     Kind::SlowRoute,
     Kind::BadClient,
     Kind::SlowClient,
@@ -161,6 +163,7 @@ impl Kind {
             Self::TwoDie => "two, 3 s apart",
             Self::Noise => "noise",
             Self::BadRoute => "bad route",
+            Self::BadRouteHere => "bad route, here",
             Self::SlowRoute => "slow route",
             Self::BadClient => "bad client",
             Self::SlowClient => "slow client",
@@ -297,8 +300,8 @@ impl Scenario {
                 vec![self.fault(first, Scope::Region(0), 1.0), second]
             }
             Kind::Noise => Vec::new(),
-            Kind::BadRoute => {
-                let place = rng.bool().then_some(target);
+            Kind::BadRoute | Kind::BadRouteHere => {
+                let place = (self.kind == Kind::BadRouteHere).then_some(target);
                 let effect = [Effect::Status(500), Effect::Reset][rng.usize(..2)];
                 anywhere(effect, Scope::Route(place), 1.0)
             }
