@@ -1,7 +1,8 @@
 //! What is usual for a region: the share of attempts that fail, and how long answers take.
 //!
 //! Learned over minutes, and not while there is doubt: a fault must not become what is usual
-//! because it lasts.
+//! because it lasts. What is met waits for two seconds before it is learned, and is forgotten if
+//! doubt comes up meanwhile, so that neither does a fault's beginning.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,8 @@ use crate::cell::{ErrorClass, LatencyCounts};
 
 /// Half of what is known is forgotten within this time of traffic.
 const HALF_LIFE: Duration = Duration::from_secs(300);
+/// What is met becomes usual once so much time has passed without doubt.
+const QUARANTINE: Duration = Duration::from_secs(2);
 /// Before anything is known a share of 5 % is usual, with the weight of so many attempts: a service
 /// that always answers a few with 5xx must not look ill before it is known.
 const PRIOR_ATTEMPTS: f64 = 40.0;
@@ -24,6 +27,10 @@ pub(super) struct Baseline {
     ended: f64,
     latency: Histogram,
     at: Instant,
+    /// What waits to be learned, since when.
+    fresh: Counts,
+    fresh_latency: LatencyCounts,
+    fresh_since: Instant,
 }
 
 impl Baseline {
@@ -33,10 +40,32 @@ impl Baseline {
             ended: 0.0,
             latency: Histogram::new(now, HALF_LIFE),
             at: now,
+            fresh: Counts::default(),
+            fresh_latency: LatencyCounts::default(),
+            fresh_since: now,
         }
     }
 
-    /// Learns from what was met since the last look.
+    /// Enters what was met since the last look.
+    pub(super) fn enter(&mut self, now: Instant, met: &Counts, latency: &LatencyCounts) {
+        self.fresh.add(met);
+        for (fresh, more) in self.fresh_latency.0.iter_mut().zip(latency.0) {
+            *fresh = fresh.wrapping_add(more);
+        }
+        if now.saturating_duration_since(self.fresh_since) >= QUARANTINE {
+            let (met, latency) = (self.fresh, self.fresh_latency.clone());
+            self.learn(now, &met, &latency);
+            self.hold(now);
+        }
+    }
+
+    /// There is doubt: what waits is forgotten.
+    pub(super) fn hold(&mut self, now: Instant) {
+        self.fresh = Counts::default();
+        self.fresh_latency = LatencyCounts::default();
+        self.fresh_since = now;
+    }
+
     pub(super) fn learn(&mut self, now: Instant, met: &Counts, latency: &LatencyCounts) {
         self.latency.enter(now, latency);
         let since = now.saturating_duration_since(self.at);
@@ -44,7 +73,7 @@ impl Baseline {
         if met.ended() == 0 {
             return;
         }
-        let keep = fade(since.min(Duration::from_secs(1)), HALF_LIFE);
+        let keep = fade(since.min(QUARANTINE), HALF_LIFE);
         for (failed, more) in self.failed.iter_mut().zip(met.errors) {
             *failed = *failed * keep + more as f64;
         }
@@ -67,6 +96,24 @@ impl Baseline {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_precedes_a_doubt_is_not_learned() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let (mut usual, latency) = (Baseline::new(start), LatencyCounts::default());
+        let met = |answered, resets| {
+            let mut errors = [0; ErrorClass::COUNT];
+            errors[ErrorClass::Reset as usize] = resets;
+            Counts { answered, errors }
+        };
+        usual.enter(at(50), &met(0, 50), &latency);
+        usual.hold(at(1_900));
+        usual.enter(at(2_100), &met(1_000, 0), &latency);
+        assert_eq!(usual.share(), PRIOR_SHARE);
+        usual.enter(at(4_000), &met(0, 0), &latency);
+        assert!(usual.share() < PRIOR_SHARE / 20.0, "{}", usual.share());
+    }
 
     #[test]
     fn what_is_usual_is_learned_slowly() {

@@ -431,3 +431,115 @@ fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Er
 fn maybe_seconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(|time| time.as_secs_f64()).serialize(serializer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn met() -> Failures {
+        let mut by_class = [0; ErrorClass::COUNT];
+        by_class[ErrorClass::Reset as usize] = 12;
+        by_class[ErrorClass::Connect as usize] = 2;
+        Failures {
+            failed: 14,
+            of: 20,
+            within: ms(600),
+            by_class,
+            usual: 0.001,
+            others: Some(0.0),
+        }
+    }
+
+    #[test]
+    fn evidence_reads_as_a_sentence() {
+        let check = |evidence: Evidence, expected: &str| {
+            assert_eq!(evidence.to_string(), expected);
+        };
+        let endpoints = |usable, total| Evidence::Endpoints {
+            usable,
+            total,
+            needed: 0.3,
+        };
+        check(endpoints(0, 2), "all 2 endpoints unusable");
+        check(endpoints(1, 4), "1 of 4 endpoints usable, 30 % needed");
+        check(endpoints(0, 0), "it has no endpoints");
+        let failed =
+            "14 of 20 requests in 0.60 s failed (connect 2, reset 12); usual 0.1 %, others 0 %";
+        check(Evidence::Errors(met()), failed);
+        check(
+            Evidence::Unanswered(met()),
+            &format!("{failed}; none was answered"),
+        );
+        let why = Box::new(Evidence::Errors(met()));
+        check(
+            Evidence::Reversed { share: 0.05, why },
+            &format!("back to 5.0 % of its share: {failed}"),
+        );
+        let silent = |usual| Evidence::Silent {
+            lasted: ms(450),
+            waiting: 37,
+            usual,
+        };
+        check(
+            silent(Some(ms(90))),
+            "silent for 0.45 s with 37 requests waiting; usual p99 90 ms",
+        );
+        check(
+            silent(None),
+            "silent for 0.45 s with 37 requests waiting; what is usual is not known yet",
+        );
+        check(
+            Evidence::ProbeFailed { after: ms(200) },
+            "a probe failed 0.20 s after it fell silent",
+        );
+        let held = |relapses, probed| Evidence::Held {
+            out: ms(10_000),
+            relapses,
+            probed,
+        };
+        check(held(1, true), "held out for 10 s (relapse 1), probes well");
+        check(held(0, false), "held out for 10 s");
+        check(
+            Evidence::Slow {
+                p50: ms(130),
+                usual_p50: ms(16),
+                p90: ms(200),
+                usual_p90: ms(20),
+                answers: 60,
+            },
+            "p50 0.13 s (usual 16 ms), p90 0.20 s (usual 20 ms) of 60 answers",
+        );
+        check(
+            Evidence::SuccessRate {
+                own: 0.5,
+                mean: 0.99,
+                bound: 0.9,
+            },
+            "success rate 50 %, below 90 %; its region's mean 99 %",
+        );
+    }
+
+    #[test]
+    fn evidence_is_written_with_its_kind_and_figures() {
+        let why = Box::new(Evidence::Errors(met()));
+        let shared = serde_json::to_value(Evidence::Shared { why }).expect("serializes");
+        assert_eq!(
+            (&shared["kind"], &shared["why"]["kind"]),
+            (&"shared".into(), &"errors".into())
+        );
+        assert_eq!(
+            (&shared["why"]["failed"], &shared["why"]["within"]),
+            (&14.into(), &0.6.into())
+        );
+        let row = Evidence::InARow {
+            row: Row::Gateway,
+            count: 5,
+        };
+        let row = serde_json::to_value(row).expect("serializes");
+        assert_eq!(row["row"], "consecutive_gateway_failure");
+    }
+}

@@ -15,7 +15,7 @@ pub(super) struct Histogram {
 }
 
 /// Between two entries, at most so much time passes for the purpose of forgetting.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(2);
 
 impl Histogram {
     pub(super) fn new(now: Instant, half_life: Duration) -> Self {
@@ -85,7 +85,7 @@ mod tests {
     fn what_comes_later_counts_for_more_and_idle_time_for_nothing() {
         let start = Instant::now();
         let at = |secs| start + Duration::from_secs(secs);
-        let mut known = Histogram::new(start, Duration::from_secs(1));
+        let mut known = Histogram::new(start, Duration::from_secs(2));
         assert_eq!(known.quantile(0.5), None);
         known.enter(at(1), &answers(10, 100));
         known.enter(at(5_000), &LatencyCounts::default());

@@ -200,6 +200,7 @@ fn region_change(at: usize, from: Health, region: &Region, evidence: Evidence) -
 fn endpoint_change(at: usize, (address, from, to, evidence): EndpointChange) -> Change {
     let stage = match evidence {
         Evidence::EjectionOver { .. } | Evidence::NoOther => Stage::Probation,
+        Evidence::Tried { .. } => Stage::Serving,
         _ => Stage::Out,
     };
     Change {

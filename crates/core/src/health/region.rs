@@ -18,7 +18,7 @@ use super::comeback::{self, Comeback};
 use super::evidence::Evidence;
 use super::roster::{EndpointChange, Rolled, Roster, Rules};
 use super::sequential::Cusum;
-use super::siblings::{Fall, Siblings, worst};
+use super::siblings::{Fall, Siblings, tested, worst};
 use super::silence::Silence;
 use super::slow::{Slow, Times};
 use super::unanswered::Unanswered;
@@ -110,6 +110,8 @@ pub(super) struct Region {
     /// When its requests were last seen to fare well.
     well: Instant,
     fall: Option<Fall>,
+    /// What it showed when all regions fared alike.
+    shown: Option<Fall>,
     pardoned: Option<Instant>,
     /// Until then a fault counts as shared.
     spared: Option<Instant>,
@@ -122,12 +124,14 @@ pub(super) struct Region {
 /// usual.
 const WELL_ATTEMPTS: u64 = 5;
 const WELL_MARGIN: f64 = 0.05;
+/// And from which what it shows is not usual.
+const FAILING_MARGIN: f64 = 0.2;
 /// Answers from which times are compared.
 const TIMES_MIN: u64 = 5;
 /// Doubt that leads to nothing for so long becomes what is usual.
 const DOUBT_MAX: Duration = Duration::from_secs(600);
 /// A region is taken back once within this time for sharing a fault.
-const PARDON_ONCE: Duration = Duration::from_secs(60);
+const PARDON_ONCE: Duration = Duration::from_secs(50);
 
 impl Region {
     pub(super) fn new(live: &LiveRegion, now: Instant) -> Self {
@@ -157,6 +161,7 @@ impl Region {
             served: false,
             well: now,
             fall: None,
+            shown: None,
             pardoned: None,
             spared: None,
             doubt: None,
@@ -185,8 +190,9 @@ impl Region {
         self.row.enter(&self.met, now);
         let origin = self.cell.origin();
         self.silence.enter(&tally, &delta.latency, origin, now);
-        if self.learns(look) {
-            self.usual.learn(now, &self.met, &delta.latency);
+        match self.learns(look) {
+            true => self.usual.enter(now, &self.met, &delta.latency),
+            false => self.usual.hold(now),
         }
         self.tally = tally;
         let policy = region.silence.filter(|_| self.busy);
@@ -224,7 +230,9 @@ impl Region {
         if recent.ended() >= WELL_ATTEMPTS && recent.share() < self.usual.share() + WELL_MARGIN {
             self.well = now;
         }
-        let doubt = self.raised.doubtful()
+        let failing = recent.failed() >= 3 && recent.share() > self.usual.share() + FAILING_MARGIN;
+        let doubt = failing
+            || self.raised.doubtful()
             || self.row.doubtful()
             || self.slow.doubtful()
             || self.spared.is_some_and(|until| now < until);
@@ -324,7 +332,10 @@ impl Region {
             }
             State::Ramp {
                 halved: Some(_), ..
-            } => self.window.restart(now),
+            } => {
+                self.window.restart(now);
+                self.slow.reset();
+            }
             State::Probation { .. } | State::Ramp { .. } => self.return_at(now),
             State::Serving => {
                 self.comeback.serves(now);
@@ -367,12 +378,22 @@ impl Region {
     /// whether it had fallen for that, and is taken back.
     pub(super) fn spare(&mut self, shown: &Fall, look: &Look<'_>) -> Option<Evidence> {
         let now = look.now;
-        self.spared = Some(now + look.wanted.health.region.window * 2);
+        let window = look.wanted.health.region.window;
+        self.spared = Some(now + window * 2);
+        let mine = Fall {
+            at: now,
+            met: self.met(window, now),
+            slower: self.slower(),
+        };
+        if (tested(&mine.met) || mine.slower > 0.0) && shown.resembles(&mine) {
+            self.shown = Some(mine);
+        }
         let fall = self.fall(now).copied()?;
         if !shown.resembles(&fall) || !self.may_be_pardoned(now) {
             return None;
         }
         self.pardoned = Some(now);
+        self.shown = Some(Fall { at: now, ..fall });
         self.go(State::Serving, None, look);
         self.raised.reset();
         Some(Evidence::Pardoned {
@@ -500,6 +521,11 @@ impl Region {
     /// What it showed when it fell, if that was lately.
     pub(super) fn fall(&self, now: Instant) -> Option<&Fall> {
         self.fall.as_ref().filter(|fall| fall.remembered(now))
+    }
+
+    /// What it showed when all regions fared alike, if that was lately.
+    pub(super) fn shown(&self, now: Instant) -> Option<&Fall> {
+        self.shown.as_ref().filter(|shown| shown.shown(now))
     }
 
     /// When a byte last came from it.

@@ -181,7 +181,7 @@ impl Roster {
                 continue;
             }
             self.moving = true;
-            if seat.on_trial(endpoint, rules) {
+            if seat.on_trial(endpoint, rules, tell) {
                 self.eject(at, set, Evidence::FailedTrial, rules, tell);
             }
         }
@@ -321,37 +321,63 @@ impl Seat {
     }
 
     /// Sets its share by trial and slow start; says whether it failed its trial.
-    fn on_trial(&mut self, endpoint: &Endpoint, rules: &Rules<'_>) -> bool {
-        let mut share = match (rules.slow_start, self.starts) {
+    fn on_trial(
+        &mut self,
+        endpoint: &Endpoint,
+        rules: &Rules<'_>,
+        tell: &mut dyn FnMut(EndpointChange),
+    ) -> bool {
+        let trial = self.tries(endpoint, rules);
+        if let Trial::Stood(why) = &trial {
+            let health = endpoint.cell.health();
+            tell((endpoint.address.clone(), health, health, why.clone()));
+        }
+        let slow = match (rules.slow_start, self.starts) {
             (Some(policy), Some(at)) => {
                 slow_start::share(policy, rules.now.saturating_duration_since(at))
             }
             _ => 1.0,
         };
-        if share >= 1.0 {
+        if slow >= 1.0 {
             self.starts = None;
         }
-        let mut failed = false;
-        if let Some((since, before)) = self.trial {
-            let now = endpoint.cell.tally();
-            let errors = |tally: &EndpointTally| tally.server_errors + tally.local_errors;
-            failed = errors(&now) > errors(&before);
-            let interval = rules
-                .ejection
-                .map_or(Duration::ZERO, |policy| policy.interval);
-            let stood = now.attempts - before.attempts >= TRIAL_ATTEMPTS
-                || rules.now.saturating_duration_since(since) >= interval;
-            share = share.min(TRIAL_SHARE);
-            if stood || failed {
-                self.trial = None;
-            }
-        }
-        if self.still() {
-            share = 1.0;
-        }
+        let share = match self.trial {
+            Some(_) => slow.min(TRIAL_SHARE),
+            None => slow,
+        };
         endpoint.cell.set_share(Dial::new(share));
-        failed
+        matches!(trial, Trial::Failed)
     }
+
+    /// Ends its trial, if it is on one that is over.
+    fn tries(&mut self, endpoint: &Endpoint, rules: &Rules<'_>) -> Trial {
+        let Some((since, before)) = self.trial else {
+            return Trial::GoesOn;
+        };
+        let now = endpoint.cell.tally();
+        let errors = |tally: &EndpointTally| tally.server_errors + tally.local_errors;
+        let answered = now.attempts - before.attempts;
+        let within = rules.now.saturating_duration_since(since);
+        let interval = (rules.ejection).map_or(Duration::ZERO, |policy| policy.interval);
+        match () {
+            () if errors(&now) > errors(&before) => {
+                self.trial = None;
+                Trial::Failed
+            }
+            () if answered >= TRIAL_ATTEMPTS || within >= interval => {
+                self.trial = None;
+                Trial::Stood(Evidence::Tried { answered, within })
+            }
+            () => Trial::GoesOn,
+        }
+    }
+}
+
+/// How an endpoint's trial goes.
+enum Trial {
+    GoesOn,
+    Stood(Evidence),
+    Failed,
 }
 
 fn roll(set: &EndpointSet, min_healthy: f64) -> Rolled {

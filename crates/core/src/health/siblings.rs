@@ -10,15 +10,19 @@ use super::Health;
 use super::change::Stage;
 use super::region::Region;
 use super::window::Counts;
+use crate::cell::ErrorClass;
 
-/// Attempts from which a sibling tells something.
+/// Attempts from which a sibling tells something; fewer, if all of them failed.
 const TESTED: u64 = 5;
+const TESTED_FAILING: u64 = 2;
 /// A sibling fares alike if it shows so much of what the region shows.
 const ALIKE: f64 = 0.5;
 /// And so much more than it usually does.
 const ABOVE_USUAL: f64 = 0.05;
 /// Two regions are slow for the same reason if both take so many times as long as usual.
 const SLOWER: f64 = 1.5;
+/// What a region showed when all fared alike is held to be so for this long, if nobody asks it.
+const SHOWN_REMEMBERED: Duration = Duration::from_secs(60);
 /// A region that went out within this time still counts as a sibling that failed.
 const FALL_REMEMBERED: Duration = Duration::from_secs(10);
 /// It fails alike only if who took over fails from so soon on.
@@ -76,8 +80,12 @@ impl<'a> Siblings<'a> {
             |fall| well <= fall.at + AT_ONCE && alike(met, &fall.met),
             |other| {
                 let theirs = other.met(span, self.now);
-                let tested = theirs.ended() >= TESTED;
-                tested && alike(met, &theirs) && theirs.share() > other.usual() + ABOVE_USUAL
+                match tested(&theirs) {
+                    true => alike(met, &theirs) && theirs.share() > other.usual() + ABOVE_USUAL,
+                    false => other
+                        .shown(self.now)
+                        .is_some_and(|shown| alike(met, &shown.met)),
+                }
             },
         )
     }
@@ -88,7 +96,12 @@ impl<'a> Siblings<'a> {
         let bound = 1.0 + (times - 1.0) * ALIKE;
         self.verdict(
             |fall| fall.slower >= bound && since <= Some(fall.at + AT_ONCE * 2),
-            |other| other.slower() >= bound,
+            |other| match other.slower() {
+                0.0 => other
+                    .shown(self.now)
+                    .is_some_and(|shown| shown.slower >= bound),
+                ratio => ratio >= bound,
+            },
         )
     }
 
@@ -115,6 +128,20 @@ impl<'a> Siblings<'a> {
         }
     }
 
+    /// Whether a sibling is about to tell more than it has: what was asked of it within `span` is
+    /// still under way, or too little failed.
+    pub(super) fn unsettled(self, span: Duration) -> bool {
+        let unsettled = |other: &Region| {
+            let theirs = other.met(span, self.now);
+            let failing = theirs.answered == 0 && theirs.failed() > 0;
+            let under_way = theirs.ended() == 0 && other.cell.in_flight() > 0;
+            !tested(&theirs) && (failing || under_way)
+        };
+        self.others()
+            .filter(|other| takes_over(other))
+            .any(unsettled)
+    }
+
     /// Whether the others are as silent as this region, which is for `lasted`: nobody that is asked
     /// answers.
     pub(super) fn silent(self, lasted: Duration) -> bool {
@@ -132,7 +159,7 @@ impl<'a> Siblings<'a> {
         let shares = self.others().filter(|other| takes_over(other));
         shares
             .map(|other| other.met(span, self.now))
-            .filter(|met| met.ended() >= TESTED)
+            .filter(tested)
             .map(|met| met.share())
             .min_by(f64::total_cmp)
     }
@@ -147,16 +174,28 @@ impl<'a> Siblings<'a> {
     }
 }
 
+/// Whether so many attempts tell something.
+pub(super) fn tested(met: &Counts) -> bool {
+    met.ended() >= TESTED || met.answered == 0 && met.failed() >= TESTED_FAILING
+}
+
 /// Whether a region can take traffic that another one loses.
 fn takes_over(region: &Region) -> bool {
     region.up() && matches!(region.stage(), Stage::Serving | Stage::Ramp)
 }
 
-/// Whether what `theirs` met is at least [`ALIKE`] of what `mine` did, by class.
+/// Whether what `theirs` met is at least [`ALIKE`] of what `mine` did, by kind. Connections that are
+/// not made and connections that break are one kind: which it is depends on who has warm ones.
 fn alike(mine: &Counts, theirs: &Counts) -> bool {
-    let classes = 0..mine.errors.len();
-    let common = classes.map(|class| mine.share_of(class).min(theirs.share_of(class)));
-    common.sum::<f64>() >= ALIKE * mine.share()
+    use ErrorClass::{Connect, Declared, Reset, ServerError, Timeout, Tls};
+    let kinds: [&[ErrorClass]; 4] = [
+        &[Connect, Tls, Reset],
+        &[Timeout],
+        &[ServerError],
+        &[Declared],
+    ];
+    let common = kinds.map(|kind| mine.share_of(kind).min(theirs.share_of(kind)));
+    common.iter().sum::<f64>() >= ALIKE * mine.share()
 }
 
 impl Fall {
@@ -170,6 +209,11 @@ impl Fall {
     /// Whether it is still remembered at `now`.
     pub(super) fn remembered(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.at) <= FALL_REMEMBERED
+    }
+
+    /// The same of what was shown when all fared alike.
+    pub(super) fn shown(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) <= SHOWN_REMEMBERED
     }
 }
 
@@ -187,7 +231,7 @@ pub(super) fn worst(a: Health, b: Health) -> Health {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cell::ErrorClass::{self, Reset, ServerError};
+    use ErrorClass::{Connect, Reset, ServerError};
 
     fn met(answered: u64, errors: &[(ErrorClass, u64)]) -> Counts {
         let mut counts = Counts {
@@ -213,6 +257,8 @@ mod tests {
         // Cut off there, overloaded here.
         check(met(0, &[(Reset, 20)]), met(5, &[(ServerError, 15)]), false);
         check(met(0, &[(Reset, 10), (ServerError, 10)]), failing, true);
+        // No connections here, those that there were broken there.
+        check(met(0, &[(Connect, 20)]), met(0, &[(Reset, 5)]), true);
     }
 
     #[test]

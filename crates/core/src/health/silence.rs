@@ -60,6 +60,8 @@ pub(super) struct Silence {
     /// Totals when the silence began.
     sent: u64,
     settled: u64,
+    /// Attempts that waited then: what they will take is not known, so they may all be slow.
+    before: u64,
     /// Attempts made since, those of one look counted as two at most.
     counted: u64,
     last_sent: u64,
@@ -78,6 +80,7 @@ impl Silence {
             looked: now,
             sent: tally.sent,
             settled: tally.settled,
+            before: tally.waiting(),
             counted: 0,
             last_sent: tally.sent,
             marks: Marks::new(32),
@@ -122,6 +125,7 @@ impl Silence {
         self.since = since;
         self.sent = tally.sent;
         self.settled = tally.settled;
+        self.before = tally.waiting();
         self.last_sent = tally.sent;
         self.counted = 0;
         self.spacing = Duration::ZERO;
@@ -192,24 +196,37 @@ impl Silence {
             plan::Silence::After(limit) => return [Some((limit, WAITING_MIN)), None, None],
             plan::Silence::Auto { at_least } => at_least,
         };
-        if self.usual.answers() < KNOWN_ANSWERS {
-            return [Some((floor.max(UNKNOWN) * factor, WAITING_MIN)), None, None];
+        if self.usual(0.5).is_none() {
+            let slowest = self.usual.quantile(1.0).unwrap_or_default() * TIMES;
+            let limit = floor.max(UNKNOWN).max(slowest) * factor;
+            return [Some((limit, self.needed(limit))), None, None];
         }
         [0.5, 0.9, 0.99].map(|q| {
-            let limit = floor.max(self.usual.quantile(q)? * TIMES) * factor;
-            let by_chance = -self.usual.slower_than(limit).ln();
+            let limit = floor.max(self.usual(q)? * TIMES) * factor;
             let needed = if q == 0.99 {
                 WAITING_MIN
             } else {
-                (SURPRISE / by_chance).max(WAITING_MIN)
+                self.needed(limit)
             };
             Some((limit, needed))
         })
     }
 
-    /// The usual time of the part `q` of answers, once it is known.
+    /// Attempts of which it would be a surprise that all of them take longer than `limit`.
+    fn needed(&self, limit: Duration) -> f64 {
+        let (known, before) = (self.usual.answers(), self.before as f64);
+        if known < 1.0 {
+            return WAITING_MIN;
+        }
+        let slower = self.usual.slower_than(limit) * (known + 1.0) + before;
+        (SURPRISE / ((known + 1.0 + before) / slower).ln()).max(WAITING_MIN)
+    }
+
+    /// The usual time of the part `q` of answers, once it is known. Those that waited when the
+    /// silence began count as slower than any.
     fn usual(&self, q: f64) -> Option<Duration> {
-        let known = self.usual.answers() >= KNOWN_ANSWERS;
+        let (answers, before) = (self.usual.answers(), self.before as f64);
+        let known = answers >= KNOWN_ANSWERS && answers >= q * (answers + before);
         known.then(|| self.usual.quantile(q)).flatten()
     }
 

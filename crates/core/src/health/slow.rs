@@ -12,6 +12,9 @@ const P50_WITH_P90: f64 = 1.5;
 /// And by so much in any case: three times a millisecond is still fast.
 const RISE_MIN: Duration = Duration::from_millis(10);
 
+/// Standard deviations by which a quantile of few answers may be above the usual one by chance.
+const CHANCE: f64 = 4.0;
+
 /// How long answers have been slow.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Slow {
@@ -23,6 +26,9 @@ pub(super) struct Slow {
 pub(super) struct Times {
     p50: [Duration; 2],
     p90: [Duration; 2],
+    /// Up to where p50 and p90 of so few answers may be by chance: where some answers always take
+    /// much longer, the middle of a few is now with these, now with those.
+    chance: [Duration; 2],
     answers: u64,
 }
 
@@ -31,9 +37,14 @@ impl Times {
     pub(super) fn of(now: &LatencyCounts, usual: &Baseline, min: u64) -> Option<Self> {
         let answers = now.total();
         let both = |q| Some([now.quantile(q)?, usual.quantile(q)?]);
+        let by_chance = |q: f64| {
+            let deviation = (q * (1.0 - q) / answers.max(1) as f64).sqrt();
+            usual.quantile((q + CHANCE * deviation).min(0.995))
+        };
         (answers >= min.max(1)).then_some(Self {
             p50: both(0.5)?,
             p90: both(0.9)?,
+            chance: [by_chance(0.5)?, by_chance(0.9)?],
             answers,
         })
     }
@@ -46,8 +57,10 @@ impl Times {
     /// Whether they are slow: `times` the usual, in the middle or, if the middle rose too, above.
     pub(super) fn slow(&self, times: f64) -> bool {
         let rose = |[now, usual]: [Duration; 2]| now >= usual + RISE_MIN;
-        let above = ratio(self.p90) >= times && rose(self.p90) && ratio(self.p50) >= P50_WITH_P90;
-        ratio(self.p50) >= times && rose(self.p50) || above
+        let slow = |both, chance| ratio(both) >= times && rose(both) && both[0] > chance;
+        let [middle, upper] = self.chance;
+        let above = slow(self.p90, upper) && ratio(self.p50) >= P50_WITH_P90;
+        slow(self.p50, middle) || above
     }
 
     pub(super) fn evidence(&self) -> Evidence {
@@ -136,6 +149,17 @@ mod tests {
             &[(20, 85), (5_000, 15)],
             &[(20, 80), (5_000, 20)],
             Some(false),
+        );
+        // The middle of a few falls on either side by chance.
+        check(
+            &[(20, 55), (5_000, 45)],
+            &[(20, 12), (5_000, 13)],
+            Some(false),
+        );
+        check(
+            &[(20, 55), (5_000, 45)],
+            &[(20, 12), (40_000, 30)],
+            Some(true),
         );
         // Three times very little is little.
         check(&[(1, 100)], &[(4, 50)], Some(false));

@@ -63,9 +63,13 @@ impl Counts {
         self.failed() as f64 / self.ended().max(1) as f64
     }
 
-    /// The part that failed with errors of this class.
-    pub(super) fn share_of(&self, class: usize) -> f64 {
-        self.errors[class] as f64 / self.ended().max(1) as f64
+    /// The part that failed with errors of these classes.
+    pub(super) fn share_of(&self, classes: &[ErrorClass]) -> f64 {
+        let failed: u64 = classes
+            .iter()
+            .map(|class| self.errors[*class as usize])
+            .sum();
+        failed as f64 / self.ended().max(1) as f64
     }
 
     /// What a difference of tallies counts.

@@ -169,40 +169,47 @@ impl Region {
         else {
             return None;
         };
-        let policy = &look.wanted.health.region;
-        let span = self.window.over(look.now, policy.window);
-        let slow = self.slow.doubtful().then_some(self.times).flatten();
-        let why = match slow {
-            Some(times) if policy.degraded_latency.is_some() => {
-                let times_usual = policy.degraded_latency.unwrap_or(f64::INFINITY);
-                let verdict = siblings.slow(times_usual, self.slow.since());
-                (verdict == Verdict::Worse).then(|| times.evidence())?
-            }
-            _ => {
-                let failing = self.fails_more(&span, HALVED_FAILURES, HALVED_FAILING, HALVED_USUAL);
-                let verdict = || siblings.failing(&span.counts, span.within, self.well);
-                (failing && verdict() == Verdict::Worse).then(|| {
-                    Evidence::Errors(span.failures(self.usual(), siblings.share(span.within)))
-                })?
-            }
-        };
+        if self.halved_just_now(look) {
+            return None;
+        }
+        let span = self.window.over(look.now, look.wanted.health.region.window);
+        let why = self.presses(&span, siblings, look)?;
         let first = first_share(&look.wanted.health.failback);
         if share <= first {
             return Some(self.falls(why, Some(&span), look));
         }
         let share = (share / 2.0).max(first);
-        let halved = Some(look.now);
         let to = State::Ramp {
             since,
             at,
             share,
-            halved,
+            halved: Some(look.now),
         };
-        let why = Evidence::Reversed {
-            share,
-            why: Box::new(why),
+        let why = Box::new(why);
+        Some(Move::To(to, Evidence::Reversed { share, why }, None))
+    }
+
+    /// What speaks against the share that it has, and not of its siblings.
+    fn presses(&self, span: &Span, siblings: Siblings<'_>, look: &Look<'_>) -> Option<Evidence> {
+        let times = look.wanted.health.region.degraded_latency;
+        if let (true, Some(measured), Some(times)) = (self.slow.doubtful(), self.times, times) {
+            let alone = siblings.slow(times, self.slow.since()) == Verdict::Worse;
+            return alone.then(|| measured.evidence());
+        }
+        if !self.fails_more(span, HALVED_FAILURES, HALVED_FAILING, HALVED_USUAL) {
+            return None;
+        }
+        let verdict = siblings.failing(&span.counts, span.within, self.well);
+        (verdict == Verdict::Worse)
+            .then(|| Evidence::Errors(span.failures(self.usual(), siblings.share(span.within))))
+    }
+
+    fn halved_just_now(&self, look: &Look<'_>) -> bool {
+        let State::Ramp { halved, .. } = self.state else {
+            return false;
         };
-        Some(Move::To(to, why, None))
+        let window = look.wanted.health.region.window;
+        halved.is_some_and(|at| look.now.saturating_duration_since(at) < window)
     }
 
     fn fails_more(&self, span: &Span, failures: u64, failing: f64, times_usual: f64) -> bool {
@@ -212,13 +219,8 @@ impl Region {
 
     /// Whether its share may grow: no more fails than usual, and it was not halved just now.
     pub(super) fn grows(&self, look: &Look<'_>) -> bool {
-        let State::Ramp { halved, .. } = self.state else {
-            return false;
-        };
-        let window = look.wanted.health.region.window;
-        let span = self.window.over(look.now, window);
-        let just = halved.is_some_and(|at| look.now.saturating_duration_since(at) < window);
+        let span = self.window.over(look.now, look.wanted.health.region.window);
         let held = self.fails_more(&span, HELD_FAILURES, HELD_FAILING, HELD_USUAL);
-        !held && !just && !self.slow.doubtful()
+        !held && !self.halved_just_now(look) && !self.slow.doubtful()
     }
 }

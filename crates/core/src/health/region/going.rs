@@ -12,6 +12,8 @@ use crate::health::window::Span;
 const RISE_MIN: f64 = 0.05;
 /// A region is degraded at least for so long after that was last seen.
 const DEGRADED_MIN: Duration = Duration::from_secs(5);
+/// A row of broken attempts waits no longer than this for siblings that are about to show the same.
+const PATIENCE: Duration = Duration::from_millis(300);
 /// Connections that fail after a region fell silent confirm it.
 const UNMADE: u64 = 2;
 
@@ -57,6 +59,9 @@ impl Region {
         let policy = &look.wanted.health.region;
         let rate = policy.error_rate?;
         if let Some(span) = self.row.alarm(look.now) {
+            if span.within < PATIENCE && siblings.unsettled(span.within) {
+                return None;
+            }
             let unreachable = self.row.is_unreachable() && look.wanted.health.probe.is_some();
             return self.fails(span, unreachable, Evidence::Unanswered, siblings, look);
         }
@@ -161,11 +166,12 @@ impl Region {
         if siblings.silent(after) {
             return None;
         }
-        self.confirmed(after).map(|why| self.falls(why, None, look))
+        self.confirmed(after, look.now)
+            .map(|why| self.falls(why, None, look))
     }
 
     /// What confirms a suspicion that is `after` old, counted from the last byte.
-    fn confirmed(&self, after: Duration) -> Option<Evidence> {
+    fn confirmed(&self, after: Duration, now: Instant) -> Option<Evidence> {
         let State::Suspected {
             at,
             threshold,
@@ -177,10 +183,12 @@ impl Region {
         };
         let vouched = self.probes.vouch(at);
         let failed = self.unmade() - unmade;
+        // The suspicion itself must have had its time, however late it came up.
+        let long = now.saturating_duration_since(at) >= threshold / 2;
         match () {
             () if self.probes.failed_since(at) && !vouched => Some(Evidence::ProbeFailed { after }),
             () if failed >= UNMADE => Some(Evidence::ConnectFailed { failed, after }),
-            () if after >= self.silence.confirmed_after(threshold, vouched) => {
+            () if long && after >= self.silence.confirmed_after(threshold, vouched) => {
                 Some(Evidence::StillSilent { lasted: after })
             }
             () => None,
@@ -197,28 +205,29 @@ impl Region {
         let window = look.wanted.health.region.window;
         let span = self.window.over(look.now, window);
         let matters = span.counts.share() > self.usual() + RISE_MIN;
-        if !self.raised.alarm(window, look.now) || !matters || self.is_spared(look) {
+        if !self.raised.alarm(window, look.now) || !matters {
             return None;
         }
         let why = Evidence::Raised(span.failures(self.usual(), siblings.share(window)));
         match siblings.failing(&span.counts, window, self.well) {
-            Verdict::Worse => Some(self.degrades(why, &span, look)),
             Verdict::Shared => Some(Move::Shared(why, self.fall_of(&span, look))),
-            Verdict::Alone => None,
+            Verdict::Worse if !self.is_spared(look) => Some(self.degrades(why, &span, look)),
+            _ => None,
         }
     }
 
     fn slowing(&self, siblings: Siblings<'_>, look: &Look<'_>) -> Option<Move> {
         let policy = &look.wanted.health.region;
         let (times, measured) = (policy.degraded_latency?, self.times?);
-        if !self.slow.alarm(policy.window, look.now) || self.is_spared(look) {
+        if !self.slow.alarm(policy.window * 2, look.now) {
             return None;
         }
         let span = self.window.over(look.now, policy.window);
+        let why = measured.evidence();
         match siblings.slow(times, self.slow.since()) {
-            Verdict::Worse => Some(self.degrades(measured.evidence(), &span, look)),
-            Verdict::Shared => Some(Move::Shared(measured.evidence(), self.fall_of(&span, look))),
-            Verdict::Alone => None,
+            Verdict::Shared => Some(Move::Shared(why, self.fall_of(&span, look))),
+            Verdict::Worse if !self.is_spared(look) => Some(self.degrades(why, &span, look)),
+            _ => None,
         }
     }
 
