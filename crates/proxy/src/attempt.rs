@@ -151,6 +151,7 @@ impl Serving<'_> {
     /// The attempt, which is what the books are open at, has its connection.
     pub(crate) fn connected(&mut self, attempt: &mut Attempt, checked: &Checked) {
         self.finish.connected(checked.reused, checked.connect);
+        attempt.in_flight.connected();
         attempt.reused = checked.reused;
         attempt.alone = !checked.is_h2();
     }
@@ -176,6 +177,7 @@ impl Serving<'_> {
             if let Poll::Ready(checked) = checkout.as_mut().poll(cx) {
                 return Poll::Ready(checked.map_err(EndedBy::from));
             }
+            attempt.in_flight.connecting();
             if client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(EndedBy::Client(Termination::ClientGone)));
             }

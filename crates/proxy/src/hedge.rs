@@ -82,7 +82,11 @@ impl Hedge {
         let attempt = self.attempt.as_mut().unwrap_or(first);
         match &mut self.state {
             State::Connecting(connect) => {
-                let checked = ready!(connect.as_mut().poll(cx))?;
+                let Poll::Ready(checked) = connect.as_mut().poll(cx) else {
+                    attempt.in_flight.connecting();
+                    return Poll::Pending;
+                };
+                let checked = checked?;
                 serving.finish.turn_to(attempt.nth);
                 serving.connected(attempt, &checked);
                 serving.finish.turn_to(first_nth);

@@ -67,7 +67,8 @@ impl ErrorClass {
 /// What a region's attempts met since its cell was made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
-    /// Requests that were handed over whole and wait, or waited, for their answer.
+    /// What was handed over whole and waits, or waited, for a sign of life: requests, and before them
+    /// connections that had to be made.
     pub sent: u64,
     /// Those of them that no longer wait, for whatever reason.
     pub settled: u64,

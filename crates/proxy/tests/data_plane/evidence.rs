@@ -75,7 +75,8 @@ async fn an_attempt_waits_until_it_is_answered() {
     client.send("x").await;
     assert_eq!(client.answer().await.text(), "ok");
     let tally = assert_over(&rig, "answered").await;
-    assert_eq!((tally.sent, errors(&tally).len()), (1, 0));
+    let waits = "once for its connection, once for its answer";
+    assert_eq!((tally.sent, errors(&tally).len()), (2, 0), "{waits}");
     assert!(tally.heard.is_some());
 }
 
