@@ -24,6 +24,7 @@ mod exchange;
 mod facts;
 mod finish;
 mod forward;
+mod frames;
 mod h1;
 mod h2;
 mod handshake;

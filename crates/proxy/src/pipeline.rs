@@ -309,7 +309,13 @@ impl<'a> Serving<'a> {
         let (tunnel, body) = match answered.tunnel {
             Some(upstream) => {
                 let homing = Homing::begin(&self, place, None);
-                (Some(Tunnel { upstream, homing }), Download::empty())
+                let protocol = self.head.upgrade().unwrap_or_default();
+                let tunnel = Tunnel {
+                    upstream,
+                    homing,
+                    websocket: protocol.eq_ignore_ascii_case("websocket"),
+                };
+                (Some(tunnel), Download::empty())
             }
             None => {
                 let homing = self.homing(place, &answered.head);

@@ -2,10 +2,10 @@
 //! over HTTP/2 (RFC 8441). Upstreams are asked in the protocol that they speak; any kind of client
 //! is bridged to any kind of upstream.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
@@ -17,7 +17,9 @@ use http::StatusCode;
 use sha1::{Digest, Sha1};
 use tidegate_core::Termination;
 use tidegate_http1::{Known, encode};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes,
+};
 
 use crate::answer::{Answer, AnswerHead};
 use crate::clock::now;
@@ -26,15 +28,18 @@ use crate::context::Context;
 use crate::exchange::Exchange;
 use crate::finish::Finish;
 use crate::forward::{Sink, interim_fields};
+use crate::frames::{Frames, GOING_AWAY};
 use crate::h1::SharedConn;
 use crate::head::{RequestHead, ResponseHead};
 use crate::homing::Homing;
-use crate::wheel::Timer;
+use crate::wheel::{Timer, within};
 
 /// Bytes moved at a time, each way.
 const COPY: usize = 16 * 1024;
 /// A tunnel in which nothing has moved for so long is ended.
 const IDLE: Duration = Duration::from_secs(3600);
+/// A client that was told to go has so long.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// One side of a tunnel.
 pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
@@ -45,6 +50,8 @@ pub(crate) struct Tunnel {
     pub(crate) upstream: Box<dyn Duplex>,
     /// When it is to be ended, if it runs in another region than it should.
     pub(crate) homing: Option<Box<Homing>>,
+    /// Whether it carries a WebSocket.
+    pub(crate) websocket: bool,
 }
 
 /// Adds what asks an HTTP/1.1 upstream to switch. An HTTP/2 client has sent no
@@ -151,19 +158,24 @@ pub(crate) async fn run(
     let Tunnel {
         mut upstream,
         mut homing,
+        websocket,
     } = tunnel;
-    let meter = Meter::default();
+    let frames = (websocket && homing.is_some()).then(Frames::default);
+    let meter = Meter {
+        frames: RefCell::new(frames),
+        ..Meter::default()
+    };
     let mut client = Metered {
         io: client,
         meter: &meter,
     };
     // A side that breaks ends a tunnel as well as one that ends it in order; what was due after
     // that, nobody but the two knows.
-    let mut copy = pin!(copy_bidirectional_with_sizes(
+    let mut copy = Box::pin(copy_bidirectional_with_sizes(
         &mut client,
         &mut upstream,
         COPY,
-        COPY
+        COPY,
     ));
     let mut watch = Watch::new(context.worker.wheel.timer());
     let mut heard = 0;
@@ -184,7 +196,22 @@ pub(crate) async fn run(
         }
     })
     .await;
+    drop(copy);
+    if ended == Termination::DrainedHome && meter.may_close() {
+        drop(upstream);
+        let timer = watch.timer;
+        let _gone = within(&timer, now() + FAREWELL, part(&mut client)).await;
+    }
     finish.tunnelled(ended, meter.read.get(), meter.written.get());
+}
+
+/// Tells a WebSocket's client that we go, and waits until it has gone.
+async fn part(client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
+    client.write_all(&GOING_AWAY).await?;
+    client.shutdown().await?;
+    let mut rest = [0; 512];
+    while client.read(&mut rest).await? > 0 {}
+    Ok(())
 }
 
 /// Notices that nothing moves: without a bound, a side that never closes would keep both.
@@ -216,11 +243,21 @@ impl Watch {
 struct Meter {
     read: Cell<u64>,
     written: Cell<u64>,
+    /// The frames that went to the client, if a Close may have to follow them.
+    frames: RefCell<Option<Frames>>,
 }
 
 impl Meter {
     fn total(&self) -> u64 {
         self.read.get() + self.written.get()
+    }
+
+    /// Whether the client could understand a Close now.
+    fn may_close(&self) -> bool {
+        self.frames
+            .borrow()
+            .as_ref()
+            .is_some_and(Frames::may_follow)
     }
 }
 
@@ -254,6 +291,9 @@ impl<T: Duplex> AsyncWrite for Metered<'_, T> {
         self.meter
             .written
             .set(self.meter.written.get() + wrote as u64);
+        if let Some(frames) = &mut *self.meter.frames.borrow_mut() {
+            frames.pass(&data[..wrote]);
+        }
         Poll::Ready(Ok(wrote))
     }
 

@@ -110,6 +110,17 @@ impl SendBody {
         Poll::Ready(Ok(0))
     }
 
+    /// Ready with true once the last piece is gone whole, with false if it never will be.
+    pub(crate) fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, h2::Error>> {
+        while !self.ended && !self.rest.is_empty() {
+            match ready!(self.poll_room(cx))? {
+                0 => return Poll::Ready(Ok(false)),
+                room => self.send_rest(room)?,
+            }
+        }
+        Poll::Ready(Ok(true))
+    }
+
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, h2::Error>> {
         let room = self.stream.capacity();
         if room > 0 {

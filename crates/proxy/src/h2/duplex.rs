@@ -91,7 +91,10 @@ impl AsyncWrite for H2Duplex {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !ready!(self.send.poll_rest(cx)).map_err(io::Error::other)? {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
         Poll::Ready(self.send.finish().map_err(io::Error::other))
     }
 }

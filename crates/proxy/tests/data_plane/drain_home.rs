@@ -84,6 +84,63 @@ async fn what_had_to_begin_elsewhere_is_ended_and_counted() {
     }
 }
 
+/// A WebSocket's client is told that we go, unless it is in the middle of a frame.
+#[tokio::test]
+async fn a_websocket_ends_with_a_close() {
+    const TEXT: &[u8] = b"\x81\x02hi";
+    for (sent, expected) in [
+        (TEXT, &b"\x81\x02hi\x88\x02\x03\xe9"[..]),
+        (&b""[..], &b"\x88\x02\x03\xe9"[..]),
+        (&TEXT[..3], &TEXT[..3]),
+        (&b"\x88\x02\x03\xe8"[..], &b"\x88\x02\x03\xe8"[..]),
+    ] {
+        let mut script = vec![Action::ReadHead];
+        script.push(Action::send(format!("HTTP/1.1 {SWITCHED}\r\n\r\n")));
+        script.push(Action::send(sent));
+        script.push(Action::Stall);
+        let (eu, us) = (streaming(CHUNKED).await, raw(vec![script]).await);
+        let rig = without_eu(eu.addr(), us.addr(), |_| {});
+        let mut away = begun(&rig).await;
+        assert_eq!(away.bytes(sent.len()).await, sent);
+        comes_back(&rig);
+        let rest = away.bytes(100).await;
+        assert_eq!([sent, &rest].concat(), expected);
+        drop(away);
+        rig.until_idle().await;
+        assert_eq!(rig.log(1).await[0]["reason"], "drained_home");
+    }
+}
+
+/// The same over HTTP/2.
+#[tokio::test]
+async fn a_websocket_over_http_2_ends_with_a_close() {
+    let mut script = Action::answer(format!("HTTP/1.1 {SWITCHED}\r\n\r\n"));
+    script.push(Action::Stall);
+    let (eu, us) = (streaming(CHUNKED).await, raw(vec![script]).await);
+    let rig = without_eu(eu.addr(), us.addr(), |_| {});
+    let mut client = H2::connect(rig.addr()).await;
+    until("extended CONNECT", || {
+        client.send.is_extended_connect_protocol_enabled()
+    })
+    .await;
+    let request = Request::connect(format!("http://{HOST}/ws"))
+        .extension(h2::ext::Protocol::from_static("websocket"))
+        .header("sec-websocket-version", "13");
+    let sending = client.open(request.body(()).unwrap(), false).await;
+    let mut upload = sending.upload;
+    let answer = patiently("an answer", sending.response).await.unwrap();
+    let mut body = answer.into_body();
+    comes_back(&rig);
+    let close = patiently("a close", body.data()).await.unwrap().unwrap();
+    assert_eq!(&close[..], b"\x88\x02\x03\xe9");
+    while let Some(rest) = patiently("the end", body.data()).await {
+        assert_eq!(rest.unwrap(), "");
+    }
+    upload.send_data("".into(), true).unwrap();
+    rig.until_idle().await;
+    assert_eq!(rig.log(1).await[0]["reason"], "drained_home");
+}
+
 /// Beside one that is ended: one that began at home, and one whose end is in sight.
 #[tokio::test]
 async fn what_belongs_where_it_is_stays() {
