@@ -17,11 +17,19 @@ mod table;
 mod world;
 
 use ledger::Ledger;
-use scenario::{DISTURBANCES, Kind, OUTAGES, Scale, Scenario};
+use scenario::{DISTURBANCES, Kind, ONSET, OUTAGES, Scale, Scenario};
 use world::World;
 
 /// Seeds for each kind in every test run.
 const SEEDS: u64 = 10;
+
+/// As many seeds of each kind as `TIDEGATE_SIM_SEEDS` says.
+fn seeds(usually: u64) -> u64 {
+    let wanted = std::env::var("TIDEGATE_SIM_SEEDS").ok();
+    wanted
+        .and_then(|seeds| seeds.parse().ok())
+        .unwrap_or(usually)
+}
 
 /// Names the seed when its world panics.
 struct Named(String);
@@ -48,12 +56,16 @@ fn live(seed: u64, kind: Kind, scale: Scale) -> Ledger {
 }
 
 fn check(kind: Kind) {
-    for seed in 0..SEEDS {
+    for seed in 0..seeds(SEEDS) {
         let ledger = live(seed, kind, Scale::Small);
         let replay = replay_line(seed, kind, Scale::Small);
         let (broken, told) = (ledger.broken.first(), ledger.summary());
         assert_eq!(broken, None, "{told}\n{replay}");
         assert!(ledger.requests > 0, "nothing happened\n{replay}");
+        if let Some(limit) = kind.avoided_within() {
+            let avoided = ledger.noticed.is_some_and(|at| at <= ONSET + limit);
+            assert!(avoided, "not avoided in time: {told}\n{replay}");
+        }
         if kind.is_total() && kind != Kind::TwoDie {
             assert_eq!(ledger.repeatable_lost, 0, "{told}\n{replay}");
         }

@@ -111,11 +111,10 @@ impl Promises {
         region: usize,
         because: Because,
     ) {
-        // What is held back takes an attempt only if nothing else is left for it.
-        let tried_out = matches!(
-            because,
-            Because::Probation | Because::Ramp | Because::HeldBack
-        );
+        // What is held back takes an attempt only if nothing else is left for it, and what must not be
+        // repeated elsewhere stays where it was tried.
+        use Because::{HeldBack, Probation, Ramp, Stay};
+        let tried_out = matches!(because, Probation | Ramp | HeldBack | Stay);
         let dead = self.dead.filter(|(dead, from, until)| {
             *dead == region && now > *from + DETECTED && now < *until && !tried_out
         });

@@ -177,6 +177,15 @@ impl Kind {
         OUTAGES.contains(&self)
     }
 
+    /// Within which time the region that is struck has to be avoided, if it has requests.
+    pub(crate) fn avoided_within(self) -> Option<Duration> {
+        match self {
+            Self::Slow | Self::Gray => Some(Duration::from_secs(4)),
+            _ if self.is_idle() || !self.is_outage() => None,
+            _ => Some(Duration::from_secs(1)),
+        }
+    }
+
     /// Whether the region that is struck serves nobody while it lasts.
     pub(crate) fn is_total(self) -> bool {
         use Kind::{BlackHole, Errors, Refuse, Reset, TwoDie, Unavailable};
@@ -283,7 +292,11 @@ impl Scenario {
             Kind::BlackHole | Kind::IdleBlackHole => region(Effect::Silence),
             Kind::Unavailable => region(Effect::Status(503)),
             Kind::Errors => region(Effect::Status(500)),
-            Kind::Slow => region(Effect::Slow(10.0)),
+            Kind::Slow => {
+                // Of the whole time, the way there and back included.
+                let Site { rtt, service, .. } = self.sites[target];
+                region(Effect::Slow(10.0 + 9.0 * rtt.div_duration_f64(service)))
+            }
             Kind::Gray => {
                 let effect = [Effect::Status(500), Effect::Status(503), Effect::Reset];
                 anywhere(effect[rng.usize(..3)], Scope::Region(target), 0.3)

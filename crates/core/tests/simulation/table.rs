@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::ledger::Ledger;
 use crate::scenario::{DISTURBANCES, Kind, ONSET, OUTAGES, Scale, Scenario};
-use crate::{live, replay_line};
+use crate::{live, replay_line, seeds};
 
 /// Seeds for each kind of outage, unless `TIDEGATE_SIM_SEEDS` says otherwise. Disturbances last longer
 /// and get as many.
@@ -15,8 +15,7 @@ const SEEDS: u64 = 100;
 const WEEK_S: f64 = 7.0 * 24.0 * 3600.0;
 
 pub(crate) fn print() {
-    let seeds = std::env::var("TIDEGATE_SIM_SEEDS").ok();
-    let seeds = seeds.and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS);
+    let seeds = seeds(SEEDS);
     let began = Instant::now();
     println!("\n{seeds} seeds of each kind, at the times that are the configuration's defaults.\n");
     outages(seeds);
