@@ -18,8 +18,10 @@ const QUARANTINE: Duration = Duration::from_secs(2);
 /// that always answers a few with 5xx must not look ill before it is known.
 const PRIOR_ATTEMPTS: f64 = 40.0;
 const PRIOR_SHARE: f64 = 0.05;
-/// Answers from which the usual time is taken to be known.
+/// Answers from which the usual time is taken to be known, and the time that it takes at least: the
+/// first to be answered are those that are answered soon.
 const KNOWN_ANSWERS: f64 = 100.0;
+const KNOWN_TIME: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct Baseline {
@@ -27,6 +29,8 @@ pub(super) struct Baseline {
     ended: f64,
     latency: Histogram,
     at: Instant,
+    /// Time of traffic from which it was learned.
+    learned: Duration,
     /// What waits to be learned, since when.
     fresh: Counts,
     fresh_latency: LatencyCounts,
@@ -40,6 +44,7 @@ impl Baseline {
             ended: 0.0,
             latency: Histogram::new(now, HALF_LIFE),
             at: now,
+            learned: Duration::ZERO,
             fresh: Counts::default(),
             fresh_latency: LatencyCounts::default(),
             fresh_since: now,
@@ -73,7 +78,9 @@ impl Baseline {
         if met.ended() == 0 {
             return;
         }
-        let keep = fade(since.min(QUARANTINE), HALF_LIFE);
+        let since = since.min(QUARANTINE);
+        self.learned = self.learned.saturating_add(since);
+        let keep = fade(since, HALF_LIFE);
         for (failed, more) in self.failed.iter_mut().zip(met.errors) {
             *failed = *failed * keep + more as f64;
         }
@@ -88,7 +95,7 @@ impl Baseline {
 
     /// The time in which the part `q` of the answers usually comes; none while that is not known.
     pub(super) fn quantile(&self, q: f64) -> Option<Duration> {
-        let known = self.latency.answers() >= KNOWN_ANSWERS;
+        let known = self.latency.answers() >= KNOWN_ANSWERS && self.learned >= KNOWN_TIME;
         known.then(|| self.latency.quantile(q)).flatten()
     }
 }
@@ -131,9 +138,10 @@ mod tests {
                 usual.learn(now, &Counts { answered, errors }, &latency);
             }
         };
-        learn(&mut usual, 1, 4, 0);
+        learn(&mut usual, 1, 59, 0);
+        assert_eq!(usual.quantile(0.5), None);
+        learn(&mut usual, 59, 600, 0);
         assert_eq!(usual.quantile(0.5).map(|p50| p50.as_millis()), Some(20));
-        learn(&mut usual, 4, 600, 0);
         assert!(usual.share() < 0.000_2, "{}", usual.share());
         learn(&mut usual, 600, 660, 25);
         assert!((0.06..0.10).contains(&usual.share()), "{}", usual.share());

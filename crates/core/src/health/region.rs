@@ -7,6 +7,7 @@
 
 mod back;
 mod going;
+mod seeing;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use super::baseline::Baseline;
 use super::change::Stage;
 use super::comeback::{self, Comeback};
 use super::evidence::Evidence;
-use super::roster::{EndpointChange, Rolled, Roster, Rules};
+use super::roster::{EndpointChange, Rolled, Roster};
 use super::sequential::Cusum;
 use super::siblings::{Fall, Siblings, tested, worst};
 use super::silence::Silence;
@@ -27,6 +28,7 @@ use crate::cell::{RegionCell, Tally};
 use crate::handle::LiveRegion;
 use crate::plan::{self, Upstream};
 use crate::standing::{Dial, Standing};
+use seeing::Probes;
 
 /// How a region is, and since when.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,13 +80,6 @@ pub(super) struct Look<'a> {
     pub(super) now: Instant,
 }
 
-/// When probes of the region were last well, and last not.
-#[derive(Clone, Copy, Debug, Default)]
-struct Probes {
-    well: Option<Instant>,
-    failed: Option<Instant>,
-}
-
 /// One region under judgement.
 #[derive(Debug)]
 pub(super) struct Region {
@@ -120,16 +115,6 @@ pub(super) struct Region {
     hushed: bool,
 }
 
-/// Attempts in a window from which a region can be seen to fare well, and the margin above what is
-/// usual.
-const WELL_ATTEMPTS: u64 = 5;
-const WELL_MARGIN: f64 = 0.05;
-/// And from which what it shows is not usual.
-const FAILING_MARGIN: f64 = 0.2;
-/// Answers from which times are compared.
-const TIMES_MIN: u64 = 5;
-/// Doubt that leads to nothing for so long becomes what is usual.
-const DOUBT_MAX: Duration = Duration::from_secs(600);
 /// A region is taken back once within this time for sharing a fault.
 const PARDON_ONCE: Duration = Duration::from_secs(50);
 
@@ -168,93 +153,6 @@ impl Region {
             hushed: false,
             tally,
         }
-    }
-
-    /// Reads the cells.
-    pub(super) fn observe(
-        &mut self,
-        live: &LiveRegion,
-        look: &Look<'_>,
-        may_empty: bool,
-        tell: &mut dyn FnMut(EndpointChange),
-    ) {
-        let (now, region) = (look.now, &look.wanted.health.region);
-        self.cell.expire_said(now);
-        let tally = self.cell.tally();
-        let delta = tally.since(&self.tally);
-        self.met = Counts::met(&delta);
-        self.busy = self.met.ended() > 0 || delta.sent > 0 || self.cell.in_flight() > 0;
-        self.probes.enter(delta.probes, now);
-        self.window
-            .enter(now, region.window, &self.met, &tally.latency);
-        self.row.enter(&self.met, now);
-        let origin = self.cell.origin();
-        self.silence.enter(&tally, &delta.latency, origin, now);
-        match self.learns(look) {
-            true => self.usual.enter(now, &self.met, &delta.latency),
-            false => self.usual.hold(now),
-        }
-        self.tally = tally;
-        let policy = region.silence.filter(|_| self.busy);
-        self.hushed = policy.is_some_and(|policy| self.silence.doubtful(policy, &self.tally, now));
-        self.time(look);
-        let rules = Rules {
-            ejection: look.wanted.circuit_breaker.ejection.as_ref(),
-            slow_start: look.wanted.slow_start.as_ref(),
-            min_healthy: region.min_healthy,
-            errors: self.met.failed() > 0 && !self.is_out(),
-            may_empty,
-            now,
-        };
-        self.rolled = self.roster.look(&live.endpoints.load_full(), &rules, tell);
-    }
-
-    /// Times of answers, and whether they are slow.
-    fn time(&mut self, look: &Look<'_>) {
-        let policy = &look.wanted.health.region;
-        let Some(times) = policy.degraded_latency else {
-            return;
-        };
-        let answers = self.window.latency(look.now, policy.window);
-        self.times = Times::of(&answers, &self.usual, TIMES_MIN);
-        let least = u64::from(policy.min_requests);
-        let enough = self.times.as_ref().filter(|_| answers.total() >= least);
-        self.slow
-            .enter(enough.map(|measured| measured.slow(times)), look.now);
-    }
-
-    /// Whether what is met now becomes what is usual. Also notes how long there has been doubt.
-    fn learns(&mut self, look: &Look<'_>) -> bool {
-        let now = look.now;
-        let recent = self.met(look.wanted.health.region.window, now);
-        if recent.ended() >= WELL_ATTEMPTS && recent.share() < self.usual.share() + WELL_MARGIN {
-            self.well = now;
-        }
-        let failing = recent.failed() >= 3 && recent.share() > self.usual.share() + FAILING_MARGIN;
-        let doubt = failing
-            || self.raised.doubtful()
-            || self.row.doubtful()
-            || self.slow.doubtful()
-            || self.spared.is_some_and(|until| now < until);
-        let since = match doubt {
-            true => *self.doubt.get_or_insert(now),
-            false => {
-                self.doubt = None;
-                now
-            }
-        };
-        let lasting = now.saturating_duration_since(since) > DOUBT_MAX;
-        self.state == State::Serving && (!doubt || lasting)
-    }
-
-    /// Compares errors with what is usual here, and at the best of the siblings.
-    pub(super) fn compare(&mut self, least: Option<f64>, look: &Look<'_>) {
-        if look.wanted.health.region.error_rate.is_none() || self.cell.draining() {
-            return self.raised.reset();
-        }
-        let usual = least.map_or(self.usual(), |least| self.usual().max(least));
-        let (failed, ended) = (self.met.failed(), self.met.ended());
-        self.raised.enter(failed, ended, usual, look.now);
     }
 
     /// What follows, if anything does.
@@ -386,7 +284,7 @@ impl Region {
             slower: self.slower(),
         };
         if (tested(&mine.met) || mine.slower > 0.0) && shown.resembles(&mine) {
-            self.shown = Some(mine);
+            self.shown = Some(self.shown(now).map_or(mine, |before| mine.or_more(before)));
         }
         let fall = self.fall(now).copied()?;
         if !shown.resembles(&fall) || !self.may_be_pardoned(now) {
@@ -553,25 +451,5 @@ impl Region {
             }
             State::Out { .. } | State::Waiting { .. } => false,
         }
-    }
-}
-
-impl Probes {
-    fn enter(&mut self, [well, failed]: [u64; 2], now: Instant) {
-        if well > 0 {
-            self.well = Some(now);
-        }
-        if failed > 0 {
-            self.failed = Some(now);
-        }
-    }
-
-    /// Whether they were well after `since`, and not only failed since.
-    fn vouch(&self, since: Instant) -> bool {
-        self.well > Some(since) && self.well >= self.failed
-    }
-
-    fn failed_since(&self, since: Instant) -> bool {
-        self.failed > Some(since)
     }
 }

@@ -17,6 +17,8 @@ const TESTED: u64 = 5;
 const TESTED_FAILING: u64 = 2;
 /// A sibling fares alike if it shows so much of what the region shows.
 const ALIKE: f64 = 0.5;
+/// Attempts from which a standard deviation is granted to chance. Fewer show too much by chance.
+const MANY: u64 = 20;
 /// And so much more than it usually does.
 const ABOVE_USUAL: f64 = 0.05;
 /// Two regions are slow for the same reason if both take so many times as long as usual.
@@ -195,7 +197,13 @@ fn alike(mine: &Counts, theirs: &Counts) -> bool {
         &[Declared],
     ];
     let common = kinds.map(|kind| mine.share_of(kind).min(theirs.share_of(kind)));
-    common.iter().sum::<f64>() >= ALIKE * mine.share()
+    let few = theirs.ended() < MANY;
+    let chance = if few {
+        0.0
+    } else {
+        0.5 / (theirs.ended() as f64).sqrt()
+    };
+    common.iter().sum::<f64>() >= ALIKE * mine.share() - chance
 }
 
 impl Fall {
@@ -204,6 +212,16 @@ impl Fall {
         let slow = |fall: &Self| fall.slower > SLOWER;
         let failing = self.met.failed() > 0 && other.met.failed() > 0;
         failing && alike(&self.met, &other.met) || slow(self) && slow(other)
+    }
+
+    /// This one, as far as what was shown before is not more: the edges of a fault show less of it.
+    pub(super) fn or_more(self, before: &Self) -> Self {
+        let more = before.met.share() > self.met.share();
+        Self {
+            at: self.at,
+            met: if more { before.met } else { self.met },
+            slower: self.slower.max(before.slower),
+        }
     }
 
     /// Whether it is still remembered at `now`.
@@ -217,7 +235,7 @@ impl Fall {
     }
 }
 
-/// Whether nothing but its requests made a region degraded.
+/// The worse of two healths, where only `Degraded` of the second counts.
 pub(super) fn worst(a: Health, b: Health) -> Health {
     if a == Health::Degraded || b != Health::Degraded {
         a
@@ -252,7 +270,9 @@ mod tests {
         let failing = met(0, &[(ServerError, 20)]);
         check(failing, failing, true);
         check(failing, met(10, &[(ServerError, 10)]), true);
-        check(failing, met(11, &[(ServerError, 9)]), false);
+        check(failing, met(11, &[(ServerError, 8)]), false);
+        check(failing, met(35, &[(ServerError, 25)]), false);
+        check(failing, met(33, &[(ServerError, 27)]), true);
         check(failing, met(100, &[]), false);
         // Cut off there, overloaded here.
         check(met(0, &[(Reset, 20)]), met(5, &[(ServerError, 15)]), false);

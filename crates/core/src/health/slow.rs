@@ -19,6 +19,8 @@ const CHANCE: f64 = 4.0;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Slow {
     since: Option<Instant>,
+    /// Whether the last look had enough answers to see it.
+    seen: bool,
 }
 
 /// Times of answers, now and usually.
@@ -81,6 +83,7 @@ fn ratio([now, usual]: [Duration; 2]) -> f64 {
 impl Slow {
     /// Enters whether answers are slow; without enough of them, what was believed stands.
     pub(super) fn enter(&mut self, slow: Option<bool>, now: Instant) {
+        self.seen = slow == Some(true);
         match slow {
             Some(true) => {
                 self.since.get_or_insert(now);
@@ -90,10 +93,10 @@ impl Slow {
         }
     }
 
-    /// Whether they have been for `at_least`.
+    /// Whether they are, and have been for `at_least`.
     pub(super) fn alarm(&self, at_least: Duration, now: Instant) -> bool {
         let lasted = self.since.map(|at| now.saturating_duration_since(at));
-        lasted >= Some(at_least)
+        self.seen && lasted >= Some(at_least)
     }
 
     /// Since when.
@@ -127,6 +130,14 @@ mod tests {
         let start = Instant::now();
         let mut baseline = Baseline::new(start);
         baseline.learn(start, &Counts::default(), &counts(usual));
+        let met = Counts {
+            answered: 1,
+            ..Counts::default()
+        };
+        for step in 1..=30 {
+            let now = start + Duration::from_secs(2) * step;
+            baseline.learn(now, &met, &LatencyCounts::default());
+        }
         let times = Times::of(&counts(now), &baseline, 20);
         assert_eq!(
             times.map(|times| times.slow(3.0)),
@@ -163,5 +174,21 @@ mod tests {
         );
         // Three times very little is little.
         check(&[(1, 100)], &[(4, 50)], Some(false));
+    }
+
+    #[test]
+    fn slowness_must_last_and_be_seen() {
+        let (mut slow, start) = (Slow::default(), Instant::now());
+        let second = Duration::from_secs(1);
+        let mut check = |at: u32, entered, alarm| {
+            slow.enter(entered, start + second * at);
+            assert_eq!(slow.alarm(second * 2, start + second * at), alarm, "{at}");
+        };
+        check(0, Some(true), false);
+        check(1, Some(true), false);
+        check(3, None, false);
+        check(4, Some(true), true);
+        check(5, Some(false), false);
+        check(6, Some(true), false);
     }
 }

@@ -14,9 +14,9 @@ fn world(rate: f64, change: impl FnOnce(&mut Upstream)) -> World {
     World::with(11, rate, support::latency(5), &[1, 1], change)
 }
 
-/// Breaks the first region for so long, after a calm minute.
+/// Breaks the first region for so long, after a while of calm.
 fn broken(world: &mut World, fault: Fault, time: Duration) -> Duration {
-    world.run(secs(60));
+    world.run(secs(70));
     let from = world.time();
     world.fault(0, fault);
     world.run(time);

@@ -104,7 +104,7 @@ fn one_client_that_waits_for_slow_answers_is_one_event() {
 fn a_dependency_that_all_share_and_that_is_slow_moves_nobody() {
     for seed in 0..2 {
         let mut world = World::with(seed, 200.0, Steering::Weighted, &[1, 1, 1], |_| {});
-        world.run(secs(60));
+        world.run(secs(70));
         for _ in 0..5 {
             (0..3).for_each(|region| world.fault(region, Fault::Slow(8.0)));
             world.run(secs(5));

@@ -31,7 +31,7 @@ fn check_nobody_goes(fault: Fault, told: bool) {
     for seed in 0..3 {
         let mut world = spread(seed, 200.0, |_| {});
         world.attempts = 1;
-        world.run(secs(40));
+        world.run(secs(70));
         let from = world.time();
         everywhere(&mut world, fault);
         world.run(secs(20));
@@ -180,7 +180,7 @@ fn the_last_usable_region_stays_whatever_its_requests_meet() {
         Fault::Slow(9.0),
     ] {
         let mut world = World::with(3, 200.0, support::latency(5), &[1], |_| {});
-        world.run(secs(40));
+        world.run(secs(70));
         let from = world.time();
         world.fault(0, fault);
         world.run(secs(20));

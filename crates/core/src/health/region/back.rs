@@ -117,7 +117,8 @@ impl Region {
         let (answered, failed) = (counts.answered, counts.failed());
         let failing =
             failed as f64 >= TRIAL_FAILING.max(self.usual() * HALVED_USUAL) * counts.ended() as f64;
-        if failed >= TRIAL_FAILURES && failing {
+        let alone = || siblings.failing(&counts, within, self.well) != Verdict::Shared;
+        if failed >= TRIAL_FAILURES && failing && alone() {
             let span = Span { counts, within };
             let why = span.failures(self.usual(), siblings.share(within));
             return Some(self.falls(Evidence::Errors(why), Some(&span), look));
