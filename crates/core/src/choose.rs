@@ -39,8 +39,11 @@ pub struct Ask {
     pub within: RegionSet,
     /// The region that the next attempt prefers while it is eligible.
     pub stay: Option<RegionIdx>,
-    /// Regions that this request has left for good.
+    /// Regions that this request has left. It goes back to one only if no other is open, and never to
+    /// the one that it left last.
     pub tried_regions: RegionSet,
+    /// The region that it left last.
+    pub left: Option<RegionIdx>,
     /// Endpoints that this request has tried.
     pub tried_endpoints: TriedEndpoints,
     /// Whether the attempt, should it fail, can be made again elsewhere: what doing it twice would
@@ -95,6 +98,7 @@ impl Ask {
             within: RegionSet::ALL,
             stay: None,
             tried_regions: RegionSet::EMPTY,
+            left: None,
             tried_endpoints: TriedEndpoints::default(),
             repeatable: true,
             turn: Turn::First,
@@ -112,6 +116,16 @@ impl Ask {
         }
     }
 
+    /// The same once no region is open for it: those are forgiven that it left before the last one. One
+    /// endpoint may have been the cause there, and a region that refuses everybody is no better.
+    fn forgiving(&self, eligibility: &Eligibility) -> Option<Eligibility> {
+        let tried = RegionSet::from_iter(self.left);
+        (eligibility.tried != tried).then_some(Eligibility {
+            tried,
+            ..*eligibility
+        })
+    }
+
     /// Enters that an attempt was made with `choice`.
     pub fn tried(&mut self, choice: &Choice) {
         self.tried_endpoints
@@ -125,6 +139,7 @@ impl Ask {
         match next.to {
             Destination::OtherRegion => {
                 self.tried_regions.insert(region);
+                self.left = Some(region);
                 self.tried_endpoints = TriedEndpoints::default();
             }
             Destination::OtherEndpoint => {}
@@ -203,11 +218,16 @@ pub fn choose(
         rows: ArrayVec::new(),
     };
     view.fill(wanted, observed, &ask.tried_endpoints, ask.turn);
+    let mut eligibility = ask.eligibility();
     loop {
-        let mut decision = steer::decide(&view, &ask.eligibility(), rng);
+        let mut decision = steer::decide(&view, &eligibility, rng);
         prefer(ask.stay, &mut decision);
         let Some(&first) = decision.candidates.first() else {
-            return (decision, None);
+            match ask.forgiving(&eligibility) {
+                Some(forgiving) => eligibility = forgiving,
+                None => return (decision, None),
+            }
+            continue;
         };
         if let Some(choice) = endpoint_of(first, wanted, observed, ask, rng) {
             return (decision, Some(choice));
@@ -265,12 +285,22 @@ fn endpoint_of(
 pub fn reach(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> Reach {
     let (wanted, observed) = live.upstream(upstream);
     let eligibility = ask.eligibility();
-    let look = |tried: &TriedEndpoints, turn| {
+    let look = |tried: &TriedEndpoints, turn, eligibility| {
         let view = View::of(wanted, observed, tried, turn);
-        Sides::of(&view, &eligibility, position)
+        Sides::of(&view, eligibility, position)
     };
-    let fresh = look(&ask.tried_endpoints, Turn::Retry);
-    let all = look(&TriedEndpoints::default(), Turn::Retry);
+    let fresh = look(&ask.tried_endpoints, Turn::Retry, &eligibility);
+    let none = TriedEndpoints::default();
+    let mut all = look(&none, Turn::Retry, &eligibility);
+    let forgiving = Eligibility {
+        tried: RegionSet::EMPTY,
+        ..eligibility
+    };
+    if !all.elsewhere && !ask.tried_regions.is_empty() {
+        let forgiven = look(&none, Turn::Retry, &forgiving);
+        all.elsewhere = forgiven.elsewhere;
+        all.trusted_elsewhere = forgiven.trusted_elsewhere;
+    }
     let mut reach = Reach {
         here: fresh.here,
         again: all.here,
@@ -281,7 +311,7 @@ pub fn reach(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> Rea
         full: false,
     };
     if !reach.again && !reach.elsewhere {
-        let unbounded = look(&TriedEndpoints::default(), Turn::First);
+        let unbounded = look(&none, Turn::First, &forgiving);
         reach.full = unbounded.here || unbounded.elsewhere;
     }
     reach

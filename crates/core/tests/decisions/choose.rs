@@ -466,3 +466,33 @@ fn a_waiting_attempt_should_leave_what_is_out_or_silent_if_there_is_better() {
     ask.within = [RegionIdx(0)].into_iter().collect();
     check(&ask, false);
 }
+
+#[test]
+fn a_region_that_was_left_is_gone_back_to_when_no_other_is_open() {
+    let world = World::new(latency(5), &[1, 1, 1]);
+    world.measure(&[10, 80, 160]);
+    let mut ask = ask(&world);
+    let mut leave = |from: u8| {
+        let next = next(Destination::OtherRegion, Scope::Global);
+        let elsewhere = reach(&world.live, UPSTREAM, &ask, from).elsewhere;
+        ask.follow(&next, RegionIdx(from), from);
+        let to = chosen(&world, &ask).1.map(|choice| choice.region.0);
+        (elsewhere, to)
+    };
+    assert_eq!(leave(0), (true, Some(1)));
+    assert_eq!(
+        leave(1),
+        (true, Some(2)),
+        "while there is another, it is not"
+    );
+    assert_eq!(leave(2), (true, Some(0)));
+    world.live.upstreams[0].regions[0]
+        .cell
+        .set_health(Health::Unhealthy);
+    assert_eq!(leave(1), (true, Some(2)));
+    assert_eq!(
+        leave(2),
+        (true, Some(1)),
+        "never to the one that was left last"
+    );
+}
