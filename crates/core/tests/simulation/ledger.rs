@@ -10,7 +10,7 @@ use tidegate_core::retry::Idempotency;
 use tidegate_core::{Dial, Health, LiveUpstream, Standing, Termination};
 
 use crate::request::Request;
-use crate::scenario::{ONSET, Scenario};
+use crate::scenario::Scenario;
 
 /// Answered later than this is late.
 const LATE: Duration = Duration::from_secs(1);
@@ -59,6 +59,7 @@ pub(crate) struct Ledger {
     /// Print what the judge tells as it happens.
     pub(crate) tell: bool,
     target: usize,
+    onset: Duration,
     over: Duration,
 }
 
@@ -85,6 +86,7 @@ impl Ledger {
             well: Vec::new(),
             tell: false,
             target: scenario.target,
+            onset: scenario.kind.onset(),
             over: scenario.over(),
         }
     }
@@ -152,7 +154,7 @@ impl Ledger {
 
     fn watch(&mut self, now: Duration, target: Standing) {
         let fit = matches!(target.health, Health::Healthy | Health::Unknown) && !target.suspected;
-        if now >= ONSET && now < self.over {
+        if now >= self.onset && now < self.over {
             if !fit {
                 self.noticed.get_or_insert(now);
             }

@@ -17,7 +17,7 @@ mod table;
 mod world;
 
 use ledger::Ledger;
-use scenario::{DISTURBANCES, Kind, ONSET, OUTAGES, Scale, Scenario};
+use scenario::{DISTURBANCES, Kind, OUTAGES, Scale, Scenario};
 use world::World;
 
 /// Seeds for each kind in every test run.
@@ -63,7 +63,7 @@ fn check(kind: Kind) {
         assert_eq!(broken, None, "{told}\n{replay}");
         assert!(ledger.requests > 0, "nothing happened\n{replay}");
         if let Some(limit) = kind.avoided_within() {
-            let avoided = ledger.noticed.is_some_and(|at| at <= ONSET + limit);
+            let avoided = ledger.noticed.is_some_and(|at| at <= kind.onset() + limit);
             assert!(avoided, "not avoided in time: {told}\n{replay}");
         }
         if kind.is_total() && kind != Kind::TwoDie {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tidegate_core::budget::{Purse, RESERVE, WINDOW_S};
 use tidegate_core::decision::Because;
 use tidegate_core::steer::exclusion;
-use tidegate_core::{Ask, Choice, Live, View};
+use tidegate_core::{Ask, Choice, Exclusion, Live, View};
 
 use crate::ledger::Ledger;
-use crate::scenario::{ONSET, Scenario};
+use crate::scenario::Scenario;
 use crate::support::UPSTREAM;
 
 /// Watches over one world.
@@ -29,7 +29,7 @@ const ENOUGH: f64 = 50.0;
 
 impl Promises {
     pub(crate) fn new(scenario: &Scenario) -> Self {
-        let dead = (scenario.target, ONSET, scenario.over());
+        let dead = (scenario.target, scenario.kind.onset(), scenario.over());
         Self {
             window: VecDeque::new(),
             dead: scenario.kind.is_total().then_some(dead),
@@ -93,7 +93,11 @@ impl Promises {
             return self.expect(open.next().is_none(), || "turned away in vain".into());
         };
         let row = &view.rows[usize::from(choice.position)];
-        let usable = exclusion(row, &eligibility).is_none() && choice.endpoint().cell.open();
+        // A region that was left is gone back to if no other is open.
+        let why = exclusion(row, &eligibility);
+        let back = why == Some(Exclusion::Tried) && ask.left != Some(choice.region);
+        let usable = why.is_none() || back && open.clone().next().is_none();
+        let usable = usable && choice.endpoint().cell.open();
         self.expect(usable, || format!("not usable: {row:?}"));
         let better = row.standing.suspected && open.any(|row| !row.standing.suspected);
         self.expect(!better, || format!("silent, and there is another: {row:?}"));

@@ -144,9 +144,6 @@ pub(crate) struct Scenario {
     pub(crate) multiplexed: bool,
 }
 
-/// When the first fault begins: by then every region's usual is known.
-pub(crate) const ONSET: Duration = Duration::from_secs(10);
-
 impl Kind {
     pub(crate) fn word(self) -> &'static str {
         match self {
@@ -171,6 +168,15 @@ impl Kind {
             Self::SharedSlow => "shared, slow",
             Self::OneEndpoint => "one endpoint",
         }
+    }
+
+    /// When the first fault begins: by then it is known what is usual in every region that has requests.
+    pub(crate) fn onset(self) -> Duration {
+        Duration::from_secs(match self {
+            // Times are learned for a minute.
+            Self::Slow | Self::SharedSlow => 70,
+            _ => 10,
+        })
     }
 
     pub(crate) fn is_outage(self) -> bool {
@@ -237,7 +243,7 @@ impl Scenario {
             rate,
             target,
             faults: Vec::new(),
-            length: ONSET + kind.lasts(scale) + scale.way_back(kind),
+            length: kind.onset() + kind.lasts(scale) + scale.way_back(kind),
             http_probe: rng.bool(),
             multiplexed: rng.bool(),
         };
@@ -252,7 +258,7 @@ impl Scenario {
 
     /// The moment from which the fault is over for good.
     pub(crate) fn over(&self) -> Duration {
-        ONSET + self.kind.lasts(self.scale)
+        self.kind.onset() + self.kind.lasts(self.scale)
     }
 
     /// Enters policies and probes into the plan.
@@ -335,7 +341,7 @@ impl Scenario {
             effect,
             scope,
             share,
-            from: ONSET,
+            from: self.kind.onset(),
             until: self.over(),
         }
     }

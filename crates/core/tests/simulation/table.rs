@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ledger::Ledger;
-use crate::scenario::{DISTURBANCES, Kind, ONSET, OUTAGES, Scale, Scenario};
+use crate::scenario::{DISTURBANCES, Kind, OUTAGES, Scale, Scenario};
 use crate::{live, replay_line, seeds};
 
 /// Seeds for each kind of outage, unless `TIDEGATE_SIM_SEEDS` says otherwise. Disturbances last longer
@@ -62,8 +62,8 @@ fn outage(kind: Kind, worlds: &[Ledger]) -> String {
     };
     let unseen = worlds.iter().filter(|world| world.noticed.is_none());
     let [avoided, out] = [
-        since(ONSET, |world| world.noticed),
-        since(ONSET, |world| world.down),
+        since(kind.onset(), |world| world.noticed),
+        since(kind.onset(), |world| world.down),
     ];
     let over = Scenario::new(0, kind, Scale::True).over();
     format!(
