@@ -285,6 +285,9 @@ impl Region {
         };
         if (tested(&mine.met) || mine.slower > 0.0) && shown.resembles(&mine) {
             self.shown = Some(self.shown(now).map_or(mine, |before| mine.or_more(before)));
+        } else if let Some(known) = self.shown.as_mut().filter(|known| shown.resembles(known)) {
+            // Nobody asks it: as long as others share the fault, so does it.
+            known.at = now;
         }
         let fall = self.fall(now).copied()?;
         if !shown.resembles(&fall) || !self.may_be_pardoned(now) {

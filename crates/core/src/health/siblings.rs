@@ -17,6 +17,8 @@ const TESTED: u64 = 5;
 const TESTED_FAILING: u64 = 2;
 /// A sibling fares alike if it shows so much of what the region shows.
 const ALIKE: f64 = 0.5;
+/// Natural logarithm of how unlikely a difference must be to count.
+const BEYOND_CHANCE: f64 = 12.0;
 /// Attempts from which a standard deviation is granted to chance. Fewer show too much by chance.
 const MANY: u64 = 20;
 /// And so much more than it usually does.
@@ -204,6 +206,18 @@ fn alike(mine: &Counts, theirs: &Counts) -> bool {
         0.5 / (theirs.ended() as f64).sqrt()
     };
     common.iter().sum::<f64>() >= ALIKE * mine.share() - chance
+        || !kinds.iter().any(|kind| stands_out(kind, mine, theirs))
+}
+
+/// Whether errors of these classes are more frequent in `mine` than chance explains if `theirs` is how
+/// things are: by the likelihood ratio of the two shares.
+fn stands_out(kind: &[ErrorClass], mine: &Counts, theirs: &Counts) -> bool {
+    let (own, ended) = (mine.share_of(kind), mine.ended() as f64);
+    // Laplace's rule of succession, so that few attempts prove nothing.
+    let failed = theirs.share_of(kind) * theirs.ended() as f64;
+    let other = (failed + 1.0) / (theirs.ended() as f64 + 2.0);
+    let part = |a: f64, b: f64| if a > 0.0 { a * (a / b).ln() } else { 0.0 };
+    own > other && ended * (part(own, other) + part(1.0 - own, 1.0 - other)) > BEYOND_CHANCE
 }
 
 impl Fall {
@@ -274,6 +288,12 @@ mod tests {
         check(failing, met(35, &[(ServerError, 25)]), false);
         check(failing, met(33, &[(ServerError, 27)]), true);
         check(failing, met(100, &[]), false);
+        check(
+            met(5, &[(ServerError, 3)]),
+            met(90, &[(ServerError, 10)]),
+            true,
+        );
+        check(met(0, &[(ServerError, 4)]), met(100, &[]), false);
         // Cut off there, overloaded here.
         check(met(0, &[(Reset, 20)]), met(5, &[(ServerError, 15)]), false);
         check(met(0, &[(Reset, 10), (ServerError, 10)]), failing, true);
