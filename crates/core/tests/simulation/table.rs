@@ -35,9 +35,9 @@ fn outages(seeds: u64) {
     );
     println!("repeat and not answered with 500; late, answered after more than a second.");
     let titles =
-        ["missed", "requests", "failed", "lost", "late"].map(|title| format!("{title:>8}"));
+        ["missed", "requests", "failed", "lost", "late"].map(|title| format!("{title:>10}"));
     let [missed, counts @ ..] = titles;
-    let [avoided, out] = ["avoided", "out"].map(|title| format!("{title:>20}"));
+    let [avoided, out] = ["avoided", "out"].map(|title| format!("{title:>22}"));
     let counts = counts.concat();
     println!(
         "\n  {:<17}{avoided}{out}{missed}{counts}{:>24}",
@@ -67,7 +67,7 @@ fn outage(kind: Kind, worlds: &[Ledger]) -> String {
     ];
     let over = Scenario::new(0, kind, Scale::True).over();
     format!(
-        "{avoided:>20}{out:>20}{:>8}{:>8.0}{:>8.1}{:>8.2}{:>8.1}{:>24}",
+        "{avoided:>22}{out:>22}{:>10}{:>10.0}{:>10.1}{:>10.2}{:>10.1}{:>24}",
         unseen.count(),
         mean(|world| world.requests),
         mean(Ledger::failures),
