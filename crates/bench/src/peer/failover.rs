@@ -3,8 +3,8 @@
 //! Each is set as well as its documentation allows, by one yardstick: active checks every second,
 //! quicker while in doubt; a few failures in a row, or what comes closest, take an endpoint out; a
 //! try may take a second and a connect half of one; four tries, or more where that spares errors; a
-//! POST is never sent twice by guess. Where two settings are sensible, both were tried and the one
-//! with fewer errors is here. Tidegate alone runs with its defaults. Plaintext, no access log.
+//! POST is never sent twice by guess. Where two settings are sensible, both were tried on these faults,
+//! and what left fewer errors and late answers is here, or what is judged safer to run. Tidegate alone runs with its defaults. Plaintext, no access log.
 
 mod envoy;
 mod haproxy;
