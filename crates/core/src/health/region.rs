@@ -102,6 +102,8 @@ pub(super) struct Region {
     pub(super) state: State,
     /// Whether it has ever worked, as far as this judge knows.
     served: bool,
+    /// Answers since its last failure.
+    row_of_answers: u64,
     /// When its requests were last seen to fare well.
     well: Instant,
     fall: Option<Fall>,
@@ -115,6 +117,9 @@ pub(super) struct Region {
     hushed: bool,
 }
 
+/// What a region showed when all fared alike is held to be so for this long after that was last seen,
+/// while nobody asks it.
+const SHOWN_REMEMBERED: Duration = Duration::from_secs(60);
 /// A region is taken back once within this time for sharing a fault.
 const PARDON_ONCE: Duration = Duration::from_secs(50);
 
@@ -147,6 +152,7 @@ impl Region {
             well: now,
             fall: None,
             shown: None,
+            row_of_answers: 0,
             pardoned: None,
             spared: None,
             doubt: None,
@@ -302,6 +308,12 @@ impl Region {
         })
     }
 
+    /// Its requests fare well: whatever it showed with all others is over.
+    fn is_well(&mut self, now: Instant) {
+        self.well = now;
+        self.shown = None;
+    }
+
     /// Its endpoints must be usable for that, and it is done once within a time: if it is bad again
     /// while others are well, the fault is its own.
     fn may_be_pardoned(&self, now: Instant) -> bool {
@@ -426,7 +438,8 @@ impl Region {
 
     /// What it showed when all regions fared alike, if that was lately.
     pub(super) fn shown(&self, now: Instant) -> Option<&Fall> {
-        self.shown.as_ref().filter(|shown| shown.shown(now))
+        let held = |shown: &&Fall| now.saturating_duration_since(shown.at) <= SHOWN_REMEMBERED;
+        self.shown.as_ref().filter(held)
     }
 
     /// When a byte last came from it.

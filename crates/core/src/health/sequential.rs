@@ -20,11 +20,23 @@ const USUAL_MIN: f64 = 0.01;
 /// The rise that is looked for, at least; otherwise the usual share once more.
 const RISE_MIN: f64 = 0.10;
 
+/// What is significant need not matter: one bad route or client among ten is no reason to move all
+/// traffic. So much more than usual must fail,
+const RISE_MATTERS: f64 = 0.15;
+/// with so many standard deviations to spare.
+const SPARE: f64 = 2.0;
+/// The share is that of so many attempts, about, so that what was long ago does not dilute it.
+const REMEMBERED: f64 = 400.0;
+
 /// The evidence that the share of errors has risen.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cusum {
     sum: f64,
     since: Option<Instant>,
+    usual: f64,
+    /// Since then, of late.
+    failed: f64,
+    ended: f64,
 }
 
 impl Cusum {
@@ -37,16 +49,25 @@ impl Cusum {
             failed as f64 * (after / before).ln() + well * ((1.0 - after) / (1.0 - before)).ln();
         self.sum = (self.sum + ratio.min(STEP_MAX)).clamp(0.0, 2.0 * ALARM);
         if self.sum == 0.0 {
-            self.since = None;
-        } else {
-            self.since.get_or_insert(now);
+            return self.reset();
         }
+        self.since.get_or_insert(now);
+        let keep = if self.ended > REMEMBERED { 0.5 } else { 1.0 };
+        self.failed = self.failed * keep + failed as f64;
+        self.ended = self.ended * keep + ended as f64;
+        self.usual = usual;
     }
 
     /// Whether the share has risen beyond doubt, and that for `at_least`.
     pub(super) fn alarm(&self, at_least: Duration, now: Instant) -> bool {
         let lasted = self.since.map(|at| now.saturating_duration_since(at));
-        self.sum >= ALARM && lasted >= Some(at_least)
+        self.sum >= ALARM && lasted >= Some(at_least) && self.matters()
+    }
+
+    fn matters(&self) -> bool {
+        let share = self.failed / self.ended.max(1.0);
+        let deviation = (share * (1.0 - share) / self.ended.max(1.0)).sqrt();
+        share - SPARE * deviation >= self.usual + RISE_MATTERS
     }
 
     /// Whether it may have risen.
@@ -79,16 +100,22 @@ mod tests {
     #[test]
     fn a_third_failing_shows_within_a_second() {
         for seed in 0..200 {
-            let at_50 = looks(0.001, 0.3, 3, 100, seed).expect("found");
-            assert!((4..=40).contains(&at_50), "seed {seed}: {at_50}");
+            let at_50 = looks(0.001, 0.3, 3, 400, seed).expect("found");
+            assert!((4..=80).contains(&at_50), "seed {seed}: {at_50}");
             let at_1000 = looks(0.001, 0.3, 50, 100, seed).expect("found");
-            assert!((4..=5).contains(&at_1000), "seed {seed}: {at_1000}");
+            assert!((4..=12).contains(&at_1000), "seed {seed}: {at_1000}");
         }
     }
 
     #[test]
     fn what_is_usual_never_shows() {
-        for (usual, share) in [(0.001, 0.001), (0.005, 0.005), (0.05, 0.05), (0.3, 0.3)] {
+        for (usual, share) in [
+            (0.001, 0.001),
+            (0.005, 0.005),
+            (0.05, 0.05),
+            (0.3, 0.3),
+            (0.01, 0.1),
+        ] {
             for seed in 0..3 {
                 assert_eq!(looks(usual, share, 10, 200_000, seed), None, "{share}");
             }

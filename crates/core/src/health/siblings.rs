@@ -25,10 +25,8 @@ const MANY: u64 = 20;
 const ABOVE_USUAL: f64 = 0.05;
 /// Two regions are slow for the same reason if both take so many times as long as usual.
 const SLOWER: f64 = 1.5;
-/// What a region showed when all fared alike is held to be so for this long, if nobody asks it.
-const SHOWN_REMEMBERED: Duration = Duration::from_secs(60);
 /// A region that went out within this time still counts as a sibling that failed.
-const FALL_REMEMBERED: Duration = Duration::from_secs(10);
+const FALL_REMEMBERED: Duration = Duration::from_secs(30);
 /// It fails alike only if who took over fails from so soon on.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -241,11 +239,6 @@ impl Fall {
     /// Whether it is still remembered at `now`.
     pub(super) fn remembered(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.at) <= FALL_REMEMBERED
-    }
-
-    /// The same of what was shown when all fared alike.
-    pub(super) fn shown(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.at) <= SHOWN_REMEMBERED
     }
 }
 

@@ -8,7 +8,7 @@ use crate::health::evidence::Evidence;
 use crate::health::siblings::{Fall, Siblings, Verdict};
 use crate::health::window::Span;
 
-/// Errors count as risen only if so much more than usual fail: what is significant need not matter.
+/// Errors are more than is usual if so much more fails.
 const RISE_MIN: f64 = 0.05;
 /// A region is degraded at least for so long after that was last seen.
 const DEGRADED_MIN: Duration = Duration::from_secs(5);
@@ -204,8 +204,7 @@ impl Region {
     fn raised(&self, siblings: Siblings<'_>, look: &Look<'_>) -> Option<Move> {
         let window = look.wanted.health.region.window;
         let span = self.window.over(look.now, window);
-        let matters = span.counts.share() > self.usual() + RISE_MIN;
-        if !self.raised.alarm(window, look.now) || !matters {
+        if !self.raised.alarm(window, look.now) {
             return None;
         }
         let why = Evidence::Raised(span.failures(self.usual(), siblings.share(window)));

@@ -19,6 +19,8 @@ pub(super) struct Probes {
 /// usual.
 const WELL_ATTEMPTS: u64 = 5;
 const WELL_MARGIN: f64 = 0.05;
+/// With little traffic: answers in a row.
+const WELL_ROW: u64 = 10;
 /// And from which what it shows is not usual.
 const FAILING_MARGIN: f64 = 0.2;
 /// Answers from which times are compared.
@@ -83,8 +85,14 @@ impl Region {
     fn learns(&mut self, look: &Look<'_>) -> bool {
         let now = look.now;
         let recent = self.met(look.wanted.health.region.window, now);
-        if recent.ended() >= WELL_ATTEMPTS && recent.share() < self.usual.share() + WELL_MARGIN {
-            self.well = now;
+        let seen = recent.ended() >= WELL_ATTEMPTS;
+        self.row_of_answers = match self.met.failed() {
+            0 => self.row_of_answers + self.met.answered,
+            _ => 0,
+        };
+        let answers = self.row_of_answers >= WELL_ROW && self.met.answered > 0;
+        if answers || seen && recent.share() < self.usual.share() + WELL_MARGIN {
+            self.is_well(now);
         }
         let failing = recent.failed() >= 3 && recent.share() > self.usual.share() + FAILING_MARGIN;
         let doubt = failing
