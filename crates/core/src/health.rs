@@ -4,6 +4,7 @@
 mod baseline;
 mod change;
 mod comeback;
+mod crowd;
 mod evidence;
 mod histogram;
 pub mod judge;

@@ -8,9 +8,12 @@
 //!   one case in e^20. With one slow route in the mix, p99 is that route's, and would be blind.
 //!
 //! Attempts of one instant count as two: a client that asks twenty slow things at once is one event.
+//! Of those who waited before the last byte as many count as usually wait for quick answers
+//! ([`Crowd`]): clients that ask one after the other ask nothing new of a region that is silent.
 
 use std::time::{Duration, Instant};
 
+use super::crowd::Crowd;
 use super::histogram::Histogram;
 use super::window::Marks;
 use crate::cell::{LatencyCounts, Tally};
@@ -68,6 +71,7 @@ pub(super) struct Silence {
     marks: Marks<(u64, u64)>,
     spacing: Duration,
     usual: Histogram,
+    crowd: Crowd,
     false_alarms: u32,
     last_false: Option<Instant>,
 }
@@ -86,6 +90,7 @@ impl Silence {
             marks: Marks::new(32),
             spacing: Duration::ZERO,
             usual: Histogram::new(now, HALF_LIFE),
+            crowd: Crowd::new(now),
             false_alarms: 0,
             last_false: None,
         }
@@ -101,6 +106,7 @@ impl Silence {
         now: Instant,
     ) {
         self.usual.enter(now, answers);
+        self.crowd.enter(answers, now);
         self.looked = now;
         if tally.heard != self.heard || tally.waiting() == 0 {
             let heard = tally.heard.filter(|heard| self.heard != Some(*heard));
@@ -137,8 +143,22 @@ impl Silence {
         now.saturating_duration_since(self.since)
     }
 
-    /// Attempts made since the last byte that wait for longer than `limit`, by weight and in number.
+    /// Attempts that wait for longer than `limit`, by weight and in number: those made since the last
+    /// byte, and of the others as many as should have been answered by now.
     fn waiting(&self, limit: Duration, tally: &Tally, now: Instant) -> (f64, u64) {
+        let (weight, made) = self.waiting_since(limit, tally, now);
+        let quick = self.quick(limit, tally);
+        (weight + quick, made + quick as u64)
+    }
+
+    /// Those who waited before the last byte and usually do not wait for `limit`.
+    fn quick(&self, limit: Duration, tally: &Tally) -> f64 {
+        let settled = tally.settled - self.settled;
+        let left = self.before.saturating_sub(settled) as f64;
+        left.min(self.crowd.within(limit)).floor()
+    }
+
+    fn waiting_since(&self, limit: Duration, tally: &Tally, now: Instant) -> (f64, u64) {
         let mark = now.checked_sub(limit).and_then(|at| self.marks.before(at));
         let Some((_, (counted, made))) = mark else {
             return (0.0, 0);
@@ -151,7 +171,8 @@ impl Silence {
     /// For how long nothing was heard, up to the last look, while somebody who asked since the last
     /// byte waits; none if nobody does.
     pub(super) fn anybody_waits(&self, tally: &Tally) -> Option<Duration> {
-        let waits = self.counted > 0 && tally.waiting() > 0;
+        let asked = self.counted > 0 || self.quick(self.lasted(self.looked), tally) > 0.0;
+        let waits = asked && tally.waiting() > 0;
         waits.then(|| self.looked.saturating_duration_since(self.since))
     }
 
@@ -218,7 +239,8 @@ impl Silence {
         if known < 1.0 {
             return WAITING_MIN;
         }
-        let slower = self.usual.slower_than(limit) * (known + 1.0) + before;
+        let slow = before - before.min(self.crowd.within(limit));
+        let slower = self.usual.slower_than(limit) * (known + 1.0) + slow;
         (SURPRISE / ((known + 1.0 + before) / slower).ln()).max(WAITING_MIN)
     }
 
@@ -361,6 +383,37 @@ mod tests {
         world.tally.sent += 20;
         let found = world.alarm(AUTO, &[0], 19_000);
         assert_eq!(found, None);
+    }
+
+    /// `quick` clients that ask one after the other, answered after 4 ms, and `slow` long polls.
+    fn loop_alarm(quick: u64, slow: u64) -> Option<u64> {
+        let mut world = World::new(&[]);
+        world.tally.sent += quick + slow;
+        for _ in 0..60 {
+            let answered = quick * 12;
+            world.tally.sent += answered;
+            world.tally.settled += answered;
+            let mut answers = LatencyCounts::default();
+            answers.0[LatencyCounts::bucket(Duration::from_millis(4))] = answered as u32;
+            world.look(true, &answers);
+        }
+        world.alarm(AUTO, &[0], 19_000)
+    }
+
+    #[test]
+    fn clients_that_ask_one_after_the_other_are_seen_to_wait() {
+        let found = loop_alarm(40, 0);
+        assert!(
+            found.is_some_and(|ms| (300..=450).contains(&ms)),
+            "{found:?}"
+        );
+        let found = loop_alarm(8, 40);
+        assert!(
+            found.is_some_and(|ms| (300..=450).contains(&ms)),
+            "{found:?}"
+        );
+        assert_eq!(loop_alarm(1, 40), None, "long polls are expected to wait");
+        assert_eq!(loop_alarm(0, 40), None);
     }
 
     #[test]
