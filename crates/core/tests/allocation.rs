@@ -1,8 +1,4 @@
 //! A decision allocates nothing: counted, not believed.
-#![allow(unsafe_code)] // An allocator that counts cannot be written without.
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 
 use fastrand::Rng;
 use http::Method;
@@ -11,37 +7,13 @@ use tidegate_core::{
     Ask, Dial, Health, RegionSet, RouteIdx, Standing, choose, reach, should_leave,
 };
 
+#[path = "support/counting.rs"]
+mod counting;
 #[path = "support/mod.rs"]
 mod support;
 
+use counting::allocations;
 use support::{Asked, UPSTREAM, World, latency};
-
-struct Counting;
-
-thread_local! {
-    static COUNT: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.with(|count| count.set(count.get() + 1));
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-fn allocations(work: impl FnOnce()) -> u64 {
-    let before = COUNT.get();
-    work();
-    COUNT.get() - before
-}
 
 #[test]
 fn routing_steering_and_balancing_allocate_nothing() {
