@@ -80,11 +80,20 @@ async fn has_been(tidegate: &Tidegate, region: &str, what: &str) {
 /// Lets `fault` hit the nearest region under traffic, until it is what it should become; nothing may
 /// be lost, and the reason must be told with `word` in it.
 async fn check(fault: Fault, becomes: &str, word: &str) {
+    check_after(120, fault, becomes, word).await;
+}
+
+/// The same after so many requests.
+async fn check_after(requests: u64, fault: Fault, becomes: &str, word: &str) {
+    /// As many as come well within the patience of a test.
+    const SOME: u64 = 1_000;
     let world = world().await;
     let nearest = world.site(NEAREST).unwrap();
     let tidegate = Tidegate::start_healthy(&Config::of(&world).yaml()).await;
     let traffic = Traffic::start(tidegate.http(), &Traffic::replayable());
-    traffic.more_from(NEAREST, 120).await;
+    for begun in (0..requests).step_by(SOME as usize) {
+        traffic.more_from(NEAREST, SOME.min(requests - begun)).await;
+    }
     fault.strike(nearest).await;
     has_been(&tidegate, NEAREST, becomes).await;
     traffic.more_from(NEXT, 60).await;
@@ -128,10 +137,11 @@ async fn a_region_that_fails_in_part_is_degraded() {
     check(Fault::Errors(0.3), "degraded", "server_error").await;
 }
 
+/// What answers usually take is learned for a minute before anything is held against it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_region_that_becomes_slow_is_degraded() {
     let slow = Duration::from_millis(300);
-    check(Fault::Slow(slow), "degraded", "").await;
+    check_after(5_600, Fault::Slow(slow), "degraded", "").await;
 }
 
 /// The second region dies while the first is out: the third serves, and all come home.
