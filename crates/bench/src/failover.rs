@@ -31,6 +31,10 @@ use scene::Script;
 
 pub(crate) use page::publish;
 
+/// How long everything is well before a fault: before most, and before one that can only be seen by
+/// who has learned what is usual.
+const CALM: [Duration; 2] = [Duration::from_secs(4), Duration::from_secs(70)];
+
 /// How long the come-back is watched: of some faults, and of the others.
 const WATCH: [Duration; 2] = [Duration::from_secs(90), Duration::from_secs(20)];
 
@@ -180,7 +184,7 @@ impl Failover {
             posts,
             regions: usize::from(self.regions),
             endpoints: usize::from(self.endpoints),
-            calm: Duration::from_secs(4),
+            calm: CALM[usize::from(fault == Fault::Slow)],
             lasts: Duration::from_secs(self.lasts),
             watch: self.seconds.map_or(watch, Duration::from_secs),
         }

@@ -208,7 +208,8 @@ pub struct Failures {
     /// The time looked at.
     #[serde(serialize_with = "seconds")]
     pub within: Duration,
-    /// Those that failed, by [`ErrorClass`].
+    /// Those that failed, by [`ErrorClass`]. Serialised by name, those that did not occur left out.
+    #[serde(serialize_with = "named")]
     pub by_class: [u64; ErrorClass::COUNT],
     /// The share that usually fails here.
     pub usual: f64,
@@ -428,6 +429,14 @@ fn seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Er
     serializer.serialize_f64(time.as_secs_f64())
 }
 
+fn named<S: Serializer>(
+    counts: &[u64; ErrorClass::COUNT],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let met = ErrorClass::ALL.iter().zip(counts);
+    serializer.collect_map(met.filter(|(_, count)| **count > 0))
+}
+
 fn maybe_seconds<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     time.map(|time| time.as_secs_f64()).serialize(serializer)
 }
@@ -535,6 +544,8 @@ mod tests {
             (&shared["why"]["failed"], &shared["why"]["within"]),
             (&14.into(), &0.6.into())
         );
+        let by_class = serde_json::json!({ "connect": 2, "reset": 12 });
+        assert_eq!(shared["why"]["by_class"], by_class);
         let row = Evidence::InARow {
             row: Row::Gateway,
             count: 5,
