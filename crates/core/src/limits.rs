@@ -8,6 +8,7 @@
 //! Bounds on connections are kept by whoever owns connections.
 
 use crate::cell::{EndpointCell, RegionCell};
+use crate::handle::LiveRegion;
 use crate::plan::{CircuitBreaker, Limits};
 
 /// Which of a request's attempts it is: retries have bounds of their own.
@@ -87,6 +88,16 @@ impl Bound {
         let at = |bound, count| bound != u32::MAX && count >= bound;
         at(self.requests, requests) || at(self.retries, retries)
     }
+}
+
+/// Whether a region that is full has room for a first attempt: its bounds on retries alone are
+/// reached.
+pub fn fills_only_retries(breaker: &CircuitBreaker, region: &LiveRegion) -> bool {
+    let first = Bounds::of(breaker, Turn::First);
+    let set = region.endpoints.load();
+    let mut open = set.endpoints.iter().filter(|endpoint| endpoint.cell.open());
+    !first.region.fills_region(&region.cell)
+        && open.any(|endpoint| !first.endpoint.fills(&endpoint.cell))
 }
 
 impl Default for Bound {

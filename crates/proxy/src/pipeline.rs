@@ -10,11 +10,14 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 use tidegate_core::choose::{Ask, Choice, choose, reach};
+use tidegate_core::decision::{Decision, Excluded, Exclusion};
+use tidegate_core::limits::fills_only_retries;
 use tidegate_core::plan::{Route, Upstream};
 use tidegate_core::retry::{
     Failure, Idempotency, NextTry, Phase, Reach, Situation, Verdict, WhyNot, next_try, verdict,
 };
 use tidegate_core::{LiveUpstream, Termination};
+use tidegate_telemetry::labels::Limit;
 
 use crate::admit::{Admitted, admit};
 use crate::answer::{Answer, AnswerHead, AnswerWords, Download};
@@ -190,6 +193,7 @@ impl<'a> Serving<'a> {
         let (decision, choice) = choose(&self.bound.live, upstream, &self.ask, &mut rng);
         drop(rng);
         self.finish.decided(&decision);
+        self.count_full(&decision);
         let choice = choice.ok_or_else(|| decision.termination())?;
         self.attempts = self.attempts.saturating_add(1);
         Ok(choice)
@@ -203,6 +207,26 @@ impl<'a> Serving<'a> {
         );
         let left = self.upstream().0.retry.attempts > self.attempts.saturating_add(1);
         twice && left && self.body.stays_kept()
+    }
+
+    /// Counts the regions that an attempt was kept from because they are full.
+    fn count_full(&self, decision: &Decision) {
+        let full = |excluded: &&Excluded| excluded.why == Exclusion::Full;
+        for excluded in decision.excluded.iter().filter(full) {
+            let (upstream, live) = self.upstream();
+            let mut regions = upstream.regions.iter();
+            let Some(at) = regions.position(|region| region.region == excluded.region) else {
+                continue;
+            };
+            let limit = match fills_only_retries(&upstream.circuit_breaker, &live.regions[at]) {
+                true => Limit::MaxRetries,
+                false => Limit::MaxRequests,
+            };
+            let series = &self.bound.series;
+            series
+                .upstream(self.route().upstream, at as u8)
+                .refused(limit);
+        }
     }
 
     /// An answer whose status the policy counts as a failure is one.

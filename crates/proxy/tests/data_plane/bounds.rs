@@ -73,6 +73,27 @@ async fn what_finds_no_room_goes_elsewhere_at_once() {
     assert_eq!(answer.json()["region"], "eu");
 }
 
+/// Beyond `max_requests` requests spill to the next region, and are counted.
+#[tokio::test]
+async fn what_is_more_than_a_region_may_have_under_way_spills() {
+    let world = world(&["eu", "us"]).await;
+    let mut setup = Setup::world(&world);
+    setup.upstream().circuit_breaker.region.max_requests = Some(1);
+    let rig = setup.start();
+    let mut first = held(&rig).await;
+    let answer = Ask::get("/").send(Down::H1, rig.addr()).await;
+    assert_eq!(
+        (answer.status, &answer.json()["region"]),
+        (200, &"us".into())
+    );
+    let counted = ["max_requests", "max_retries"].map(|limit| refused(&rig, limit));
+    assert_eq!((counted, errors(&rig, "eu")), ([1, 0], 0));
+    release(&mut first).await;
+    until("room again", || rig.in_flight() == 0).await;
+    let answer = Ask::get("/").send(Down::H1, rig.addr()).await;
+    assert_eq!(answer.json()["region"], "eu");
+}
+
 #[tokio::test]
 async fn where_all_is_full_the_answer_says_so() {
     let world = world(&["eu"]).await;
