@@ -115,6 +115,8 @@ pub(super) struct Region {
     doubt: Option<Instant>,
     /// Whether it is silent for longer than it should be.
     hushed: bool,
+    /// Since when its endpoints, or a word, make it degraded, so that others are asked first.
+    lesser: Option<Instant>,
 }
 
 /// What a region showed when all fared alike is held to be so for this long after that was last seen,
@@ -157,6 +159,7 @@ impl Region {
             spared: None,
             doubt: None,
             hushed: false,
+            lesser: None,
             tally,
         }
     }
@@ -329,6 +332,10 @@ impl Region {
         tell: &mut dyn FnMut(EndpointChange),
     ) {
         let grows = self.grows(look);
+        self.lesser = match self.believed() {
+            Health::Degraded => self.lesser.or(Some(look.now)),
+            _ => None,
+        };
         match &mut self.state {
             State::Ramp { at, share, .. } => {
                 let since = look.now.saturating_duration_since(*at);
@@ -354,7 +361,7 @@ impl Region {
 
     /// How it stands, for decisions to read.
     pub(super) fn standing(&self, look: &Look<'_>) -> Standing {
-        let believed = worst(self.rolled.health, self.cell.said());
+        let believed = self.believed();
         let whole = Standing::full(believed);
         match self.state {
             State::Serving => whole,
@@ -377,6 +384,11 @@ impl Region {
                 ..whole
             },
         }
+    }
+
+    /// What its endpoints and words make of it.
+    fn believed(&self) -> Health {
+        worst(self.rolled.health, self.cell.said())
     }
 
     fn down(&self) -> Health {

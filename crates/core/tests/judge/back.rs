@@ -376,3 +376,23 @@ fn a_reload_forgets_nothing_but_what_left() {
         (Stage::Serving, Dial::FULL)
     );
 }
+
+#[test]
+fn a_region_whose_endpoints_were_too_few_takes_its_share_little_by_little() {
+    let mut world = world(100.0, |upstream| {
+        upstream.health.failback.ramp = secs(30);
+    });
+    world.run(secs(70));
+    let from = world.time();
+    let said = |world: &World, health| {
+        world.live.upstreams[0].regions[0].cell.say(health, None);
+    };
+    said(&world, Health::Degraded);
+    world.run(secs(5));
+    said(&world, Health::Unknown);
+    until(&mut world, Stage::Ramp);
+    assert!(dial(&world) < Dial::new(0.1), "{:?}", dial(&world));
+    until(&mut world, Stage::Serving);
+    assert_eq!(dial(&world), Dial::FULL);
+    assert!(!stages(&world, from).contains(&Stage::Out));
+}

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Look, Move, Region, State};
 use crate::cell::ErrorClass;
+use crate::health::Health;
 use crate::health::evidence::Evidence;
 use crate::health::siblings::{Fall, Siblings, Verdict};
 use crate::health::window::Span;
@@ -14,6 +15,8 @@ const RISE_MIN: f64 = 0.05;
 const DEGRADED_MIN: Duration = Duration::from_secs(5);
 /// A row of broken attempts waits no longer than this for siblings that are about to show the same.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// A region that was degraded for longer by its endpoints takes its share again little by little.
+const LESSER_MIN: Duration = Duration::from_secs(1);
 /// Connections that fail after a region fell silent confirm it.
 const UNMADE: u64 = 2;
 
@@ -22,6 +25,17 @@ impl Region {
         self.failing(siblings, look)
             .or_else(|| self.silent(siblings, look))
             .or_else(|| self.worsening(siblings, look))
+            .or_else(|| self.mended(siblings, look))
+    }
+
+    /// Whole again after its endpoints, or a word, had made it degraded: others were asked first
+    /// meanwhile, so that its share has to grow back like any other's.
+    fn mended(&self, siblings: Siblings<'_>, look: &Look<'_>) -> Option<Move> {
+        let lasted = look.now.saturating_duration_since(self.lesser?);
+        let whole = self.believed() != Health::Degraded && self.served;
+        let missed = lasted >= LESSER_MIN && siblings.any_takes_over();
+        let to = self.share_again(look);
+        (whole && missed && to != State::Serving).then(|| Move::To(to, self.ground(), None))
     }
 
     pub(super) fn degraded(
