@@ -11,6 +11,7 @@ mod in_flight;
 mod region;
 mod said;
 mod tally;
+mod under_way;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::said::Said;
 use super::tally::{EndpointTally, ErrorClass, RowCounters};
+use super::under_way::UnderWay;
 use super::{Line, stepped};
 use crate::ewma::PeakEwma;
 use crate::health::{Health, ProbeCounts, Transition};
@@ -33,8 +34,7 @@ struct EndpointState {
 #[derive(Debug)]
 struct EndpointLoad {
     origin: Instant,
-    in_flight: AtomicU32,
-    retries: AtomicU32,
+    under_way: UnderWay,
     cost: PeakEwma,
     attempts: AtomicU64,
     local_errors: AtomicU64,
@@ -89,8 +89,7 @@ impl EndpointCell {
         };
         let load = EndpointLoad {
             origin,
-            in_flight: AtomicU32::new(0),
-            retries: AtomicU32::new(0),
+            under_way: UnderWay::default(),
             cost: PeakEwma::default(),
             attempts: AtomicU64::new(0),
             local_errors: AtomicU64::new(0),
@@ -106,20 +105,16 @@ impl EndpointCell {
 
     /// Attempts under way.
     pub fn in_flight(&self) -> u32 {
-        self.load.0.in_flight.load(Ordering::Relaxed)
+        self.load.0.under_way.attempts()
     }
 
     /// Those of them that are retries.
     pub fn retries_in_flight(&self) -> u32 {
-        self.load.0.retries.load(Ordering::Relaxed)
+        self.load.0.under_way.retries()
     }
 
-    pub(super) fn in_flight_counter(&self) -> &AtomicU32 {
-        &self.load.0.in_flight
-    }
-
-    pub(super) fn retries_counter(&self) -> &AtomicU32 {
-        &self.load.0.retries
+    pub(super) fn under_way(&self) -> &UnderWay {
+        &self.load.0.under_way
     }
 
     /// Peak-EWMA cost: expected time to the head in microseconds x (attempts under way + 1).

@@ -1,7 +1,6 @@
 //! One attempt, as the cells count it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::endpoint::{EndpointCell, Outcome};
@@ -21,8 +20,8 @@ pub struct InFlight {
 impl InFlight {
     /// Counts an attempt at `endpoint` in `region`.
     pub fn begin(endpoint: Arc<EndpointCell>, region: Arc<RegionCell>) -> Self {
-        endpoint.in_flight_counter().fetch_add(1, Ordering::Relaxed);
-        region.in_flight_counter().fetch_add(1, Ordering::Relaxed);
+        endpoint.under_way().begin();
+        region.under_way().begin();
         Self {
             endpoint,
             region,
@@ -35,18 +34,10 @@ impl InFlight {
     #[must_use]
     pub fn retry(mut self) -> Self {
         if !std::mem::replace(&mut self.retry, true) {
-            for counter in self.retries() {
-                counter.fetch_add(1, Ordering::Relaxed);
-            }
+            self.endpoint.under_way().is_retry();
+            self.region.under_way().is_retry();
         }
         self
-    }
-
-    fn retries(&self) -> [&AtomicU32; 2] {
-        [
-            self.endpoint.retries_counter(),
-            self.region.retries_counter(),
-        ]
     }
 
     /// The endpoint's cell.
@@ -132,16 +123,7 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.settle();
-        if self.retry {
-            for counter in self.retries() {
-                counter.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        self.endpoint
-            .in_flight_counter()
-            .fetch_sub(1, Ordering::Relaxed);
-        self.region
-            .in_flight_counter()
-            .fetch_sub(1, Ordering::Relaxed);
+        self.endpoint.under_way().end(self.retry);
+        self.region.under_way().end(self.retry);
     }
 }

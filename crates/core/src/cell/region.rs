@@ -1,10 +1,11 @@
 //! What is observed of one region of one upstream.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::said::Said;
 use super::tally::{Counters, ErrorClass, Tally};
+use super::under_way::UnderWay;
 use super::{Line, stepped};
 use crate::ewma::AtomicEwma;
 use crate::health::Health;
@@ -34,8 +35,7 @@ struct RegionState {
 
 #[derive(Debug, Default)]
 struct RegionLoad {
-    in_flight: AtomicU32,
-    retries: AtomicU32,
+    under_way: UnderWay,
     service: AtomicEwma,
     counters: Counters,
 }
@@ -145,20 +145,16 @@ impl RegionCell {
 
     /// Attempts under way in the region.
     pub fn in_flight(&self) -> u32 {
-        self.load.0.in_flight.load(Ordering::Relaxed)
+        self.load.0.under_way.attempts()
     }
 
     /// Those of them that are retries.
     pub fn retries_in_flight(&self) -> u32 {
-        self.load.0.retries.load(Ordering::Relaxed)
+        self.load.0.under_way.retries()
     }
 
-    pub(super) fn in_flight_counter(&self) -> &AtomicU32 {
-        &self.load.0.in_flight
-    }
-
-    pub(super) fn retries_counter(&self) -> &AtomicU32 {
-        &self.load.0.retries
+    pub(super) fn under_way(&self) -> &UnderWay {
+        &self.load.0.under_way
     }
 
     /// What the region's attempts met since the cell was made.

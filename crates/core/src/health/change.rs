@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::Health;
 use super::evidence::Evidence;
 
-/// What a region is going through. The breaker's words for the same are [`Stage::breaker`].
+/// What a region is going through. In a breaker's words `Out` and `Waiting` are open, `Probation` is
+/// half open, and the rest is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -56,15 +57,6 @@ impl Stage {
             Self::Waiting => "waiting",
             Self::Probation => "probation",
             Self::Ramp => "ramp",
-        }
-    }
-
-    /// The state of a circuit breaker that means the same: `closed` lets traffic flow.
-    pub fn breaker(self) -> &'static str {
-        match self {
-            Self::Out | Self::Waiting => "open",
-            Self::Probation => "half_open",
-            Self::Serving | Self::Suspected | Self::Ramp => "closed",
         }
     }
 }
