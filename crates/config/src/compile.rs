@@ -22,7 +22,7 @@ mod syntax;
 mod upstream;
 mod upstreams;
 
-use tidegate_core::plan::{MetricsPolicy, Plan, Pop};
+use tidegate_core::plan::{MetricsPolicy, Plan, Pop, ReplayLimits};
 use tidegate_core::route::RouteTable;
 use tidegate_core::settings::{AccessLog, Settings};
 
@@ -69,6 +69,7 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
         upstreams: upstreams.into(),
         routes: routes.into(),
         table,
+        replay: ReplayLimits::default(),
         metrics: metrics(cx, config.metrics.get()),
     };
     Compiled {

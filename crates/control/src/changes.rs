@@ -170,10 +170,16 @@ fn same_route((a, old): (&Plan, &Route), (b, new): (&Plan, &Route)) -> bool {
         matches,
         upstream,
         timeout,
+        max_duration,
         idle_timeout,
         allowed,
         residency,
+        idempotent,
         idempotency_key,
+        replay_scope,
+        deadline_header,
+        resume,
+        hedge,
         reveal,
     } = old;
     *matches == new.matches
@@ -182,7 +188,13 @@ fn same_route((a, old): (&Plan, &Route), (b, new): (&Plan, &Route)) -> bool {
         && *idle_timeout == new.idle_timeout
         && *residency == new.residency
         && same_set((a, *allowed), (b, new.allowed))
+        && *max_duration == new.max_duration
+        && *idempotent == new.idempotent
         && *idempotency_key == new.idempotency_key
+        && *replay_scope == new.replay_scope
+        && *deadline_header == new.deadline_header
+        && *resume == new.resume
+        && *hedge == new.hedge
         && *reveal == new.reveal
 }
 

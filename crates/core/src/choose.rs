@@ -50,6 +50,9 @@ pub struct Ask {
     /// mean and what is left of its body and attempts say so. Only such an attempt tries out a region
     /// that comes back. True at first.
     pub repeatable: bool,
+    /// When the request must be answered. No retry goes where the answer usually takes longer than what
+    /// is left. None: it is not known yet.
+    pub deadline: Option<Instant>,
     /// Whether it is the first attempt: retries have bounds of their own.
     pub turn: Turn,
     /// The moment of the attempt.
@@ -101,6 +104,7 @@ impl Ask {
             left: None,
             tried_endpoints: TriedEndpoints::default(),
             repeatable: true,
+            deadline: None,
             turn: Turn::First,
             now,
         }

@@ -4,14 +4,21 @@
 //! a set of regions; whatever is still a string is there to be shown to people. A plan holds no
 //! observed state: that is the [`Board`](crate::Board)'s, which outlives plans.
 
+mod failover;
 mod health;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::ids::{RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
 use crate::route::{RouteMatch, RouteTable};
 
+pub use failover::{
+    Backoff, BodyPolicy, Hedge, HedgeAfter, HedgeTo, ReplayLimits, ReplayScope, Resume, RetryOn,
+    RetryPolicy, UnknownOutcome,
+};
 pub use health::{
     CircuitBreaker, Ejection, Extract, ExtractFrom, Failback, FailurePercentage, HealthPolicy,
     HttpProbe, Limits, Probe, ProbeKind, ProbeTls, Readiness, RegionPolicy, Silence, SlowStart,
@@ -34,6 +41,8 @@ pub struct Plan {
     pub routes: Box<[Route]>,
     /// The index over `routes`.
     pub table: RouteTable,
+    /// What all requests together may keep of their bodies.
+    pub replay: ReplayLimits,
     /// Bounds on what telemetry may keep.
     pub metrics: MetricsPolicy,
 }
@@ -145,36 +154,6 @@ pub enum Balance {
     PeakEwma,
 }
 
-/// When a request may be tried again.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RetryPolicy {
-    /// Attempts in all, the first included. 1 to 16; 1 is "never again".
-    pub attempts: u8,
-    /// Which failures qualify.
-    pub on: RetryOn,
-    /// Limit of one attempt, from its start to the response's head. None: the request's own deadline.
-    pub per_try: Option<Duration>,
-    /// Tokens for retries within a region, as a part of requests (0.2 for 20 %).
-    pub budget: f64,
-    /// Tokens for retries in another region, as a part of requests (1.0 for 100 %).
-    pub cross_region_budget: f64,
-}
-
-/// The failures that `retry.on` lists.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RetryOn {
-    /// No connection could be made.
-    pub connect: bool,
-    /// The connection ended before the response's head.
-    pub reset: bool,
-    /// The per-try limit passed before the response's head.
-    pub timeout: bool,
-    /// The answer was not valid HTTP.
-    pub bad_response: bool,
-    /// Statuses, sorted.
-    pub statuses: Box<[u16]>,
-}
-
 /// The protocol spoken to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamProtocol {
@@ -231,15 +210,6 @@ impl std::fmt::Debug for ClientIdentity {
     }
 }
 
-/// What is kept of request bodies for replay.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BodyPolicy {
-    /// Bytes kept in memory per request; beyond it the body streams and can no longer be replayed.
-    pub replay_bytes: u64,
-    /// Largest request body, if limited; more is answered 413.
-    pub max_bytes: Option<u64>,
-}
-
 /// One route.
 #[derive(Debug)]
 pub struct Route {
@@ -251,14 +221,27 @@ pub struct Route {
     pub upstream: UpstreamIdx,
     /// The whole request, retries included, up to the response's head.
     pub timeout: Duration,
+    /// The whole exchange, both bodies included. None: no limit.
+    pub max_duration: Option<Duration>,
     /// No byte of a body, either way, for so long ends the exchange.
     pub idle_timeout: Duration,
     /// The regions that residency allows; `RegionSet::ALL` without a rule.
     pub allowed: RegionSet,
     /// The rule's words, for messages. Empty without a rule.
     pub residency: Box<[Arc<str>]>,
-    /// `Idempotency-Key` makes a request of any method replayable, within its region.
+    /// The operator declares that doing any request of the route twice is the same as once.
+    pub idempotent: bool,
+    /// `Idempotency-Key` makes a request of any method replayable.
     pub idempotency_key: bool,
+    /// Where a request that may have been processed may be sent again.
+    pub replay_scope: ReplayScope,
+    /// The field in which clients say how much time they give; upstreams get it reduced by what is
+    /// used up. None: there is none. `grpc-timeout` is always heeded.
+    pub deadline_header: Option<HeaderName>,
+    /// Whether an answer whose upstream dies is continued from another region.
+    pub resume: Resume,
+    /// When a second attempt is made beside a slow one. None: never for slowness alone.
+    pub hedge: Option<Hedge>,
     /// Opt-in response headers.
     pub reveal: Reveal,
 }
@@ -279,13 +262,6 @@ pub struct Reveal {
 pub struct MetricsPolicy {
     /// Route x region series before the rest is counted under `other`.
     pub max_series: u32,
-}
-
-impl RetryOn {
-    /// Whether an answer with this status counts as a failure.
-    pub fn lists(&self, status: u16) -> bool {
-        self.statuses.binary_search(&status).is_ok()
-    }
 }
 
 impl Plan {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use http::Method;
 use serde::Serialize;
 
-use crate::plan::RetryPolicy;
+use crate::plan::{ReplayScope, RetryPolicy};
 
 pub use next::{
     BACKOFF_BASE, BACKOFF_MAX, Destination, NextTries, NextTry, Reach, backoff, leave, next_try,
@@ -33,6 +33,8 @@ pub enum Failure {
     BadResponse,
     /// The answer carries this status.
     Status(u16),
+    /// A call of gRPC ended with this code before its first message.
+    Grpc(u8),
     /// HTTP/2 REFUSED_STREAM, or a stream above GOAWAY's last: certainly not processed.
     Refused,
     /// Given up while it waited, because its region went down or fell silent.
@@ -64,7 +66,7 @@ pub enum Phase {
 pub enum Idempotency {
     /// GET, HEAD, OPTIONS, TRACE: changes nothing (RFC 9110 section 9.2.1).
     Safe,
-    /// PUT, DELETE: twice is the same as once.
+    /// PUT, DELETE, and what its route declares to be so: twice is the same as once.
     Idempotent,
     /// Made so by an `Idempotency-Key`, which another region usually has not seen.
     Keyed,
@@ -95,6 +97,10 @@ pub struct Situation {
     pub idempotency: Idempotency,
     /// Whether the body can be sent again.
     pub body: BodyState,
+    /// Where it may go once it may have been processed: see [`replay_scope`].
+    pub scope: Scope,
+    /// How long the place that failed asked not to be asked again (`Retry-After`). None: it did not.
+    pub retry_after: Option<Duration>,
     /// Attempts made so far, at least 1.
     pub attempts: u8,
     /// Time left until the request's deadline.
@@ -144,15 +150,24 @@ pub enum WhyNot {
     RetriesFull,
 }
 
-/// What doing a request with this method twice would mean; `keyed` says that the route accepts its
-/// `Idempotency-Key`.
-pub fn idempotency(method: &Method, keyed: bool) -> Idempotency {
+/// What doing a request with this method twice would mean. `declared`: its route says that twice is
+/// the same as once; `keyed`: its route accepts its `Idempotency-Key`.
+pub fn idempotency(method: &Method, declared: bool, keyed: bool) -> Idempotency {
     match *method {
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE => Idempotency::Safe,
         Method::PUT | Method::DELETE => Idempotency::Idempotent,
         Method::CONNECT => Idempotency::No,
+        _ if declared => Idempotency::Idempotent,
         _ if keyed => Idempotency::Keyed,
         _ => Idempotency::No,
+    }
+}
+
+/// Where a request may go again once it may have been processed.
+pub fn replay_scope(scope: ReplayScope, idempotency: Idempotency) -> Scope {
+    match (scope, idempotency) {
+        (ReplayScope::Region, _) | (ReplayScope::Auto, Idempotency::Keyed) => Scope::Region,
+        (ReplayScope::Global | ReplayScope::Auto, _) => Scope::Global,
     }
 }
 
@@ -161,9 +176,7 @@ pub fn idempotency(method: &Method, keyed: bool) -> Idempotency {
 pub fn verdict(policy: &RetryPolicy, situation: &Situation) -> Verdict {
     match refusal(policy, situation) {
         Some(why) => Verdict::Stop(why),
-        None if situation.idempotency == Idempotency::Keyed && possibly_processed(situation) => {
-            Verdict::Retry(Scope::Region)
-        }
+        None if possibly_processed(situation) => Verdict::Retry(situation.scope),
         None => Verdict::Retry(Scope::Global),
     }
 }
@@ -203,6 +216,7 @@ fn listed(policy: &RetryPolicy, situation: &Situation) -> bool {
         Failure::Timeout => on.timeout,
         Failure::BadResponse => on.bad_response,
         Failure::Status(status) => on.lists(status),
+        Failure::Grpc(code) => on.lists_grpc(code),
         // It is no error of the upstream's that a policy could want to see.
         Failure::Full => true,
     }
@@ -234,6 +248,7 @@ mod tests {
             timeout: true,
             bad_response: true,
             statuses: [502, 503].into(),
+            ..RetryOn::default()
         };
         RetryPolicy {
             attempts: 3,
@@ -241,6 +256,7 @@ mod tests {
             per_try: None,
             budget: 0.2,
             cross_region_budget: 1.0,
+            ..RetryPolicy::default()
         }
     }
 
@@ -249,6 +265,8 @@ mod tests {
         phase: Phase::Sent,
         idempotency: Idempotency::Safe,
         body: BodyState::Untouched,
+        scope: Scope::Global,
+        retry_after: None,
         attempts: 1,
         left: Duration::from_secs(5),
     };
@@ -258,6 +276,7 @@ mod tests {
             failure,
             phase,
             idempotency,
+            scope: replay_scope(ReplayScope::Auto, idempotency),
             ..SITUATION
         };
         assert_eq!(verdict(&policy(), &situation), expected, "{situation:?}");
@@ -494,7 +513,11 @@ mod tests {
             (Method::PATCH, true, Idempotency::Keyed),
             (Method::CONNECT, true, Idempotency::No),
         ] {
-            assert_eq!(idempotency(&method, keyed), expected, "{method} {keyed}");
+            assert_eq!(
+                idempotency(&method, false, keyed),
+                expected,
+                "{method} {keyed}"
+            );
         }
     }
 }

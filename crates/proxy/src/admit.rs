@@ -78,5 +78,5 @@ fn idempotency_of(request: &Request, route: &Route) -> Idempotency {
         request.head.field(Known::IdempotencyKey, &name).is_some()
     };
     let keyed = route.idempotency_key && has_key();
-    idempotency(request.head.method(), keyed)
+    idempotency(request.head.method(), route.idempotent, keyed)
 }

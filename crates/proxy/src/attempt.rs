@@ -113,7 +113,7 @@ impl Place {
     }
 }
 
-impl Serving<'_> {
+impl Serving {
     /// Makes one attempt at the chosen endpoint.
     pub(crate) async fn attempt<C: Client>(
         &mut self,
@@ -325,7 +325,7 @@ fn class_of(failure: Failure) -> Option<ErrorClass> {
         Failure::Connect | Failure::ConnectTimeout => ErrorClass::Connect,
         Failure::Reset => ErrorClass::Reset,
         Failure::Timeout => ErrorClass::Timeout,
-        Failure::BadResponse | Failure::Status(_) => ErrorClass::ServerError,
+        Failure::BadResponse | Failure::Status(_) | Failure::Grpc(_) => ErrorClass::ServerError,
         Failure::Refused => ErrorClass::Declared,
     })
 }

@@ -22,8 +22,8 @@ use crate::pipeline::{Client, Serving};
 const INTERIMS_MAX: u32 = 100;
 
 /// Drives one exchange, and a hedge beside it, up to the answer's head.
-pub(crate) struct Drive<'s, 'a> {
-    serving: &'s mut Serving<'a>,
+pub(crate) struct Drive<'s> {
+    serving: &'s mut Serving,
     attempt: &'s mut Attempt,
     hedge: Option<Box<Hedge>>,
     /// The exchange has failed or was given up, and the attempt is a hedge that still connects.
@@ -35,9 +35,9 @@ pub(crate) struct Drive<'s, 'a> {
 
 type Headed = Result<ResponseHead, EndedBy>;
 
-impl<'s, 'a> Drive<'s, 'a> {
+impl<'s> Drive<'s> {
     /// Sends `attempt`'s request and waits for its head.
-    pub(crate) fn new(serving: &'s mut Serving<'a>, attempt: &'s mut Attempt) -> Self {
+    pub(crate) fn new(serving: &'s mut Serving, attempt: &'s mut Attempt) -> Self {
         Self {
             serving,
             attempt,

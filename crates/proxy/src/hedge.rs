@@ -46,7 +46,7 @@ pub(crate) enum Event {
 impl Hedge {
     /// Begins a hedge for an attempt that waits in a silent region. None if there is no reason, no
     /// right or no place for one.
-    pub(crate) fn begin(serving: &mut Serving<'_>, first: &Attempt) -> Option<Box<Self>> {
+    pub(crate) fn begin(serving: &mut Serving, first: &Attempt) -> Option<Box<Self>> {
         if serving.hedged || !is_hedgeable(serving) {
             return None;
         }
@@ -75,7 +75,7 @@ impl Hedge {
     pub(crate) fn poll(
         &mut self,
         cx: &mut TaskContext<'_>,
-        serving: &mut Serving<'_>,
+        serving: &mut Serving,
         first: &mut Attempt,
     ) -> Poll<Result<Event, EndedBy>> {
         let first_nth = first.nth;
@@ -133,14 +133,14 @@ impl Hedge {
     }
 }
 
-fn is_hedgeable(serving: &Serving<'_>) -> bool {
+fn is_hedgeable(serving: &Serving) -> bool {
     serving.admitted.idempotency == Idempotency::Safe
         && serving.body.is_empty()
         && serving.head.upgrade().is_none()
 }
 
 /// Owns what it needs, because it is polled beside the first attempt.
-fn connect(serving: &Serving<'_>, attempt: &Attempt, endpoint: Endpoint) -> Connect {
+fn connect(serving: &Serving, attempt: &Attempt, endpoint: Endpoint) -> Connect {
     let (context, bound) = (serving.context.clone(), serving.bound.clone());
     let (upstream, position) = (serving.route().upstream, attempt.place.position);
     let freshness = serving.freshness();

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// What of an answer's body is here before its head is passed on: mostly all of it, in one piece.
 pub(crate) type Ahead = SmallVec<[Piece; 1]>;
 
-impl Serving<'_> {
+impl Serving {
     /// Waits a moment for the rest of a small answer.
     pub(crate) async fn hold<C: Client>(
         &mut self,

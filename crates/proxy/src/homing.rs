@@ -54,7 +54,7 @@ pub(crate) struct Homing {
 impl Homing {
     /// For a stream that begins now, the body that follows this head or else a tunnel; none if it begins where it belongs, or may stay for ever.
     pub(crate) fn begin(
-        serving: &Serving<'_>,
+        serving: &Serving,
         place: Place,
         body: Option<&ResponseHead>,
     ) -> Option<Box<Self>> {

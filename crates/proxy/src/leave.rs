@@ -25,7 +25,7 @@ pub(crate) enum Trouble {
     Out,
 }
 
-impl Serving<'_> {
+impl Serving {
     /// Whether something has become of some region since `heard`, which is brought up to date.
     pub(crate) fn hears_news(&self, heard: &mut u64) -> bool {
         let news = self.context.worker.news();

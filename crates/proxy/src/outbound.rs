@@ -18,10 +18,7 @@ use crate::upstream::pool::{Checked, Link};
 const FIELDS: usize = 24;
 
 /// Starts the exchange on the connection that was checked out, once that is known to take it.
-pub(crate) async fn start(
-    serving: &Serving<'_>,
-    checked: Checked,
-) -> Result<Exchange, ExchangeError> {
+pub(crate) async fn start(serving: &Serving, checked: Checked) -> Result<Exchange, ExchangeError> {
     if let (Link::H2(handle), Some(_)) = (&checked.link, serving.head.upgrade())
         && !handle.takes_extended_connect().await
     {
@@ -31,7 +28,7 @@ pub(crate) async fn start(
 }
 
 /// Starts the exchange. A stream that is to become a tunnel must be known to take that.
-pub(crate) fn begin(serving: &Serving<'_>, checked: Checked) -> Result<Exchange, ExchangeError> {
+pub(crate) fn begin(serving: &Serving, checked: Checked) -> Result<Exchange, ExchangeError> {
     match checked.link {
         Link::H1(conn) => {
             let framing = h1_framing(serving);
@@ -62,7 +59,7 @@ pub(crate) fn begin(serving: &Serving<'_>, checked: Checked) -> Result<Exchange,
     }
 }
 
-fn additions<'a>(serving: &'a Serving<'_>, without_expect: bool) -> RequestAdditions<'a> {
+fn additions<'a>(serving: &'a Serving, without_expect: bool) -> RequestAdditions<'a> {
     RequestAdditions {
         client: &serving.context.words,
         request_id: &serving.id,
@@ -73,14 +70,14 @@ fn additions<'a>(serving: &'a Serving<'_>, without_expect: bool) -> RequestAddit
 
 /// A body of unknown length is sent in chunks. A method that usually carries a body says that it is
 /// empty (RFC 9110 section 8.6); a bodiless GET says nothing.
-fn h1_framing(serving: &Serving<'_>) -> Framing {
+fn h1_framing(serving: &Serving) -> Framing {
     match serving.body.framing() {
         Framing::Length(0) => Framing::None,
         framing => framing,
     }
 }
 
-fn write_h1(serving: &Serving<'_>, framing: Framing, out: &mut BytesMut) {
+fn write_h1(serving: &Serving, framing: Framing, out: &mut BytesMut) {
     let head = &serving.head;
     let upgrade = head.upgrade();
     let method = if upgrade.is_some() {
@@ -117,7 +114,7 @@ fn announces_empty(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-fn h2_request(serving: &Serving<'_>, tls: bool) -> Result<http::Request<()>, ExchangeError> {
+fn h2_request(serving: &Serving, tls: bool) -> Result<http::Request<()>, ExchangeError> {
     let head = &serving.head;
     let mut fields = HeaderMap::with_capacity(FIELDS);
     request_fields(head, &additions(serving, true), &mut fields);

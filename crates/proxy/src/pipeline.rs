@@ -14,7 +14,8 @@ use tidegate_core::decision::{Decision, Excluded, Exclusion};
 use tidegate_core::limits::fills_only_retries;
 use tidegate_core::plan::{Route, Upstream};
 use tidegate_core::retry::{
-    Failure, Idempotency, NextTry, Phase, Reach, Situation, Verdict, WhyNot, next_try, verdict,
+    Failure, Idempotency, NextTry, Phase, Reach, Situation, Verdict, WhyNot, next_try,
+    replay_scope, verdict,
 };
 use tidegate_core::{LiveUpstream, Termination};
 use tidegate_telemetry::labels::Limit;
@@ -92,8 +93,8 @@ fn request_id(context: &Context, head: &RequestHead) -> RequestId {
 }
 
 /// A request between admission and commit. Boxed, because it is handed on.
-pub(crate) struct Serving<'a> {
-    pub(crate) context: &'a Rc<Context>,
+pub(crate) struct Serving {
+    pub(crate) context: Rc<Context>,
     pub(crate) bound: Rc<Bound>,
     pub(crate) admitted: Admitted,
     pub(crate) head: RequestHead,
@@ -114,9 +115,9 @@ pub(crate) struct Serving<'a> {
     attempts: u8,
 }
 
-impl<'a> Serving<'a> {
+impl Serving {
     fn new(
-        context: &'a Rc<Context>,
+        context: &Rc<Context>,
         admitted: Admitted,
         request: Request,
         id: RequestId,
@@ -134,7 +135,7 @@ impl<'a> Serving<'a> {
         let ask = Ask::new(route.allowed, at);
         Box::new(Self {
             timer: context.worker.wheel.timer_in_region(),
-            context,
+            context: context.clone(),
             admitted,
             head: request.head,
             body,
@@ -187,6 +188,7 @@ impl<'a> Serving<'a> {
     /// The endpoint for the next attempt, or why there is none.
     pub(crate) fn choose(&mut self) -> Result<Choice, Termination> {
         self.ask.now = now();
+        self.ask.deadline = self.deadline;
         self.ask.repeatable = self.is_repeatable();
         let upstream = self.route().upstream;
         let mut rng = self.context.worker.rng.borrow_mut();
@@ -300,6 +302,8 @@ impl<'a> Serving<'a> {
             phase,
             idempotency: self.admitted.idempotency,
             body: self.body.state(),
+            scope: replay_scope(self.route().replay_scope, self.admitted.idempotency),
+            retry_after: None,
             attempts: self.attempts,
             left,
         }
@@ -406,7 +410,7 @@ impl Failed {
             (_, Failure::Timeout) => Termination::UpstreamTimeout,
             (_, Failure::RegionDown) => Termination::NoHealthyRegion,
             (_, Failure::BadResponse) => Termination::BadResponse,
-            (_, Failure::Status(_)) => Termination::StatusPassed,
+            (_, Failure::Status(_) | Failure::Grpc(_)) => Termination::StatusPassed,
         }
     }
 }

@@ -188,7 +188,7 @@ impl From<Failure> for AttemptOutcome {
             Failure::Reset => Self::Reset,
             Failure::Timeout => Self::Timeout,
             Failure::BadResponse => Self::BadResponse,
-            Failure::Status(_) => Self::Status,
+            Failure::Status(_) | Failure::Grpc(_) => Self::Status,
             Failure::Refused => Self::Refused,
             Failure::RegionDown => Self::RegionDown,
             Failure::Full => Self::Full,

@@ -28,6 +28,7 @@ pub(crate) fn compile(cx: &mut Context<'_>, raw: &raw::Retry, regions: usize) ->
             10.0,
             defaults::CROSS_REGION_BUDGET,
         ),
+        ..RetryPolicy::default()
     }
 }
 

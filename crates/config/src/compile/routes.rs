@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_core::ids::{RegionIdx, RouteIdx, UpstreamIdx};
-use tidegate_core::plan::{Reveal, Route};
+use tidegate_core::plan::{ReplayScope, Resume, Reveal, Route};
 use tidegate_core::route::{RouteMatch, shadowed};
 
 use crate::compile::regions::Regions;
@@ -114,6 +114,12 @@ fn route(
         idle_timeout: cx.duration(&raw.idle_timeout, defaults::ROUTE_IDLE_TIMEOUT),
         allowed,
         residency,
+        idempotent: false,
+        replay_scope: ReplayScope::Auto,
+        deadline_header: None,
+        resume: Resume::default(),
+        hedge: None,
+        max_duration: None,
         idempotency_key: raw.idempotency_key.or(false),
         reveal: raw.reveal.get().map(reveal).unwrap_or_default(),
     }

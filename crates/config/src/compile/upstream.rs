@@ -115,5 +115,6 @@ fn body(cx: &mut Context<'_>, raw: &raw::Body) -> BodyPolicy {
         } else {
             cx.size(&raw.max, 0..=BODY_MAX)
         },
+        ..BodyPolicy::default()
     }
 }

@@ -218,6 +218,7 @@ mod tests {
             per_try: None,
             budget: 0.2,
             cross_region_budget: 1.0,
+            ..RetryPolicy::default()
         }
     }
 
@@ -226,6 +227,8 @@ mod tests {
         phase: Phase::Sent,
         idempotency: Idempotency::Safe,
         body: BodyState::Untouched,
+        scope: Scope::Global,
+        retry_after: None,
         attempts: 1,
         left: Duration::from_secs(5),
     };
@@ -522,7 +525,7 @@ mod tests {
             other,
         );
         check(
-            |s, _| s.idempotency = Idempotency::Keyed,
+            |s, _| (s.idempotency, s.scope) = (Idempotency::Keyed, Scope::Region),
             0.2,
             Err(WhyNot::NoCandidate),
         );

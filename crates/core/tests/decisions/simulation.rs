@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use tidegate_core::cell::{ErrorClass, Outcome};
-use tidegate_core::plan::RetryPolicy;
+use tidegate_core::plan::{ReplayScope, RetryPolicy};
 use tidegate_core::retry::{self, BodyState, Failure, Idempotency, Phase, Situation, Verdict};
 use tidegate_core::{Ask, Choice, Health, RegionIdx, RegionSet, choose, reach};
 
@@ -118,6 +118,8 @@ impl Simulation {
                 phase,
                 idempotency,
                 body: BodyState::Untouched,
+                scope: retry::replay_scope(ReplayScope::Auto, idempotency),
+                retry_after: None,
                 attempts,
                 left,
             };

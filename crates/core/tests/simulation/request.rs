@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tidegate_core::cell::ErrorClass;
 use tidegate_core::choose::{Choice, should_leave};
+use tidegate_core::plan::ReplayScope;
 use tidegate_core::retry::{
     self, BodyState, Failure, Idempotency, NextTry, Phase, Situation, Verdict,
 };
@@ -336,6 +337,8 @@ impl World {
             phase,
             idempotency: request.idempotency,
             body: BodyState::Untouched,
+            scope: retry::replay_scope(ReplayScope::Auto, request.idempotency),
+            retry_after: None,
             attempts: request.attempts,
             left: (request.began + DEADLINE).saturating_sub(now),
         }

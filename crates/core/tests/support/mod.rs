@@ -8,8 +8,8 @@ use http::{HeaderName, Method};
 use tidegate_core::ids::{Generation, RegionIdx, RegionSet, UpstreamIdx};
 use tidegate_core::plan::{
     Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, EndpointSpec, HealthPolicy,
-    MetricsPolicy, Plan, Pop, Region, RegionPolicy, RetryOn, RetryPolicy, Reveal, Route, Steering,
-    Tolerance, Upstream, UpstreamProtocol, UpstreamRegion,
+    MetricsPolicy, Plan, Pop, Region, RegionPolicy, ReplayLimits, ReplayScope, Resume, RetryOn,
+    RetryPolicy, Reveal, Route, Steering, Tolerance, Upstream, UpstreamProtocol, UpstreamRegion,
 };
 use tidegate_core::route::{RequestFacts, RouteMatch, RouteTable};
 use tidegate_core::{Board, EndpointSet, Live};
@@ -100,6 +100,7 @@ pub(crate) fn plan(steering: Steering, endpoints: &[usize], routes: Vec<RouteMat
         upstreams: [upstream(steering, endpoints)].into(),
         routes: routes.into_iter().enumerate().map(route).collect(),
         table,
+        replay: ReplayLimits::default(),
         metrics: MetricsPolicy { max_series: 100 },
     }
 }
@@ -121,6 +122,12 @@ fn route((at, matches): (usize, RouteMatch)) -> Route {
         idle_timeout: Duration::from_secs(60),
         allowed: RegionSet::ALL,
         residency: Box::default(),
+        idempotent: false,
+        replay_scope: ReplayScope::Auto,
+        deadline_header: None,
+        resume: Resume::default(),
+        hedge: None,
+        max_duration: None,
         idempotency_key: true,
         reveal: Reveal::default(),
     }
@@ -153,7 +160,7 @@ fn upstream(steering: Steering, endpoints: &[usize]) -> Upstream {
         },
         body: BodyPolicy {
             replay_bytes: 1 << 20,
-            max_bytes: None,
+            ..BodyPolicy::default()
         },
     }
 }
@@ -178,6 +185,7 @@ fn retry() -> RetryPolicy {
         timeout: true,
         bad_response: true,
         statuses: [502, 503, 504].into(),
+        ..RetryOn::default()
     };
     RetryPolicy {
         attempts: 3,
@@ -185,6 +193,7 @@ fn retry() -> RetryPolicy {
         per_try: None,
         budget: 0.2,
         cross_region_budget: 1.0,
+        ..RetryPolicy::default()
     }
 }
 

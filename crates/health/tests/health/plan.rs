@@ -5,8 +5,8 @@ use std::time::Duration;
 use tidegate_core::ids::RegionIdx;
 use tidegate_core::plan::{
     Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, Ejection, EndpointSpec, Failback,
-    HealthPolicy, MetricsPolicy, Plan, Pop, Probe, Region, RegionPolicy, RetryOn, RetryPolicy,
-    Steering, Upstream, UpstreamProtocol, UpstreamRegion,
+    HealthPolicy, MetricsPolicy, Plan, Pop, Probe, Region, RegionPolicy, ReplayLimits, RetryOn,
+    RetryPolicy, Steering, Upstream, UpstreamProtocol, UpstreamRegion,
 };
 use tidegate_core::route::RouteTable;
 
@@ -84,11 +84,12 @@ impl Spec {
                 per_try: None,
                 budget: 0.0,
                 cross_region_budget: 0.0,
+                ..RetryPolicy::default()
             },
             connection: self.connection.clone(),
             body: BodyPolicy {
                 replay_bytes: 0,
-                max_bytes: None,
+                ..BodyPolicy::default()
             },
         }
     }
@@ -135,6 +136,7 @@ pub(crate) fn plan_of(specs: &[Spec]) -> Plan {
         upstreams: upstreams.collect(),
         routes: [].into(),
         table: RouteTable::new([]),
+        replay: ReplayLimits::default(),
         metrics: MetricsPolicy { max_series: 100 },
     }
 }

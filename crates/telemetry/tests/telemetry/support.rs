@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tidegate_core::ids::{RegionSet, UpstreamIdx};
 use tidegate_core::plan::{
     Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, EndpointSpec, HealthPolicy,
-    MetricsPolicy, Plan, Pop, Region, RegionPolicy, RetryOn, RetryPolicy, Reveal, Route, Steering,
-    Upstream, UpstreamProtocol, UpstreamRegion,
+    MetricsPolicy, Plan, Pop, Region, RegionPolicy, ReplayLimits, ReplayScope, Resume, RetryOn,
+    RetryPolicy, Reveal, Route, Steering, Upstream, UpstreamProtocol, UpstreamRegion,
 };
 use tidegate_core::route::{RouteMatch, RouteTable};
 use tidegate_core::{Board, Generation, Live, RegionIdx};
@@ -25,6 +25,7 @@ pub(crate) fn plan(regions: &[&str], routes: &[&str], max_series: u32) -> Arc<Pl
         upstreams: [upstream(regions.len() as u8)].into(),
         routes: routes.iter().map(|name| route(name)).collect(),
         table: RouteTable::new(&matches),
+        replay: ReplayLimits::default(),
         metrics: MetricsPolicy { max_series },
     })
 }
@@ -65,6 +66,7 @@ fn upstream(regions: u8) -> Upstream {
             per_try: None,
             budget: 0.2,
             cross_region_budget: 1.0,
+            ..RetryPolicy::default()
         },
         connection: ConnectionPolicy {
             protocol: UpstreamProtocol::Http1,
@@ -76,7 +78,7 @@ fn upstream(regions: u8) -> Upstream {
         },
         body: BodyPolicy {
             replay_bytes: 0,
-            max_bytes: None,
+            ..BodyPolicy::default()
         },
     }
 }
@@ -100,6 +102,12 @@ fn route(name: &str) -> Route {
         idle_timeout: Duration::from_secs(10),
         allowed: RegionSet::ALL,
         residency: [].into(),
+        idempotent: false,
+        replay_scope: ReplayScope::Auto,
+        deadline_header: None,
+        resume: Resume::default(),
+        hedge: None,
+        max_duration: None,
         idempotency_key: false,
         reveal: Reveal::default(),
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tidegate_core::plan::{
     Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, EndpointSpec, HealthPolicy,
-    MetricsPolicy, Plan, Pop, Region, RegionPolicy, RetryOn, RetryPolicy, Reveal, Route, Steering,
-    Upstream, UpstreamProtocol, UpstreamRegion,
+    MetricsPolicy, Plan, Pop, Region, RegionPolicy, ReplayLimits, ReplayScope, Resume, RetryOn,
+    RetryPolicy, Reveal, Route, Steering, Upstream, UpstreamProtocol, UpstreamRegion,
 };
 use tidegate_core::route::{RouteMatch, RouteTable};
 use tidegate_core::settings::{
@@ -169,6 +169,7 @@ impl Setup {
             upstreams: self.upstreams.into(),
             table: RouteTable::new(self.routes.iter().map(|route| &route.matches)),
             routes: self.routes.into(),
+            replay: ReplayLimits::default(),
             metrics: MetricsPolicy { max_series: 100 },
         }
     }
@@ -221,6 +222,12 @@ fn route(name: &str, upstream: UpstreamIdx) -> Route {
         idle_timeout: HOUR,
         allowed: RegionSet::ALL,
         residency: Box::new([]),
+        idempotent: false,
+        replay_scope: ReplayScope::Auto,
+        deadline_header: None,
+        resume: Resume::default(),
+        hedge: None,
+        max_duration: None,
         idempotency_key: false,
         reveal: Reveal::default(),
     }
@@ -262,10 +269,12 @@ fn upstream(name: &str, regions: Vec<(RegionIdx, Vec<EndpointSpec>)>) -> Upstrea
                 timeout: true,
                 bad_response: false,
                 statuses: Box::new([502, 503, 504]),
+                ..RetryOn::default()
             },
             per_try: None,
             budget: 0.2,
             cross_region_budget: 1.0,
+            ..RetryPolicy::default()
         },
         connection: ConnectionPolicy {
             protocol: UpstreamProtocol::Http1,
@@ -277,7 +286,7 @@ fn upstream(name: &str, regions: Vec<(RegionIdx, Vec<EndpointSpec>)>) -> Upstrea
         },
         body: BodyPolicy {
             replay_bytes: 64 * 1024,
-            max_bytes: None,
+            ..BodyPolicy::default()
         },
     }
 }
