@@ -6,11 +6,13 @@
 use std::fmt::Write;
 
 use tidegate_core::Termination;
+use tidegate_core::budget::Purse;
 use tidegate_core::retry::WhyNot;
 
 use crate::labels::{
-    AttemptOutcome, Cause, HandshakeFailure, Label, Limit, ProbeResult, RegionTurn, ReloadResult,
-    RetryScope, StatusClass, TlsVersion,
+    AttemptOutcome, Cause, HandshakeFailure, HedgeCause, HedgeResult, Label, Limit, ProbeResult,
+    RegionTurn, ReloadResult, ReplayLost, ReplayStore, ResumeResult, RetryScope, StatusClass,
+    TlsVersion,
 };
 
 /// What a metric's value does.
@@ -60,6 +62,8 @@ catalogue! {
         "Time from a request's head to the end of its answer.";
     REQUESTS_RESCUED = Counter "tidegate_requests_rescued_total" in "requests" by [from, to, why]:
         "Requests that were answered because of a later attempt: the region that failed, the region that answered and what the failed attempt met.";
+    RESCUE_ADDED = Histogram "tidegate_rescue_added_seconds" in "seconds" by [upstream]:
+        "What a rescue cost: time from the begin of the first attempt to the begin of the one that answered.";
     REQUESTS_LOST = Counter "tidegate_requests_lost_total" in "requests" by [why]:
         "Requests whose answer the service owed and did not deliver, by termination reason.";
     TERMINATIONS = Counter "tidegate_request_terminations_total" in "requests" by [reason]:
@@ -72,6 +76,22 @@ catalogue! {
         "Attempts after the first of their request; scope `in_region` or `cross_region`.";
     RETRY_REFUSED = Counter "tidegate_retry_refused_total" in "requests" by [why]:
         "Failed attempts after which no other was made, by the reason.";
+    RETRY_BUDGET_USED = Gauge "tidegate_retry_budget_used_ratio" in "1" by [upstream, purse]:
+        "Part of a retry budget that the last ten seconds used, reserve included, 0 to 1; absent while the budget is 0.";
+    REDISPATCHES = Counter "tidegate_redispatches_total" in "attempts" by [upstream, region]:
+        "Attempts that were given up for one elsewhere because of what became of their region, by that region.";
+    HEDGES = Counter "tidegate_hedges_total" in "attempts" by [upstream, why, result]:
+        "Second attempts beside a first that are over, by why they were sent and what came of them.";
+    RESUMES = Counter "tidegate_resumes_total" in "answers" by [from, to, result]:
+        "Answers that broke within their body, by the region that failed, the region that was to continue them and what came of it; the same region twice if none could be asked.";
+    REPLAY_BYTES = Gauge "tidegate_replay_bytes" in "bytes" by [store]:
+        "Bytes of requests' bodies that are kept so that they can be sent again, by where.";
+    REPLAY_SPOOLED = Counter "tidegate_replay_spooled_bytes_total" in "bytes" by []:
+        "Bytes of requests' bodies that were written to disk.";
+    REPLAY_LOST = Counter "tidegate_replay_lost_total" in "requests" by [why]:
+        "Requests whose body is no longer kept and cannot be sent again, by the reason.";
+    REQUESTS_GATHERED = Counter "tidegate_requests_gathered_total" in "requests" by []:
+        "Requests whose body was read whole before it was sent, because they must not be sent twice.";
     CONNECTIONS_OPENED = Counter "tidegate_upstream_connections_opened_total" in "connections" by [upstream, region]:
         "Connections to upstreams that were opened.";
     CONNECT_DURATION = Histogram "tidegate_upstream_connect_duration_seconds" in "seconds" by [upstream, region]:
@@ -175,6 +195,12 @@ pub fn markdown() -> String {
     words::<Termination>(&mut page, "`reason`, and `why` of a loss");
     words::<WhyNot>(&mut page, "`why` of a refused retry");
     words::<RetryScope>(&mut page, "`scope`");
+    words::<Purse>(&mut page, "`purse`");
+    words::<HedgeCause>(&mut page, "`why` of a hedge");
+    words::<HedgeResult>(&mut page, "`result` of a hedge");
+    words::<ResumeResult>(&mut page, "`result` of a resume");
+    words::<ReplayStore>(&mut page, "`store`");
+    words::<ReplayLost>(&mut page, "`why` of a body that is no longer kept");
     words::<Limit>(&mut page, "`limit`");
     words::<RegionTurn>(&mut page, "`to` of a region's transition");
     words::<Cause>(&mut page, "`why` of a region's transition or an ejection");

@@ -38,8 +38,10 @@ macro_rules! labels {
     };
 }
 
+mod failover;
 mod health;
 
+pub use failover::{HedgeCause, HedgeResult, ReplayLost, ReplayStore, ResumeResult};
 pub use health::{Cause, RegionTurn};
 
 labels! {
@@ -59,6 +61,8 @@ labels! {
         BadResponse = "bad_response",
         /// The answer carried a status that `retry.on` lists.
         Status = "status",
+        /// A call of gRPC ended, before its first message, with a code that `retry.on` lists.
+        GrpcStatus = "grpc_status",
         /// The upstream said that it did not process the stream.
         Refused = "refused",
         /// As many connections were open as `circuit_breaker` allows.
@@ -188,7 +192,8 @@ impl From<Failure> for AttemptOutcome {
             Failure::Reset => Self::Reset,
             Failure::Timeout => Self::Timeout,
             Failure::BadResponse => Self::BadResponse,
-            Failure::Status(_) | Failure::Grpc(_) => Self::Status,
+            Failure::Status(_) => Self::Status,
+            Failure::Grpc(_) => Self::GrpcStatus,
             Failure::Refused => Self::Refused,
             Failure::RegionDown => Self::RegionDown,
             Failure::Full => Self::Full,
@@ -288,6 +293,8 @@ impl Label for Phase {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_core::budget::Purse;
+
     use super::*;
 
     fn check<L: Label>() {
@@ -306,6 +313,12 @@ mod tests {
         check::<ProbeResult>();
         check::<RegionTurn>();
         check::<Cause>();
+        check::<ReplayStore>();
+        check::<ReplayLost>();
+        check::<HedgeCause>();
+        check::<HedgeResult>();
+        check::<ResumeResult>();
+        check::<Purse>();
         check::<TlsVersion>();
         check::<HandshakeFailure>();
         check::<ReloadResult>();

@@ -10,6 +10,7 @@ mod listener;
 mod plan_series;
 mod rare;
 mod registry;
+mod replay;
 mod series;
 mod shard;
 
@@ -20,7 +21,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tidegate_core::retry::WhyNot;
 use tidegate_core::{Live, Plan, Termination};
 
-use crate::labels::{AttemptOutcome, Cause, Label, RegionTurn, ReloadResult};
+use crate::labels::{
+    AttemptOutcome, Cause, Label, RegionTurn, ReloadResult, ReplayLost, ReplayStore, ResumeResult,
+};
 
 pub use listener::{ListenerSeries, OpenConnection};
 pub use plan_series::PlanSeries;
@@ -30,6 +33,7 @@ pub use shard::BOUNDS;
 use plan_series::Table;
 use rare::Rare;
 use registry::Registry;
+use replay::Replay;
 use shard::{Counts, Padded, Shards};
 
 type Name = Arc<str>;
@@ -38,7 +42,7 @@ type Name = Arc<str>;
 pub const OTHER: &str = "other";
 /// The label value for a route or region that a request never had.
 pub const NONE: &str = "none";
-/// Pairs of regions and reasons that rescues are counted by, before the rest is `other`.
+/// Pairs of regions and words that rescues and resumes are counted by, before the rest is `other`.
 const MAX_RESCUE_SERIES: usize = 4_096;
 /// Regions and reasons that changes of health are counted by, before the rest is `other`.
 const MAX_HEALTH_SERIES: usize = 4_096;
@@ -49,6 +53,8 @@ pub struct Metrics {
     routes: Registry<(Name, Name), Series>,
     upstreams: Registry<(Name, Name), UpstreamSeries>,
     rescued: Registry<(Name, Name, &'static str), Padded<AtomicU64>>,
+    /// From, to, result.
+    resumes: Rare<(Name, Name, &'static str)>,
     /// Upstream, region, what became of it, why.
     turns: Rare<(Name, Name, &'static str, &'static str)>,
     /// Upstream, region, why.
@@ -67,6 +73,7 @@ pub struct Metrics {
 struct Global {
     terminations: Counts<Termination, { Termination::ALL.len() }>,
     refused: Counts<WhyNot, { WhyNot::ALL.len() }>,
+    replay: Replay,
 }
 
 impl Metrics {
@@ -76,6 +83,7 @@ impl Metrics {
             routes: Registry::default(),
             upstreams: Registry::default(),
             rescued: Registry::default(),
+            resumes: Rare::default(),
             turns: Rare::default(),
             ejections: Rare::default(),
             listeners: Registry::default(),
@@ -123,6 +131,28 @@ impl Metrics {
     /// Counts a failed attempt after which no other was made.
     pub fn retry_refused(&self, why: WhyNot) {
         shard::mine(&self.global).refused.add(why);
+    }
+
+    /// So many bytes more (or less, if negative) are kept of requests' bodies. What was added must be
+    /// taken away again, on whatever thread.
+    pub fn replay_kept(&self, store: ReplayStore, delta: i64) {
+        shard::mine(&self.global).replay.kept(store, delta);
+    }
+
+    /// Counts bytes of requests' bodies that were written to disk.
+    pub fn spooled(&self, bytes: u64) {
+        shard::mine(&self.global).replay.spooled(bytes);
+    }
+
+    /// Counts a request's body that is no longer kept, so that it cannot be sent again. Once for each
+    /// request.
+    pub fn replay_lost(&self, why: ReplayLost) {
+        shard::mine(&self.global).replay.lost.add(why);
+    }
+
+    /// Counts a request whose body was read whole before it was sent.
+    pub fn gathered(&self) {
+        shard::mine(&self.global).replay.gathered();
     }
 
     /// Counts a change of a region's health or stage.
@@ -190,6 +220,12 @@ impl Metrics {
         let key = (from.clone(), to.clone(), why.word());
         let other = (OTHER.into(), OTHER.into(), why.word());
         self.rescued.get_within(key, MAX_RESCUE_SERIES, other)
+    }
+
+    fn resumed(&self, from: &Name, to: &Name, result: ResumeResult) {
+        let key = (from.clone(), to.clone(), result.word());
+        let other = || (OTHER.into(), OTHER.into(), result.word());
+        self.resumes.add(key, MAX_RESCUE_SERIES, other);
     }
 
     fn certificates(&self) -> MutexGuard<'_, Vec<(String, i64)>> {

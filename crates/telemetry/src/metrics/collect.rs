@@ -1,5 +1,7 @@
 //! What a scrape gathers: the sums of shards, and the gauges that the plan and the board hold.
 
+mod failover;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
@@ -19,11 +21,17 @@ type Upstreams = [((Name, Name), Shards<UpstreamSeries>)];
 pub(super) fn render(metrics: &Metrics, live: Option<&Live>) -> String {
     let mut out = Exposition::default();
     let overflow = requests(metrics, &mut out);
-    rescued(metrics, &mut out);
+    failover::rescued(metrics, &mut out);
+    let upstreams = metrics.upstreams.sorted();
+    failover::rescue_added(&upstreams, &mut out);
     terminations(metrics, &mut out);
     out.family(&catalogue::SERIES_OVERFLOW).add(&[], overflow);
-    let upstreams = metrics.upstreams.sorted();
     attempts(metrics, &upstreams, &mut out);
+    failover::budgets(live, &mut out);
+    failover::redispatches(&upstreams, &mut out);
+    failover::hedges(&upstreams, &mut out);
+    failover::resumes(metrics, &mut out);
+    failover::replay(metrics, &mut out);
     connections(&upstreams, &mut out);
     regions(live, &mut out);
     turns(metrics, &mut out);
@@ -71,17 +79,6 @@ fn requests(metrics: &Metrics, out: &mut Exposition) -> u64 {
         }
     }
     overflow
-}
-
-fn rescued(metrics: &Metrics, out: &mut Exposition) {
-    let mut family = out.family(&catalogue::REQUESTS_RESCUED);
-    for ((from, to, why), shards) in metrics.rescued.sorted() {
-        let count: u64 = shards
-            .iter()
-            .map(|shard| shard.0.load(Ordering::Relaxed))
-            .sum();
-        family.add(&[&from, &to, why], count);
-    }
 }
 
 /// Zeros are written here: these are the series that alerts are made of, and a rate needs a start.

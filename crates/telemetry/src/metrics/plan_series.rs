@@ -12,7 +12,7 @@ use tidegate_core::{Plan, RegionIdx, RouteIdx, UpstreamIdx};
 
 use super::shard::{Padded, Shards, mine};
 use super::{Metrics, NONE, Name, Series, UpstreamHandle, UpstreamSeries};
-use crate::labels::{AttemptOutcome, Label};
+use crate::labels::{AttemptOutcome, Label, ResumeResult};
 
 type Lazy<T> = OnceLock<T>;
 
@@ -153,6 +153,13 @@ impl PlanSeries {
             self.metrics.rescue(name(from), name(to), why)
         });
         mine(shards).0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an answer that broke within its body in region `from`, and what came of its
+    /// continuation from `to`; where no place could be asked, both are the same.
+    pub fn resumed(&self, from: RegionIdx, to: RegionIdx, result: ResumeResult) {
+        let name = |region| &self.table.plan.region(region).name;
+        self.metrics.resumed(name(from), name(to), result);
     }
 }
 

@@ -1,13 +1,15 @@
 //! One thread's part of the series of a route and region, and of an upstream and region.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
 
 use super::shard::{Counts, Histogram, Shards, mine};
-use crate::labels::{AttemptOutcome, Label, Limit, ProbeResult, RetryScope, StatusClass};
+use crate::labels::{
+    AttemptOutcome, HedgeCause, HedgeResult, Label, Limit, ProbeResult, RetryScope, StatusClass,
+};
 
 /// The requests of one route that one region answered.
 #[derive(Debug, Default)]
@@ -26,6 +28,10 @@ pub struct UpstreamSeries {
     pub(super) probes: Counts<ProbeResult, { ProbeResult::ALL.len() }>,
     pub(super) refused: Counts<Limit, { Limit::ALL.len() }>,
     pub(super) connect: Histogram,
+    pub(super) rescue_added: Histogram,
+    /// By cause.
+    pub(super) hedges: [Counts<HedgeResult, { HedgeResult::ALL.len() }>; HedgeCause::ALL.len()],
+    redispatched: AtomicU64,
     idle: AtomicI64,
     open: AtomicI64,
 }
@@ -52,6 +58,23 @@ impl UpstreamSeries {
     /// Counts an attempt after the first of its request, made here.
     pub fn retried(&self, scope: RetryScope) {
         self.retries.add(scope);
+    }
+
+    /// Enters the rescue of a request that was answered here: the time from the begin of its first
+    /// attempt to the begin of the one that answered.
+    pub fn rescue_added(&self, added: Duration) {
+        self.rescue_added.record(added);
+    }
+
+    /// Counts an attempt here that was given up for one elsewhere, because of what became of its
+    /// region.
+    pub fn redispatched(&self) {
+        self.redispatched.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a hedge that was sent here, once it is over.
+    pub fn hedged(&self, why: HedgeCause, result: HedgeResult) {
+        self.hedges[why.index()].add(result);
     }
 
     /// Counts a connection that was opened, and the time that took, TLS included.
@@ -89,6 +112,11 @@ impl UpstreamSeries {
     /// Counts one active probe.
     pub fn probed(&self, result: ProbeResult) {
         self.probes.add(result);
+    }
+
+    pub(super) fn redispatched_total(shards: &[Self]) -> u64 {
+        let parts = shards.iter().map(|shard| &shard.redispatched);
+        parts.map(|part| part.load(Ordering::Relaxed)).sum()
     }
 
     pub(super) fn idle_total(shards: &[Self]) -> i64 {

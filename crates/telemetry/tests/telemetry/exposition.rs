@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use tidegate_core::budget::Purse;
 use tidegate_core::ids::{RouteIdx, UpstreamIdx};
 use tidegate_core::retry::WhyNot;
 use tidegate_core::{Dial, Health, Live, RegionIdx, Standing, Termination};
 use tidegate_telemetry::catalogue::METRICS;
 use tidegate_telemetry::labels::{
-    Cause, HandshakeFailure, Label, Limit, ProbeResult, RegionTurn, ReloadResult, RetryScope,
-    TlsVersion,
+    Cause, HandshakeFailure, HedgeCause, HedgeResult, Label, Limit, ProbeResult, RegionTurn,
+    ReloadResult, ReplayLost, ReplayStore, ResumeResult, RetryScope, TlsVersion,
 };
-use tidegate_telemetry::{AttemptOutcome, Metrics};
+use tidegate_telemetry::{AttemptOutcome, Metrics, PlanSeries};
 
 use crate::parser::{Family, Sample, parse};
 use crate::support::{live, plan};
@@ -55,6 +56,7 @@ fn populate(metrics: &std::sync::Arc<Metrics>, live: &Live) {
     region.idle_began();
     region.opening();
     Limit::ALL.iter().for_each(|limit| region.refused(*limit));
+    populate_failover(metrics, &series);
     metrics.terminated(Termination::Completed);
     metrics.terminated(Termination::ResidencyBlocked);
     metrics.retry_refused(WhyNot::Budget);
@@ -79,6 +81,96 @@ fn populate(metrics: &std::sync::Arc<Metrics>, live: &Live) {
     live.upstreams[0].regions[0].endpoints.load().endpoints[0]
         .cell
         .set_ejected(true);
+}
+
+fn populate_failover(metrics: &Metrics, series: &PlanSeries) {
+    let (near, far) = (
+        series.upstream(UpstreamIdx(0), 0),
+        series.upstream(UpstreamIdx(0), 1),
+    );
+    far.rescue_added(300 * MS);
+    near.rescue_added(100 * MS);
+    near.redispatched();
+    near.hedged(HedgeCause::Slow, HedgeResult::Lost);
+    far.hedged(HedgeCause::Slow, HedgeResult::Lost);
+    far.hedged(HedgeCause::Silent, HedgeResult::Won);
+    series.resumed(RegionIdx(0), RegionIdx(1), ResumeResult::Resumed);
+    series.resumed(RegionIdx(0), RegionIdx(1), ResumeResult::Resumed);
+    series.resumed(RegionIdx(0), RegionIdx(0), ResumeResult::Failed);
+    metrics.replay_kept(ReplayStore::Memory, 5_000);
+    metrics.replay_kept(ReplayStore::Memory, -1_000);
+    metrics.spooled(70_000);
+    metrics.spooled(30_000);
+    metrics.replay_lost(ReplayLost::TotalLimit);
+    metrics.gathered();
+}
+
+#[test]
+fn what_saved_requests_comes_out() {
+    let metrics = Metrics::new();
+    let live = live(plan(&["eu", "us"], &["api"], 100));
+    let budget = &live.upstreams[0].budget;
+    populate(&metrics, &live);
+    assert!(budget.withdraw(Purse::InRegion, Instant::now()));
+    let families = scrape(&metrics, Some(&live));
+    let check = |name: &str, labels: &[&str], expected: Option<f64>| {
+        let name = format!("tidegate_{name}");
+        assert_eq!(
+            value(&families, &name, labels),
+            expected,
+            "{name}{labels:?}"
+        );
+    };
+    check("redispatches_total", &["shop", "eu"], Some(1.0));
+    check("redispatches_total", &["shop", "us"], None);
+    check("hedges_total", &["shop", "slow", "lost"], Some(2.0));
+    check("hedges_total", &["shop", "silent", "won"], Some(1.0));
+    check("hedges_total", &["shop", "silent", "failed"], None);
+    check("resumes_total", &["eu", "us", "resumed"], Some(2.0));
+    check("resumes_total", &["eu", "eu", "failed"], Some(1.0));
+    check("replay_bytes", &["memory"], Some(4_000.0));
+    check("replay_bytes", &["spool"], Some(0.0));
+    check("replay_spooled_bytes_total", &[], Some(100_000.0));
+    check("replay_lost_total", &["total_limit"], Some(1.0));
+    check("requests_gathered_total", &[], Some(1.0));
+    check(
+        "retry_budget_used_ratio",
+        &["shop", "in_region"],
+        Some(0.01),
+    );
+    check(
+        "retry_budget_used_ratio",
+        &["shop", "cross_region"],
+        Some(0.0),
+    );
+    let added = &families["tidegate_rescue_added_seconds"].samples;
+    let of = |suffix: &str| {
+        let sample = added.iter().find(|sample| sample.name.ends_with(suffix));
+        sample.map(|sample| sample.value)
+    };
+    assert_eq!((of("_count"), of("_sum")), (Some(2.0), Some(0.4)));
+    budget.configure(0.0, 1.0);
+    let families = scrape(&metrics, Some(&live));
+    let shut = value(
+        &families,
+        "tidegate_retry_budget_used_ratio",
+        &["shop", "in_region"],
+    );
+    assert_eq!(shut, None, "a purse that is shut");
+}
+
+#[test]
+fn what_is_kept_is_told_whoever_frees_it() {
+    let metrics = Metrics::new();
+    metrics.replay_kept(ReplayStore::Spool, 9_000);
+    std::thread::scope(|scope| {
+        scope.spawn(|| metrics.replay_kept(ReplayStore::Spool, -8_000));
+    });
+    let families = scrape(&metrics, None);
+    assert_eq!(
+        value(&families, "tidegate_replay_bytes", &["spool"]),
+        Some(1_000.0)
+    );
 }
 
 #[test]

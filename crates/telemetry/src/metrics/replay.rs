@@ -1,0 +1,42 @@
+//! What is kept of requests' bodies, so that they can be sent again.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use super::shard::Counts;
+use crate::labels::{Label, ReplayLost, ReplayStore};
+
+/// One thread's part.
+#[derive(Debug, Default)]
+pub(super) struct Replay {
+    kept: [AtomicI64; ReplayStore::ALL.len()],
+    spooled: AtomicU64,
+    gathered: AtomicU64,
+    pub(super) lost: Counts<ReplayLost, { ReplayLost::ALL.len() }>,
+}
+
+impl Replay {
+    pub(super) fn kept(&self, store: ReplayStore, delta: i64) {
+        self.kept[store.index()].fetch_add(delta, Ordering::Relaxed);
+    }
+
+    pub(super) fn spooled(&self, bytes: u64) {
+        self.spooled.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn gathered(&self) {
+        self.gathered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Bytes kept there. One thread's part can be negative, as another may have freed what it kept.
+    pub(super) fn bytes(&self, store: ReplayStore) -> i64 {
+        self.kept[store.index()].load(Ordering::Relaxed)
+    }
+
+    pub(super) fn spooled_total(&self) -> u64 {
+        self.spooled.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn gathered_total(&self) -> u64 {
+        self.gathered.load(Ordering::Relaxed)
+    }
+}
