@@ -12,6 +12,7 @@ use std::time::Instant;
 use crate::budget::Budget;
 use crate::cell::{EndpointCell, RegionCell};
 use crate::endpoint::EndpointSlot;
+use crate::hedge::HedgeCell;
 use crate::news::News;
 
 type Name = Arc<str>;
@@ -24,6 +25,7 @@ pub struct Board {
     endpoints: Store<(Name, Name, Name), EndpointCell>,
     slots: Store<(Name, Name), EndpointSlot>,
     budgets: Store<Name, Budget>,
+    hedges: Store<Name, HedgeCell>,
     news: News,
 }
 
@@ -67,6 +69,7 @@ impl Board {
             endpoints: Store::new(),
             slots: Store::new(),
             budgets: Store::new(),
+            hedges: Store::new(),
             news: News::default(),
         }
     }
@@ -108,6 +111,12 @@ impl Board {
             .get_or_insert(upstream.into(), || Budget::new(self.origin))
     }
 
+    /// What is observed for the hedges of one route, made at first use.
+    pub fn hedge(&self, route: &str) -> Arc<HedgeCell> {
+        self.hedges
+            .get_or_insert(route.into(), || HedgeCell::new(self.origin))
+    }
+
     /// Every region cell with its (upstream, region), in no order.
     pub fn regions(&self) -> Vec<((Name, Name), Arc<RegionCell>)> {
         self.regions.all()
@@ -124,6 +133,7 @@ impl Board {
         self.slots.forget_unused();
         self.endpoints.forget_unused();
         self.budgets.forget_unused();
+        self.hedges.forget_unused();
         self.regions
             .lock()
             .retain(|_, cell| Arc::strong_count(cell) > 1 || cell.draining());
@@ -155,6 +165,7 @@ mod tests {
         ));
         assert!(Arc::ptr_eq(&board.slot("u", "r"), &board.slot("u", "r")));
         assert!(Arc::ptr_eq(&board.budget("u"), &board.budget("u")));
+        assert!(Arc::ptr_eq(&board.hedge("u"), &board.hedge("u")));
         assert!(!Arc::ptr_eq(
             &board.region("u", "r"),
             &board.region("v", "r")

@@ -11,9 +11,12 @@
 //! Counts sit in one slot a second; a retry is entered first and taken back if it was one too many,
 //! so that racing threads can only err to the strict side.
 
-use std::array;
+mod window;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+use window::Window;
 
 /// Full seconds that a deposit counts, after the one in which it was made.
 pub const WINDOW_S: u32 = 10;
@@ -23,14 +26,12 @@ pub const RESERVE: u32 = 10 * WINDOW_S;
 /// The purses of one upstream. Every request deposits, every retry withdraws.
 #[derive(Debug)]
 pub struct Budget {
-    origin: Instant,
-    shares: [AtomicU64; 2],
-    requests: Window,
-    retries: [Window; 2],
+    requests: Deposits,
+    purses: [Allowance; 2],
 }
 
 /// Which bucket a retry draws from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purse {
     /// Another endpoint of the same region.
     InRegion,
@@ -38,51 +39,69 @@ pub enum Purse {
     CrossRegion,
 }
 
-/// Events per second over the last seconds. More slots than the window needs, so that threads
-/// whose clocks differ a little do not fight over one.
+/// The requests of the last window, of which allowances are parts.
 #[derive(Debug)]
-#[repr(align(128))]
-struct Window([AtomicU64; SLOTS]);
+pub(crate) struct Deposits {
+    origin: Instant,
+    entered: Window,
+}
 
-const SLOTS: usize = 16;
+/// What may be spent: a share of the deposits, and a reserve.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    share: AtomicU64,
+    reserve: u32,
+    spent: Window,
+}
+
+impl Purse {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::InRegion, Self::CrossRegion];
+}
 
 impl Budget {
     /// An empty budget whose purses are shut until [`Budget::configure`]; time counts from `origin`.
     pub fn new(origin: Instant) -> Self {
         Self {
-            origin,
-            shares: Default::default(),
-            requests: Window::new(),
-            retries: [Window::new(), Window::new()],
+            requests: Deposits::new(origin),
+            purses: [Allowance::new(RESERVE), Allowance::new(RESERVE)],
         }
     }
 
     /// Sets the parts of requests that may be retried (0.2 for 20 %). What is not a positive number
     /// counts as 0.
     pub fn configure(&self, in_region: f64, cross_region: f64) {
-        for (share, value) in self.shares.iter().zip([in_region, cross_region]) {
-            share.store(value.max(0.0).to_bits(), Ordering::Relaxed);
+        for (purse, share) in self.purses.iter().zip([in_region, cross_region]) {
+            purse.configure(share);
         }
     }
 
     /// Enters one request: its first attempt, not its retries.
     pub fn deposit(&self, now: Instant) {
-        self.requests.enter(self.second(now));
+        self.requests.enter(now);
     }
 
     /// Takes a token for a retry; false when there is none.
     pub fn withdraw(&self, purse: Purse, now: Instant) -> bool {
-        let (second, retries) = (self.second(now), &self.retries[purse as usize]);
-        let share = f64::from_bits(self.shares[purse as usize].load(Ordering::Relaxed));
-        if share == 0.0 || !retries.enter(second) {
-            return false;
+        self.purses[purse as usize].withdraw(&self.requests, now)
+    }
+
+    /// The part of the purse that the last window has used, 0 to 1; 0 for one that is shut.
+    pub fn used(&self, purse: Purse, now: Instant) -> f64 {
+        self.purses[purse as usize].used(&self.requests, now)
+    }
+}
+
+impl Deposits {
+    pub(crate) fn new(origin: Instant) -> Self {
+        Self {
+            origin,
+            entered: Window::new(),
         }
-        let limit = share * self.requests.total(second) as f64 + f64::from(RESERVE);
-        let within = retries.total(second) as f64 <= limit;
-        if !within {
-            retries.take_back(second);
-        }
-        within
+    }
+
+    pub(crate) fn enter(&self, now: Instant) {
+        self.entered.enter(self.second(now));
     }
 
     fn second(&self, now: Instant) -> u32 {
@@ -90,47 +109,55 @@ impl Budget {
     }
 }
 
-impl Window {
-    fn new() -> Self {
-        Self(array::from_fn(|_| AtomicU64::new(0)))
-    }
-
-    /// Counts one event; false when the slot belongs to a later second already.
-    fn enter(&self, second: u32) -> bool {
-        let slot = self.slot(second);
-        if second_of(slot.load(Ordering::SeqCst)) == second {
-            slot.fetch_add(1, Ordering::SeqCst);
-            return true;
+impl Allowance {
+    /// One that is shut until it is configured.
+    pub(crate) fn new(reserve: u32) -> Self {
+        Self {
+            share: AtomicU64::default(),
+            reserve,
+            spent: Window::new(),
         }
-        let step = |word| match second_of(word) {
-            held if held > second => None,
-            held if held == second => Some(word + 1),
-            _ => Some(u64::from(second) << 32 | 1),
-        };
-        slot.fetch_update(Ordering::SeqCst, Ordering::SeqCst, step)
-            .is_ok()
     }
 
-    fn take_back(&self, second: u32) {
-        self.slot(second).fetch_sub(1, Ordering::SeqCst);
+    /// Sets the share; what is not a positive number shuts it.
+    pub(crate) fn configure(&self, share: f64) {
+        let share = share.max(0.0).to_bits();
+        self.share.store(share, Ordering::Relaxed);
     }
 
-    /// Events of the window that ends with `second`; those of threads a little ahead included.
-    fn total(&self, second: u32) -> u64 {
-        let words = self.0.iter().map(|slot| slot.load(Ordering::SeqCst));
-        words
-            .filter(|word| second_of(*word) + WINDOW_S >= second)
-            .map(|word| word & 0xffff_ffff)
-            .sum()
+    pub(crate) fn withdraw(&self, requests: &Deposits, now: Instant) -> bool {
+        let second = requests.second(now);
+        let limit = self.limit(requests, second);
+        if limit == 0.0 || !self.spent.enter(second) {
+            return false;
+        }
+        let within = self.spent.total(second) as f64 <= limit;
+        if !within {
+            self.spent.take_back(second);
+        }
+        within
     }
 
-    fn slot(&self, second: u32) -> &AtomicU64 {
-        &self.0[second as usize % SLOTS]
+    /// Gives a token back that was withdrawn at the same `now`.
+    pub(crate) fn give_back(&self, requests: &Deposits, now: Instant) {
+        self.spent.take_back(requests.second(now));
     }
-}
 
-fn second_of(word: u64) -> u32 {
-    (word >> 32) as u32
+    fn used(&self, requests: &Deposits, now: Instant) -> f64 {
+        let second = requests.second(now);
+        match self.limit(requests, second) {
+            0.0 => 0.0,
+            limit => (self.spent.total(second) as f64 / limit).min(1.0),
+        }
+    }
+
+    /// Tokens in a window that ends with `second`; 0 when it is shut.
+    fn limit(&self, requests: &Deposits, second: u32) -> f64 {
+        match f64::from_bits(self.share.load(Ordering::Relaxed)) {
+            0.0 => 0.0,
+            share => share * requests.entered.total(second) as f64 + f64::from(self.reserve),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -194,6 +221,21 @@ mod tests {
                 "after {after} s"
             );
         }
+    }
+
+    #[test]
+    fn what_is_used_is_told() {
+        let (budget, origin) = budget(0.2, 0.0);
+        let used = |after| budget.used(Purse::InRegion, origin + Duration::from_secs(after));
+        assert_eq!(used(0), 0.0);
+        (0..500).for_each(|_| budget.deposit(origin));
+        assert_eq!(granted(&budget, Purse::InRegion, 50, origin), 50);
+        assert_eq!((used(0), used(10), used(11)), (0.25, 0.25, 0.0));
+        assert_eq!(granted(&budget, Purse::InRegion, 500, origin), RESERVE + 50);
+        assert_eq!(used(3), 1.0);
+        assert_eq!(budget.used(Purse::CrossRegion, origin), 0.0, "it is shut");
+        budget.configure(0.01, 0.0);
+        assert_eq!(used(3), 1.0, "never above 1");
     }
 
     #[test]

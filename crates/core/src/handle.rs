@@ -2,7 +2,7 @@
 //!
 //! [`PlanHandle`] is where `control` puts a new plan and where the data plane takes it: one swap,
 //! one load per request. [`Live`] is a plan with its names replaced by pointers: to the slots of
-//! endpoints, to the cells of the board, to the budgets.
+//! endpoints, to the cells of the board, to the budgets, to what is known for hedges.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,8 +13,9 @@ use crate::budget::Budget;
 use crate::cell::RegionCell;
 use crate::endpoint::EndpointSlot;
 use crate::geo::distance_km;
-use crate::ids::{Generation, UpstreamIdx};
-use crate::plan::{Plan, Upstream};
+use crate::hedge::HedgeCell;
+use crate::ids::{Generation, RouteIdx, UpstreamIdx};
+use crate::plan::{Plan, Route, Upstream};
 
 /// An activated plan.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Live {
     pub plan: Arc<Plan>,
     /// Per upstream of the plan, in the plan's order.
     pub upstreams: Box<[LiveUpstream]>,
+    /// Per route of the plan, in the plan's order.
+    hedges: Box<[Option<Arc<HedgeCell>>]>,
 }
 
 /// An upstream's pointers to what is observed.
@@ -55,10 +58,16 @@ impl Live {
             .iter()
             .map(|upstream| bind_upstream(&plan, upstream, board))
             .collect();
+        let hedges = plan
+            .routes
+            .iter()
+            .map(|route| bind_hedge(route, board))
+            .collect();
         Self {
             generation,
             plan,
             upstreams,
+            hedges,
         }
     }
 
@@ -69,6 +78,18 @@ impl Live {
             &self.upstreams[upstream.get()],
         )
     }
+
+    /// What is observed for the hedges of a route; none if it has no `hedge`.
+    pub fn hedge(&self, route: RouteIdx) -> Option<&HedgeCell> {
+        self.hedges[route.get()].as_deref()
+    }
+}
+
+fn bind_hedge(route: &Route, board: &Board) -> Option<Arc<HedgeCell>> {
+    let hedge = route.hedge?;
+    let cell = board.hedge(&route.name);
+    cell.configure(hedge.budget);
+    Some(cell)
 }
 
 fn bind_upstream(plan: &Plan, upstream: &Upstream, board: &Board) -> LiveUpstream {

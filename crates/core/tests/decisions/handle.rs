@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tidegate_core::geo::distance_km;
-use tidegate_core::ids::Generation;
-use tidegate_core::plan::{Location, Steering};
+use tidegate_core::ids::{Generation, RouteIdx};
+use tidegate_core::plan::{Hedge, HedgeAfter, HedgeTo, Location, Steering};
 use tidegate_core::route::RouteMatch;
 use tidegate_core::{Board, Live, PlanHandle};
 
@@ -82,4 +82,32 @@ fn distances_are_known_when_both_places_are() {
         .map(|region| region.distance_km)
         .collect();
     assert_eq!(distances, [Some(distance_km(pop, region)), None]);
+}
+
+#[test]
+fn only_routes_that_hedge_have_a_cell_and_a_reload_keeps_it() {
+    let board = Board::new(std::time::Instant::now());
+    let bind = |shares: [Option<f64>; 2]| {
+        let mut plan = plan(latency(1), &[1], vec![RouteMatch::default(); 2]);
+        for (route, share) in plan.routes.iter_mut().zip(shares) {
+            route.hedge = share.map(|budget| Hedge {
+                after: HedgeAfter::Percentile(0.95),
+                budget,
+                to: HedgeTo::Endpoint,
+            });
+        }
+        Live::bind(Arc::new(plan), &board, Generation(1))
+    };
+    let before = bind([None, Some(0.05)]);
+    assert!(before.hedge(RouteIdx(0)).is_none());
+    let cell = before.hedge(RouteIdx(1)).expect("it hedges");
+    assert!(cell.withdraw(board.origin()));
+    let after = bind([Some(0.05), Some(0.0)]);
+    let kept = after.hedge(RouteIdx(1)).expect("it hedges");
+    assert!(std::ptr::eq(cell, kept));
+    assert!(
+        !cell.withdraw(board.origin()),
+        "its purse is as now configured"
+    );
+    assert!(after.hedge(RouteIdx(0)).is_some());
 }
