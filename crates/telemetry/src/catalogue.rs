@@ -77,7 +77,7 @@ catalogue! {
     RETRY_REFUSED = Counter "tidegate_retry_refused_total" in "requests" by [why]:
         "Failed attempts after which no other was made, by the reason.";
     RETRY_BUDGET_USED = Gauge "tidegate_retry_budget_used_ratio" in "1" by [upstream, purse]:
-        "Part of a retry budget that the last ten seconds used, reserve included, 0 to 1; absent while the budget is 0.";
+        "Part of a retry budget that the last ten seconds used, reserve included, 0 to 1; 0 while the budget is 0.";
     REDISPATCHES = Counter "tidegate_redispatches_total" in "attempts" by [upstream, region]:
         "Attempts that were given up for one elsewhere because of what became of their region, by that region.";
     HEDGES = Counter "tidegate_hedges_total" in "attempts" by [upstream, why, result]:

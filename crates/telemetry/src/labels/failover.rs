@@ -61,7 +61,7 @@ labels! {
 }
 
 impl Label for Purse {
-    const ALL: &'static [Self] = &[Self::InRegion, Self::CrossRegion];
+    const ALL: &'static [Self] = &Self::ALL;
 
     fn index(self) -> usize {
         self as usize

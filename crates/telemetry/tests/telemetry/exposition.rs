@@ -149,14 +149,6 @@ fn what_saved_requests_comes_out() {
         sample.map(|sample| sample.value)
     };
     assert_eq!((of("_count"), of("_sum")), (Some(2.0), Some(0.4)));
-    budget.configure(0.0, 1.0);
-    let families = scrape(&metrics, Some(&live));
-    let shut = value(
-        &families,
-        "tidegate_retry_budget_used_ratio",
-        &["shop", "in_region"],
-    );
-    assert_eq!(shut, None, "a purse that is shut");
 }
 
 #[test]

@@ -36,16 +36,14 @@ pub(super) fn rescue_added(upstreams: &Upstreams, out: &mut Exposition) {
     }
 }
 
-/// A purse that is shut has no use, and no sample.
 pub(super) fn budgets(live: Option<&Live>, out: &mut Exposition) {
     let now = Instant::now();
     let mut family = out.family(&catalogue::RETRY_BUDGET_USED);
     let Some(live) = live else { return };
     for (upstream, bound) in live.plan.upstreams.iter().zip(&live.upstreams) {
         for purse in Purse::ALL {
-            if let Some(used) = bound.budget.used(*purse, now) {
-                family.add(&[&upstream.name, purse.word()], used);
-            }
+            let used = bound.budget.used(purse, now);
+            family.add(&[&upstream.name, purse.word()], used);
         }
     }
 }
