@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::content;
+use crate::death::Death;
 
 /// No sampled latency is longer, whatever the tail of the distribution says.
 const LATENCY_MAX: Duration = Duration::from_secs(60);
@@ -108,6 +109,8 @@ pub struct Behaviour {
     pub content_seed: u64,
     /// What the entity tag is made of.
     pub etag: EtagScheme,
+    /// Where it dies in a request. A made-up error comes before that.
+    pub death: Option<Death>,
 }
 
 impl Default for Behaviour {
@@ -121,6 +124,7 @@ impl Default for Behaviour {
             healthy: true,
             content_seed: content::SEED,
             etag: EtagScheme::Content,
+            death: None,
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::tasks::{EndOnDrop, Tasks};
 use exchange::Exchanger;
 pub use expect::Expect;
 pub use snapshot::{Fault, Imbalance, Incident, Outcome, Second, Snapshot, Summary, WrongBody};
-pub use spec::{ClientSpec, Pace, Protocol, RequestSpec, SpecError};
+pub use spec::{ClientSpec, Leave, Pace, Protocol, RequestSpec, SpecError};
 use tally::{Finished, Tally};
 
 pub use crate::content_body::Framing;

@@ -6,11 +6,13 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use crate::content;
@@ -36,6 +38,7 @@ pub(crate) struct ContentBody {
     pause: Duration,
     framing: Framing,
     sleep: Option<Pin<Box<Sleep>>>,
+    given: Option<Arc<watch::Sender<u64>>>,
 }
 
 impl ContentBody {
@@ -49,6 +52,7 @@ impl ContentBody {
             pause: Duration::ZERO,
             framing: Framing::Sized,
             sleep: None,
+            given: None,
         }
     }
 
@@ -66,10 +70,21 @@ impl ContentBody {
         }
     }
 
+    /// Tells how many bytes were given so far. What is told is taken, not sent: buffers lie behind it.
+    pub(crate) fn telling(self, given: Arc<watch::Sender<u64>>) -> Self {
+        Self {
+            given: Some(given),
+            ..self
+        }
+    }
+
     fn take_piece(&mut self) -> Bytes {
         let left = usize::try_from(self.end - self.next).unwrap_or(usize::MAX);
         let piece = content::bytes(self.seed, self.next, left.min(self.piece));
         self.next += piece.len() as u64;
+        if let Some(given) = &self.given {
+            given.send_modify(|given| *given += piece.len() as u64);
+        }
         piece
     }
 

@@ -9,6 +9,7 @@
 pub mod behaviour;
 pub mod client;
 pub mod content;
+pub mod death;
 pub mod link;
 pub mod raw;
 pub mod region;
@@ -21,7 +22,8 @@ mod sync;
 mod tasks;
 
 pub use behaviour::{Behaviour, EtagScheme, Latency, SlowBody};
-pub use client::{Client, ClientSpec, Expect, Pace, Protocol, RequestSpec, Snapshot};
+pub use client::{Client, ClientSpec, Expect, Leave, Pace, Protocol, RequestSpec, Snapshot};
+pub use death::{Cut, Death, Ending};
 pub use link::{Link, LinkSpec, Mode};
 pub use raw::{Action, RawUpstream};
 pub use region::{Region, RegionSpec};

@@ -5,8 +5,11 @@
 //! run. Every answer names its region, and every arrival is written down: three ledgers must agree after a storm.
 
 mod answer;
+mod data_count;
+mod dying;
 mod endpoint;
 mod files;
+mod fuse;
 mod grpc;
 mod ledger;
 mod metered;
@@ -28,6 +31,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::behaviour::Behaviour;
 use crate::tasks::{EndOnDrop, Tasks};
 pub use endpoint::Endpoint;
+use fuse::{Fuse, Socket};
 use ledger::Ledger;
 pub use ledger::RegionSnapshot;
 use metered::{Interjection, Metered};
@@ -224,13 +228,15 @@ async fn greet(stream: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Shared>)
 
 async fn serve<S>(stream: S, shared: Arc<Shared>)
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Socket + Unpin + Send + 'static,
 {
-    let interjection = Interjection::default();
-    let metered = Metered::new(stream, Arc::clone(&shared.ledger), interjection.clone());
+    let (interjection, fuse) = (Interjection::default(), Fuse::default());
+    let ledger = Arc::clone(&shared.ledger);
+    let metered = Metered::new(stream, ledger, interjection.clone(), fuse.clone());
     let visitor = Visitor {
         shared: Arc::clone(&shared),
         interjection,
+        fuse,
     };
     let service = hyper::service::service_fn(move |request| {
         let visitor = visitor.clone();

@@ -231,6 +231,7 @@ fn said(outcome: Outcome) -> Option<String> {
         Outcome::WrongBody(how) => Some(format!("wrong body: {how:?}").to_lowercase()),
         Outcome::Transport(fault) => Some(format!("{fault:?}").to_lowercase()),
         Outcome::TimedOut => Some("timed out".to_owned()),
+        Outcome::Left => Some("left".to_owned()),
     }
 }
 

@@ -2,21 +2,27 @@
 
 use std::error::Error;
 use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, Uri, Version, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use serde::Deserialize;
+use tokio::sync::watch;
 
 use super::expect::{BodyCheck, Mismatch, Upload};
 use super::lane::{Lane, Lanes};
 use super::snapshot::{Fault, Outcome};
-use super::spec::{ClientSpec, Prepared, Protocol, RequestSpec};
+use super::spec::{ClientSpec, Leave, Prepared, Protocol, RequestSpec};
 use crate::content_body::ContentBody;
 use crate::tasks::Tasks;
 use crate::{ID_HEADER, REGION_HEADER};
 
 /// How many connections may turn out closed before anything of a request was written.
 const HANDOVERS_MAX: usize = 4;
+/// A problem is short; what is longer is looked at so far.
+const PROBLEM_BYTES_MAX: usize = 16 * 1024;
 
 /// How a request ended and who answered.
 #[derive(Debug)]
@@ -24,6 +30,7 @@ pub(super) struct Answer {
     pub(super) outcome: Outcome,
     pub(super) region: Option<String>,
     pub(super) wrong_at: Option<u64>,
+    pub(super) problem: Option<String>,
 }
 
 impl Answer {
@@ -32,6 +39,7 @@ impl Answer {
             outcome,
             region: None,
             wrong_at: None,
+            problem: None,
         }
     }
 }
@@ -40,6 +48,8 @@ impl Answer {
 enum Wrong {
     Broken(Fault),
     Body(Mismatch),
+    /// Not wrong: the client went away.
+    Left,
 }
 
 pub(super) struct Exchanger {
@@ -85,20 +95,26 @@ impl Exchanger {
             seed: self.id_prefix ^ number,
             bytes: kind.body_bytes,
         };
-        let Some(request) = self.request(number, upload) else {
+        let (giving, given) = watch::channel(0);
+        let body = ContentBody::new(upload.seed, 0, upload.bytes).telling(Arc::new(giving));
+        let Some(request) = self.request(number, body) else {
             return Answer::nobody(Outcome::Transport(Fault::Other));
         };
-        match self.send(request, number).await {
+        let sent = tokio::select! {
+            biased;
+            sent = self.send(request, number) => sent,
+            () = time_to_leave(kind, given) => return Answer::nobody(Outcome::Left),
+        };
+        match sent {
             Ok((lane, response)) => self.receive(lane, response, kind, upload).await,
             Err(fault) => Answer::nobody(Outcome::Transport(fault)),
         }
     }
 
     /// `None` for a combination that `http` refuses, which validation leaves none of.
-    fn request(&self, number: u64, upload: Upload) -> Option<Request<ContentBody>> {
+    fn request(&self, number: u64, body: ContentBody) -> Option<Request<ContentBody>> {
         let (kind, path) = self.prepared.pick(number);
-        let body = ContentBody::new(upload.seed, 0, upload.bytes).framed(kind.framing);
-        let mut request = Request::new(body);
+        let mut request = Request::new(body.framed(kind.framing));
         *request.method_mut() = kind.method.clone();
         let headers = request.headers_mut();
         headers.insert(ID_HEADER, HeaderValue::try_from(self.id_of(number)).ok()?);
@@ -153,48 +169,101 @@ impl Exchanger {
         kind: &RequestSpec,
         upload: Upload,
     ) -> Answer {
-        let region = response.headers().get(REGION_HEADER);
+        let (head, body) = response.into_parts();
+        let region = head.headers.get(REGION_HEADER);
         let region = region
             .and_then(|name| name.to_str().ok())
             .map(str::to_owned);
-        let status = response.status().as_u16();
-        let right_status = status == kind.status;
-        // The body of an error is read too, to keep the connection, but not judged.
-        let expect = if right_status {
-            &kind.expect
-        } else {
-            &super::Expect::Anything
-        };
-        let check = BodyCheck::new(expect, upload);
-        let (outcome, wrong_at) = match read(response.into_body(), check).await {
+        if head.status.as_u16() != kind.status {
+            // The body of an error is read too, to keep the connection.
+            let (text, ended) = read_some(body).await;
+            if ended {
+                self.lanes.give_back(lane);
+            }
+            return Answer {
+                outcome: Outcome::WrongStatus(head.status.as_u16()),
+                region,
+                wrong_at: None,
+                problem: problem(&text),
+            };
+        }
+        let check = BodyCheck::new(&kind.expect, upload);
+        let (outcome, wrong_at) = match read(body, check, kind.leave).await {
             Ok(()) => {
                 self.lanes.give_back(lane);
                 (Outcome::Ok, None)
             }
             Err(Wrong::Broken(fault)) => (Outcome::Transport(fault), None),
             Err(Wrong::Body(wrong)) => (Outcome::WrongBody(wrong.kind), Some(wrong.at)),
-        };
-        let outcome = if right_status {
-            outcome
-        } else {
-            Outcome::WrongStatus(status)
+            Err(Wrong::Left) => (Outcome::Left, None),
         };
         Answer {
             outcome,
             region,
             wrong_at,
+            problem: None,
         }
     }
 }
 
-async fn read(mut body: Incoming, mut check: BodyCheck) -> Result<(), Wrong> {
-    while let Some(frame) = body.frame().await {
+/// Comes to its end when it is time to go away before the head of the answer.
+async fn time_to_leave(kind: &RequestSpec, mut given: watch::Receiver<u64>) {
+    let (goal, then) = match kind.leave {
+        Some(Leave::Sending(bytes)) => (bytes, Duration::ZERO),
+        Some(Leave::Waiting(time)) => (kind.body_bytes, time),
+        Some(Leave::Receiving(_)) | None => (u64::MAX, Duration::ZERO),
+    };
+    if given.wait_for(|given| *given >= goal).await.is_err() {
+        // The body went, and will never get so far.
+        std::future::pending::<()>().await;
+    }
+    tokio::time::sleep(then).await;
+}
+
+async fn read(mut body: Incoming, mut check: BodyCheck, leave: Option<Leave>) -> Result<(), Wrong> {
+    let limit = match leave {
+        Some(Leave::Receiving(bytes)) => bytes,
+        _ => u64::MAX,
+    };
+    let mut got = 0;
+    while got < limit
+        && let Some(frame) = body.frame().await
+    {
         let frame = frame.map_err(|_| Wrong::Broken(Fault::Body))?;
         if let Some(data) = frame.data_ref() {
+            got += data.len() as u64;
             check.feed(data).map_err(Wrong::Body)?;
         }
     }
+    if got >= limit {
+        return Err(Wrong::Left);
+    }
     check.finish().map_err(Wrong::Body)
+}
+
+/// The beginning of a body, which is read to its end, and whether that came in order.
+async fn read_some(mut body: Incoming) -> (Vec<u8>, bool) {
+    let mut text = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            return (text, false);
+        };
+        if let Some(data) = frame.data_ref() {
+            let room = PROBLEM_BYTES_MAX - text.len();
+            text.extend_from_slice(&data[..data.len().min(room)]);
+        }
+    }
+    (text, true)
+}
+
+/// The `type` of a problem (RFC 9457, section 3.1.1).
+fn problem(text: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Problem {
+        r#type: String,
+    }
+    let problem = serde_json::from_slice::<Problem>(text).ok()?;
+    Some(problem.r#type)
 }
 
 /// Sorts an error that came before the head of the answer.

@@ -22,6 +22,8 @@ pub enum Outcome {
     Transport(Fault),
     /// No complete answer in time.
     TimedOut,
+    /// The client went away, as it was told to: neither right nor failed.
+    Left,
 }
 
 /// What is wrong with a body that ended in order.
@@ -73,6 +75,8 @@ pub struct Incident {
     pub region: Option<String>,
     /// Offset of the first wrong byte of a wrong body.
     pub wrong_at: Option<u64>,
+    /// With a wrong status: the `type` of its problem (RFC 9457), if it has one.
+    pub problem: Option<String>,
 }
 
 impl Incident {
@@ -123,14 +127,16 @@ pub struct Snapshot {
 
 /// The books do not balance.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("sent {sent} is not ok {ok} + failed {failed} + in flight {in_flight}")]
+#[error("sent {sent} is not ok {ok} + failed {failed} + left {left} + in flight {in_flight}")]
 pub struct Imbalance {
     /// Requests started.
     pub sent: u64,
     /// Right ones.
     pub ok: u64,
-    /// Others.
+    /// Wrong ones.
     pub failed: u64,
+    /// Those that the client itself gave up.
+    pub left: u64,
     /// Not ended.
     pub in_flight: u64,
 }
@@ -142,10 +148,16 @@ impl Snapshot {
         self.count(|outcome| *outcome == Outcome::Ok)
     }
 
-    /// Requests that ended in any other way.
+    /// Requests that ended in any other way, but for those that the client itself gave up.
     #[must_use]
     pub fn failed(&self) -> u64 {
-        self.count(|outcome| *outcome != Outcome::Ok)
+        self.count(|outcome| !matches!(outcome, Outcome::Ok | Outcome::Left))
+    }
+
+    /// Requests that the client itself gave up.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        self.count(|outcome| *outcome == Outcome::Left)
     }
 
     /// Requests with a wrong body: the one thing that is worse than an error.
@@ -164,20 +176,21 @@ impl Snapshot {
             .sum()
     }
 
-    /// Checks that every request started is accounted for: `sent == ok + failed + in flight`.
+    /// Checks that every request started is accounted for: `sent == ok + failed + left + in flight`.
     ///
     /// # Errors
-    /// [`Imbalance`] with the four numbers.
+    /// [`Imbalance`] with the numbers.
     pub fn check_balance(&self) -> Result<(), Imbalance> {
         let (sent, in_flight) = (self.sent, self.in_flight);
-        let (ok, failed) = (self.ok(), self.failed());
-        if sent == ok + failed + in_flight {
+        let (ok, failed, left) = (self.ok(), self.failed(), self.left());
+        if sent == ok + failed + left + in_flight {
             return Ok(());
         }
         Err(Imbalance {
             sent,
             ok,
             failed,
+            left,
             in_flight,
         })
     }

@@ -49,8 +49,21 @@ pub struct RequestSpec {
     pub status: u16,
     /// The only right body.
     pub expect: Expect,
+    /// When the client goes away without waiting for the end. `None`: never.
+    pub leave: Option<Leave>,
     /// Share in the mix, relative to the others; 0 is never sent.
     pub weight: u32,
+}
+
+/// When a client goes away: HTTP/1.1 closes the connection, HTTP/2 resets the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Once so many bytes of the request's body were given to the connection. Never, if there are fewer.
+    Sending(u64),
+    /// So long after all of the request was given to the connection, if no head has come by then.
+    Waiting(Duration),
+    /// Once so many bytes of the answer's body have come. Never, if there are fewer.
+    Receiving(u64),
 }
 
 impl RequestSpec {
@@ -65,6 +78,7 @@ impl RequestSpec {
             framing: Framing::Sized,
             status: 200,
             expect: Expect::Anything,
+            leave: None,
             weight: 1,
         }
     }
@@ -106,6 +120,22 @@ impl RequestSpec {
             body_bytes: bytes,
             expect: Expect::UploadDigest,
             ..put
+        }
+    }
+
+    /// The same with another field.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The same by a client that goes away.
+    #[must_use]
+    pub fn leaving(self, leave: Leave) -> Self {
+        Self {
+            leave: Some(leave),
+            ..self
         }
     }
 

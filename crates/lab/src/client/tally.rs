@@ -75,7 +75,8 @@ impl Tally {
         if let Some(region) = &finished.answer.region {
             books.note_region(region);
         }
-        if outcome != Outcome::Ok || latency > self.slow_after {
+        let slow = latency > self.slow_after;
+        if outcome != Outcome::Left && (outcome != Outcome::Ok || slow) {
             books.note_incident(Incident {
                 number: finished.number,
                 at: finished.intended.saturating_duration_since(self.started),
@@ -83,6 +84,7 @@ impl Tally {
                 outcome,
                 region: finished.answer.region,
                 wrong_at: finished.answer.wrong_at,
+                problem: finished.answer.problem,
             });
         }
     }
@@ -98,6 +100,9 @@ impl Tally {
 impl Snapshot {
     fn note_latency(&mut self, outcome: Outcome, latency: Duration, second: u64) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        if outcome == Outcome::Left {
+            return;
+        }
         let ok = outcome == Outcome::Ok;
         let histogram = if ok {
             &mut self.latency
@@ -155,6 +160,7 @@ mod tests {
             outcome,
             region,
             wrong_at: None,
+            problem: None,
         };
         tally.begin();
         tally.end(Finished {
@@ -197,7 +203,7 @@ mod tests {
         let mut books = tally.snapshot(0);
         books.sent = 3;
         let text = books.check_balance().unwrap_err().to_string();
-        assert_eq!(text, "sent 3 is not ok 1 + failed 0 + in flight 0");
+        assert_eq!(text, "sent 3 is not ok 1 + failed 0 + left 0 + in flight 0");
     }
 
     #[tokio::test(start_paused = true)]

@@ -61,6 +61,14 @@ pub(super) fn trailers_only(code: u16) -> Response<Body> {
     response
 }
 
+/// 200 and the fields of gRPC, then `code` in trailers: a call that failed before its first message.
+pub(super) fn trailers_after_fields(code: u16) -> Response<Body> {
+    let mut trailers = HeaderMap::new();
+    trailers.insert(STATUS, HeaderValue::from(code));
+    trailers.insert(MESSAGE, HeaderValue::from_static("as asked"));
+    dressed(frames([Frame::trailers(trailers)]))
+}
+
 async fn collect(request: Incoming) -> Result<Collected<Bytes>, BoxError> {
     Limited::new(request, REQUEST_BYTES_MAX).collect().await
 }

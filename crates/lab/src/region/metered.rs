@@ -1,4 +1,4 @@
-//! The stream under hyper: counts what passes, and can slip bytes in between two messages.
+//! The stream under hyper: counts what passes, can slip bytes in between two messages, and ends where told.
 //!
 //! hyper's server has no way to send an interim answer (1xx). The handler of an HTTP/1.1 request leaves the bytes
 //! here; hyper flushes the connection after each look at the handler, and that flush carries them out ahead of the
@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::fuse::{Fuse, Socket};
 use super::ledger::Ledger;
 use crate::sync::locked;
 
@@ -32,15 +33,26 @@ pub(super) struct Metered<S> {
     inner: S,
     ledger: Arc<Ledger>,
     interjection: Interjection,
+    fuse: Fuse,
 }
 
-impl<S: AsyncWrite + Unpin> Metered<S> {
-    pub(super) fn new(inner: S, ledger: Arc<Ledger>, interjection: Interjection) -> Self {
+impl<S: AsyncWrite + Socket + Unpin> Metered<S> {
+    pub(super) fn new(
+        inner: S,
+        ledger: Arc<Ledger>,
+        interjection: Interjection,
+        fuse: Fuse,
+    ) -> Self {
         Self {
             inner,
             ledger,
             interjection,
+            fuse,
         }
+    }
+
+    fn poll_whole(&self) -> Poll<io::Result<()>> {
+        self.fuse.poll_whole(self.inner.socket())
     }
 
     fn poll_interject(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -57,12 +69,14 @@ impl<S: AsyncWrite + Unpin> Metered<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+impl<S: AsyncRead + AsyncWrite + Socket + Unpin> AsyncRead for Metered<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.fuse.watch(cx);
+        ready!(self.poll_whole())?;
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         self.ledger.read(buf.filled().len() - before);
@@ -70,15 +84,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+impl<S: AsyncWrite + Socket + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_whole())?;
         ready!(self.poll_interject(cx))?;
         let n = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
         self.ledger.wrote(n);
+        self.fuse.wrote(&buf[..n]);
         Poll::Ready(Ok(n))
     }
 
@@ -87,9 +103,16 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_whole())?;
         ready!(self.poll_interject(cx))?;
         let n = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs))?;
         self.ledger.wrote(n);
+        let mut left = n;
+        for buf in bufs {
+            let part = buf.len().min(left);
+            self.fuse.wrote(&buf[..part]);
+            left -= part;
+        }
         Poll::Ready(Ok(n))
     }
 
@@ -98,8 +121,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_whole())?;
         ready!(self.poll_interject(cx))?;
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.fuse.poll_flushed(self.inner.socket())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

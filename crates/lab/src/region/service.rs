@@ -12,11 +12,14 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::answer::{Body, Visited, boxed, json, status, text};
+use super::dying::{self, Dying};
+use super::fuse::Fuse;
 use super::ledger::Visit;
 use super::metered::Interjection;
 use super::{Endpoint, Shared, files, grpc, websocket};
 use crate::behaviour::Behaviour;
 use crate::content::hex;
+use crate::death::Death;
 use crate::sync::locked;
 use crate::{ID_HEADER, REGION_HEADER};
 
@@ -59,6 +62,7 @@ struct Receipt {
 pub(super) struct Visitor {
     pub(super) shared: Arc<Shared>,
     pub(super) interjection: Interjection,
+    pub(super) fuse: Fuse,
 }
 
 impl Visitor {
@@ -75,7 +79,7 @@ impl Visitor {
         let response = if fails && endpoint != Endpoint::Health {
             status(behaviour.error_status)
         } else {
-            self.serve(endpoint, request, &behaviour).await
+            self.live_or_die(endpoint, request, &behaviour).await
         };
         self.mark(response, visit)
     }
@@ -85,6 +89,27 @@ impl Visitor {
         let mut rng = locked(&self.shared.rng);
         let latency = behaviour.latency.sample(&mut rng);
         (latency, rng.f64() < behaviour.error_rate)
+    }
+
+    async fn live_or_die(
+        &self,
+        endpoint: Endpoint,
+        request: Request<Incoming>,
+        how: &Behaviour,
+    ) -> Response<Body> {
+        let death = how.death.filter(|_| endpoint != Endpoint::Health);
+        if let Some((after, ending)) = death.and_then(Death::before_answer) {
+            return dying::instead(request.into_body(), after, ending, &self.fuse).await;
+        }
+        let version = request.version();
+        let response = self.serve(endpoint, request, how).await;
+        match death.and_then(Death::within_answer) {
+            Some((after, cut)) => {
+                let fuse = self.fuse.clone();
+                response.map(|body| boxed(Dying::new(body, after, cut, version, fuse)))
+            }
+            None => response,
+        }
     }
 
     async fn serve(

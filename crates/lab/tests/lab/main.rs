@@ -4,6 +4,7 @@
 
 mod client;
 mod content;
+mod death;
 mod grpc;
 mod link;
 mod modes;
