@@ -24,6 +24,7 @@ pub mod limits;
 pub mod news;
 pub mod plan;
 pub mod recent_min;
+pub mod resume;
 pub mod retry;
 pub mod route;
 pub mod settings;
@@ -33,7 +34,7 @@ pub mod termination;
 mod view;
 
 pub use board::Board;
-pub use cell::{EndpointCell, InFlight, RegionCell};
+pub use cell::{Drain, EndpointCell, InFlight, RegionCell};
 pub use choose::{Ask, Choice, TriedEndpoints, choose, reach, should_leave};
 pub use decision::{Candidate, Decision, Exclusion, View};
 pub use endpoint::{Endpoint, EndpointSet, EndpointSlot};
