@@ -2,11 +2,13 @@
 //! harmless stand-in, so the last step sees every problem; whatever was built is thrown away when
 //! one of them is an error.
 
+mod body;
 mod breaker;
 mod certificates;
 mod connection;
 mod context;
 mod ejection;
+mod failover;
 mod headers;
 mod health;
 mod lint;
@@ -19,10 +21,11 @@ mod residency;
 mod retry;
 mod routes;
 mod syntax;
+mod times;
 mod upstream;
 mod upstreams;
 
-use tidegate_core::plan::{MetricsPolicy, Plan, Pop, ReplayLimits};
+use tidegate_core::plan::{MetricsPolicy, Plan, Pop};
 use tidegate_core::route::RouteTable;
 use tidegate_core::settings::{AccessLog, Settings};
 
@@ -33,6 +36,7 @@ use crate::units;
 use crate::yaml::{Field, WordOr};
 
 pub(crate) use context::Context;
+pub(crate) use failover::percentile_word;
 
 /// Everything that was compiled, hash and places of files still open.
 pub(crate) struct Compiled {
@@ -50,7 +54,8 @@ pub(crate) use upstream::UpstreamFiles;
 /// Compiles a whole configuration. Meaningless when the context holds an error afterwards.
 pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
     let regions = regions::compile(cx, config);
-    let (upstreams, tls_files) = upstreams::compile(cx, config, &regions);
+    let totals = body::totals(cx, &config.replay);
+    let (upstreams, tls_files) = upstreams::compile(cx, config, &regions, &totals);
     let routes = routes::compile(cx, config, &regions);
     let (settings, threads_auto) = settings(cx, config);
     // What is wrong elsewhere also leaves things unused; one problem is enough.
@@ -69,7 +74,7 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
         upstreams: upstreams.into(),
         routes: routes.into(),
         table,
-        replay: ReplayLimits::default(),
+        replay: totals.limits,
         metrics: metrics(cx, config.metrics.get()),
     };
     Compiled {

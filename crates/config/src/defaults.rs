@@ -72,7 +72,7 @@ pub(crate) const PER_TRY: &str = "2s";
 pub(crate) const BUDGET: &str = "20%";
 pub(crate) const CROSS_REGION_BUDGET: &str = "100%";
 /// A dead region must not need a knob: everything that says "not me, not now" moves the request.
-pub(crate) const RETRY_ON: [&str; 7] = [
+pub(crate) const RETRY_ON: [&str; 8] = [
     "connect",
     "reset",
     "timeout",
@@ -80,14 +80,31 @@ pub(crate) const RETRY_ON: [&str; 7] = [
     "502",
     "503",
     "504",
+    "grpc-unavailable",
 ];
+/// Envoy's.
+pub(crate) const BACKOFF_BASE: &str = "25ms";
+pub(crate) const BACKOFF_MAX: &str = "250ms";
+pub(crate) const ON_UNKNOWN_OUTCOME: &str = "wait";
+
+pub(crate) const REPLAY: &str = "1MiB";
+pub(crate) const SPOOL: &str = "1GiB";
+pub(crate) const REPLAY_MEMORY: &str = "256MiB";
+pub(crate) const REPLAY_SPOOL: &str = "4GiB";
+/// A disk, where `/tmp` often is memory.
+pub(crate) const SPOOL_DIR: &str = "/var/tmp";
 
 pub(crate) const CONNECT_TIMEOUT: &str = "1s";
 pub(crate) const UPSTREAM_IDLE_TIMEOUT: &str = "60s";
 pub(crate) const IDLE_MAX: u64 = 512;
 /// One connection carries many requests at once with HTTP/2, and with HTTP/1.1 spares the first.
 pub(crate) const WARM_STANDBY: u64 = 1;
-pub(crate) const REPLAY: &str = "1MiB";
 
 pub(crate) const ROUTE_TIMEOUT: &str = "30s";
 pub(crate) const ROUTE_IDLE_TIMEOUT: &str = "60s";
+pub(crate) const REPLAY_SCOPE: &str = "auto";
+pub(crate) const RESUME: &str = "auto";
+pub(crate) const VALIDATORS: &str = "etag";
+pub(crate) const HEDGE_AFTER: &str = "p95";
+pub(crate) const HEDGE_BUDGET: &str = "5%";
+pub(crate) const HEDGE_TO: &str = "endpoint";

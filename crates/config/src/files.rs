@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::defaults;
+
 /// Certificates and certificate authorities larger than this are refused: nothing real comes near.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
@@ -12,6 +14,10 @@ const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 pub trait Files {
     /// The content of the file at `path`, already joined to the configuration's directory.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// Whether there is a directory, and nothing else, at `path`. An error when nothing is there, or
+    /// when it may not be looked at.
+    fn is_dir(&self, path: &Path) -> io::Result<bool>;
 }
 
 /// The file system.
@@ -28,6 +34,10 @@ impl Files for Disk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         read_bounded(path, FILE_BYTES_MAX)
     }
+
+    fn is_dir(&self, path: &Path) -> io::Result<bool> {
+        std::fs::metadata(path).map(|found| found.is_dir())
+    }
 }
 
 impl Files for Memory {
@@ -36,6 +46,18 @@ impl Files for Memory {
             .get(path)
             .cloned()
             .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Directories are those of its files, and the one that every system has.
+    fn is_dir(&self, path: &Path) -> io::Result<bool> {
+        if self.files.contains_key(path) {
+            return Ok(false);
+        }
+        let holds_some = self.files.keys().any(|file| file.starts_with(path));
+        match holds_some || path == Path::new(defaults::SPOOL_DIR) {
+            true => Ok(true),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 }
 

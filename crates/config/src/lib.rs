@@ -12,6 +12,7 @@ mod defaults;
 mod emit;
 mod excerpt;
 mod files;
+mod grpc;
 mod later;
 mod problem;
 mod raw;

@@ -3,6 +3,7 @@
 //! them from the schema, and the reference is made of them.
 
 mod breaker;
+mod failover;
 mod health;
 mod listener;
 mod route;
@@ -18,18 +19,21 @@ use crate::yaml::{Entries, Field, WordOr};
 pub(crate) use breaker::{
     BreakerLimits, CircuitBreaker, Ejection, FailurePercentage, SlowStart, SuccessRate,
 };
+pub(crate) use failover::{
+    Backoff, Body, Hedge, HedgeTo, Replay, ReplayScope, Resume, Retry, UnknownOutcome, Validators,
+};
 pub(crate) use health::{
     Extract, Failback, FailbackMode, Health, Probe, ProbeStep, Readiness, RegionHealth,
 };
 pub(crate) use listener::{Certificate, Limits, Listener, ListenerTls};
 pub(crate) use route::{Match, Residency, Reveal, Route};
 pub(crate) use text::{
-    Address, Coordinates, Duration, Host, Name, Network, OffOrCount, OffOrMap, PathPattern,
-    RetryOn, StatusRange, Threads, Tolerance, Version,
+    Address, Coordinates, Duration, Host, Name, Network, OffOrCount, OffOrDuration, OffOrMap,
+    OffOrSize, PathPattern, RetryOn, StatusRange, Threads, Tolerance, Version,
 };
 pub(crate) use upstream::{
-    Balance, Body, Connection, EndpointEntry, Policy, Protocol, Retry, Steering, Upstream,
-    UpstreamRegion, UpstreamTls, WeightedEndpoint,
+    Balance, Connection, EndpointEntry, Policy, Protocol, Steering, Upstream, UpstreamRegion,
+    UpstreamTls, WeightedEndpoint,
 };
 
 /// A Tidegate configuration.
@@ -52,6 +56,8 @@ pub(crate) struct Config {
     /// Where the access log goes, one JSON line a request: `off`, `stdout`, or `{ file: path }`. A change needs a restart.
     #[schemars(extend("default" = defaults::ACCESS_LOG))]
     pub(crate) access_log: Field<AccessLog>,
+    /// What the bodies of all requests together may take, so that they can be sent again.
+    pub(crate) replay: Field<Replay>,
     /// Bounds on what metrics may keep.
     pub(crate) metrics: Field<Metrics>,
     /// The regions by name, at most 32. Their order is the preference while nothing is measured.

@@ -12,7 +12,7 @@ use crate::schema::{keys, schema};
 type Keys = fn() -> &'static [&'static str];
 
 /// Every mapping of the file: where it stands, its name in the schema, its keys.
-const SECTIONS: [(&str, &str, Keys); 34] = [
+const SECTIONS: [(&str, &str, Keys); 37] = [
     ("", "Config", keys::<raw::Config>),
     ("pop", "Pop", keys::<raw::Pop>),
     ("listeners[]", "Listener", keys::<raw::Listener>),
@@ -25,6 +25,7 @@ const SECTIONS: [(&str, &str, Keys); 34] = [
     ("listeners[].limits", "Limits", keys::<raw::Limits>),
     ("admin", "Admin", keys::<raw::Admin>),
     ("access_log", "LogFile", keys::<raw::LogFile>),
+    ("replay", "Replay", keys::<raw::Replay>),
     ("metrics", "Metrics", keys::<raw::Metrics>),
     ("regions.NAME", "Region", keys::<raw::Region>),
     ("upstreams.NAME", "Upstream", keys::<raw::Upstream>),
@@ -93,6 +94,11 @@ const SECTIONS: [(&str, &str, Keys); 34] = [
     ),
     ("upstreams.NAME.retry", "Retry", keys::<raw::Retry>),
     (
+        "upstreams.NAME.retry.backoff",
+        "Backoff",
+        keys::<raw::Backoff>,
+    ),
+    (
         "upstreams.NAME.tls",
         "UpstreamTls",
         keys::<raw::UpstreamTls>,
@@ -106,6 +112,7 @@ const SECTIONS: [(&str, &str, Keys); 34] = [
     ("routes[]", "Route", keys::<raw::Route>),
     ("routes[].match", "Match", keys::<raw::Match>),
     ("routes[].residency", "Residency", keys::<raw::Residency>),
+    ("routes[].hedge", "Hedge", keys::<raw::Hedge>),
     ("routes[].reveal", "Reveal", keys::<raw::Reveal>),
 ];
 

@@ -3,6 +3,7 @@
 //! also what the content hash is taken over: comments, order of keys and spelling do not count.
 
 mod breaker;
+mod failover;
 mod health;
 
 use std::fmt::Write;
@@ -13,8 +14,8 @@ use std::time::Duration;
 use http::HeaderName;
 use sha2::{Digest, Sha256};
 use tidegate_core::plan::{
-    Balance, ConnectionPolicy, EndpointSpec, Location, Plan, ProbeTls, RetryPolicy, Route,
-    Steering, Tolerance, Upstream, UpstreamProtocol, UpstreamRegion, UpstreamTls,
+    Balance, ConnectionPolicy, EndpointSpec, Location, Plan, ProbeTls, Route, Steering, Tolerance,
+    Upstream, UpstreamProtocol, UpstreamRegion, UpstreamTls,
 };
 use tidegate_core::route::{PathMatch, RouteMatch};
 use tidegate_core::settings::{AccessLog, Listener, ListenerLimits, ListenerTls, TlsVersion};
@@ -60,6 +61,7 @@ pub(crate) fn yaml(compiled: &Compiled, base: &Path) -> String {
             Some(duration(settings.shutdown_timeout)),
         ),
         ("access_log", Some(access_log(&settings.access_log))),
+        ("replay", Some(failover::replay(&plan.replay, base))),
         (
             "metrics",
             Some(Doc::map([(
@@ -265,7 +267,7 @@ fn upstream(plan: &Plan, upstream: &Upstream, files: &UpstreamFiles, base: &Path
             "slow_start",
             Some(breaker::slow_start(upstream.slow_start.as_ref())),
         ),
-        ("retry", Some(retry(&upstream.retry))),
+        ("retry", Some(failover::retry(&upstream.retry))),
         ("protocol", Some(Doc::plain(protocol(connection.protocol)))),
         (
             "tls",
@@ -275,16 +277,7 @@ fn upstream(plan: &Plan, upstream: &Upstream, files: &UpstreamFiles, base: &Path
                 .map(|tls| upstream_tls(tls, &files.connection, base)),
         ),
         ("connection", Some(self::connection(connection))),
-        (
-            "body",
-            Some(Doc::map([
-                ("replay", Some(size(upstream.body.replay_bytes))),
-                (
-                    "max",
-                    Some(upstream.body.max_bytes.map_or(Doc::plain("off"), size)),
-                ),
-            ])),
-        ),
+        ("body", Some(failover::body(&upstream.body))),
     ])
 }
 
@@ -336,34 +329,6 @@ fn steering(steering: &Steering) -> Doc<'static> {
     ])
 }
 
-fn retry(retry: &RetryPolicy) -> Doc<'static> {
-    let on = &retry.on;
-    let failures = [
-        (on.connect, "connect"),
-        (on.reset, "reset"),
-        (on.timeout, "timeout"),
-        (on.bad_response, "bad_response"),
-    ];
-    let words = failures
-        .into_iter()
-        .filter(|(listed, _)| *listed)
-        .map(|(_, word)| Doc::plain(word));
-    let on = words.chain(on.statuses.iter().map(Doc::plain)).collect();
-    Doc::map([
-        ("attempts", Some(Doc::plain(retry.attempts))),
-        ("on", Some(Doc::List(on))),
-        (
-            "per_try",
-            Some(off_or(retry.per_try.as_ref(), |limit| duration(*limit))),
-        ),
-        ("budget", Some(percent(retry.budget))),
-        (
-            "cross_region_budget",
-            Some(percent(retry.cross_region_budget)),
-        ),
-    ])
-}
-
 fn protocol(protocol: UpstreamProtocol) -> &'static str {
     match protocol {
         UpstreamProtocol::Http1 => "http1",
@@ -398,9 +363,40 @@ fn route<'a>(plan: &'a Plan, route: &'a Route) -> Doc<'a> {
             Some(Doc::quote(&plan.upstream(route.upstream).name)),
         ),
         ("timeout", Some(duration(route.timeout))),
+        (
+            "max_duration",
+            Some(off_or(route.max_duration.as_ref(), |limit| {
+                duration(*limit)
+            })),
+        ),
         ("idle_timeout", Some(duration(route.idle_timeout))),
         ("residency", residency),
+        ("idempotent", Some(truth(route.idempotent))),
         ("idempotency_key", Some(truth(route.idempotency_key))),
+        (
+            "replay_scope",
+            Some(failover::replay_scope(route.replay_scope)),
+        ),
+        (
+            "deadline_header",
+            route
+                .deadline_header
+                .as_ref()
+                .map(|name| Doc::quote(name.as_str())),
+        ),
+        (
+            "resume",
+            Some(Doc::word(if route.resume.enabled { "auto" } else { "off" })),
+        ),
+        (
+            "validators",
+            Some(Doc::word(if route.resume.last_modified {
+                "global"
+            } else {
+                "etag"
+            })),
+        ),
+        ("hedge", Some(failover::hedge(route.hedge.as_ref()))),
         (
             "reveal",
             Some(Doc::map([

@@ -37,6 +37,10 @@ impl Files for AnyCertificate {
         }
         .into_bytes())
     }
+
+    fn is_dir(&self, _: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 fn root() -> PathBuf {

@@ -6,9 +6,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use proptest::prelude::*;
 use tidegate_config::{Loaded, Memory, RenderStyle, Report, compile};
 
-const SEEDS: [&str; 2] = [
+const SEEDS: [&str; 3] = [
     include_str!("../../../configs/reference.yaml"),
     include_str!("cases/ok/probe-steps.yaml"),
+    include_str!("cases/ok/failover.yaml"),
 ];
 
 fn load(text: &str) -> Result<Loaded, Report> {
@@ -89,7 +90,7 @@ proptest! {
 
     #[test]
     fn any_change_of_a_good_file_is_compiled_or_refused(
-        text in prop_oneof![mutated(SEEDS[0]), mutated(SEEDS[1])],
+        text in prop_oneof![mutated(SEEDS[0]), mutated(SEEDS[1]), mutated(SEEDS[2])],
     ) {
         check(&text)?;
     }

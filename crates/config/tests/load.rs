@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -71,6 +72,24 @@ fn paths_are_relative_to_the_file_and_watched() {
 }
 
 #[test]
+fn a_directory_for_bodies_is_looked_for_beside_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("t.yaml");
+    std::fs::write(&file, format!("replay: {{ spool_dir: spool }}\n{GOOD}")).unwrap();
+    let warnings = || -> Vec<&str> {
+        let loaded = load(&file).unwrap();
+        assert_eq!(*loaded.plan.replay.spool_dir, dir.path().join("spool"));
+        loaded.warnings.iter().map(|warning| warning.code).collect()
+    };
+    assert_eq!(warnings(), ["missing_directory"]);
+    std::fs::write(dir.path().join("spool"), "").unwrap();
+    assert_eq!(warnings(), ["missing_directory"]);
+    std::fs::remove_file(dir.path().join("spool")).unwrap();
+    std::fs::create_dir(dir.path().join("spool")).unwrap();
+    assert_eq!(warnings(), [""; 0]);
+}
+
+#[test]
 fn devices_are_not_read_as_certificates() {
     assert!(Disk.read(Path::new("/dev/zero")).is_err());
 }
@@ -101,6 +120,62 @@ fn the_hash_depends_on_meaning_only() {
         )),
         good
     );
+}
+
+#[test]
+fn the_hash_depends_on_every_key_of_failover() {
+    let hash = |text: &str| {
+        let loaded = compile("x.yaml", text, &Memory::new(), now());
+        let loaded = loaded.unwrap_or_else(|report| panic!("{text}: {report}"));
+        loaded.plan.content_hash
+    };
+    let upstream = |keys: &str| GOOD.replace("  shop:\n", &format!("  shop:\n    {keys}\n"));
+    let route = |keys: &str| GOOD.replace("upstream: shop", &format!("upstream: shop, {keys}"));
+    let replay = |keys: &str| format!("replay: {{ {keys} }}\n{GOOD}");
+    let texts = [
+        GOOD.to_owned(),
+        upstream("retry: { on: [grpc-unavailable] }"),
+        upstream("retry: { on: [grpc-aborted] }"),
+        upstream("retry: { first_byte: 1s }"),
+        upstream("retry: { backoff: { base: 20ms } }"),
+        upstream("retry: { backoff: { max: 200ms } }"),
+        upstream("retry: { on_unknown_outcome: fail }"),
+        upstream("body: { replay: 2MiB }"),
+        upstream("body: { spool: 2GiB }"),
+        upstream("body: { gather: 2MiB }"),
+        replay("memory: 1GiB"),
+        replay("spool: 1GiB"),
+        replay("spool_dir: /srv"),
+        route("max_duration: 1h"),
+        route("idempotent: true"),
+        route("idempotency_key: true"),
+        route("replay_scope: region"),
+        route("replay_scope: global"),
+        route("deadline_header: x-deadline"),
+        route("resume: off"),
+        route("validators: global"),
+        route("hedge: {}"),
+        route("hedge: { after: p99 }"),
+        route("hedge: { after: 100ms }"),
+        route("hedge: { budget: 1% }"),
+        route("hedge: { to: region }"),
+    ];
+    let hashes: HashSet<_> = texts.iter().map(|text| hash(text)).collect();
+    assert_eq!(hashes.len(), texts.len());
+    let defaults = [
+        upstream("retry: { first_byte: off, backoff: { base: 25ms, max: 250ms } }"),
+        upstream(
+            "retry: { on: [conn-failure, empty-response, response-timeout, junk-response, 502, 503, 504, grpc-unavailable], on_unknown_outcome: wait }",
+        ),
+        upstream("body: { replay: 1MiB, spool: 1GiB, gather: off }"),
+        replay("memory: 256MiB, spool: 4GiB, spool_dir: /var/tmp"),
+        route(
+            "max_duration: off, idempotent: false, replay_scope: auto, resume: auto, validators: etag, hedge: off",
+        ),
+    ];
+    for text in defaults {
+        assert_eq!(hash(&text), hash(GOOD), "{text}");
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub struct Changes {
     pub upstreams: Difference,
     /// Routes. Their order is part of the first that it matters to.
     pub routes: Difference,
-    /// Whether `pop` or `metrics` changed.
+    /// Whether `pop`, `replay` or `metrics` changed.
     pub other: bool,
 }
 
@@ -58,6 +58,7 @@ impl Changes {
             upstreams: difference(&old.upstreams, &new.upstreams, |u| &u.name, same_upstream),
             routes: difference(&old.routes, &new.routes, |r| &r.name, same_route),
             other: old.metrics != new.metrics
+                || old.replay != new.replay
                 || old.pop.name != new.pop.name
                 || old.pop.location != new.pop.location,
         }
@@ -235,7 +236,7 @@ impl fmt::Display for Changes {
             .map(|(kind, difference)| format!("{kind} {difference}"))
             .collect();
         if self.other {
-            parts.push("pop or metrics".to_owned());
+            parts.push("pop, replay or metrics".to_owned());
         }
         match parts.is_empty() {
             true => f.write_str("nothing that serves"),

@@ -177,6 +177,24 @@ impl<'a> Context<'a> {
         })
     }
 
+    /// A size in bytes, at most `max`; `off` is none.
+    pub(crate) fn size_or_off(
+        &mut self,
+        field: &Field<impl AsRef<str>>,
+        max: u64,
+        default: &str,
+    ) -> u64 {
+        let default = || match default {
+            "off" => 0,
+            size => units::size(size).expect("defaults are sizes"),
+        };
+        match field.get().map(AsRef::as_ref) {
+            None => default(),
+            Some("off") => 0,
+            Some(_) => self.size(field, 0..=max).unwrap_or_else(default),
+        }
+    }
+
     /// A share from 0 to `max`.
     pub(crate) fn percent(
         &mut self,
@@ -297,11 +315,44 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The directory that a key names, or `default`; told when it is `needed` and not there, which
+    /// may change.
+    pub(crate) fn directory(
+        &mut self,
+        field: &Field<String>,
+        default: &str,
+        needed: bool,
+    ) -> PathBuf {
+        let name = field.get().map_or(default, String::as_str);
+        let path = self.base.join(name);
+        if !is_path(name) {
+            self.invalid(field.span(), "path", "a path", name, "name a directory");
+        } else if needed && let Some(problem) = self.not_a_directory(&path) {
+            self.report(problem.at(field.span()));
+        }
+        path
+    }
+
+    fn not_a_directory(&self, path: &Path) -> Option<Problem> {
+        let shown = quoted(&path.display().to_string());
+        let message = match self.files.is_dir(path) {
+            Ok(true) => return None,
+            Ok(false) => format!("{shown} is not a directory"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                format!("there is no directory {shown}")
+            }
+            Err(error) => format!("cannot look at the directory {shown}: {error}"),
+        };
+        let help =
+            "nothing can be kept on disk there; create it, name another, or write `spool: off`";
+        Some(Problem::warning("missing_directory", message).help(help.to_owned()))
+    }
+
     /// The file that a key names: watched, and read.
     pub(crate) fn file(&mut self, field: &Field<String>) -> Option<NamedFile> {
         let name = field.get()?;
         let path = self.base.join(name);
-        if name.is_empty() || name.contains('\0') {
+        if !is_path(name) {
             self.invalid(field.span(), "path", "a path", name, "name a file");
             return Some(NamedFile {
                 path,
@@ -318,6 +369,11 @@ impl<'a> Context<'a> {
         };
         Some(NamedFile { path, content })
     }
+}
+
+/// Whether a system could have it.
+fn is_path(name: &str) -> bool {
+    !name.is_empty() && !name.contains('\0')
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Problem {

@@ -2,19 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidegate_core::ids::{RegionIdx, RouteIdx, UpstreamIdx};
-use tidegate_core::plan::{ReplayScope, Resume, Reveal, Route};
+use tidegate_core::plan::{Reveal, Route};
 use tidegate_core::route::{RouteMatch, shadowed};
 
 use crate::compile::regions::Regions;
-use crate::compile::{Context, matches, names, residency};
+use crate::compile::{Context, failover, matches, names, residency, times};
 use crate::defaults;
 use crate::problem::{Problem, quoted};
 use crate::raw;
 use crate::span::Span;
-use crate::units;
 use crate::yaml::Entry;
 
 /// What routes refer to.
@@ -104,23 +102,25 @@ fn route(
     let target = upstream(cx, raw, span, targets);
     let lives_in = target.map_or(&[][..], |target| &target.lives_in);
     let (allowed, residency) = residency::compile(cx, &raw.residency, targets.regions, lives_in);
-    let timeout = cx.duration(&raw.timeout, defaults::ROUTE_TIMEOUT);
-    check_per_try(cx, raw, timeout, target.and_then(|target| target.raw));
+    let (timeout, max_duration) = times::compile(cx, raw);
+    times::check_attempt(cx, raw, timeout, target.and_then(|target| target.raw));
+    let (idempotent, idempotency_key) = failover::idempotency(cx, raw);
+    let hedge = failover::hedge(cx, raw, &matches.methods, timeout);
     Route {
         name: name(cx, raw),
         matches,
         upstream: target.map_or(UpstreamIdx(0), |target| target.index),
         timeout,
+        max_duration,
         idle_timeout: cx.duration(&raw.idle_timeout, defaults::ROUTE_IDLE_TIMEOUT),
         allowed,
         residency,
-        idempotent: false,
-        replay_scope: ReplayScope::Auto,
-        deadline_header: None,
-        resume: Resume::default(),
-        hedge: None,
-        max_duration: None,
-        idempotency_key: raw.idempotency_key.or(false),
+        idempotent,
+        idempotency_key,
+        replay_scope: failover::replay_scope(&raw.replay_scope),
+        deadline_header: failover::deadline_header(cx, &raw.deadline_header),
+        resume: failover::resume(cx, raw),
+        hedge,
         reveal: raw.reveal.get().map(reveal).unwrap_or_default(),
     }
 }
@@ -163,41 +163,6 @@ fn upstream<'t, 'a>(
         );
     }
     target
-}
-
-/// A limit of one attempt above that of the whole request never takes effect, so no attempt is
-/// ever given up for another.
-fn check_per_try(
-    cx: &mut Context<'_>,
-    route: &raw::Route,
-    timeout: Duration,
-    upstream: Option<&raw::Upstream>,
-) {
-    let Some(field) = upstream
-        .and_then(|upstream| upstream.retry.get())
-        .map(|retry| &retry.per_try)
-    else {
-        return;
-    };
-    let Some(per_try) = field
-        .get()
-        .and_then(|text| units::duration(text.as_ref()).ok())
-    else {
-        return;
-    };
-    if per_try <= timeout {
-        return;
-    }
-    let (per_try, timeout) = (units::show_duration(per_try), units::show_duration(timeout));
-    let message = format!("`per_try` ({per_try}) is longer than the route's `timeout` ({timeout})");
-    let (span, label) = match route.timeout.span() {
-        Some(span) => (Some(span), field.span()),
-        None => (field.span(), None),
-    };
-    let problem = Problem::error("impossible_timeout", message)
-        .at(span)
-        .label(label, "one attempt");
-    cx.report(problem.help("the request ends before its first attempt could be given up; raise `timeout` or lower `per_try`".to_owned()));
 }
 
 type Given<'a> = (&'a raw::Route, Option<Span>);

@@ -1,19 +1,14 @@
-//! One upstream: how its region and endpoint are chosen, and what is kept of bodies. Health,
-//! retry and connections have modules of their own.
+//! One upstream: how its region and endpoint are chosen. Health, retry, bodies and connections have
+//! modules of their own.
 
-use tidegate_core::plan::{Balance, BodyPolicy, Steering, Tolerance, Upstream, UpstreamRegion};
+use tidegate_core::plan::{Balance, Steering, Tolerance, Upstream, UpstreamRegion};
 
+use crate::compile::body::{self, Totals};
 use crate::compile::{Context, TlsFiles, breaker, connection, default_duration, health, retry};
 use crate::defaults;
 use crate::raw::{self, Policy};
 use crate::units::{self, UnitError};
 use crate::yaml::Field;
-
-/// Largest body that may be kept in memory, in bytes: 1 GiB.
-const REPLAY_MAX: u64 = 1 << 30;
-
-/// Largest limit of a body, in bytes: 1 TiB.
-const BODY_MAX: u64 = 1 << 40;
 
 /// The files of an upstream's TLS profiles, as joined paths.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +25,7 @@ pub(crate) fn compile(
     name: &str,
     raw: &raw::Upstream,
     regions: Vec<UpstreamRegion>,
+    totals: &Totals,
 ) -> (Upstream, UpstreamFiles) {
     let (connection, connection_files) = connection::compile(cx, raw, regions.len());
     let retry = retry::compile(
@@ -50,7 +46,7 @@ pub(crate) fn compile(
         slow_start: breaker::slow_start(cx, &raw.slow_start),
         retry,
         connection,
-        body: body(cx, raw.body.get().unwrap_or(&raw::Body::default())),
+        body: body::compile(cx, raw.body.get().unwrap_or(&raw::Body::default()), totals),
         regions: regions.into(),
     };
     let files = UpstreamFiles {
@@ -102,19 +98,4 @@ fn tolerance(cx: &mut Context<'_>, field: &Field<raw::Tolerance>) -> Tolerance {
     };
     let default = Tolerance::Absolute(default_duration(defaults::TOLERANCE));
     cx.unit(field, parse).unwrap_or(default)
-}
-
-fn body(cx: &mut Context<'_>, raw: &raw::Body) -> BodyPolicy {
-    let replay = cx.size(&raw.replay, 0..=REPLAY_MAX);
-    let unlimited = raw.max.get().is_none_or(|text| text.as_ref() == "off");
-    BodyPolicy {
-        replay_bytes: replay
-            .unwrap_or_else(|| units::size(defaults::REPLAY).expect("the default is a size")),
-        max_bytes: if unlimited {
-            None
-        } else {
-            cx.size(&raw.max, 0..=BODY_MAX)
-        },
-        ..BodyPolicy::default()
-    }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use tidegate_core::plan::{EndpointSpec, Upstream, UpstreamRegion};
 
+use crate::compile::body::Totals;
 use crate::compile::regions::Regions;
 use crate::compile::{Context, UpstreamFiles, names, syntax, upstream};
 use crate::defaults;
@@ -22,6 +23,7 @@ pub(crate) fn compile(
     cx: &mut Context<'_>,
     config: &raw::Config,
     regions: &Regions,
+    totals: &Totals,
 ) -> (Vec<Upstream>, Vec<UpstreamFiles>) {
     let Some(entries) = cx.required(&config.upstreams, None, "upstreams") else {
         return Default::default();
@@ -45,7 +47,7 @@ pub(crate) fn compile(
         names::check(cx, "upstream", &entry.name, entry.name_span);
         let raw = entry.value.get()?;
         let lives_in = lives_in(cx, entry, raw, regions);
-        Some(upstream::compile(cx, &entry.name, raw, lives_in))
+        Some(upstream::compile(cx, &entry.name, raw, lives_in, totals))
     });
     compiled.unzip()
 }

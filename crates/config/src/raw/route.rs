@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::defaults;
-use crate::raw::text::{Duration, Host, Name, PathPattern};
+use crate::raw::text::{Duration, Host, Name, OffOrDuration, OffOrMap, PathPattern};
+use crate::raw::{Hedge, ReplayScope, Resume, Validators};
 use crate::yaml::{Entries, Field};
 
 /// A route: requests that match go to one upstream.
@@ -21,14 +22,34 @@ pub(crate) struct Route {
     /// Limit of the whole request, all attempts included, up to the response's head.
     #[schemars(extend("default" = defaults::ROUTE_TIMEOUT))]
     pub(crate) timeout: Field<Duration>,
+    /// Limit of the whole exchange, both bodies included. `timeout` is no longer than this by default.
+    #[schemars(extend("default" = "off"))]
+    pub(crate) max_duration: Field<OffOrDuration>,
     /// An exchange ends when no byte of a body moves, either way, for so long.
     #[schemars(extend("default" = defaults::ROUTE_IDLE_TIMEOUT))]
     pub(crate) idle_timeout: Field<Duration>,
     /// Where its requests may go. Absent: anywhere.
     pub(crate) residency: Field<Residency>,
-    /// An `Idempotency-Key` header makes a request of any method replayable, within its region.
+    /// You declare that doing any request of this route twice is the same as doing it once. Requests of any method, calls of gRPC too, may then be sent again after they may have been processed.
+    #[schemars(extend("default" = false))]
+    pub(crate) idempotent: Field<bool>,
+    /// The same for those requests that carry an `Idempotency-Key` header.
     #[schemars(extend("default" = false))]
     pub(crate) idempotency_key: Field<bool>,
+    /// Where a request that may have been processed may be sent again: within its `region`, anywhere (`global`), or `auto`: within its region if only its `Idempotency-Key` makes it repeatable (another region has usually not seen the key), else anywhere.
+    #[schemars(extend("default" = defaults::REPLAY_SCOPE))]
+    pub(crate) replay_scope: Field<ReplayScope>,
+    /// Request header in which clients say how much time they give: whole milliseconds (`1500`), or a number and a unit (`1.5s`). It shortens `timeout`, and upstreams get what is left. `grpc-timeout` always counts.
+    pub(crate) deadline_header: Field<String>,
+    /// Whether the answer to a GET whose upstream dies is continued from another region, with `Range` and `If-Range`, if that provably gives the same bytes: `auto` or `off`.
+    #[schemars(extend("default" = defaults::RESUME))]
+    pub(crate) resume: Field<Resume>,
+    /// What proves that two regions have the same bytes: a strong ETag alone (`etag`), or Last-Modified too (`global`: it means the same in all regions).
+    #[schemars(extend("default" = defaults::VALIDATORS))]
+    pub(crate) validators: Field<Validators>,
+    /// When a second attempt is made beside a slow one; `off`: never for slowness alone.
+    #[schemars(extend("default" = "off"))]
+    pub(crate) hedge: Field<OffOrMap<Hedge>>,
     /// Response headers that tell how a request was served.
     pub(crate) reveal: Field<Reveal>,
 }

@@ -73,9 +73,15 @@ text_types! {
     Version = "version", { "enum": ["1.2", "1.3", 1.2, 1.3] };
     /// A number of threads or `auto`.
     Threads = "threads", { "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 1, "maximum": 1024 }] };
-    /// A failure or a status.
-    RetryOn = "failure-or-status", { "anyOf": [
-        { "enum": ["connect", "reset", "timeout", "bad_response"] },
+    /// A duration or a percentile.
+    HedgeAfter = "duration-or-percentile", { "type": "string", "pattern": r"^(p[0-9]+(\.[0-9]+)?|[0-9]+(\.[0-9]+)?(us|ms|s|m|h))$" };
+    /// A failure, a status or a code of gRPC.
+    RetryOn = "failure-or-status-or-code", { "anyOf": [
+        { "enum": [
+            "connect", "reset", "timeout", "bad_response",
+            "conn-failure", "empty-response", "response-timeout", "junk-response", "all-retryable-errors", "none",
+        ] },
+        { "enum": (crate::grpc::retryable()) },
         { "type": "integer", "minimum": 100, "maximum": 599 },
     ] };
     /// A status or a range of statuses.

@@ -1,13 +1,11 @@
-//! Upstreams: where a service lives, how a place is chosen, and what happens when it fails.
+//! Upstreams: where a service lives, how a place is chosen, how it is reached.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::defaults;
-use crate::raw::text::{
-    Duration, OffOrDuration, OffOrMap, OffOrSize, Percent, RetryOn, Size, Tolerance,
-};
-use crate::raw::{CircuitBreaker, Health, SlowStart};
+use crate::raw::text::{Duration, OffOrMap, Tolerance};
+use crate::raw::{Body, CircuitBreaker, Health, Retry, SlowStart};
 use crate::yaml::{Entries, Field, WordOr};
 
 /// An upstream: a named service that lives in one or more regions.
@@ -37,7 +35,7 @@ pub(crate) struct Upstream {
     pub(crate) tls: Field<UpstreamTls>,
     /// How connections are made and kept.
     pub(crate) connection: Field<Connection>,
-    /// What is kept of request bodies.
+    /// What is kept of request bodies, to be sent again.
     pub(crate) body: Field<Body>,
 }
 
@@ -107,32 +105,6 @@ pub(crate) enum Protocol {
     Auto,
 }
 
-/// When a request may be tried again. What may have been processed is only sent again if its method is idempotent.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Retry {
-    /// Attempts in all, the first included, 1 to 16. 1 is "never again".
-    #[schemars(extend("default" = defaults::ATTEMPTS))]
-    pub(crate) attempts: Field<u64>,
-    /// What leads to another attempt: `connect` (no connection), `reset` (it ended before the response's head), `timeout` (of `per_try`), `bad_response` (not valid HTTP), and statuses.
-    #[schemars(extend("default" = default_retry_on()))]
-    pub(crate) on: Field<Vec<Field<RetryOn>>>,
-    /// Limit of one attempt, up to the response's head. `off`: only the route's `timeout`.
-    #[schemars(extend("default" = defaults::PER_TRY))]
-    pub(crate) per_try: Field<OffOrDuration>,
-    /// Retries within a region, as a share of its requests.
-    #[schemars(extend("default" = defaults::BUDGET))]
-    pub(crate) budget: Field<Percent>,
-    /// Retries in another region, as a share of requests. 100% lets every request of a dead region move once.
-    #[schemars(extend("default" = defaults::CROSS_REGION_BUDGET))]
-    pub(crate) cross_region_budget: Field<Percent>,
-}
-
-fn default_retry_on() -> Vec<serde_json::Value> {
-    let value = |word: &str| word.parse::<u16>().map_or_else(|_| word.into(), Into::into);
-    defaults::RETRY_ON.into_iter().map(value).collect()
-}
-
 /// TLS towards an upstream. Paths are relative to the configuration's directory.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -166,16 +138,4 @@ pub(crate) struct Connection {
     /// Connections kept open to the region that is next in line, ready to send on, so that a failover pays no handshake; 0 to 100. By default 0 when there is no other region.
     #[schemars(extend("default" = defaults::WARM_STANDBY))]
     pub(crate) warm_standby: Field<u64>,
-}
-
-/// What is kept of request bodies.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Body {
-    /// Bytes of a request's body that are kept in memory to send them again; a longer body streams and cannot be replayed once it is under way.
-    #[schemars(extend("default" = defaults::REPLAY))]
-    pub(crate) replay: Field<Size>,
-    /// Largest request body; more is answered 413. `off`: no limit.
-    #[schemars(extend("default" = "off"))]
-    pub(crate) max: Field<OffOrSize>,
 }
