@@ -1,8 +1,13 @@
 //! What is remembered of a request while it runs, and what is done at its end: one termination
-//! reason, one metrics update, one record in the access log, every attempt on it.
+//! reason, one metrics update, one record in the access log, every attempt on it. Attempts are entered
+//! in `attempts`, kept in `tries`, and closed with the rest in `end`.
 //!
 //! A `Finish` that is dropped without having been ended counts as a client that went away: whatever
 //! cancels a request's future, nothing stays in flight and nothing goes uncounted.
+
+mod attempts;
+mod end;
+mod tries;
 
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -10,19 +15,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use smallvec::SmallVec;
-use tidegate_core::cell::ErrorClass;
-use tidegate_core::retry::{Failure, Idempotency, NextTry, Phase, WhyNot};
+use tidegate_core::retry::{Destination, Idempotency, Phase, WhyNot};
 use tidegate_core::{Decision, InFlight, RouteIdx, Termination};
-use tidegate_telemetry::labels::{AttemptOutcome, Label, RetryScope};
+use tidegate_telemetry::labels::{Label, ReplayLost};
 
 use crate::attempt::Place;
 use crate::clock::now;
 use crate::context::Context;
 use crate::head::RequestHead;
-use crate::record::{Ended, Record};
+use crate::record::Record;
 use crate::request_id::RequestId;
 use crate::worker::Bound;
+
+use tries::Tries;
+
+pub(crate) use tries::{Made, Try};
 
 /// The account of one request.
 pub(crate) struct Finish {
@@ -32,14 +39,15 @@ pub(crate) struct Finish {
     started: Instant,
     first_byte: Option<Duration>,
     status: Option<StatusCode>,
-    /// Whether the answer is an upstream's.
-    relayed: bool,
     reason: Option<Termination>,
-    tries: SmallVec<[Try; 1]>,
-    /// The attempt that is told of: the last, unless a hedge runs beside it or lost.
-    current: usize,
-    next_scope: Option<RetryScope>,
-    why_not: Option<WhyNot>,
+    tries: Tries,
+    /// Where the next attempt goes, seen from the last, and what it is made for.
+    next_to: Option<Destination>,
+    next_made: Made,
+    /// How often the answer was continued after it had broken.
+    resumes: u8,
+    /// Why no other attempt was made.
+    why_not: Option<&'static str>,
     /// What a person needs to know, if the fault is the client's.
     said: Option<String>,
     received: u64,
@@ -48,21 +56,6 @@ pub(crate) struct Finish {
     /// What only the access log wants; none while it is off.
     record: Option<Box<Record>>,
     ended: bool,
-}
-
-/// The account of one attempt.
-pub(crate) struct Try {
-    pub(crate) place: Place,
-    pub(crate) endpoint: Arc<str>,
-    pub(crate) began: Instant,
-    pub(crate) connect: Option<Duration>,
-    pub(crate) reused: bool,
-    pub(crate) sent_at: Option<Instant>,
-    pub(crate) status: Option<StatusCode>,
-    pub(crate) outcome: Option<AttemptOutcome>,
-    pub(crate) phase: Phase,
-    pub(crate) took: Duration,
-    pub(crate) detail: Option<String>,
 }
 
 impl Finish {
@@ -77,6 +70,11 @@ impl Finish {
     }
 
     fn open(context: &Rc<Context>, record: impl FnOnce() -> Record) -> Self {
+        let record = context.worker.logs().then(|| Box::new(record()));
+        Self::with(context, record)
+    }
+
+    fn with(context: &Rc<Context>, record: Option<Box<Record>>) -> Self {
         Self {
             context: context.clone(),
             bound: None,
@@ -84,19 +82,27 @@ impl Finish {
             started: now(),
             first_byte: None,
             status: None,
-            relayed: false,
             reason: None,
-            tries: SmallVec::new(),
-            current: 0,
-            next_scope: None,
+            tries: Tries::default(),
+            next_to: None,
+            next_made: Made::Alone,
+            resumes: 0,
             why_not: None,
             said: None,
             received: 0,
             sent: 0,
             in_flight: None,
-            record: context.worker.logs().then(|| Box::new(record())),
+            record,
             ended: false,
         }
+    }
+
+    /// An account that is closed already and counts nothing: it stands where another one is while that is
+    /// elsewhere.
+    pub(crate) fn closed(context: &Rc<Context>) -> Self {
+        let mut finish = Self::with(context, None);
+        finish.ended = true;
+        finish
     }
 
     /// The request takes this route.
@@ -112,134 +118,9 @@ impl Finish {
         }
     }
 
-    /// An attempt begins, and is what is told of. Returns its number.
-    pub(crate) fn attempt_begins(&mut self, place: Place, endpoint: &Arc<str>) -> usize {
-        if let (Some(scope), Some((bound, upstream))) = (self.next_scope.take(), self.upstream()) {
-            bound
-                .series
-                .upstream(upstream, place.position)
-                .retried(scope);
-        }
-        self.tries.push(Try {
-            place,
-            endpoint: endpoint.clone(),
-            began: now(),
-            connect: None,
-            reused: false,
-            sent_at: None,
-            status: None,
-            outcome: None,
-            phase: Phase::Connecting,
-            took: Duration::ZERO,
-            detail: None,
-        });
-        self.current = self.tries.len() - 1;
-        self.current
-    }
-
-    /// What follows is told of the attempt with this number.
-    pub(crate) fn turn_to(&mut self, nth: usize) {
-        self.current = nth;
-    }
-
-    fn current(&self) -> Option<&Try> {
-        self.tries.get(self.current)
-    }
-
-    /// The attempt has a connection.
-    pub(crate) fn connected(&mut self, reused: bool, connect: Option<Duration>) {
-        let Some(attempt) = self.tries.get_mut(self.current) else {
-            return;
-        };
-        attempt.reused = reused;
-        attempt.connect = connect;
-        attempt.phase = Phase::NothingSent;
-    }
-
-    /// The whole request was handed to the attempt.
-    pub(crate) fn sent_upstream(&mut self, at: Instant) {
-        if let Some(attempt) = self.tries.get_mut(self.current) {
-            attempt.sent_at = Some(at);
-            attempt.phase = Phase::Sent;
-        }
-    }
-
-    /// The attempt's answer has begun; says how long the endpoint took for it, from when it had
-    /// the whole request.
-    pub(crate) fn head_received(&mut self, status: StatusCode, at: Instant) -> Duration {
-        let Some(attempt) = self.tries.get_mut(self.current) else {
-            return Duration::ZERO;
-        };
-        attempt.status = Some(status);
-        attempt.phase = Phase::HeadReceived;
-        attempt.outcome = Some(AttemptOutcome::Answered);
-        attempt.took = at.saturating_duration_since(attempt.began);
-        let connected = attempt.began + attempt.connect.unwrap_or_default();
-        at.saturating_duration_since(attempt.sent_at.unwrap_or(connected).max(connected))
-    }
-
-    /// The attempt failed.
-    pub(crate) fn attempt_failed(
-        &mut self,
-        failure: Failure,
-        phase: Phase,
-        detail: String,
-        at: Instant,
-    ) {
-        let region = self.region();
-        let context = self.context.clone();
-        if let Some(attempt) = self.tries.get_mut(self.current) {
-            attempt.phase = phase;
-            attempt.detail = Some(detail);
-            tracing::debug!(
-                client = context.client(), region = region.as_deref(), endpoint = %attempt.endpoint,
-                ?failure, ?phase, detail = attempt.detail, "attempt failed"
-            );
-        }
-        self.attempt_ends(failure.into(), at);
-    }
-
-    /// A hedge answered first.
-    pub(crate) fn attempt_hedged(&mut self, at: Instant) {
-        self.attempt_ends(AttemptOutcome::Hedged, at);
-    }
-
-    /// Nobody waits for the attempt any more.
-    pub(crate) fn attempt_abandoned(&mut self, at: Instant) {
-        self.attempt_ends(AttemptOutcome::Abandoned, at);
-    }
-
-    fn attempt_ends(&mut self, outcome: AttemptOutcome, at: Instant) {
-        let upstream = self
-            .upstream()
-            .map(|(bound, upstream)| (bound.clone(), upstream));
-        let Some(attempt) = self.tries.get_mut(self.current) else {
-            return;
-        };
-        attempt.outcome = Some(outcome);
-        attempt.took = at.saturating_duration_since(attempt.began);
-        if let Some((bound, upstream)) = upstream {
-            bound
-                .series
-                .upstream(upstream, attempt.place.position)
-                .attempted(outcome);
-        }
-    }
-
-    /// The answer's status was a failure, and another attempt follows.
-    pub(crate) fn retried(&mut self, next: &NextTry) {
-        self.next_scope = Some(next.to.into());
-        if self
-            .current()
-            .is_some_and(|attempt| attempt.outcome == Some(AttemptOutcome::Answered))
-        {
-            self.attempt_ends(AttemptOutcome::Status, now());
-        }
-    }
-
     /// No other attempt is made.
     pub(crate) fn refused_retry(&mut self, why: WhyNot) {
-        self.why_not = Some(why);
+        self.why_not = Some(why.word());
         self.context.worker.shared.metrics.retry_refused(why);
     }
 
@@ -253,8 +134,8 @@ impl Finish {
     ) {
         self.first_byte = Some(self.started.elapsed_until(now()));
         self.status = Some(status);
-        self.relayed = true;
         self.reason = passed;
+        self.tries.answers();
         self.in_flight = Some(in_flight);
     }
 
@@ -267,6 +148,20 @@ impl Finish {
     pub(crate) fn answered_locally(&mut self, status: StatusCode) {
         self.first_byte = Some(self.started.elapsed_until(now()));
         self.status = Some(status);
+    }
+
+    /// The request's body is no longer kept, for this reason. Counts nothing.
+    pub(crate) fn replay_lost(&mut self, why: ReplayLost) {
+        if let Some(record) = &mut self.record {
+            record.replay_lost(why);
+        }
+    }
+
+    /// The request's body was read whole before it was sent. Counts nothing.
+    pub(crate) fn gathered(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.gathered();
+        }
     }
 
     /// Bytes of content that the client sent.
@@ -315,6 +210,7 @@ impl Finish {
         }
         let last = self
             .tries
+            .all()
             .iter()
             .rev()
             .find(|attempt| attempt.detail.is_some())?;
@@ -325,7 +221,7 @@ impl Finish {
             last.detail.as_deref()?
         );
         if let Some(why) = self.why_not {
-            let _infallible = write!(text, "; not tried again: {}", why.word());
+            let _infallible = write!(text, "; not tried again: {why}");
         }
         Some(text)
     }
@@ -334,12 +230,12 @@ impl Finish {
     pub(crate) fn outcome_unknown(&self, idempotency: Idempotency) -> bool {
         let not_twice = matches!(idempotency, Idempotency::No | Idempotency::Keyed);
         let unanswered = |attempt: &Try| attempt.phase == Phase::Sent && attempt.status.is_none();
-        not_twice && self.tries.iter().any(unanswered)
+        not_twice && self.tries.all().iter().any(unanswered)
     }
 
     /// The region of the last attempt.
     pub(crate) fn region(&self) -> Option<Arc<str>> {
-        self.region_name(self.current()?.place).cloned()
+        self.region_name(self.tries.current()?.place).cloned()
     }
 
     fn region_name(&self, place: Place) -> Option<&Arc<str>> {
@@ -351,7 +247,7 @@ impl Finish {
     pub(crate) fn server_timing(&self) -> String {
         let mut text = String::new();
         let milliseconds = |span: Duration| span.as_secs_f64() * 1e3;
-        if let Some(last) = self.current() {
+        if let Some(last) = self.tries.current() {
             let _infallible = write!(
                 text,
                 "connect;dur={:.1}, upstream;dur={:.1}, ",
@@ -365,119 +261,6 @@ impl Finish {
             milliseconds(self.started.elapsed_until(now()))
         );
         text
-    }
-
-    /// Closes the account.
-    pub(crate) fn end(&mut self) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
-        let at = now();
-        let reason = self.reason.unwrap_or(match self.status {
-            Some(_) => Termination::Completed,
-            None => Termination::ClientGone,
-        });
-        self.end_last_attempt(reason, at);
-        self.in_flight = None;
-        let metrics = &self.context.worker.shared.metrics;
-        metrics.terminated(reason);
-        self.count(reason, at);
-        self.log(reason, at);
-    }
-
-    fn end_last_attempt(&mut self, reason: Termination, at: Instant) {
-        let truncated = matches!(
-            reason,
-            Termination::UpstreamTruncated | Termination::BadResponse
-        );
-        if !self
-            .current()
-            .is_some_and(|attempt| attempt.outcome == Some(AttemptOutcome::Answered))
-        {
-            return;
-        }
-        let took = self
-            .current()
-            .map_or(Duration::ZERO, |attempt| attempt.took);
-        let outcome = match (reason, truncated) {
-            (_, true) => AttemptOutcome::Truncated,
-            (Termination::StatusPassed, _) => AttemptOutcome::Status,
-            _ => AttemptOutcome::Answered,
-        };
-        self.attempt_ends(outcome, at);
-        if let Some(attempt) = self.tries.get_mut(self.current) {
-            attempt.took = took;
-        }
-        if let (true, Some(in_flight)) = (truncated, &mut self.in_flight) {
-            in_flight.failed(ErrorClass::Reset, at);
-        }
-    }
-
-    fn count(&self, reason: Termination, at: Instant) {
-        let Some(bound) = self.bound.clone().or_else(|| self.context.worker.bound()) else {
-            return;
-        };
-        let position = self.answered_by().map(|attempt| attempt.place.position);
-        bound
-            .series
-            .get(self.route, position)
-            .record(self.status, self.started.elapsed_until(at));
-        if let Some((from, to)) = self.rescue(reason) {
-            let why = from.outcome.unwrap_or(AttemptOutcome::Abandoned);
-            bound
-                .series
-                .rescued(from.place.region, to.place.region, why);
-        }
-    }
-
-    /// The attempt whose answer the client got, unless the answer was one of our own.
-    fn answered_by(&self) -> Option<&Try> {
-        self.current().filter(|_| self.relayed)
-    }
-
-    /// The first attempt, which failed, and the one that answered: a rescue.
-    fn rescue(&self, reason: Termination) -> Option<(&Try, &Try)> {
-        let delivered = matches!(
-            reason,
-            Termination::Completed | Termination::Tunnelled | Termination::DrainedHome
-        );
-        let pair = (self.tries.first()?, self.answered_by()?);
-        (delivered && self.current > 0).then_some(pair)
-    }
-
-    fn log(&mut self, reason: Termination, at: Instant) {
-        let Some(record) = self.record.take() else {
-            return;
-        };
-        record.write(
-            &self.context,
-            &Ended {
-                bound: self.bound.as_deref(),
-                route: self.route,
-                status: self.status,
-                reason,
-                received: self.received,
-                sent: self.sent,
-                took: self.started.elapsed_until(at),
-                first_byte: self.first_byte,
-                rescued: self.rescue(reason).is_some(),
-                tries: &self.tries,
-            },
-        );
-    }
-
-    fn upstream(&self) -> Option<(&Rc<Bound>, tidegate_core::UpstreamIdx)> {
-        let bound = self.bound.as_ref()?;
-        Some((bound, bound.live.plan.route(self.route?).upstream))
-    }
-}
-
-impl Drop for Finish {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.reason.get_or_insert(Termination::ClientGone);
-            self.end();
-        }
     }
 }
 

@@ -7,11 +7,11 @@ use http::StatusCode;
 use smallvec::SmallVec;
 use tidegate_core::choose::MAX_ATTEMPTS;
 use tidegate_core::{Decision, RouteIdx, Termination};
-use tidegate_telemetry::access::{AccessRecord, AttemptRecord, Excluded, TlsRecord};
-use tidegate_telemetry::labels::AttemptOutcome;
+use tidegate_telemetry::access::{AccessRecord, AttemptRecord, Excluded, Saving, TlsRecord};
+use tidegate_telemetry::labels::{AttemptOutcome, ReplayLost};
 
 use crate::context::Context;
-use crate::finish::Try;
+use crate::finish::{Made, Try};
 use crate::head::RequestHead;
 use crate::request_id::RequestId;
 use crate::worker::Bound;
@@ -28,6 +28,8 @@ pub(crate) struct Record {
     host: Box<str>,
     path: Box<str>,
     decision: Decision,
+    replay_lost: Option<ReplayLost>,
+    gathered: bool,
 }
 
 /// How the request ended.
@@ -41,6 +43,8 @@ pub(crate) struct Ended<'a> {
     pub(crate) took: Duration,
     pub(crate) first_byte: Option<Duration>,
     pub(crate) rescued: bool,
+    pub(crate) resumes: u8,
+    pub(crate) why_not: Option<&'static str>,
     pub(crate) tries: &'a [Try],
 }
 
@@ -72,12 +76,24 @@ impl Record {
             host: "".into(),
             path: "".into(),
             decision: Decision::default(),
+            replay_lost: None,
+            gathered: false,
         }
     }
 
     /// A decision fell; the last one is logged.
     pub(crate) fn decided(&mut self, decision: &Decision) {
         self.decision = decision.clone();
+    }
+
+    /// The request's body is no longer kept.
+    pub(crate) fn replay_lost(&mut self, why: ReplayLost) {
+        self.replay_lost = Some(why);
+    }
+
+    /// The request's body was read whole before it was sent.
+    pub(crate) fn gathered(&mut self) {
+        self.gathered = true;
     }
 
     /// Writes the line.
@@ -117,6 +133,12 @@ impl Record {
             duration: ended.took,
             ttfb: ended.first_byte,
             rescued: ended.rescued,
+            saving: Saving {
+                replay_lost: self.replay_lost,
+                gathered: self.gathered,
+                resumes: ended.resumes,
+                why_not: ended.why_not,
+            },
             attempts: &attempts,
             excluded: &excluded,
         });
@@ -146,5 +168,13 @@ fn attempt<'a>(attempt: &'a Try, ended: &Ended<'a>) -> AttemptRecord<'a> {
         connect: attempt.connect,
         reused: attempt.reused,
         took: attempt.took,
+        grpc: attempt.grpc,
+        hedge: match attempt.made {
+            Made::Beside(cause) => Some(cause),
+            Made::Alone | Made::ToResume => None,
+        },
+        resume: attempt.made == Made::ToResume,
+        bytes: attempt.bytes,
+        detail: attempt.detail.as_deref(),
     }
 }

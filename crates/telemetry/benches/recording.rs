@@ -14,7 +14,7 @@ use tidegate_core::decision::Because;
 use tidegate_core::ids::{RouteIdx, UpstreamIdx};
 use tidegate_core::retry::Phase;
 use tidegate_core::{Generation, Termination};
-use tidegate_telemetry::access::{AccessLog, AccessRecord, AttemptRecord, TlsRecord};
+use tidegate_telemetry::access::{AccessLog, AccessRecord, AttemptRecord, Saving, TlsRecord};
 use tidegate_telemetry::{AttemptOutcome, Metrics};
 
 #[global_allocator]
@@ -56,6 +56,11 @@ fn access_record(bencher: Bencher<'_, '_>) {
         connect: None,
         reused: true,
         took: Duration::from_micros(1_042),
+        grpc: None,
+        hedge: None,
+        resume: false,
+        bytes: None,
+        detail: None,
     }];
     let tls = TlsRecord {
         sni: Some("shop.example.com"),
@@ -82,6 +87,7 @@ fn access_record(bencher: Bencher<'_, '_>) {
         duration: Duration::from_micros(1_234),
         ttfb: Some(Duration::from_micros(1_042)),
         rescued: false,
+        saving: Saving::default(),
         attempts: &attempts,
         excluded: &[],
     };

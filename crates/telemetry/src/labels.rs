@@ -69,6 +69,8 @@ labels! {
         Full = "full",
         /// The head came, but the body ended early.
         Truncated = "truncated",
+        /// It was to continue an answer, and did not give what continues it.
+        Mismatch = "mismatch",
         /// The region went down while the attempt was under way.
         RegionDown = "region_down",
         /// Its region had fallen silent, and a hedge in another one answered first.

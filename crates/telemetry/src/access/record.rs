@@ -12,7 +12,7 @@ use tidegate_core::{Generation, Termination};
 
 use super::json::{Json, key};
 use super::time::Stamp;
-use crate::labels::{AttemptOutcome, Label};
+use crate::labels::{AttemptOutcome, HedgeCause, Label, ReplayLost};
 
 /// Bytes of a path that are logged.
 const MAX_PATH: usize = 2_048;
@@ -62,10 +62,25 @@ pub struct AccessRecord<'a> {
     pub ttfb: Option<Duration>,
     /// Whether it was answered because of a later attempt.
     pub rescued: bool,
+    /// What was done to save it, or kept it from being saved.
+    pub saving: Saving<'a>,
     /// Every attempt, in order.
     pub attempts: &'a [AttemptRecord<'a>],
     /// The regions that were not eligible for the last decision, with the reason.
     pub excluded: &'a [Excluded<'a>],
+}
+
+/// What was done to save a request, and what kept it from being saved.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Saving<'a> {
+    /// Why its body was no longer kept, if so.
+    pub replay_lost: Option<ReplayLost>,
+    /// Whether its body was read whole before it was sent.
+    pub gathered: bool,
+    /// How often its answer was continued after it had broken.
+    pub resumes: u8,
+    /// Why no other attempt was made after the last that failed. A word of ours.
+    pub why_not: Option<&'a str>,
 }
 
 /// TLS of the client's connection.
@@ -100,6 +115,16 @@ pub struct AttemptRecord<'a> {
     pub reused: bool,
     /// From its start to its head, or to its failure.
     pub took: Duration,
+    /// The code of gRPC that it failed with, if so.
+    pub grpc: Option<u8>,
+    /// Why it was made beside another, if so.
+    pub hedge: Option<HedgeCause>,
+    /// Whether it was made to continue an answer that broke.
+    pub resume: bool,
+    /// Bytes of the answer's body that came from it, if not all did.
+    pub bytes: Option<u64>,
+    /// What a person needs to know of its failure.
+    pub detail: Option<&'a str>,
 }
 
 /// A region that was not eligible.
@@ -164,6 +189,7 @@ impl AccessRecord<'_> {
             key!(json, "ttfb_us").number(micros(ttfb));
         }
         key!(json, "rescued").boolean(self.rescued);
+        self.saving.append(json);
     }
 
     fn append_excluded(&self, json: &mut Json<'_>) {
@@ -178,6 +204,27 @@ impl AccessRecord<'_> {
                 });
             }
         });
+    }
+}
+
+impl Saving<'_> {
+    fn append(&self, json: &mut Json<'_>) {
+        if self.resumes > 0 {
+            key!(json, "resumes").number(self.resumes.into());
+        }
+        if self.gathered {
+            key!(json, "gathered").boolean(true);
+        }
+        if let Some(why) = self.replay_lost {
+            key!(json, "replay").word(match why {
+                ReplayLost::RequestLimit => "lost:request_limit",
+                ReplayLost::TotalLimit => "lost:total_limit",
+                ReplayLost::SpoolFailed => "lost:spool_failed",
+            });
+        }
+        if let Some(why) = self.why_not {
+            key!(json, "why_not").word(why);
+        }
     }
 }
 
@@ -197,7 +244,25 @@ impl AttemptRecord<'_> {
             }
             key!(json, "reused").boolean(self.reused);
             key!(json, "us").number(micros(self.took));
+            self.append_rare(json);
         });
+    }
+
+    /// What attempts that went well do not have.
+    fn append_rare(&self, json: &mut Json<'_>) {
+        if let Some(cause) = self.hedge {
+            key!(json, "hedge").word(cause.word());
+        }
+        if self.resume {
+            key!(json, "resume").boolean(true);
+        }
+        if let Some(bytes) = self.bytes {
+            key!(json, "bytes").number(bytes);
+        }
+        if let Some(code) = self.grpc {
+            key!(json, "grpc").number(code.into());
+        }
+        optional(self.detail, json, |json| key!(json, "detail"));
     }
 }
 

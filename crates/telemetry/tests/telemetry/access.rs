@@ -11,8 +11,9 @@ use tidegate_core::decision::{Because, Exclusion};
 use tidegate_core::retry::Phase;
 use tidegate_core::{Generation, Termination};
 use tidegate_telemetry::access::{
-    AccessLog, AccessRecord, AttemptRecord, Excluded, TlsRecord, rfc3339,
+    AccessLog, AccessRecord, AttemptRecord, Excluded, Saving, TlsRecord, rfc3339,
 };
+use tidegate_telemetry::labels::{HedgeCause, Label, ReplayLost};
 use tidegate_telemetry::{AttemptOutcome, Metrics};
 
 /// Calls `with` with a record that has everything: a rescued request.
@@ -27,6 +28,11 @@ pub(crate) fn full_record(at: SystemTime, with: impl FnOnce(&AccessRecord<'_>)) 
         connect: None,
         reused: false,
         took: Duration::from_millis(250),
+        grpc: None,
+        hedge: None,
+        resume: false,
+        bytes: None,
+        detail: None,
     };
     let answered = AttemptRecord {
         region: "us-east",
@@ -38,6 +44,7 @@ pub(crate) fn full_record(at: SystemTime, with: impl FnOnce(&AccessRecord<'_>)) 
         connect: Some(Duration::from_micros(81_000)),
         reused: false,
         took: Duration::from_micros(163_042),
+        ..attempt
     };
     with(&AccessRecord {
         at,
@@ -63,6 +70,7 @@ pub(crate) fn full_record(at: SystemTime, with: impl FnOnce(&AccessRecord<'_>)) 
         duration: Duration::from_micros(413_500),
         ttfb: Some(Duration::from_micros(413_042)),
         rescued: true,
+        saving: Saving::default(),
         attempts: &[attempt, answered],
         excluded: &[Excluded {
             region: "ap-south",
@@ -121,6 +129,74 @@ fn a_line_tells_the_whole_story() {
         "excluded": [{ "region": "ap-south", "why": "residency" }],
     });
     assert_eq!(found, [expected]);
+}
+
+/// A download that broke twice, and was continued once.
+#[test]
+fn a_line_tells_why_a_request_was_saved_and_then_was_not() {
+    let found = lines(|writer| {
+        full_record(SystemTime::now(), |record| {
+            let truncated = AttemptRecord {
+                outcome: AttemptOutcome::Truncated,
+                bytes: Some(70_000),
+                hedge: Some(HedgeCause::Slow),
+                ..record.attempts[1]
+            };
+            let resumed = AttemptRecord {
+                hedge: None,
+                resume: true,
+                bytes: Some(30_000),
+                grpc: Some(14),
+                detail: Some("unexpected \"end\""),
+                ..truncated
+            };
+            writer.write(&AccessRecord {
+                rescued: false,
+                saving: Saving {
+                    replay_lost: Some(ReplayLost::TotalLimit),
+                    gathered: true,
+                    resumes: 1,
+                    why_not: Some("no_candidate"),
+                },
+                attempts: &[truncated, resumed],
+                ..record.clone()
+            });
+        });
+    });
+    let line = &found[0];
+    let check = |value: &Value, expected: Value| assert_eq!(*value, expected, "{line}");
+    check(&line["replay"], json!("lost:total_limit"));
+    check(&line["gathered"], json!(true));
+    check(&line["resumes"], json!(1));
+    check(&line["why_not"], json!("no_candidate"));
+    let [first, second] = [0, 1].map(|nth| &line["attempts"][nth]);
+    check(&first["hedge"], json!("slow"));
+    check(&first["bytes"], json!(70_000));
+    check(&first["resume"], Value::Null);
+    check(&second["hedge"], Value::Null);
+    check(&second["resume"], json!(true));
+    check(&second["bytes"], json!(30_000));
+    check(&second["grpc"], json!(14));
+    check(&second["detail"], json!("unexpected \"end\""));
+}
+
+#[test]
+fn every_word_of_a_lost_replay_is_the_metrics_word() {
+    for why in ReplayLost::ALL {
+        let found = lines(|writer| {
+            full_record(SystemTime::now(), |record| {
+                let saving = Saving {
+                    replay_lost: Some(*why),
+                    ..Saving::default()
+                };
+                writer.write(&AccessRecord {
+                    saving,
+                    ..record.clone()
+                });
+            });
+        });
+        assert_eq!(found[0]["replay"], format!("lost:{}", why.word()));
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use tidegate_core::{Generation, Termination};
 
+use super::super::record::Saving;
 use super::*;
 
 fn record(id: &str) -> AccessRecord<'_> {
@@ -30,6 +31,7 @@ fn record(id: &str) -> AccessRecord<'_> {
         duration: Duration::from_micros(7),
         ttfb: None,
         rescued: false,
+        saving: Saving::default(),
         attempts: &[],
         excluded: &[],
     }
