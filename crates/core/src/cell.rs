@@ -6,6 +6,7 @@
 //! health, suspicion or drain, so that whoever waits on a region can notice cheaply; those who wait
 //! are told by the board's [`News`](crate::news::News).
 
+mod drain;
 mod endpoint;
 mod in_flight;
 mod region;
@@ -15,6 +16,7 @@ mod under_way;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use drain::Drain;
 pub use endpoint::{EndpointCell, Outcome};
 pub use in_flight::InFlight;
 pub use region::RegionCell;
@@ -128,6 +130,23 @@ mod tests {
             steps.iter().all(|(changed, expected)| changed == expected),
             "{steps:?}"
         );
+        assert_eq!(cell.epoch(), 3);
+    }
+
+    #[test]
+    fn a_drain_has_a_pace_and_keeps_it() {
+        let cell = RegionCell::new(Instant::now());
+        let steps = [
+            (cell.set_drain(Drain::Soft), true),
+            (cell.set_draining(true), false),
+            (cell.set_drain(Drain::Now), true),
+            (cell.set_drain(Drain::Now), false),
+            (cell.set_draining(true), false),
+        ];
+        assert!(steps.iter().all(|(is, expected)| is == expected));
+        assert_eq!((cell.drain(), cell.draining()), (Drain::Now, true));
+        assert!(cell.set_draining(false));
+        assert_eq!((cell.drain(), cell.draining()), (Drain::No, false));
         assert_eq!(cell.epoch(), 3);
     }
 

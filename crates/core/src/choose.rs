@@ -14,8 +14,8 @@ use arrayvec::ArrayVec;
 use fastrand::Rng;
 
 use crate::balance::{self, Barred, Tried};
-use crate::cell::InFlight;
-use crate::decision::{Because, Candidate, Decision, Eligibility, View};
+use crate::cell::{Drain, InFlight, RegionCell};
+use crate::decision::{Because, Candidate, Decision, Eligibility, Exclusion, View};
 use crate::endpoint::{Endpoint, EndpointSet};
 use crate::handle::{Live, LiveUpstream};
 use crate::health::Health;
@@ -313,6 +313,8 @@ pub fn reach(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> Rea
         doubted: comes_and_goes(observed.regions[usize::from(position)].cell.standing()),
         doubted_elsewhere: !all.trusted_elsewhere,
         full: false,
+        full_elsewhere: all.full_elsewhere,
+        late: false,
     };
     if !reach.again && !reach.elsewhere {
         let unbounded = look(&none, Turn::First, &forgiving);
@@ -327,6 +329,8 @@ struct Sides {
     elsewhere: bool,
     /// Of what is open elsewhere, something that nothing speaks against.
     trusted_elsewhere: bool,
+    /// Something elsewhere would be open, were it not full.
+    full_elsewhere: bool,
 }
 
 impl Sides {
@@ -335,10 +339,13 @@ impl Sides {
             here: false,
             elsewhere: false,
             trusted_elsewhere: false,
+            full_elsewhere: false,
         };
         for row in &view.rows {
             match steer::exclusion(row, eligibility) {
-                Some(_) => {}
+                Some(why) => {
+                    sides.full_elsewhere |= why == Exclusion::Full && row.position != position;
+                }
                 None if row.position == position => sides.here = true,
                 None => {
                     sides.elsewhere = true;
@@ -362,20 +369,27 @@ fn doubted(standing: Standing) -> bool {
 }
 
 /// Whether an attempt that waits in the region at `position` is to be given up now: the region is
-/// down or has fallen silent, and another one that `ask` may go to is neither. A few loads as long
-/// as its region is well.
+/// down, has fallen silent or is drained at once ([`Drain::Now`]), and another one that `ask` may go to
+/// is not, and has room. A few loads as long as its region is well.
+///
+/// Where everything else is full, the attempt waits on, and whoever asks has to ask again: that is
+/// what paces re-dispatch.
 ///
 /// It says nothing about the request: [`retry::leave`](crate::retry::leave) does, with
 /// [`Failure::RegionDown`](crate::retry::Failure::RegionDown), and has to be asked before the attempt
 /// is cancelled. What must not be done twice waits on.
 pub fn should_leave(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> bool {
     let (wanted, observed) = live.upstream(upstream);
-    let waits = observed.regions[usize::from(position)].cell.standing();
-    if !waits.suspected && waits.health != Health::Unhealthy {
+    if !in_trouble(&observed.regions[usize::from(position)].cell) {
         return false;
     }
     let view = View::of(wanted, observed, &TriedEndpoints::default(), Turn::Retry);
     let eligibility = ask.eligibility();
     let mut others = view.rows.iter().filter(|row| row.position != position);
     others.any(|row| !row.standing.suspected && steer::exclusion(row, &eligibility).is_none())
+}
+
+fn in_trouble(region: &RegionCell) -> bool {
+    let standing = region.standing();
+    standing.suspected || standing.health == Health::Unhealthy || region.drain() == Drain::Now
 }

@@ -4,7 +4,10 @@
 //! The rule behind it (RFC 9110 section 9.2.2): what certainly was not processed may be sent again
 //! whatever it is; what may have been processed only if doing it twice is the same as once.
 
+mod beside;
 mod next;
+mod pace;
+mod unknown;
 
 use std::time::Duration;
 
@@ -13,9 +16,10 @@ use serde::Serialize;
 
 use crate::plan::{ReplayScope, RetryPolicy};
 
-pub use next::{
-    BACKOFF_BASE, BACKOFF_MAX, Destination, NextTries, NextTry, Reach, backoff, leave, next_try,
-};
+pub use beside::beside;
+pub use next::{Destination, NextTries, NextTry, Reach, leave, next_try};
+pub use pace::{RETRY_AFTER_MAX, backoff};
+pub use unknown::outlasts;
 
 /// What went wrong with an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -227,6 +231,19 @@ mod tests {
     use super::*;
     use crate::plan::RetryOn;
 
+    /// Everything is left to try, and nothing speaks against it.
+    pub(super) const EVERYWHERE: Reach = Reach {
+        here: true,
+        again: true,
+        elsewhere: true,
+        moved: false,
+        doubted: false,
+        doubted_elsewhere: false,
+        full: false,
+        full_elsewhere: false,
+        late: false,
+    };
+
     const ALL_KINDS: [Idempotency; 4] = [
         Idempotency::Safe,
         Idempotency::Idempotent,
@@ -241,14 +258,15 @@ mod tests {
         Phase::BodyUnderWay,
     ];
 
-    fn policy() -> RetryPolicy {
+    /// Three attempts, for nearly everything.
+    pub(super) fn policy() -> RetryPolicy {
         let on = RetryOn {
             connect: true,
             reset: true,
             timeout: true,
             bad_response: true,
             statuses: [502, 503].into(),
-            ..RetryOn::default()
+            grpc: [8, 14].into(),
         };
         RetryPolicy {
             attempts: 3,
@@ -260,7 +278,8 @@ mod tests {
         }
     }
 
-    const SITUATION: Situation = Situation {
+    /// The first attempt at a GET was sent, and its connection ended.
+    pub(super) const SITUATION: Situation = Situation {
         failure: Failure::Reset,
         phase: Phase::Sent,
         idempotency: Idempotency::Safe,
@@ -309,6 +328,8 @@ mod tests {
             (Failure::RegionDown, Phase::Sent),
             (Failure::BadResponse, Phase::HeadReceived),
             (Failure::Status(503), Phase::HeadReceived),
+            (Failure::Grpc(14), Phase::HeadReceived),
+            (Failure::Grpc(8), Phase::Sent),
         ];
         for (failure, phase) in sent {
             check(
@@ -396,6 +417,13 @@ mod tests {
                 },
             ),
             (
+                Failure::Grpc(16),
+                RetryOn {
+                    grpc: [14, 16].into(),
+                    ..RetryOn::default()
+                },
+            ),
+            (
                 Failure::Refused,
                 RetryOn {
                     reset: true,
@@ -430,12 +458,10 @@ mod tests {
                 "{failure:?}"
             );
         }
-        check(
-            Failure::Status(500),
-            Phase::HeadReceived,
-            Idempotency::Safe,
-            Verdict::Stop(WhyNot::NotListed),
-        );
+        for failure in [Failure::Status(500), Failure::Grpc(13), Failure::Grpc(0)] {
+            let not = Verdict::Stop(WhyNot::NotListed);
+            check(failure, Phase::HeadReceived, Idempotency::Safe, not);
+        }
     }
 
     #[test]
@@ -500,7 +526,52 @@ mod tests {
     }
 
     #[test]
+    fn a_replay_has_its_scope() {
+        use Idempotency::{Idempotent, Keyed, No, Safe};
+        use ReplayScope::{Auto, Global, Region};
+        let check = |scope, kinds: &[Idempotency], expected| {
+            for &idempotency in kinds {
+                let is = replay_scope(scope, idempotency);
+                assert_eq!(is, expected, "{scope:?} {idempotency:?}");
+            }
+        };
+        check(Auto, &[Safe, Idempotent, No], Scope::Global);
+        check(Auto, &[Keyed], Scope::Region);
+        check(Global, &ALL_KINDS, Scope::Global);
+        check(Region, &ALL_KINDS, Scope::Region);
+    }
+
+    #[test]
+    fn the_scope_binds_only_what_may_have_been_processed() {
+        for idempotency in [Idempotency::Safe, Idempotency::Keyed] {
+            let situation = |phase| Situation {
+                phase,
+                idempotency,
+                scope: Scope::Region,
+                ..SITUATION
+            };
+            for (phase, expected) in [
+                (Phase::Connecting, Scope::Global),
+                (Phase::NothingSent, Scope::Global),
+                (Phase::Sent, Scope::Region),
+                (Phase::HeadReceived, Scope::Region),
+            ] {
+                let verdict = verdict(&policy(), &situation(phase));
+                assert_eq!(verdict, Verdict::Retry(expected), "{phase:?}");
+            }
+        }
+    }
+
+    #[test]
     fn methods_have_their_idempotency() {
+        for (method, expected) in [
+            (Method::POST, Idempotency::Idempotent),
+            (Method::PATCH, Idempotency::Idempotent),
+            (Method::GET, Idempotency::Safe),
+            (Method::CONNECT, Idempotency::No),
+        ] {
+            assert_eq!(idempotency(&method, true, true), expected, "{method}");
+        }
         for (method, keyed, expected) in [
             (Method::GET, false, Idempotency::Safe),
             (Method::HEAD, true, Idempotency::Safe),

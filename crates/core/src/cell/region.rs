@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::drain::{AtomicDrain, Drain};
 use super::said::Said;
 use super::tally::{Counters, ErrorClass, Tally};
 use super::under_way::UnderWay;
@@ -24,7 +25,7 @@ pub struct RegionCell {
 struct RegionState {
     origin: Instant,
     standing: AtomicStanding,
-    draining: AtomicBool,
+    drain: AtomicDrain,
     said: Said,
     release: AtomicBool,
     epoch: AtomicU64,
@@ -52,7 +53,7 @@ impl RegionCell {
         let state = RegionState {
             origin,
             standing: AtomicStanding::default(),
-            draining: AtomicBool::new(false),
+            drain: AtomicDrain::default(),
             said: Said::default(),
             release: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
@@ -89,15 +90,29 @@ impl RegionCell {
         self.changed(before != health)
     }
 
-    /// Whether an operator drains the region: no new attempts, even when nothing else is left.
+    /// Whether an operator drains the region, however fast: no new attempts, even when nothing else is
+    /// left.
     pub fn draining(&self) -> bool {
-        self.state.0.draining.load(Ordering::Relaxed)
+        self.drain() != Drain::No
     }
 
-    /// Starts or ends the drain; says whether that changed anything.
+    /// How an operator drains the region.
+    pub fn drain(&self) -> Drain {
+        self.state.0.drain.load()
+    }
+
+    /// Starts or ends the drain; says whether that changed anything. A drain that runs keeps its pace.
     pub fn set_draining(&self, draining: bool) -> bool {
-        let before = self.state.0.draining.swap(draining, Ordering::Relaxed);
-        self.changed(before != draining)
+        let drain = &self.state.0.drain;
+        self.changed(match draining {
+            true => drain.raise(Drain::Soft),
+            false => drain.set(Drain::No),
+        })
+    }
+
+    /// Starts or ends the drain at this pace; says whether that changed anything, and tells it.
+    pub fn set_drain(&self, drain: Drain) -> bool {
+        self.changed(self.state.0.drain.set(drain))
     }
 
     /// What was said of the whole region, by itself or by an operator, and is still in force;

@@ -10,6 +10,7 @@ use arrayvec::ArrayVec;
 use fastrand::Rng;
 use serde::Serialize;
 
+use super::pace::{backoff, may_ask_again};
 use super::{Failure, Scope, Situation, Verdict, WhyNot, verdict};
 use crate::budget::{Budget, Purse};
 use crate::plan::RetryPolicy;
@@ -31,6 +32,10 @@ pub struct Reach {
     pub doubted_elsewhere: bool,
     /// Whether there is nothing only because as many retries are under way as `circuit_breaker` allows.
     pub full: bool,
+    /// Whether another region would be open, were it not at a bound of `circuit_breaker`.
+    pub full_elsewhere: bool,
+    /// Whether there is nothing only because answers usually take longer than the time that is left.
+    pub late: bool,
 }
 
 /// Where the next attempt goes.
@@ -54,6 +59,8 @@ pub struct NextTry {
     pub scope: Scope,
     /// Wait for a time drawn uniformly below this. Zero: at once.
     pub backoff: Duration,
+    /// Wait for so long besides, because the endpoint asked for it (`Retry-After`).
+    pub at_least: Duration,
 }
 
 /// The ways to go on, best first. Empty: none.
@@ -66,15 +73,15 @@ pub struct NextTries {
     none: WhyNot,
 }
 
-/// The base of backoff: the first retry waits below this.
-pub const BACKOFF_BASE: Duration = Duration::from_millis(25);
-/// No backoff is longer.
-pub const BACKOFF_MAX: Duration = Duration::from_millis(250);
-
 impl NextTries {
     /// The ways, best first.
     pub fn as_slice(&self) -> &[NextTry] {
         &self.ways
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ways.is_empty()
     }
 
     /// Takes a token for the best way that can be paid. A full purse for the other way keeps a
@@ -82,21 +89,50 @@ impl NextTries {
     /// in-region purse, and its requests move on at once.
     ///
     /// # Errors
-    /// [`WhyNot::NoCandidate`] or [`WhyNot::RetriesFull`] when there is no way, [`WhyNot::Budget`] when
-    /// none can be paid.
+    /// [`WhyNot::NoCandidate`], [`WhyNot::RetriesFull`] or [`WhyNot::Deadline`] when there is no way,
+    /// [`WhyNot::Budget`] when none can be paid.
     pub fn pay(&self, budget: &Budget, now: Instant) -> Result<NextTry, WhyNot> {
-        let payable = self
-            .ways
+        self.first(|way| self.free || budget.withdraw(way.purse(), now))
+    }
+
+    /// These ways; `none` says why there is none, if there is none.
+    pub(super) fn of(ways: impl IntoIterator<Item = NextTry>, none: WhyNot) -> Self {
+        Self {
+            ways: ways.into_iter().collect(),
+            free: false,
+            none,
+        }
+    }
+
+    /// No way, for this reason.
+    pub(super) fn none(why: WhyNot) -> Self {
+        Self::of([], why)
+    }
+
+    /// The first way for which `paid` says that it is paid.
+    pub(super) fn first(&self, paid: impl FnMut(&&NextTry) -> bool) -> Result<NextTry, WhyNot> {
+        self.ways
             .iter()
-            .find(|next| self.free || budget.withdraw(next.purse(), now));
-        payable.copied().ok_or(match self.ways.is_empty() {
-            true => self.none,
-            false => WhyNot::Budget,
-        })
+            .find(paid)
+            .copied()
+            .ok_or(match self.is_empty() {
+                true => self.none,
+                false => WhyNot::Budget,
+            })
     }
 }
 
 impl NextTry {
+    /// An attempt that waits for nothing.
+    pub fn at_once(to: Destination, scope: Scope) -> Self {
+        Self {
+            to,
+            scope,
+            backoff: Duration::ZERO,
+            at_least: Duration::ZERO,
+        }
+    }
+
     /// The purse that pays for it.
     pub fn purse(&self) -> Purse {
         match self.to {
@@ -105,9 +141,20 @@ impl NextTry {
         }
     }
 
-    /// How long to wait: drawn uniformly from zero to `backoff`.
+    /// How long to wait: `at_least`, and a time drawn uniformly from zero to `backoff`.
     pub fn wait(&self, rng: &mut Rng) -> Duration {
-        self.backoff.mul_f64(rng.f64())
+        self.at_least + self.backoff.mul_f64(rng.f64())
+    }
+}
+
+impl Reach {
+    /// Why there is nothing to try, if there is nothing.
+    pub(super) fn why_nothing(&self) -> WhyNot {
+        match () {
+            () if self.full => WhyNot::RetriesFull,
+            () if self.late => WhyNot::Deadline,
+            () => WhyNot::NoCandidate,
+        }
     }
 }
 
@@ -118,7 +165,9 @@ impl NextTry {
 /// reset, a status) is tried at another endpoint of the region first, while at least two attempts
 /// are left: the last attempt always leaves the region, so that a region that is down as a whole
 /// cannot use up a request. Only where neither is possible, the same endpoint is asked again, unless
-/// it is full. What is full is left at once and for free.
+/// it is full, after the time for which it asked (`Retry-After`); if that is longer than what is left,
+/// or than [`RETRY_AFTER_MAX`](super::RETRY_AFTER_MAX), it is not. What is full is left at once and for
+/// free.
 pub fn next_try(
     policy: &RetryPolicy,
     situation: &Situation,
@@ -129,10 +178,10 @@ pub fn next_try(
     let left = policy.attempts.saturating_sub(situation.attempts);
     let stay = (reach.here, Destination::OtherEndpoint);
     let leave = (elsewhere, Destination::OtherRegion);
+    let may_again = situation.failure != Failure::Full && may_ask_again(situation);
     let order = match () {
         () if !reach.here && !elsewhere => {
-            let again = reach.again && situation.failure != Failure::Full;
-            [(again, Destination::SameEndpoint), leave]
+            [(reach.again && may_again, Destination::SameEndpoint), leave]
         }
         () if reach.doubted && !reach.doubted_elsewhere => [leave, stay],
         () if reach.doubted_elsewhere && !reach.doubted => [stay, leave],
@@ -140,29 +189,30 @@ pub fn next_try(
         () => [leave, stay],
     };
     let open = order.into_iter().filter(|(open, _)| *open);
-    let ways = open.map(|(_, to)| NextTry {
-        to,
-        scope,
-        backoff: backoff_for(to, situation, reach),
-    });
+    let ways = open.map(|(_, to)| way(to, scope, policy, situation, reach));
+    let too_late = reach.again && situation.retry_after >= Some(situation.left);
     NextTries {
-        ways: ways.collect(),
         free: situation.failure == Failure::Full,
-        none: match reach.full {
-            true => WhyNot::RetriesFull,
-            false => WhyNot::NoCandidate,
-        },
+        ..NextTries::of(
+            ways,
+            match too_late {
+                true => WhyNot::Deadline,
+                false => reach.why_nothing(),
+            },
+        )
     }
 }
 
 /// Whether an attempt that still waits may be given up for another one elsewhere, because its region
-/// went down or fell silent ([`choose::should_leave`](crate::choose::should_leave) tells when to ask).
+/// went down, fell silent or is drained at once ([`choose::should_leave`](crate::choose::should_leave) tells when to ask).
 /// The way is always to another region, and paid for.
 ///
 /// # Errors
 /// The attempt has to wait on: for the verdict's reason (what may have been processed must not be
 /// done twice, no attempt is left), because the request may not leave its region or there is no other
-/// ([`WhyNot::NoCandidate`]), or for want of budget.
+/// ([`WhyNot::NoCandidate`]), because the others usually take longer than what is left
+/// ([`WhyNot::Deadline`]), because there is no room in them now ([`WhyNot::RetriesFull`]) or for want of
+/// budget. After the last two it is worth asking again.
 pub fn leave(
     policy: &RetryPolicy,
     situation: &Situation,
@@ -180,6 +230,9 @@ pub fn leave(
     };
     let mut tries = next_try(policy, &situation, scope, reach);
     tries.ways.retain(|way| way.to == Destination::OtherRegion);
+    if reach.full_elsewhere && scope == Scope::Global {
+        tries.none = WhyNot::RetriesFull;
+    }
     tries.pay(budget, now)
 }
 
@@ -190,58 +243,36 @@ fn one_endpoint_may_be_the_cause(failure: Failure) -> bool {
     )
 }
 
-fn backoff_for(to: Destination, situation: &Situation, reach: Reach) -> Duration {
-    if situation.failure == Failure::Full || (to == Destination::OtherRegion && !reach.moved) {
-        return Duration::ZERO;
+fn way(
+    to: Destination,
+    scope: Scope,
+    policy: &RetryPolicy,
+    situation: &Situation,
+    reach: Reach,
+) -> NextTry {
+    let first_move = to == Destination::OtherRegion && !reach.moved;
+    let asked = situation.retry_after.unwrap_or_default();
+    let at_least = match to {
+        Destination::SameEndpoint => asked,
+        Destination::OtherEndpoint | Destination::OtherRegion => Duration::ZERO,
+    };
+    let backoff = match situation.failure == Failure::Full || first_move {
+        true => Duration::ZERO,
+        false => backoff(&policy.backoff, situation.attempts),
+    };
+    NextTry {
+        backoff: backoff.min(situation.left.saturating_sub(at_least) / 2),
+        at_least,
+        ..NextTry::at_once(to, scope)
     }
-    backoff(situation.attempts).min(situation.left / 2)
-}
-
-/// The upper end of the wait before retry number `retry`, counted from 1: `(2^retry - 1) x` 25 ms,
-/// at most 250 ms. Drawing uniformly below it ("full jitter") keeps retries from marching in step.
-pub fn backoff(retry: u8) -> Duration {
-    let steps = 2u32.saturating_pow(retry.into()).saturating_sub(1);
-    BACKOFF_BASE.saturating_mul(steps).min(BACKOFF_MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::plan::RetryOn;
-    use crate::retry::{BodyState, Idempotency, Phase};
-
-    fn policy() -> RetryPolicy {
-        let on = RetryOn::default();
-        RetryPolicy {
-            attempts: 3,
-            on,
-            per_try: None,
-            budget: 0.2,
-            cross_region_budget: 1.0,
-            ..RetryPolicy::default()
-        }
-    }
-
-    const SITUATION: Situation = Situation {
-        failure: Failure::Reset,
-        phase: Phase::Sent,
-        idempotency: Idempotency::Safe,
-        body: BodyState::Untouched,
-        scope: Scope::Global,
-        retry_after: None,
-        attempts: 1,
-        left: Duration::from_secs(5),
-    };
-
-    const EVERYWHERE: Reach = Reach {
-        here: true,
-        again: true,
-        elsewhere: true,
-        moved: false,
-        doubted: false,
-        doubted_elsewhere: false,
-        full: false,
-    };
+    use crate::retry::tests::{EVERYWHERE, SITUATION, policy};
+    use crate::retry::{BodyState, Idempotency, Phase, RETRY_AFTER_MAX};
 
     fn check_next(
         failure: Failure,
@@ -340,19 +371,6 @@ mod tests {
     }
 
     #[test]
-    fn backoff_doubles_up_to_its_bound() {
-        let expected = [0, 25, 75, 175, 250, 250, 250];
-        for (retry, ms) in expected.into_iter().enumerate() {
-            assert_eq!(
-                backoff(retry as u8),
-                Duration::from_millis(ms),
-                "retry {retry}"
-            );
-        }
-        assert_eq!(backoff(u8::MAX), BACKOFF_MAX);
-    }
-
-    #[test]
     fn the_first_move_abroad_waits_for_nothing() {
         let backoffs = |attempts, left, reach| {
             let left = Duration::from_millis(left);
@@ -412,11 +430,16 @@ mod tests {
     fn waits_are_drawn_below_the_backoff() {
         let backoff = Duration::from_millis(75);
         let next = NextTry {
-            to: Destination::OtherEndpoint,
-            scope: Scope::Global,
             backoff,
+            ..NextTry::at_once(Destination::OtherEndpoint, Scope::Global)
         };
         let mut rng = Rng::with_seed(5);
+        let after_all = NextTry {
+            at_least: Duration::from_secs(1),
+            ..next
+        };
+        let wait = after_all.wait(&mut rng);
+        assert!(wait >= after_all.at_least && wait < after_all.at_least + backoff);
         let waits: Vec<_> = (0..1_000).map(|_| next.wait(&mut rng)).collect();
         assert!(waits.iter().all(|wait| *wait < backoff));
         assert!(waits.iter().any(|wait| *wait < backoff / 10));
@@ -445,6 +468,69 @@ mod tests {
             pay(0.2, 1.0, doubted(true, false)),
             Ok(Destination::OtherRegion)
         );
+    }
+
+    /// What is left to try after an endpoint asked for `asked` milliseconds, of which 3,000 are left.
+    fn check_retry_after(reach: Reach, asked: u64, expected: Result<(Destination, u64), WhyNot>) {
+        let situation = Situation {
+            failure: Failure::Status(503),
+            phase: Phase::HeadReceived,
+            retry_after: Some(Duration::from_millis(asked)),
+            left: Duration::from_millis(3_000),
+            ..SITUATION
+        };
+        let now = Instant::now();
+        let budget = Budget::new(now);
+        budget.configure(0.2, 1.0);
+        let tries = next_try(&policy(), &situation, Scope::Global, reach);
+        let next = tries.pay(&budget, now);
+        let paid = next.map(|next| (next.to, next.at_least.as_millis() as u64));
+        assert_eq!(paid, expected, "{reach:?} {asked}");
+        assert!(
+            next.is_ok_and(|next| next.backoff + next.at_least < situation.left) || paid.is_err()
+        );
+    }
+
+    #[test]
+    fn an_endpoint_that_asks_for_time_gets_it_or_is_not_asked_again() {
+        let alone = Reach {
+            again: true,
+            ..Reach::default()
+        };
+        check_retry_after(EVERYWHERE, 60_000, Ok((Destination::OtherEndpoint, 0)));
+        let abroad = Reach {
+            here: false,
+            ..EVERYWHERE
+        };
+        check_retry_after(abroad, 60_000, Ok((Destination::OtherRegion, 0)));
+        check_retry_after(alone, 0, Ok((Destination::SameEndpoint, 0)));
+        check_retry_after(alone, 2_999, Ok((Destination::SameEndpoint, 2_999)));
+        check_retry_after(alone, 3_000, Err(WhyNot::Deadline));
+        let late = RETRY_AFTER_MAX.as_millis() as u64 + 1;
+        check_retry_after(alone, late, Err(WhyNot::Deadline));
+        let situation = Situation {
+            failure: Failure::Status(503),
+            retry_after: Some(RETRY_AFTER_MAX + Duration::from_millis(1)),
+            left: Duration::from_secs(60),
+            ..SITUATION
+        };
+        let tries = next_try(&policy(), &situation, Scope::Global, alone);
+        assert_eq!(tries, NextTries::none(WhyNot::NoCandidate));
+    }
+
+    #[test]
+    fn why_there_is_nothing_is_told() {
+        let check = |change: fn(&mut Reach), expected| {
+            let mut reach = Reach::default();
+            change(&mut reach);
+            let tries = next_try(&policy(), &SITUATION, Scope::Global, reach);
+            assert_eq!(tries, NextTries::none(expected));
+        };
+        check(|_| {}, WhyNot::NoCandidate);
+        check(|r| r.late = true, WhyNot::Deadline);
+        check(|r| r.full = true, WhyNot::RetriesFull);
+        check(|r| (r.full, r.late) = (true, true), WhyNot::RetriesFull);
+        check(|r| r.full_elsewhere = true, WhyNot::NoCandidate);
     }
 
     fn doubted(doubted: bool, doubted_elsewhere: bool) -> Reach {
@@ -532,5 +618,14 @@ mod tests {
         check(|s, _| s.attempts = 3, 0.2, Err(WhyNot::Attempts));
         check(|s, _| s.body = BodyState::Lost, 0.2, Err(WhyNot::BodyLost));
         check(|_, r| r.elsewhere = false, 0.2, Err(WhyNot::NoCandidate));
+        let full: fn(&mut Situation, &mut Reach) =
+            |_, r| (r.elsewhere, r.full_elsewhere) = (false, true);
+        check(full, 0.2, Err(WhyNot::RetriesFull));
+        let at_home: fn(&mut Situation, &mut Reach) =
+            |s, r| (s.scope, r.full_elsewhere) = (Scope::Region, true);
+        check(at_home, 0.2, Err(WhyNot::NoCandidate));
+        let one_is_full: fn(&mut Situation, &mut Reach) = |_, r| r.full_elsewhere = true;
+        check(one_is_full, 0.2, other);
+        check(one_is_full, 0.0, Err(WhyNot::Budget));
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use fastrand::Rng;
 use tidegate_core::choose::should_leave;
@@ -11,8 +10,8 @@ use tidegate_core::explain::Explanation;
 use tidegate_core::plan::{CircuitBreaker, EndpointSpec, Limits, Steering};
 use tidegate_core::retry::{Destination, NextTry, Scope};
 use tidegate_core::{
-    Ask, Choice, Decision, Dial, Exclusion, Health, InFlight, RegionIdx, RegionSet, RouteIdx,
-    Standing, Termination, choose, reach,
+    Ask, Choice, Decision, Dial, Drain, Exclusion, Health, InFlight, RegionIdx, RegionSet,
+    RouteIdx, Standing, Termination, choose, reach,
 };
 
 use crate::support::{UPSTREAM, World, latency};
@@ -32,11 +31,7 @@ fn address(world: &World, ask: &Ask) -> Option<String> {
 }
 
 fn next(to: Destination, scope: Scope) -> NextTry {
-    NextTry {
-        to,
-        scope,
-        backoff: Duration::ZERO,
-    }
+    NextTry::at_once(to, scope)
 }
 
 fn why(decision: &Decision, region: u8) -> Option<Exclusion> {
@@ -465,6 +460,31 @@ fn a_waiting_attempt_should_leave_what_is_out_or_silent_if_there_is_better() {
     check(&ask, true);
     ask.within = [RegionIdx(0)].into_iter().collect();
     check(&ask, false);
+}
+
+#[test]
+fn a_region_that_is_drained_at_once_is_left_for_one_that_is_well_and_has_room() {
+    let world = bounded(&[1, 1], requests(1), Limits::default());
+    let ask = ask(&world);
+    let [home, other] = [0, 1].map(|at| &world.live.upstreams[0].regions[at].cell);
+    let check = |expected| {
+        assert_eq!(should_leave(&world.live, UPSTREAM, &ask, 0), expected);
+        let reach = reach(&world.live, UPSTREAM, &ask, 0);
+        (reach.elsewhere, reach.full_elsewhere)
+    };
+    home.set_drain(Drain::Soft);
+    check(false);
+    home.set_drain(Drain::Now);
+    assert_eq!(check(true), (true, false));
+    let under_way = InFlight::begin(world.set(1).endpoints[0].cell.clone(), other.clone());
+    assert_eq!(check(false), (false, true), "it waits for room");
+    drop(under_way);
+    assert_eq!(check(true), (true, false));
+    stand(&world, 1, |standing| standing.suspected = true);
+    check(false);
+    home.set_drain(Drain::No);
+    stand(&world, 1, |_| ());
+    check(false);
 }
 
 #[test]
