@@ -100,13 +100,13 @@ impl Transfer {
         }
     }
 
-    /// What the other place has to have, as a value of `If-Range`.
-    pub fn validator(&self) -> &[u8] {
-        self.what.validator()
+    /// What is on its way.
+    pub fn representation(&self) -> &Representation {
+        &self.what
     }
 
-    /// Takes an answer to [`span`](Self::span) and [`validator`](Self::validator) as the
-    /// continuation, to be proved by its first bytes.
+    /// Takes the answer to a request for [`span`](Self::span) as the continuation, to be proved by its
+    /// first bytes.
     ///
     /// # Errors
     /// What does not fit. Another place may be asked.
@@ -286,15 +286,14 @@ mod tests {
         attempts: 1,
         left: Duration::from_secs(5),
     };
-    const EVERYTHING: Reach = Reach {
-        here: true,
-        again: true,
-        elsewhere: true,
-        moved: false,
-        doubted: false,
-        doubted_elsewhere: false,
-        full: false,
-    };
+    fn everything() -> Reach {
+        Reach {
+            here: true,
+            again: true,
+            elsewhere: true,
+            ..Reach::default()
+        }
+    }
 
     fn check_next(situation: Situation, reach: Reach, expected: Result<Destination, WhyNot>) {
         let now = Instant::now();
@@ -309,7 +308,7 @@ mod tests {
     fn another_region_comes_first_whatever_retries_are_for() {
         let here = Reach {
             elsewhere: false,
-            ..EVERYTHING
+            ..everything()
         };
         let again = Reach {
             here: false,
@@ -321,7 +320,7 @@ mod tests {
                 failure,
                 ..SITUATION
             };
-            check_next(situation, EVERYTHING, Ok(Destination::OtherRegion));
+            check_next(situation, everything(), Ok(Destination::OtherRegion));
             check_next(situation, here, Ok(Destination::OtherEndpoint));
             check_next(situation, again, Ok(Destination::SameEndpoint));
             check_next(situation, nothing, Err(WhyNot::NoCandidate));
@@ -330,7 +329,7 @@ mod tests {
             scope: Scope::Region,
             ..SITUATION
         };
-        check_next(region, EVERYTHING, Ok(Destination::OtherEndpoint));
+        check_next(region, everything(), Ok(Destination::OtherEndpoint));
     }
 
     #[test]
@@ -339,15 +338,21 @@ mod tests {
             attempts: 3,
             ..SITUATION
         };
-        check_next(used_up, EVERYTHING, Err(WhyNot::Attempts));
+        check_next(used_up, everything(), Err(WhyNot::Attempts));
         let late = Situation {
             left: Duration::ZERO,
             ..SITUATION
         };
-        check_next(late, EVERYTHING, Err(WhyNot::Deadline));
+        check_next(late, everything(), Err(WhyNot::Deadline));
         let now = Instant::now();
         let shut = Budget::new(now);
-        let refused = next(&RetryPolicy::default(), &SITUATION, EVERYTHING, &shut, now);
+        let refused = next(
+            &RetryPolicy::default(),
+            &SITUATION,
+            everything(),
+            &shut,
+            now,
+        );
         assert_eq!(refused, Err(WhyNot::Budget));
     }
 
@@ -359,7 +364,7 @@ mod tests {
         let check = |moved, waits| {
             let reach = Reach {
                 moved,
-                ..EVERYTHING
+                ..everything()
             };
             let next = next(&RetryPolicy::default(), &SITUATION, reach, &budget, now);
             assert_eq!(!next.expect("a way").backoff.is_zero(), waits);

@@ -139,6 +139,27 @@ impl Representation {
     }
 }
 
+impl Misfit {
+    /// Whether the place is no better a moment later: it has something else, or no parts. Otherwise it
+    /// has only failed.
+    pub fn is_lasting(self) -> bool {
+        !matches!(self, Self::Status(408 | 429 | 500..))
+    }
+
+    /// The word for logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Status(_) => "no_part",
+            Self::Range => "no_range",
+            Self::Start(_) => "other_start",
+            Self::End => "other_end",
+            Self::Complete => "other_length",
+            Self::Validator => "other_version",
+            Self::Coding => "other_coding",
+        }
+    }
+}
+
 impl Span {
     /// How many bytes it is.
     #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
