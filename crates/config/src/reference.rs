@@ -136,10 +136,13 @@ the file, and a test keeps it so. `tidegate schema` prints the same as JSON Sche
   else, and the certificates, may change while the process runs.
 ";
 
+/// What a reader in a hurry asks of failover, with the keys that answer it.
+const FAILOVER: &str = include_str!("reference/failover.md");
+
 /// The reference as Markdown.
 pub fn reference() -> String {
     let schema = schema();
-    let mut out = HEAD.to_owned();
+    let mut out = [HEAD, FAILOVER].concat();
     for (path, name, keys) in SECTIONS {
         let body = if name == "Config" {
             &schema
@@ -295,6 +298,26 @@ mod tests {
                 properties,
                 "{path}"
             );
+        }
+    }
+
+    #[test]
+    fn the_keys_of_failover_lead_to_sections_that_are_there() {
+        let anchors: BTreeSet<String> = SECTIONS
+            .into_iter()
+            .map(|(path, ..)| anchor(path))
+            .collect();
+        let links: Vec<&str> = FAILOVER
+            .split("](#")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+            .collect();
+        assert!(links.len() > 9, "{links:?}");
+        for link in links {
+            assert!(anchors.contains(link), "{link}");
+        }
+        for word in crate::grpc::retryable() {
+            assert!(FAILOVER.contains(&format!("`{word}`")), "{word}");
         }
     }
 

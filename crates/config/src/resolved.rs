@@ -363,12 +363,7 @@ fn route<'a>(plan: &'a Plan, route: &'a Route) -> Doc<'a> {
             Some(Doc::quote(&plan.upstream(route.upstream).name)),
         ),
         ("timeout", Some(duration(route.timeout))),
-        (
-            "max_duration",
-            Some(off_or(route.max_duration.as_ref(), |limit| {
-                duration(*limit)
-            })),
-        ),
+        ("max_duration", Some(failover::limit(route.max_duration))),
         ("idle_timeout", Some(duration(route.idle_timeout))),
         ("residency", residency),
         ("idempotent", Some(truth(route.idempotent))),
@@ -384,18 +379,8 @@ fn route<'a>(plan: &'a Plan, route: &'a Route) -> Doc<'a> {
                 .as_ref()
                 .map(|name| Doc::quote(name.as_str())),
         ),
-        (
-            "resume",
-            Some(Doc::word(if route.resume.enabled { "auto" } else { "off" })),
-        ),
-        (
-            "validators",
-            Some(Doc::word(if route.resume.last_modified {
-                "global"
-            } else {
-                "etag"
-            })),
-        ),
+        ("resume", Some(failover::resume(&route.resume))),
+        ("validators", Some(failover::validators(&route.resume))),
         ("hedge", Some(failover::hedge(route.hedge.as_ref()))),
         (
             "reveal",

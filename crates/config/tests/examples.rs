@@ -86,7 +86,7 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
 fn every_example_loads_without_a_warning() {
     let examples = [root().join("configs"), root().join("examples")];
     let found: Vec<PathBuf> = examples.iter().flat_map(|dir| files(dir, "yaml")).collect();
-    assert!(found.len() >= 5, "{found:?}");
+    assert!(found.len() >= 7, "{found:?}");
     for path in found {
         load(
             &path.display().to_string(),

@@ -20,6 +20,9 @@ const AFTER_MIN: Duration = Duration::from_millis(1);
 /// What `defaults::HEDGE_AFTER` means.
 const AFTER_DEFAULT: HedgeAfter = HedgeAfter::Percentile(0.95);
 
+/// Longest name of the deadline header: it is compared with those of every request.
+const NAME_MAX: usize = 64;
+
 /// Fields that end at each connection or frame what is on it.
 const OF_ONE_HOP: [HeaderName; 9] = [
     header::CONNECTION,
@@ -88,6 +91,7 @@ pub(crate) fn deadline_header(cx: &mut Context<'_>, field: &Field<String>) -> Op
 fn refused(name: &HeaderName) -> Option<&'static str> {
     match name.as_str() {
         "grpc-timeout" => Some("`grpc-timeout` always counts; remove the key"),
+        text if text.len() > NAME_MAX => Some("at most 64 characters"),
         text if OF_ONE_HOP.contains(name) || OF_ONE_HOP_TOO.contains(&text) => {
             Some("it belongs to one connection and is not passed on; choose another name")
         }
@@ -112,23 +116,20 @@ pub(crate) fn resume(cx: &mut Context<'_>, raw: &raw::Route) -> Resume {
     }
 }
 
-/// When a second attempt is made beside a slow one, on a route of these methods and this limit.
+/// When a second attempt is made beside a slow one, on a route to `upstream` of these methods and
+/// this limit.
 pub(crate) fn hedge(
     cx: &mut Context<'_>,
     route: &raw::Route,
+    upstream: Option<&raw::Upstream>,
     methods: &[Method],
     timeout: Duration,
 ) -> Option<Hedge> {
     let WordOr::Value(raw) = route.hedge.get()? else {
         return None;
     };
-    if !methods.is_empty() && !methods.iter().any(Method::is_safe) {
-        let message = "no method of this route is safe, so none of its requests is hedged";
-        let problem = Problem::warning("no_effect", message).at(route.hedge.span());
-        let methods = route.r#match.get().and_then(|raw| raw.methods.span());
-        let help = "only safe requests (GET, HEAD, OPTIONS) are sent twice at a time; remove it";
-        cx.report(problem.label(methods, "its methods").help(help.to_owned()));
-    }
+    check_methods(cx, route, methods);
+    check_attempts(cx, route, upstream);
     let hedge = Hedge {
         after: cx.unit(&raw.after, after).unwrap_or(AFTER_DEFAULT),
         budget: cx.percent_within(&raw.budget, SHARE_MIN..=1.0, defaults::HEDGE_BUDGET),
@@ -139,6 +140,31 @@ pub(crate) fn hedge(
     };
     check_after(cx, route, raw, hedge.after, timeout);
     Some(hedge)
+}
+
+/// A hedge is an attempt.
+fn check_attempts(cx: &mut Context<'_>, route: &raw::Route, upstream: Option<&raw::Upstream>) {
+    let retry = upstream.and_then(|upstream| upstream.retry.get());
+    let Some(attempts) = retry.map(|retry| &retry.attempts) else {
+        return;
+    };
+    if attempts.get() == Some(&1) {
+        let message = "the upstream allows one attempt, so nothing is hedged";
+        let problem = Problem::warning("no_effect", message).at(route.hedge.span());
+        let problem = problem.label(attempts.span(), "the only attempt");
+        cx.report(problem.help("raise `attempts`, or remove the hedge".to_owned()));
+    }
+}
+
+/// Only what is safe is sent twice at a time.
+fn check_methods(cx: &mut Context<'_>, route: &raw::Route, methods: &[Method]) {
+    if !methods.is_empty() && !methods.iter().any(Method::is_safe) {
+        let message = "no method of this route is safe, so none of its requests is hedged";
+        let problem = Problem::warning("no_effect", message).at(route.hedge.span());
+        let methods = route.r#match.get().and_then(|raw| raw.methods.span());
+        let help = "only safe requests (GET, HEAD, OPTIONS) are sent twice at a time; remove it";
+        cx.report(problem.label(methods, "its methods").help(help.to_owned()));
+    }
 }
 
 /// A hedge at the end of the request's time is none.

@@ -103,9 +103,10 @@ fn route(
     let lives_in = target.map_or(&[][..], |target| &target.lives_in);
     let (allowed, residency) = residency::compile(cx, &raw.residency, targets.regions, lives_in);
     let (timeout, max_duration) = times::compile(cx, raw);
-    times::check_attempt(cx, raw, timeout, target.and_then(|target| target.raw));
+    let raw_upstream = target.and_then(|target| target.raw);
+    times::check_attempt(cx, raw, timeout, raw_upstream);
     let (idempotent, idempotency_key) = failover::idempotency(cx, raw);
-    let hedge = failover::hedge(cx, raw, &matches.methods, timeout);
+    let hedge = failover::hedge(cx, raw, raw_upstream, &matches.methods, timeout);
     Route {
         name: name(cx, raw),
         matches,

@@ -24,7 +24,7 @@ pub(crate) struct Retry {
     /// Limit from the moment at which an attempt has sent the whole request to the response's head.
     #[schemars(extend("default" = "off"))]
     pub(crate) first_byte: Field<OffOrDuration>,
-    /// How long to wait before a retry within a region. The first move to another region never waits.
+    /// How long to wait before a retry. The first move to another region never waits.
     pub(crate) backoff: Field<Backoff>,
     /// Retries within a region, as a share of its requests. Hedges to the same region are paid from it too.
     #[schemars(extend("default" = defaults::BUDGET))]
@@ -42,7 +42,7 @@ fn default_retry_on() -> Vec<serde_json::Value> {
     defaults::RETRY_ON.into_iter().map(value).collect()
 }
 
-/// How long to wait before a retry within a region: drawn from zero to a bound that doubles with each retry ("full jitter").
+/// How long to wait before a retry: drawn from zero to a bound that doubles with each retry ("full jitter").
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Backoff {
@@ -120,14 +120,14 @@ pub(crate) enum Validators {
     Global,
 }
 
-/// When a second attempt is made beside a slow one. Only for safe requests without a body; the first head wins, the other attempt is cancelled.
+/// When a second attempt is made beside a slow one. Only for safe requests without a body; the first head wins, the other attempt is cancelled. It counts towards `attempts`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Hedge {
-    /// After how long without an answer: a duration, or a percentile of the route's own recent answers, above `p50` and below `p100`: `p95`, `p99.9`.
+    /// After how long without an answer: a duration, or a percentile of the route's own recent answers, above `p50` and below `p100`: `p95`, `p99.9`. A percentile is used once 100 answers came in the last 10 seconds, and never below 5ms.
     #[schemars(extend("default" = defaults::HEDGE_AFTER))]
     pub(crate) after: Field<HedgeAfter>,
-    /// Hedges, as a share of the route's requests. Each is also paid from the upstream's `budget` or `cross_region_budget`.
+    /// Hedges, as a share of the route's requests, and one a second besides. Each is also paid from the upstream's `budget` or `cross_region_budget`.
     #[schemars(extend("default" = defaults::HEDGE_BUDGET))]
     pub(crate) budget: Field<Percent>,
     /// Where to: another `endpoint` of the region, or another `region`; the other of the two where there is none.

@@ -1,9 +1,10 @@
 //! Retries, bodies that are kept, hedges.
 
 use std::path::Path;
+use std::time::Duration;
 
 use tidegate_core::plan::{
-    Backoff, BodyPolicy, Hedge, HedgeAfter, HedgeTo, ReplayLimits, ReplayScope, RetryOn,
+    Backoff, BodyPolicy, Hedge, HedgeAfter, HedgeTo, ReplayLimits, ReplayScope, Resume, RetryOn,
     RetryPolicy, UnknownOutcome,
 };
 
@@ -12,8 +13,12 @@ use crate::compile::percentile_word;
 use crate::emit::Doc;
 use crate::grpc;
 
+/// A limit of time that may be off.
+pub(super) fn limit(limit: Option<Duration>) -> Doc<'static> {
+    limit.map_or(Doc::word("off"), duration)
+}
+
 pub(super) fn retry(retry: &RetryPolicy) -> Doc<'static> {
-    let limit = |limit: Option<_>| off_or(limit.as_ref(), |limit| duration(*limit));
     let unknown = match retry.on_unknown_outcome {
         UnknownOutcome::Wait => "wait",
         UnknownOutcome::Fail => "fail",
@@ -60,10 +65,7 @@ pub(super) fn body(body: &BodyPolicy) -> Doc<'static> {
         ("replay", Some(size_or_off(body.replay_bytes))),
         ("spool", Some(size_or_off(body.spool_bytes))),
         ("gather", Some(size_or_off(body.gather_bytes))),
-        (
-            "max",
-            Some(off_or(body.max_bytes.as_ref(), |max| size(*max))),
-        ),
+        ("max", Some(body.max_bytes.map_or(Doc::word("off"), size))),
     ])
 }
 
@@ -88,6 +90,15 @@ pub(super) fn replay_scope(scope: ReplayScope) -> Doc<'static> {
         ReplayScope::Region => "region",
         ReplayScope::Global => "global",
     })
+}
+
+pub(super) fn resume(resume: &Resume) -> Doc<'static> {
+    Doc::word(if resume.enabled { "auto" } else { "off" })
+}
+
+pub(super) fn validators(resume: &Resume) -> Doc<'static> {
+    let global = resume.last_modified;
+    Doc::word(if global { "global" } else { "etag" })
 }
 
 pub(super) fn hedge(hedge: Option<&Hedge>) -> Doc<'static> {

@@ -60,7 +60,25 @@ async fn check(from: &str, to: &str, expected: &str) {
 #[tokio::test]
 async fn changes_are_told_by_kind_and_number() {
     check("fra1", "fra2", "pop, replay or metrics").await;
+    check(
+        "pop:",
+        "replay: { spool: 1GiB }\npop:",
+        "pop, replay or metrics",
+    )
+    .await;
     check("7002", "7003", "upstreams ~1").await;
+    check(
+        "allow: [eu] }",
+        "allow: [eu] }, idempotent: true",
+        "routes ~1",
+    )
+    .await;
+    check(
+        "shop:\n",
+        "shop:\n    body: { gather: 1MiB }\n",
+        "upstreams ~1",
+    )
+    .await;
     check("name: all", "name: new", "routes +1 -1").await;
     check("/shop/**", "/shop", "routes ~1").await;
     check("allow: [eu]", "allow: [us]", "routes ~1").await;
