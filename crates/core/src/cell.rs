@@ -161,6 +161,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_usual_is_of_the_last_minute_and_not_below_the_round_trip() {
+        let (start, cell) = (Instant::now(), RegionCell::new(Instant::now()));
+        let ms = Duration::from_millis;
+        let usual = |after| cell.usual(start + ms(after));
+        assert_eq!(usual(0), None);
+        cell.observe_probe(ms(900), start);
+        assert_eq!(usual(0), None, "a probe is no request");
+        cell.observe_service(ms(200), start);
+        assert_eq!(usual(0), Some(ms(200)));
+        cell.observe_rtt(ms(80), start);
+        assert_eq!(
+            (usual(59_000), usual(61_000)),
+            (Some(ms(200)), Some(ms(80)))
+        );
+        cell.observe_rtt(ms(8_000), start + ms(600_000));
+        cell.observe_service(ms(1), start + ms(600_000));
+        assert_eq!(usual(600_000), cell.rtt());
+    }
+
+    #[test]
     fn an_endpoint_is_as_well_as_the_worst_that_is_known_of_it() {
         use Health::{Degraded, Draining, Healthy, Unhealthy, Unknown};
         let check = |probed, said, ejected, expected| {

@@ -51,7 +51,7 @@ pub struct Ask {
     /// that comes back. True at first.
     pub repeatable: bool,
     /// When the request must be answered. No retry goes where the answer usually takes longer than what
-    /// is left. None: it is not known yet.
+    /// is left at `now`. None: it is not known yet.
     pub deadline: Option<Instant>,
     /// Whether it is the first attempt: retries have bounds of their own.
     pub turn: Turn,
@@ -110,14 +110,37 @@ impl Ask {
         }
     }
 
-    /// The part of the ask that steering looks at.
+    /// The part of the ask that steering looks at, but for the time that is left.
     pub fn eligibility(&self) -> Eligibility {
         Eligibility {
             allowed: self.allowed,
             within: self.within,
             tried: self.tried_regions,
+            too_slow: RegionSet::EMPTY,
             repeatable: self.repeatable,
         }
+    }
+
+    /// The same for an attempt that is not the first.
+    fn eligibility_of_retry(&self, wanted: &Upstream, observed: &LiveUpstream) -> Eligibility {
+        Eligibility {
+            too_slow: self.too_slow(wanted, observed),
+            ..self.eligibility()
+        }
+    }
+
+    /// The regions where an answer usually takes longer than what is left ([`RegionCell::usual`]). An
+    /// attempt there would be load for nothing.
+    fn too_slow(&self, wanted: &Upstream, observed: &LiveUpstream) -> RegionSet {
+        let Some(deadline) = self.deadline else {
+            return RegionSet::EMPTY;
+        };
+        let left = deadline.saturating_duration_since(self.now);
+        let regions = wanted.regions.iter().zip(&observed.regions);
+        regions
+            .filter(|(_, observed)| observed.cell.usual(self.now) > Some(left))
+            .map(|(wanted, _)| wanted.region)
+            .collect()
     }
 
     /// The same once no region is open for it: those are forgiven that it left before the last one. One
@@ -222,7 +245,10 @@ pub fn choose(
         rows: ArrayVec::new(),
     };
     view.fill(wanted, observed, &ask.tried_endpoints, ask.turn);
-    let mut eligibility = ask.eligibility();
+    let mut eligibility = match ask.turn {
+        Turn::First => ask.eligibility(),
+        Turn::Retry => ask.eligibility_of_retry(wanted, observed),
+    };
     loop {
         let mut decision = steer::decide(&view, &eligibility, rng);
         prefer(ask.stay, &mut decision);
@@ -285,10 +311,11 @@ fn endpoint_of(
 
 /// What is left to try after an attempt failed in the region at `position`. In another region,
 /// endpoints that were tried (by a hedge) may be tried again: a region is left for good, an endpoint
-/// only for its neighbours.
+/// only for its neighbours. What is left out because the time is too short depends on `ask.now` and
+/// `ask.deadline`: they have to be of this moment.
 pub fn reach(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> Reach {
     let (wanted, observed) = live.upstream(upstream);
-    let eligibility = ask.eligibility();
+    let eligibility = ask.eligibility_of_retry(wanted, observed);
     let look = |tried: &TriedEndpoints, turn, eligibility| {
         let view = View::of(wanted, observed, tried, turn);
         Sides::of(&view, eligibility, position)
@@ -317,8 +344,16 @@ pub fn reach(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> Rea
         late: false,
     };
     if !reach.again && !reach.elsewhere {
-        let unbounded = look(&none, Turn::First, &forgiving);
-        reach.full = unbounded.here || unbounded.elsewhere;
+        let anything = |turn, eligibility| {
+            let sides = look(&none, turn, eligibility);
+            sides.here || sides.elsewhere
+        };
+        reach.full = anything(Turn::First, &forgiving);
+        let patient = Eligibility {
+            too_slow: RegionSet::EMPTY,
+            ..forgiving
+        };
+        reach.late = anything(Turn::Retry, &patient);
     }
     reach
 }
@@ -384,7 +419,7 @@ pub fn should_leave(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8)
         return false;
     }
     let view = View::of(wanted, observed, &TriedEndpoints::default(), Turn::Retry);
-    let eligibility = ask.eligibility();
+    let eligibility = ask.eligibility_of_retry(wanted, observed);
     let mut others = view.rows.iter().filter(|row| row.position != position);
     others.any(|row| !row.standing.suspected && steer::exclusion(row, &eligibility).is_none())
 }

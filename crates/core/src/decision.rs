@@ -59,6 +59,8 @@ pub struct Eligibility {
     pub within: RegionSet,
     /// Regions that this request must not try again.
     pub tried: RegionSet,
+    /// Regions whose answers usually take longer than the time that is left. None for a first attempt.
+    pub too_slow: RegionSet,
     /// Whether the attempt, should it fail, can be made again elsewhere: only such ones try out a
     /// region that comes back.
     pub repeatable: bool,
@@ -133,6 +135,9 @@ pub enum Exclusion {
     Unhealthy,
     /// It is being drained.
     Draining,
+    /// Its answers usually take longer than the time that the request has left. First attempts go
+    /// there all the same.
+    TooSlow,
     /// It has no endpoint that may take the attempt.
     NoEndpoint,
     /// It, or every endpoint that could take the attempt, is at a bound of `circuit_breaker`.
@@ -146,17 +151,21 @@ pub enum Exclusion {
 }
 
 impl Decision {
-    /// Why a request without a candidate ends: residency when that alone left no region, and a
-    /// region that is full before those that are down, because it would have served.
+    /// Why a request without a candidate ends: residency when that alone left no region; a region that
+    /// is full before those that are down, because it would have served, and then one for which the
+    /// time is too short.
     pub fn termination(&self) -> Termination {
-        let mut reasons = self.excluded.iter().map(|excluded| excluded.why);
+        let forbidden = |excluded: &Excluded| excluded.why == Exclusion::Residency;
         match () {
-            () if reasons.clone().all(|why| why == Exclusion::Residency) => {
-                Termination::ResidencyBlocked
-            }
-            () if reasons.any(|why| why == Exclusion::Full) => Termination::UpstreamFull,
+            () if self.excluded.iter().all(forbidden) => Termination::ResidencyBlocked,
+            () if self.excludes(Exclusion::Full) => Termination::UpstreamFull,
+            () if self.excludes(Exclusion::TooSlow) => Termination::DeadlineExceeded,
             () => Termination::NoHealthyRegion,
         }
+    }
+
+    fn excludes(&self, why: Exclusion) -> bool {
+        self.excluded.iter().any(|excluded| excluded.why == why)
     }
 }
 
@@ -187,6 +196,7 @@ impl Exclusion {
             Self::Residency => "residency",
             Self::Unhealthy => "unhealthy",
             Self::Draining => "draining",
+            Self::TooSlow => "too_slow",
             Self::NoEndpoint => "no_endpoint",
             Self::Full => "full",
             Self::Scope => "scope",
@@ -223,9 +233,11 @@ mod tests {
             let json = serde_json::to_string(&because).expect("a word");
             assert_eq!(json, format!("\"{}\"", because.as_str()));
         }
-        use Exclusion::{Draining, Full, NoEndpoint, NoWeight, Residency, Scope, Tried, Unhealthy};
+        use Exclusion::{
+            Draining, Full, NoEndpoint, NoWeight, Residency, Scope, TooSlow, Tried, Unhealthy,
+        };
         for why in [
-            Residency, Unhealthy, Draining, NoEndpoint, Full, Scope, Tried, NoWeight,
+            Residency, Unhealthy, Draining, TooSlow, NoEndpoint, Full, Scope, Tried, NoWeight,
         ] {
             let json = serde_json::to_string(&why).expect("a word");
             assert_eq!(json, format!("\"{}\"", why.as_str()));
@@ -253,6 +265,14 @@ mod tests {
         check(&[Exclusion::Draining], Termination::NoHealthyRegion);
         check(
             &[Exclusion::Residency, Exclusion::Unhealthy, Exclusion::Full],
+            Termination::UpstreamFull,
+        );
+        check(
+            &[Exclusion::Unhealthy, Exclusion::TooSlow],
+            Termination::DeadlineExceeded,
+        );
+        check(
+            &[Exclusion::TooSlow, Exclusion::Full],
             Termination::UpstreamFull,
         );
     }

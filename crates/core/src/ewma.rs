@@ -16,6 +16,11 @@ pub struct PeakEwma(AtomicU64);
 #[derive(Debug, Default)]
 pub struct AtomicEwma(AtomicU64);
 
+/// Geometric EWMA of a duration, weighted by time; none before the first sample. Where most durations
+/// are short and a few very long it stays with the many: about as many are longer as are shorter.
+#[derive(Debug, Default)]
+pub struct TypicalEwma(AtomicU64);
+
 /// Expected time to answer before anything is known, in microseconds.
 pub const DEFAULT_RTT_US: f64 = 30_000.0;
 /// Time constant of decay, in microseconds.
@@ -81,6 +86,31 @@ impl AtomicEwma {
     }
 }
 
+impl TypicalEwma {
+    /// The average as of the last sample; none before the first.
+    pub fn get(&self) -> Option<Duration> {
+        let sample = Sample::unpack(self.0.load(Ordering::Relaxed))?;
+        Some(Duration::from_secs_f64(sample.us / 1e6))
+    }
+
+    /// The same, if a sample came within the last `within`.
+    pub fn lately(&self, within: Duration, origin: Instant, now: Instant) -> Option<Duration> {
+        let sample = Sample::unpack(self.0.load(Ordering::Relaxed))?;
+        let age = age_ms(sample.at_ms, ms_since(origin, now));
+        let lately = u128::from(age) <= within.as_millis();
+        lately.then(|| Duration::from_secs_f64(sample.us / 1e6))
+    }
+
+    /// Enters one sample. Of several within one millisecond only the first has weight.
+    pub fn observe(&self, took: Duration, origin: Instant, now: Instant) {
+        let (us, now_ms) = (took.as_secs_f64() * 1e6, ms_since(origin, now));
+        update(&self.0, |last| match last {
+            Some(last) => last.blend_ratios(us, now_ms),
+            None => Sample { us, at_ms: now_ms },
+        });
+    }
+}
+
 impl Sample {
     /// The average after a sample of `us` at `now_ms`; a sample older than the average has no weight.
     fn blend(self, us: f64, now_ms: u32) -> Self {
@@ -88,6 +118,18 @@ impl Sample {
         let keep = keep(age);
         Self {
             us: self.us * keep + us * (1.0 - keep),
+            at_ms: self.at_ms.wrapping_add(age),
+        }
+    }
+
+    /// The same of logarithms.
+    fn blend_ratios(self, us: f64, now_ms: u32) -> Self {
+        let age = age_ms(self.at_ms, now_ms);
+        if age == 0 {
+            return self;
+        }
+        Self {
+            us: self.us * (us.max(FLOOR_US) / self.us).powf(1.0 - keep(age)),
             at_ms: self.at_ms.wrapping_add(age),
         }
     }
@@ -206,6 +248,25 @@ mod tests {
         );
         check_plain(&[(9, 80), (9, 40)], Some(80.0));
         check_plain(&[(9_000, 80), (8_000, 40)], Some(80.0));
+    }
+
+    #[test]
+    fn the_typical_stays_with_the_many() {
+        let (origin, ewma) = (Instant::now(), TypicalEwma::default());
+        let at = |ms| origin + MS * ms;
+        assert_eq!(ewma.get(), None);
+        // Nine answers of 10 ms, and every tenth of 5 s: the mean would be half a second.
+        for n in 0..2_000 {
+            let took = if n % 10 == 5 { 5_000 } else { 10 };
+            ewma.observe(MS * took, origin, at(n * 100));
+        }
+        let typical = ewma.get().expect("samples").as_millis();
+        assert!((17..22).contains(&typical), "{typical} ms");
+        let last = 199_900;
+        let lately = |ms| ewma.lately(MS * 1_000, origin, at(ms)).is_some();
+        assert!(lately(last) && lately(last + 1_000) && !lately(last + 1_001));
+        ewma.observe(Duration::ZERO, origin, at(last + 10_000));
+        assert!(ewma.get().is_some_and(|typical| typical < MS * 20));
     }
 
     #[test]

@@ -143,6 +143,7 @@ impl Exclusion {
             Self::Residency => "residency does not allow its jurisdictions",
             Self::Unhealthy => "down",
             Self::Draining => "being drained",
+            Self::TooSlow => "its answers usually take longer than the time that is left",
             Self::NoEndpoint => "no endpoint left that may take the attempt",
             Self::Full => "full: as much is under way as its circuit_breaker allows",
             Self::Scope => "the retry must not leave its region",

@@ -159,6 +159,7 @@ pub fn exclusion(row: &RegionRow, eligibility: &Eligibility) -> Option<Exclusion
         () if eligibility.tried.contains(region) => Some(Exclusion::Tried),
         () if row.draining || row.standing.health == Health::Draining => Some(Exclusion::Draining),
         () if !row.standing.health.usable() => Some(Exclusion::Unhealthy),
+        () if eligibility.too_slow.contains(region) => Some(Exclusion::TooSlow),
         () if row.full => Some(Exclusion::Full),
         () if row.endpoints == 0 => Some(Exclusion::NoEndpoint),
         () => None,
@@ -299,6 +300,7 @@ mod tests {
         allowed: RegionSet::ALL,
         within: RegionSet::ALL,
         tried: RegionSet::EMPTY,
+        too_slow: RegionSet::EMPTY,
         repeatable: true,
     };
 
@@ -398,6 +400,8 @@ mod tests {
         check_exclusion(row, eligibility, Some(Exclusion::NoEndpoint));
         row.full = true;
         check_exclusion(row, eligibility, Some(Exclusion::Full));
+        eligibility.too_slow = set(&[0]);
+        check_exclusion(row, eligibility, Some(Exclusion::TooSlow));
         row.standing = Standing::full(Health::Unhealthy);
         check_exclusion(row, eligibility, Some(Exclusion::Unhealthy));
         row.draining = true;

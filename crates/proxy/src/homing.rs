@@ -113,6 +113,7 @@ impl Homing {
             allowed: self.allowed,
             within: RegionSet::ALL,
             tried: RegionSet::EMPTY,
+            too_slow: RegionSet::EMPTY,
             repeatable: true,
         };
         let mut rng = self.context.worker.rng.borrow_mut();
@@ -225,6 +226,7 @@ mod tests {
             allowed: RegionSet::ALL,
             within: RegionSet::ALL,
             tried: RegionSet::EMPTY,
+            too_slow: RegionSet::EMPTY,
             repeatable: true,
         };
         for seed in 0..20 {

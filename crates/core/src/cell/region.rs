@@ -8,11 +8,14 @@ use super::said::Said;
 use super::tally::{Counters, ErrorClass, Tally};
 use super::under_way::UnderWay;
 use super::{Line, stepped};
-use crate::ewma::AtomicEwma;
+use crate::ewma::{AtomicEwma, TypicalEwma};
 use crate::health::Health;
 use crate::news::News;
 use crate::recent_min::RecentMin;
 use crate::standing::{AtomicStanding, Standing};
+
+/// So long what attempts took tells what the next will take.
+const USUAL_FOR: Duration = Duration::from_secs(60);
 
 /// What is observed of one region of one upstream.
 #[derive(Debug)]
@@ -37,7 +40,7 @@ struct RegionState {
 #[derive(Debug, Default)]
 struct RegionLoad {
     under_way: UnderWay,
-    service: AtomicEwma,
+    service: TypicalEwma,
     counters: Counters,
 }
 
@@ -235,8 +238,21 @@ impl RegionCell {
         self.state.0.rtt.get()
     }
 
-    /// The time to a response's head as attempts saw it (network included), averaged; none before the first.
+    /// The time to a response's head as attempts saw it (network included), as a geometric average:
+    /// the few that take very long do not make the many look slow. None before the first.
     pub fn service(&self) -> Option<Duration> {
         self.load.0.service.get()
+    }
+
+    /// The least time that an attempt made at `now` has to be given if it is to be worth making: what
+    /// answers usually took ([`service`](Self::service), of the last minute; an older one may be of a
+    /// trouble that is over), and the network's round trip, which is never less. A new connection takes
+    /// longer. None before anything was measured.
+    ///
+    /// Probes do not count: what they ask for may take longer than what clients ask for.
+    pub fn usual(&self, now: Instant) -> Option<Duration> {
+        let origin = self.state.0.origin;
+        let service = self.load.0.service.lately(USUAL_FOR, origin, now);
+        self.rtt().max(service)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use fastrand::Rng;
 use tidegate_core::choose::should_leave;
@@ -485,6 +486,52 @@ fn a_region_that_is_drained_at_once_is_left_for_one_that_is_well_and_has_room() 
     home.set_drain(Drain::No);
     stand(&world, 1, |_| ());
     check(false);
+}
+
+#[test]
+fn no_retry_goes_where_it_cannot_end_in_time() {
+    let world = World::new(latency(5), &[2, 1, 1]);
+    let ms = Duration::from_millis;
+    for (region, took) in [(0, 100), (1, 200), (2, 300)] {
+        let cell = &world.live.upstreams[0].regions[region].cell;
+        cell.observe_service(ms(took), world.now);
+    }
+    world.measure(&[1, 20, 90]);
+    let check = |left: Option<u64>, reached: [bool; 3], late, ends| {
+        let mut ask = ask(&world);
+        ask.deadline = left.map(|left| world.now + ms(left));
+        let (_, first) = chosen(&world, &ask);
+        let first = first.expect("a first attempt goes anywhere");
+        ask.tried(&first);
+        let reach = reach(&world.live, UPSTREAM, &ask, first.position);
+        assert_eq!(
+            [reach.here, reach.again, reach.elsewhere],
+            reached,
+            "{left:?}"
+        );
+        assert_eq!(reach.late, late, "{left:?}");
+        let to = next(Destination::OtherRegion, Scope::Global);
+        ask.follow(&to, first.region, first.position);
+        let (decision, choice) = chosen(&world, &ask);
+        assert_eq!(choice.map(|choice| choice.region), ends, "{left:?}");
+        decision
+    };
+    let one = Some(RegionIdx(1));
+    check(None, [true; 3], false, one);
+    check(Some(300), [true; 3], false, one);
+    let decision = check(Some(299), [true; 3], false, one);
+    assert_eq!(why(&decision, 2), Some(Exclusion::TooSlow));
+    check(Some(199), [true, true, false], false, None);
+    let decision = check(Some(99), [false; 3], true, None);
+    assert_eq!(decision.termination(), Termination::DeadlineExceeded);
+    stand(&world, 0, |standing| standing.health = Health::Unhealthy);
+    stand(&world, 1, |standing| standing.health = Health::Unhealthy);
+    let mut ask = ask(&world);
+    for (left, expected) in [(300, true), (299, false)] {
+        ask.deadline = Some(world.now + ms(left));
+        let leaves = should_leave(&world.live, UPSTREAM, &ask, 0);
+        assert_eq!(leaves, expected, "{left} ms");
+    }
 }
 
 #[test]

@@ -86,10 +86,12 @@ proptest! {
     #[test]
     fn every_region_is_a_candidate_or_excluded_for_a_reason_that_holds(
         rows in rows(), steering in steering(), seed: u64,
-        allowed in regions(), within in regions(), tried in vec(0..MAX_REGIONS as u8, 0..3), repeatable: bool,
+        allowed in regions(), within in regions(), tried in vec(0..MAX_REGIONS as u8, 0..3),
+        slow in vec(0..MAX_REGIONS as u8, 0..3), repeatable: bool,
     ) {
         let tried = tried.into_iter().map(RegionIdx).collect();
-        let eligibility = Eligibility { allowed, within, tried, repeatable };
+        let too_slow = slow.into_iter().map(RegionIdx).collect();
+        let eligibility = Eligibility { allowed, within, tried, too_slow, repeatable };
         let view = View { steering: &steering, rows: rows.iter().copied().collect() };
         let decision = decide(&view, &eligibility, &mut Rng::with_seed(seed));
 
@@ -130,7 +132,8 @@ proptest! {
     fn the_same_seed_decides_alike(rows in rows(), steering in steering(), seed: u64) {
         let view = View { steering: &steering, rows: rows.iter().copied().collect() };
         let all = RegionSet::ALL;
-        let eligibility = Eligibility { allowed: all, within: all, tried: RegionSet::EMPTY, repeatable: true };
+        let none = RegionSet::EMPTY;
+        let eligibility = Eligibility { allowed: all, within: all, tried: none, too_slow: none, repeatable: true };
         let decide = || decide(&view, &eligibility, &mut Rng::with_seed(seed));
         prop_assert_eq!(decide(), decide());
     }
