@@ -67,8 +67,10 @@ pub enum EventKind {
         upstream: Arc<str>,
         /// Region.
         region: Arc<str>,
-        /// Whether it drains now.
+        /// Whether it is drained.
         draining: bool,
+        /// Whether the attempts that wait there are made elsewhere.
+        now: bool,
     },
     /// A new plan serves.
     PlanActivated {
@@ -233,8 +235,9 @@ fn log(kind: &EventKind) {
             upstream,
             region,
             draining,
+            now,
         } => {
-            tracing::info!(%upstream, %region, draining, "drain changed");
+            tracing::info!(%upstream, %region, draining, now, "drain changed");
         }
         EventKind::PlanActivated {
             generation,
@@ -306,6 +309,7 @@ mod tests {
             upstream: "shop".into(),
             region: region.into(),
             draining: true,
+            now: false,
         }
     }
 

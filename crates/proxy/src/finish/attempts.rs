@@ -1,7 +1,7 @@
 //! What becomes of a request's attempts, entered as it happens.
 //!
-//! Retries and resumes are counted when they happen, the ends of attempts when they end; `end` closes
-//! and counts what was left open.
+//! Retries, re-dispatches and resumes are counted when they happen, the ends of attempts when they
+//! end; `end` closes and counts what was left open.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +27,9 @@ impl Finish {
             series.retried(to.into());
         }
         let made = std::mem::take(&mut self.next_made);
+        if !matches!(made, Made::Beside(_)) {
+            self.count_redispatch();
+        }
         self.tries.push(Try::begin(place, endpoint, now(), made))
     }
 
@@ -78,6 +81,19 @@ impl Finish {
             attempt.fault(failure, phase, detail);
         }
         self.attempt_ends(failure.into(), at);
+        if self.tries.another_waits() {
+            self.count_redispatch();
+        }
+    }
+
+    /// The current attempt is about to be replaced by another: by the next, or by a hedge that waits.
+    fn count_redispatch(&self) {
+        let given_up = |attempt: &&Try| attempt.outcome == Some(AttemptOutcome::RegionDown);
+        if let Some(left) = self.tries.current().filter(given_up)
+            && let Some(series) = self.series(left.place)
+        {
+            series.redispatched();
+        }
     }
 
     /// A hedge answered first.
@@ -148,7 +164,15 @@ impl Finish {
 
     /// The attempt answered, but not with what continues the answer.
     pub(crate) fn attempt_mismatched(&mut self, at: Instant) {
-        self.attempt_ends(AttemptOutcome::Mismatch, at);
+        let failed = |status: StatusCode| status.is_server_error();
+        let current = self.tries.current().and_then(|attempt| attempt.status);
+        self.attempt_ends(
+            match current.is_some_and(failed) {
+                true => AttemptOutcome::Status,
+                false => AttemptOutcome::Mismatch,
+            },
+            at,
+        );
     }
 
     /// The attempt goes on with the answer that broke.

@@ -122,6 +122,10 @@ impl Try {
         self.outcome = Some(outcome);
         true
     }
+
+    fn waits(&self) -> bool {
+        self.outcome.is_none()
+    }
 }
 
 impl Tries {
@@ -184,6 +188,13 @@ impl Tries {
     ) -> Option<&Try> {
         let attempt = self.all.get_mut(nth)?;
         attempt.close(outcome, at).then_some(attempt)
+    }
+
+    /// Whether another one than the current waits for its head.
+    pub(super) fn another_waits(&self) -> bool {
+        let others = self.all.iter().enumerate();
+        let others = others.filter(|(nth, _)| *nth != self.current);
+        others.map(|(_, attempt)| attempt).any(Try::waits)
     }
 
     /// The first attempt, which failed, and the one whose answer the client got instead.

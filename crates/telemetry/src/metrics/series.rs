@@ -67,12 +67,12 @@ impl UpstreamSeries {
     }
 
     /// Counts an attempt here that was given up for one elsewhere, because of what became of its
-    /// region.
+    /// region. The account of a request calls it.
     pub fn redispatched(&self) {
         self.redispatched.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a hedge that was sent here, once it is over.
+    /// Counts a hedge that was sent here, once its request is over. The account of a request calls it.
     pub fn hedged(&self, why: HedgeCause, result: HedgeResult) {
         self.hedges[why.index()].add(result);
     }
