@@ -8,9 +8,9 @@ use futures_util::future::join_all;
 use http::Request;
 use serde_json::Value;
 use tidegate_core::{Health, Standing};
-use tidegate_lab::Action;
+use tidegate_lab::{Action, Mode};
 
-use crate::harness::{Ask, Down, H2, HOST, Rig, Setup, nowhere, raw, until};
+use crate::harness::{Ask, Down, H2, HOST, Rig, Setup, nowhere, raw, until, world};
 
 const BOTH: [Down; 2] = [Down::H1, Down::H2];
 const WELL: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
@@ -158,6 +158,85 @@ async fn what_a_client_gives_up_is_counted_with_all_its_attempts() {
     let lost = "tidegate_hedges_total{upstream=\"shop\",why=\"silent\",result=\"lost\"}";
     assert_eq!(rig.metric(lost), 1);
     assert_eq!(rig.total("tidegate_hedges_total"), 1);
+}
+
+/// A hedge that is answered first saves its request from a region that says nothing.
+#[tokio::test]
+async fn a_hedge_that_wins_is_a_rescue() {
+    let silent = raw(vec![vec![Action::ReadHead, Action::Stall]]).await;
+    let well = raw(vec![Action::answer(WELL)]).await;
+    let rig = two(silent.addr(), well.addr()).start();
+    let addr = rig.addr();
+    let asked = tokio::spawn(async move { Ask::get("/").send(Down::H2, addr).await });
+    let cell = rig.board.region("shop", "eu");
+    until("the request to wait", || cell.tally().waiting() == 1).await;
+    cell.set_standing(Standing {
+        suspected: true,
+        ..Standing::full(Health::Healthy)
+    });
+    assert_eq!(asked.await.unwrap().status, 200);
+    let line = audited(&rig, 1).await.remove(0);
+    assert_eq!(line["attempts"][0]["outcome"], "hedged", "{line}");
+    assert_eq!(line["attempts"][1]["hedge"], "silent", "{line}");
+    assert_eq!(line["rescued"], true, "{line}");
+    let won = "tidegate_hedges_total{upstream=\"shop\",why=\"silent\",result=\"won\"}";
+    assert_eq!(rig.metric(won), 1);
+    assert_eq!(rig.total("tidegate_hedges_total"), 1);
+}
+
+/// An answer that broke and was continued is one request, rescued, with both parts on its line.
+#[tokio::test]
+async fn an_answer_that_was_continued_shows_its_parts() {
+    const LENGTH: u64 = 300_000;
+    for down in BOTH {
+        let world = world(&["eu", "us"]).await;
+        let rig = Setup::world(&world).start();
+        let link = &world.site("eu").unwrap().link;
+        link.set(Mode::Truncate { after: 150_000 }).await.unwrap();
+        let answer = Ask::get(&format!("/bytes/{LENGTH}"))
+            .send(down, rig.addr())
+            .await;
+        assert_eq!(answer.body.len() as u64, LENGTH);
+        let line = audited(&rig, 1).await.remove(0);
+        assert_eq!(line["rescued"], true, "{line}");
+        assert_eq!(line["resumes"], 1, "{line}");
+        let [broke, rest] = [0, 1].map(|nth| &line["attempts"][nth]);
+        assert_eq!(broke["outcome"], "truncated", "{line}");
+        assert_eq!(broke["phase"], "body_under_way", "{line}");
+        assert_eq!(rest["resume"], true, "{line}");
+        assert_eq!(rest["status"], 206, "{line}");
+        let parts = [broke, rest].map(|attempt| attempt["bytes"].as_u64().unwrap());
+        assert_eq!(parts.iter().sum::<u64>(), LENGTH, "{line}");
+        assert!(parts[0] > 0, "{line}");
+        let series = "tidegate_resumes_total{from=\"eu\",to=\"us\",result=\"resumed\"}";
+        assert_eq!(rig.metric(series), 1);
+        assert_eq!(rig.total("tidegate_resumes_total"), 1);
+    }
+}
+
+/// A code of gRPC that `retry.on` lists is an outcome of its own.
+#[tokio::test]
+async fn a_call_that_fails_tells_its_code() {
+    let world = world(&["eu", "us"]).await;
+    let mut setup = Setup::world(&world);
+    setup.h2_up(true);
+    setup.retry().on.grpc = [14].into();
+    setup.route().idempotent = true;
+    let rig = setup.start();
+    Ask::post("/grpc/status/14", "")
+        .field("content-type", "application/grpc")
+        .field("te", "trailers")
+        .send(Down::H2, rig.addr())
+        .await;
+    let line = audited(&rig, 1).await.remove(0);
+    let attempts = line["attempts"].as_array().unwrap();
+    assert!(attempts.len() > 1, "{line}");
+    for attempt in attempts {
+        assert_eq!(attempt["outcome"], "grpc_status", "{line}");
+        assert_eq!(attempt["grpc"], 14, "{line}");
+    }
+    assert_eq!(line["reason"], "status_passed", "{line}");
+    assert!(line["why_not"].is_string(), "{line}");
 }
 
 /// Everything at once, from both protocols; some leave before they are answered.
