@@ -5,6 +5,8 @@
 //! measured, so that all share the cores at a rate that needs little of them. Nothing is asserted and
 //! nothing left out: what fails is a figure, Tidegate's own included.
 
+mod burden;
+mod caught;
 mod fault;
 mod figures;
 mod lane;
@@ -25,6 +27,7 @@ use crate::Options;
 use crate::error::BenchError;
 use crate::peer::{HOST, Kind, Peer};
 use crate::progress::Progress;
+use caught::Catch;
 use fault::Fault;
 use report::Report;
 use scene::Script;
@@ -75,6 +78,9 @@ pub(crate) struct Failover {
     /// Warm standby alone: what the first requests that fail over pay
     #[arg(long, conflicts_with = "fault")]
     warm: bool,
+    /// Requests in flight alone: what becomes of long waits, downloads and uploads
+    #[arg(long, conflicts_with_all = ["fault", "warm"])]
+    in_flight: bool,
     /// Where the JSON and the picture go
     #[arg(long, default_value = "bench-results")]
     out: PathBuf,
@@ -96,12 +102,20 @@ impl Failover {
         let authority = Authority::new("bench")?;
         let mut report = Report::new(&peers, &skipped);
         report.print_head();
-        match self.warm {
-            true => report.take_scenes_of(&self.out),
+        match self.warm || self.in_flight {
+            true => report.take_parts_of(&self.out),
             false => self.play(&mut report, &peers, &authority).await?,
         }
+        if self.fault.is_empty() && !self.warm {
+            let leaf = authority.issue(&[HOST])?;
+            let mut progress = Progress::new(1);
+            progress.step("in flight");
+            report.caught = caught::measure(&peers, &leaf, |what| progress.say(what)).await?;
+            progress.clear();
+            report.caught.iter().for_each(Catch::print);
+        }
         let ours = peers.iter().find(|peer| peer.kind == Kind::Tidegate);
-        if let Some(peer) = ours.filter(|_| self.fault.is_empty()) {
+        if let Some(peer) = ours.filter(|_| self.fault.is_empty() && !self.in_flight) {
             let mut progress = Progress::new(1);
             progress.step("warm standby");
             report.warm = warm::measure(peer, &authority, |what| progress.say(what)).await?;

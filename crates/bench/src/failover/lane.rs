@@ -1,15 +1,15 @@
 //! One proxy in one scene: its regions, its process, its load, and what was seen of them.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use tidegate_lab::client::{Incident, Outcome};
 use tidegate_lab::{Client, ClientSpec, Leaf, Pace, RequestSpec, Snapshot};
 
+use super::fault::well;
 use super::figures::{LATE_MS, Mishap, Sample};
 use super::sites::{Near, REGIONS, Sites};
 use crate::error::BenchError;
-use crate::peer::failover::Regions;
+use crate::peer::failover::{Demands, Regions};
 use crate::peer::{HOST, Kind, Peer, Process};
 
 /// How long a client waits for an answer.
@@ -69,10 +69,11 @@ impl Lane {
         leaf: &Leaf,
     ) -> Result<Self, BenchError> {
         let regions = REGIONS.get(..regions).unwrap_or(&REGIONS);
-        let sites = Sites::start(regions, endpoints, None).await?;
+        let sites = Sites::start(regions, endpoints, None, &well()).await?;
         let among = Regions {
             all: sites.addresses(),
             secured: None,
+            demands: Demands::default(),
         };
         let mut process = peer.start_among(&among, leaf)?;
         until_near(&mut process).await?;
@@ -164,20 +165,8 @@ impl Lane {
         if self.process.has_ended() {
             return Err(wrong(format!("it has ended: {}", self.process.words())));
         }
-        let twice = ids.first().map_or(0, |id| self.twice(id));
+        let twice = ids.first().map_or(0, |id| self.sites.twice(id));
         Ok(books(&get, post.as_ref(), twice))
-    }
-
-    /// Requests of the client to which this id belongs that arrived more than once.
-    fn twice(&self, id: &str) -> u64 {
-        let client = id.split('-').next().unwrap_or(id);
-        let mut seen: HashMap<String, u64> = HashMap::new();
-        for (id, count) in self.sites.ids() {
-            if id.starts_with(client) {
-                *seen.entry(id).or_default() += count;
-            }
-        }
-        seen.values().filter(|count| **count > 1).count() as u64
     }
 }
 
@@ -224,7 +213,7 @@ fn mishap(incident: &Incident, post: bool) -> Mishap {
 }
 
 /// A failure in a word or two; nothing for a right answer.
-fn said(outcome: Outcome) -> Option<String> {
+pub(super) fn said(outcome: Outcome) -> Option<String> {
     match outcome {
         Outcome::Ok => None,
         Outcome::WrongStatus(status) => Some(status.to_string()),
@@ -260,7 +249,7 @@ pub(super) async fn until_near(process: &mut Process) -> Result<(), BenchError> 
     }
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 

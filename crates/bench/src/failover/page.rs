@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use super::caught::{self, Catch};
 use super::report::{COLUMNS, Report};
 use super::scene::Scene;
 use crate::error::BenchError;
@@ -24,6 +25,7 @@ pub(crate) fn publish(from: &Path, to: &Path) -> Result<bool, BenchError> {
     let page = crate::publish::replaced(&page, "run", &run(&report))?;
     let page = crate::publish::replaced(&page, "scenes", &scenes(&report))?;
     let page = crate::publish::replaced(&page, "knobs", &knobs(&report))?;
+    let page = crate::publish::replaced(&page, "in flight", &caught(&report))?;
     let page = crate::publish::replaced(&page, "warm", &warm(&report))?;
     let pictures = to.with_extension("");
     std::fs::create_dir_all(&pictures).map_err(io)?;
@@ -69,24 +71,42 @@ fn scenes(report: &Report) -> String {
 }
 
 fn scene(scene: &Scene) -> String {
-    let rule = " ---: |".repeat(COLUMNS.len());
-    let mut text = format!(
-        "| {} | {} |\n|---|{rule}\n",
-        scene.name(),
-        COLUMNS.join(" | ")
-    );
-    for lane in &scene.lanes {
-        let (peer, cells) = (&lane.peer, lane.cells(scene.watch_s).join(" | "));
+    let lanes = scene.lanes.iter();
+    let lines = lanes.map(|lane| (&*lane.peer, lane.cells(scene.watch_s)));
+    table(&scene.name(), &COLUMNS, lines, &scene.remarks())
+}
+
+/// A table of so many columns, a line a proxy, and what is to be said of it.
+fn table<'a, const N: usize>(
+    name: &str,
+    columns: &[&str; N],
+    lines: impl Iterator<Item = (&'a str, [String; N])>,
+    remarks: &[String],
+) -> String {
+    let rule = " ---: |".repeat(N);
+    let mut text = format!("| {name} | {} |\n|---|{rule}\n", columns.join(" | "));
+    for (peer, cells) in lines {
         // Ours is what the reader looks for.
         let bold = if peer == "Tidegate" { "**" } else { "" };
-        let _ = writeln!(text, "| {bold}{peer}{bold} | {cells} |");
+        let _ = writeln!(text, "| {bold}{peer}{bold} | {} |", cells.join(" | "));
     }
     text.push('\n');
-    let remarks = scene.remarks();
     if !remarks.is_empty() {
         let _ = writeln!(text, "{}.\n", remarks.join("; "));
     }
     text
+}
+
+fn caught(report: &Report) -> String {
+    match report.caught.is_empty() {
+        true => "Not measured in this run.\n".to_owned(),
+        false => report.caught.iter().map(catch).collect(),
+    }
+}
+
+fn catch(catch: &Catch) -> String {
+    let lines = catch.rows.iter().map(|row| (&*row.peer, row.cells()));
+    table(&catch.name(), &caught::COLUMNS, lines, &catch.remarks())
 }
 
 fn warm(report: &Report) -> String {
@@ -124,7 +144,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (from, to) = (directory.path(), directory.path().join("page.md"));
         assert!(!publish(from, &to).unwrap(), "nothing was measured");
-        let names = ["run", "scenes", "knobs", "warm"];
+        let names = ["run", "scenes", "knobs", "in flight", "warm"];
         let page = names.map(|name| format!("<!-- begin {name} -->\n<!-- end {name} -->\n"));
         std::fs::write(&to, page.concat()).unwrap();
         let report = Report {

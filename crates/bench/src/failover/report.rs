@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::caught::Catch;
 use super::figures;
 use super::picture;
 use super::scene::{LaneReport, Scene};
@@ -23,6 +24,9 @@ pub(super) struct Report {
     /// Who was not installed.
     pub(super) skipped: Vec<String>,
     pub(super) scenes: Vec<Scene>,
+    /// What became of requests in flight; empty where it was not measured.
+    #[serde(default)]
+    pub(super) caught: Vec<Catch>,
     /// What warm standby saves; empty where it was not measured.
     #[serde(default)]
     pub(super) warm: Vec<warm::Row>,
@@ -59,13 +63,14 @@ impl Report {
             peers: peers.iter().map(participant).collect(),
             skipped: skipped.iter().map(ToString::to_string).collect(),
             scenes: Vec::new(),
+            caught: Vec::new(),
             warm: Vec::new(),
         }
     }
 
-    /// Takes the scenes of the last run, if there was one, because they are not played anew; who
-    /// took part in them comes along.
-    pub(super) fn take_scenes_of(&mut self, directory: &Path) {
+    /// Takes all of the last run, if there was one, because only a part is measured anew; who took
+    /// part comes along.
+    pub(super) fn take_parts_of(&mut self, directory: &Path) {
         let text = std::fs::read_to_string(directory.join("failover.json")).unwrap_or_default();
         if let Ok(last) = serde_json::from_str::<Self>(&text) {
             *self = last;

@@ -1,13 +1,14 @@
 //! The regions of one proxy: a service at each endpoint, and a link of its own before it.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_lab::{Link, LinkSpec, Region, RegionSpec};
+use tidegate_lab::{Behaviour, Link, LinkSpec, Region, RegionSpec};
 use tokio::task::JoinSet;
 
-use super::fault::{Change, well};
+use super::fault::Change;
 use crate::error::BenchError;
 
 /// Names and round trips of the regions, the nearest first.
@@ -40,7 +41,7 @@ pub(super) struct Near {
 }
 
 impl Sites {
-    /// Starts `regions` (at most three) with `endpoints` each.
+    /// Starts `regions` (at most three) with `endpoints` each, which behave like `well`.
     ///
     /// # Errors
     /// When a port cannot be had.
@@ -48,12 +49,13 @@ impl Sites {
         regions: &[(&'static str, Duration)],
         endpoints: usize,
         tls: Option<&Arc<rustls::ServerConfig>>,
+        well: &Behaviour,
     ) -> Result<Self, BenchError> {
         let mut all = Vec::new();
         for (name, rtt) in regions {
             let mut places = Vec::new();
             for n in 0..endpoints {
-                places.push(place(name, *rtt, n, tls.cloned()).await?);
+                places.push(place(name, *rtt, n, tls.cloned(), well).await?);
             }
             all.push((*name, places));
         }
@@ -109,8 +111,21 @@ impl Sites {
         arrived
     }
 
-    /// Every `x-lab-id` and how often it arrived, in all regions together.
-    pub(super) fn ids(&self) -> impl Iterator<Item = (String, u64)> {
+    /// Requests that arrived more than once in all regions together, of the client to which this
+    /// `x-lab-id` belongs.
+    pub(super) fn twice(&self, id: &str) -> u64 {
+        let client = id.split('-').next().unwrap_or(id);
+        let mut seen: HashMap<String, u64> = HashMap::new();
+        for (id, count) in self.ids() {
+            if id.starts_with(client) {
+                *seen.entry(id).or_default() += count;
+            }
+        }
+        seen.values().filter(|count| **count > 1).count() as u64
+    }
+
+    /// Every `x-lab-id` and how often it arrived.
+    fn ids(&self) -> impl Iterator<Item = (String, u64)> {
         let places = self.regions.iter().flat_map(|(_, places)| places);
         places.flat_map(|place| place.region.ids())
     }
@@ -125,9 +140,10 @@ async fn place(
     rtt: Duration,
     n: usize,
     tls: Option<Arc<rustls::ServerConfig>>,
+    well: &Behaviour,
 ) -> Result<Place, BenchError> {
     let region = RegionSpec {
-        behaviour: well(),
+        behaviour: well.clone(),
         tls,
         // The same for every proxy.
         seed: 1 + n as u64,

@@ -13,12 +13,12 @@ use tidegate_lab::tls::Alpn;
 use tidegate_lab::{Authority, Client, ClientSpec, Mode, Pace, RequestSpec, Snapshot};
 use tokio::task::JoinSet;
 
-use super::fault::Change;
+use super::fault::{Change, well};
 use super::lane::until_near;
 use super::sites::Sites;
 use crate::error::BenchError;
 use crate::figures::median;
-use crate::peer::failover::{Regions, Secured};
+use crate::peer::failover::{Demands, Regions, Secured};
 use crate::peer::{HOST, Peer};
 
 /// The regions and their round trips.
@@ -95,13 +95,14 @@ async fn round(peer: &Peer, authority: &Authority, kept: u32) -> Result<Round, B
     std::fs::write(&ca, authority.pem()).map_err(BenchError::io("the authority's file"))?;
     let leaf = authority.issue(&[HOST])?;
     let tls = leaf.server_config(Alpn::H2)?;
-    let sites = Sites::start(&REGIONS, 1, Some(&tls)).await?;
+    let sites = Sites::start(&REGIONS, 1, Some(&tls), &well()).await?;
     let regions = Regions {
         all: sites.addresses(),
         secured: Some(Secured {
             ca,
             warm_standby: Some(kept),
         }),
+        demands: Demands::default(),
     };
     let mut process = peer.start_among(&regions, &leaf)?;
     until_near(&mut process).await?;

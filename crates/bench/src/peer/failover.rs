@@ -22,6 +22,25 @@ use super::{Kind, Peer, Process, Shape};
 use crate::error::BenchError;
 use crate::upstream::Addresses;
 
+/// What the load asks of the settings, the same of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Demands {
+    /// Seconds until a try is given up that waits for its answer's head, or for the next bytes of it.
+    pub(crate) try_s: u64,
+    /// Whether requests have bodies of some 256 KiB, which are to reach the next region whole.
+    pub(crate) uploads: bool,
+}
+
+impl Default for Demands {
+    /// Small requests with quick answers.
+    fn default() -> Self {
+        Self {
+            try_s: 1,
+            uploads: false,
+        }
+    }
+}
+
 /// Where a service runs, the nearest region first.
 #[derive(Clone, Debug)]
 pub(crate) struct Regions {
@@ -29,6 +48,8 @@ pub(crate) struct Regions {
     pub(crate) all: Vec<(&'static str, Vec<SocketAddr>)>,
     /// Towards TLS: only Tidegate is set so.
     pub(crate) secured: Option<Secured>,
+    /// Of the load.
+    pub(crate) demands: Demands,
 }
 
 /// How Tidegate speaks HTTP/2 over TLS to its regions.
@@ -128,6 +149,7 @@ mod tests {
         Regions {
             all: vec![("near", at(1)), ("far", at(2)), ("farther", at(3))],
             secured: None,
+            demands: Demands::default(),
         }
     }
 

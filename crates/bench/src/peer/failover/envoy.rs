@@ -20,6 +20,13 @@ pub(super) const KNOBS: &str = "a priority a region, panic threshold 0; checks e
     (previous_priorities, previous_hosts) on 5xx and resets, per_try_timeout 1 s, connect 0.5 s; \
     POST retried only before it was sent; circuit breakers out of reach";
 
+/// The buffer filter: "shields the upstream from having to deal with partial requests".
+const BUFFER: &str = "          - name: envoy.filters.http.buffer
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer
+              max_request_bytes: 1048576
+";
+
 /// The configuration.
 pub(super) fn configuration(site: &Site, regions: &Regions) -> String {
     format!(
@@ -36,18 +43,19 @@ static_resources:
           stat_prefix: edge
           use_remote_address: true
 {}          http_filters:
-          - name: envoy.filters.http.router
+{}          - name: envoy.filters.http.router
             typed_config:
               \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
   clusters:
 {}",
         address(site.http),
-        routes(),
+        routes(regions.demands.try_s),
+        if regions.demands.uploads { BUFFER } else { "" },
         cluster(regions)
     )
 }
 
-fn routes() -> String {
+fn routes(try_s: u64) -> String {
     format!(
         "          route_config:
             name: shop
@@ -60,12 +68,12 @@ fn routes() -> String {
               - match: {{ prefix: / }}
 {}
 ",
-        route("connect-failure,refused-stream,reset-before-request"),
-        route("5xx,reset,connect-failure,refused-stream")
+        route("connect-failure,refused-stream,reset-before-request", try_s),
+        route("5xx,reset,connect-failure,refused-stream", try_s)
     )
 }
 
-fn route(retry_on: &str) -> String {
+fn route(retry_on: &str, try_s: u64) -> String {
     format!(
         "                route:
                   cluster: shop
@@ -73,7 +81,7 @@ fn route(retry_on: &str) -> String {
                   retry_policy:
                     retry_on: {retry_on}
                     num_retries: 3
-                    per_try_timeout: 1s
+                    per_try_timeout: {try_s}s
                     retry_back_off: {{ base_interval: 0.005s, max_interval: 0.05s }}
                     host_selection_retry_max_attempts: 5
                     retry_priority:

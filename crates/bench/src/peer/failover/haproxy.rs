@@ -19,23 +19,34 @@ pub(super) const KNOBS: &str = "near servers, all others backup in order; check 
     option redispatch 1, retry-on all-retryable-errors (not for POST), http-reuse always, timeout \
     server 1 s, connect 0.5 s";
 
+/// What is to be sent again has to fit into one buffer (section 4.2, `retry-on`).
+const UPLOAD_BUFFERS: &str = "    tune.bufsize 524288\n";
+
+/// Bodies are read before a server is chosen (section 4.2).
+const UPLOAD_GATHER: &str = "    option http-buffer-request\n    timeout http-request 30s\n";
+
 /// The configuration.
 pub(super) fn configuration(site: &Site, regions: &Regions) -> String {
     let http = site.http;
+    let try_s = regions.demands.try_s;
+    let (buffers, gather) = match regions.demands.uploads {
+        true => (UPLOAD_BUFFERS, UPLOAD_GATHER),
+        false => ("", ""),
+    };
     let servers = lines(regions.endpoints(), |_, endpoint| server(&endpoint));
     format!(
         "global
     nbthread 1
     maxconn 12000
     no strict-limits
-defaults
+{buffers}defaults
     mode http
     timeout connect 500ms
     timeout client 60s
-    timeout server 1s
+    timeout server {try_s}s
     timeout check 1s
     option forwardfor
-frontend edge
+{gather}frontend edge
     bind {http}
     default_backend shop
 backend shop

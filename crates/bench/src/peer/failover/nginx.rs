@@ -18,6 +18,7 @@ pub(super) const KNOBS: &str = "near servers, all others backup (far by weight 1
 /// The configuration.
 pub(super) fn configuration(site: &Site, regions: &Regions) -> String {
     let (directory, http) = (site.directory().display(), site.http);
+    let try_s = regions.demands.try_s;
     let servers = lines(regions.endpoints(), |_, endpoint| server(&endpoint));
     format!(
         "daemon off;
@@ -49,7 +50,7 @@ http {{
             proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             proxy_connect_timeout 500ms;
             proxy_send_timeout 1s;
-            proxy_read_timeout 1s;
+            proxy_read_timeout {try_s}s;
             proxy_next_upstream error timeout invalid_header http_500 http_502 http_503 http_504;
             proxy_next_upstream_tries 4;
         }}

@@ -1,6 +1,6 @@
 //! Tidegate for region failover: its defaults, the nearest region first, `/healthz` as the probe.
 
-use super::{Regions, Secured};
+use super::{Demands, Regions, Secured};
 use crate::peer::site::{Site, lines};
 
 /// For tables.
@@ -20,6 +20,7 @@ pub(super) fn configuration(site: &Site, regions: &Regions) -> String {
         format!("      {name}: {{ endpoints: [{}] }}", to.join(", "))
     });
     let secured = regions.secured.as_ref().map_or_else(String::new, secured);
+    let demanded = demanded(regions.demands);
     format!(
         "listeners:
   - {{ name: http, bind: \"{http}\" }}
@@ -32,10 +33,23 @@ upstreams:
     regions:
 {all}    steering: {{ policy: priority }}
     health: {{ probe: {{ http: /healthz }} }}
-{secured}routes:
+{secured}{demanded}routes:
   - {{ name: all, upstream: shop }}
 "
     )
+}
+
+/// What is not its default.
+fn demanded(demands: Demands) -> String {
+    let patience = match demands.try_s {
+        1 => String::new(),
+        seconds => format!("    retry: {{ per_try: {seconds}s }}\n"),
+    };
+    let gather = match demands.uploads {
+        true => "    body: { gather: 1MiB }\n",
+        false => "",
+    };
+    patience + gather
 }
 
 fn secured(how: &Secured) -> String {
