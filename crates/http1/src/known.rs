@@ -42,6 +42,7 @@ known! {
     ETag = "etag",
     Expect = "expect",
     Forwarded = "forwarded",
+    GrpcRetryPushbackMs = "grpc-retry-pushback-ms",
     GrpcStatus = "grpc-status",
     GrpcTimeout = "grpc-timeout",
     Host = "host",
@@ -162,7 +163,7 @@ const fn slot(name: &[u8]) -> usize {
     let (Some(first), Some(last)) = (name.first(), name.last()) else {
         return 0;
     };
-    let ends = (*first | 0x20).wrapping_mul(21).wrapping_add(*last | 0x20);
+    let ends = (*first | 0x20).wrapping_mul(25).wrapping_add(*last | 0x20);
     ends.wrapping_add(name.len() as u8) as usize
 }
 

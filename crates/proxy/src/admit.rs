@@ -9,6 +9,7 @@ use tidegate_core::{RouteIdx, Termination};
 use tidegate_http1::{Framing, Known};
 
 use crate::context::Context;
+use crate::grpc::Dialect;
 use crate::pipeline::Request;
 use crate::problem::Refusal;
 use crate::worker::Bound;
@@ -18,10 +19,22 @@ pub(crate) struct Admitted {
     pub(crate) bound: Rc<Bound>,
     pub(crate) route: RouteIdx,
     pub(crate) idempotency: Idempotency,
+    /// How it is spoken, if it is a call of gRPC.
+    pub(crate) dialect: Option<Dialect>,
 }
 
 /// Loads the plan once, finds the route, checks the limits.
 pub(crate) fn admit(context: &Context, request: &Request) -> Result<Admitted, Refusal> {
+    let dialect = Dialect::of(&request.head);
+    let admitted = check(context, request, dialect);
+    admitted.map_err(|refusal| refusal.spoken(dialect))
+}
+
+fn check(
+    context: &Context,
+    request: &Request,
+    dialect: Option<Dialect>,
+) -> Result<Admitted, Refusal> {
     refuse_proxying(request)?;
     let bound = context
         .worker
@@ -38,6 +51,7 @@ pub(crate) fn admit(context: &Context, request: &Request) -> Result<Admitted, Re
     Ok(Admitted {
         route: index,
         idempotency,
+        dialect,
         bound,
     })
 }

@@ -5,16 +5,18 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tidegate_core::retry::Failure;
 use tidegate_core::{RegionCell, Termination};
 use tidegate_http1::{Framing, encode};
 
 use crate::body::{Piece, ReplayBody};
 use crate::clock::now;
+use crate::deadline::Ends;
 use crate::exchange::{Exchange, ExchangeError};
 use crate::finish::Finish;
 use crate::forward::{ResponseAdditions, interim_fields, local_fields, response_fields};
+use crate::grpc::CallEnd;
 use crate::head::{ResponseHead, is_bodiless};
 use crate::hold::Ahead;
 use crate::homing::Homing;
@@ -47,6 +49,8 @@ pub(crate) enum AnswerHead {
         content_type: &'static str,
         /// `Retry-After` in seconds, where it helps.
         retry_after: Option<u32>,
+        /// How a call of gRPC ends.
+        call: Option<Box<CallEnd>>,
     },
 }
 
@@ -138,8 +142,8 @@ impl Answer {
     /// Enters what was moved: bytes of content that the client took, and those that it sent.
     pub(crate) fn moved(&mut self, sent: u64) {
         self.finish.sent(sent);
-        if self.body.drained {
-            self.finish.broke(Termination::DrainedHome);
+        if let Some(why) = self.body.cut {
+            self.finish.broke(why);
         }
         if let Source::Relay(relay) = &self.body.source {
             self.finish.received(relay.upload.read_bytes());
@@ -150,6 +154,7 @@ impl Answer {
         let AnswerHead::Local {
             content_type,
             retry_after,
+            call,
         } = &self.head
         else {
             return;
@@ -158,6 +163,12 @@ impl Answer {
         sink.add(b"cache-control", b"no-store");
         if let Some(seconds) = retry_after {
             sink.add(b"retry-after", seconds.to_string().as_bytes());
+        }
+        if let Some(call) = call {
+            let fields = call.fields();
+            fields
+                .iter()
+                .for_each(|(name, value)| sink.add_typed(name, value));
         }
         local_fields(&self.words.additions(), sink);
     }
@@ -213,8 +224,10 @@ pub(crate) struct Download {
     idle: Duration,
     /// When it is to be ended, if it comes from another region than it should.
     homing: Option<Box<Homing>>,
-    /// Whether that was done.
-    drained: bool,
+    /// When it must be over whether it moves or not.
+    ends: Option<Ends>,
+    /// Why it was ended between two pieces, in the words of gRPC.
+    cut: Option<Termination>,
 }
 
 enum Source {
@@ -241,7 +254,8 @@ impl Download {
             timer: None,
             idle: Duration::ZERO,
             homing: None,
-            drained: false,
+            ends: None,
+            cut: None,
         }
     }
 
@@ -290,10 +304,17 @@ impl Download {
         self
     }
 
+    /// Ends it at its latest moment, if it has one.
+    pub(crate) fn until(mut self, ends: Option<Ends>) -> Self {
+        self.ends = ends;
+        self.moved();
+        self
+    }
+
     /// Whether nothing (more) will come.
     pub(crate) fn is_ended(&self) -> bool {
         match &self.source {
-            _ if self.drained => true,
+            _ if self.cut.is_some() => true,
             Source::Empty => true,
             Source::Full(body) => body.is_empty(),
             Source::Relay(relay) => relay.ahead.len() == 0 && relay.exchange.is_ended(),
@@ -327,7 +348,7 @@ impl Download {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Piece, Termination>>> {
         match &mut self.source {
-            _ if self.drained => Poll::Ready(None),
+            _ if self.cut.is_some() => Poll::Ready(None),
             Source::Empty => Poll::Ready(None),
             Source::Full(body) => {
                 let body = std::mem::take(body);
@@ -337,7 +358,7 @@ impl Download {
             Source::Relay(relay) => {
                 let piece = relay.poll_piece(cx);
                 if piece.is_pending() && self.poll_home(cx).is_ready() {
-                    return self.end_here();
+                    return self.go_home();
                 }
                 self.poll_idle(cx, piece)
             }
@@ -352,21 +373,45 @@ impl Download {
         }
     }
 
-    /// Ends it between two pieces: in the words of gRPC if it speaks that, else visibly early.
-    fn end_here(&mut self) -> Poll<Option<Result<Piece, Termination>>> {
-        self.drained = true;
+    /// Ends it so that it begins anew elsewhere.
+    fn go_home(&mut self) -> Poll<Option<Result<Piece, Termination>>> {
         let grpc = self.homing.take().is_some_and(|homing| homing.grpc);
-        Poll::Ready(Some(match grpc {
-            true => Ok(Piece::Trailers(unavailable())),
-            false => Err(Termination::DrainedHome),
-        }))
+        let words = "the stream goes back to its region";
+        self.end_here(Termination::DrainedHome, grpc, words)
+    }
+
+    /// Ends it because its time is over.
+    fn run_out(&mut self) -> Poll<Option<Result<Piece, Termination>>> {
+        let grpc = self.ends.is_some_and(|ends| ends.grpc);
+        let words = "the time for the whole call is over";
+        self.end_here(Termination::DeadlineExceeded, grpc, words)
+    }
+
+    /// Ends it between two pieces: in the words of gRPC if it speaks that, else visibly early.
+    fn end_here(
+        &mut self,
+        why: Termination,
+        grpc: bool,
+        words: &str,
+    ) -> Poll<Option<Result<Piece, Termination>>> {
+        if !grpc {
+            return Poll::Ready(Some(Err(why)));
+        }
+        self.cut = Some(why);
+        let trailers = CallEnd::new(why, false, words).fields();
+        Poll::Ready(Some(Ok(Piece::Trailers(trailers))))
     }
 
     /// Tells that the client took something: the idle limit starts anew.
     pub(crate) fn moved(&self) {
         if let Some(timer) = &self.timer {
-            timer.set(now() + self.idle);
+            let idle = now() + self.idle;
+            timer.set(self.ends.map_or(idle, |ends| ends.at.min(idle)));
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ends.is_some_and(|ends| ends.at <= now())
     }
 
     fn poll_idle(
@@ -374,20 +419,29 @@ impl Download {
         cx: &mut Context<'_>,
         piece: Poll<Option<Result<Piece, Termination>>>,
     ) -> Poll<Option<Result<Piece, Termination>>> {
+        let goes_on = matches!(piece, Poll::Pending | Poll::Ready(Some(Ok(Piece::Data(_)))));
+        if goes_on && self.is_over() {
+            return self.run_out();
+        }
         if piece.is_ready() {
             self.moved();
             return piece;
         }
-        self.poll_stalled(cx)
-            .map(|()| Some(Err(Termination::IdleTimeout)))
+        match ready!(self.poll_stalled(cx)) {
+            Termination::DeadlineExceeded => self.run_out(),
+            why => Poll::Ready(Some(Err(why))),
+        }
     }
 
-    /// Ready once nothing has moved for the idle limit.
-    pub(crate) fn poll_stalled(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match &self.timer {
-            Some(timer) => timer.poll_expired(cx),
-            None => Poll::Pending,
-        }
+    /// Ready, with the reason to end it, once nothing has moved for the idle limit or its time is over.
+    pub(crate) fn poll_stalled(&self, cx: &mut Context<'_>) -> Poll<Termination> {
+        let Some(timer) = &self.timer else {
+            return Poll::Pending;
+        };
+        timer.poll_expired(cx).map(|()| match self.is_over() {
+            true => Termination::DeadlineExceeded,
+            false => Termination::IdleTimeout,
+        })
     }
 }
 
@@ -407,18 +461,6 @@ impl Relay {
         self.region.heard(now());
         Poll::Ready(piece.map(|piece| piece.map_err(|error| termination(&error))))
     }
-}
-
-/// The trailers of a gRPC call that its client is to make anew: UNAVAILABLE.
-fn unavailable() -> HeaderMap {
-    let message = HeaderValue::from_static("the stream goes back to its region");
-    HeaderMap::from_iter([
-        (
-            HeaderName::from_static("grpc-status"),
-            HeaderValue::from_static("14"),
-        ),
-        (HeaderName::from_static("grpc-message"), message),
-    ])
 }
 
 /// The reason for which a request ends when its exchange breaks after the head.

@@ -250,11 +250,9 @@ impl Serving {
             ahead,
         } = arrived;
         let took = self.finish.head_received(head.status(), at);
-        let status = head.status().as_u16();
-        let policy = self.upstream().0;
-        let listed = policy.retry.on.lists(status);
+        let (status, listed) = self.judge(&head, &ahead, &exchange);
         attempt.in_flight.answered(took, status, listed, at);
-        if policy.health.said {
+        if self.upstream().0.health.said {
             said::hear(&head, listed, attempt.in_flight.endpoint(), at);
         }
         let upgrade = self.head.upgrade().is_some();

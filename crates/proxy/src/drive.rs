@@ -274,8 +274,7 @@ impl<'s> Drive<'s> {
     /// The request is out: the upstream owes its head.
     fn arm_for_head(&mut self) {
         let at = now();
-        let timeout = self.serving.route().timeout;
-        let deadline = *self.serving.deadline.get_or_insert(at + timeout);
+        let deadline = self.serving.time_runs(at);
         let per_try = self.serving.upstream().0.retry.per_try;
         self.serving.finish.sent_upstream(at);
         self.attempt.in_flight.sent();
@@ -298,7 +297,7 @@ impl<'s> Drive<'s> {
         } else {
             idle
         };
-        self.serving.timer.set(now() + limit);
+        self.serving.timer.set(self.serving.no_later(now() + limit));
     }
 
     fn poll_limit(&mut self, cx: &mut TaskContext<'_>, exchange: &Exchange) -> Poll<EndedBy> {
@@ -309,18 +308,22 @@ impl<'s> Drive<'s> {
     }
 
     fn limit_reached(&self, exchange: &Exchange, at: Instant) -> EndedBy {
-        if !self.over && !self.uploaded && !exchange.is_blocked() {
-            return EndedBy::Client(Termination::ClientTimeout);
-        }
         let late = self.serving.deadline.is_some_and(|deadline| at >= deadline);
+        if !self.over && !self.uploaded && !exchange.is_blocked() {
+            return EndedBy::Client(match late {
+                true => Termination::DeadlineExceeded,
+                false => Termination::ClientTimeout,
+            });
+        }
         let detail = if late {
             "the request's deadline passed"
         } else {
             "no answer within per_try"
         };
         let mut fault = Fault::of(Failure::Timeout, self.phase(exchange), detail.to_owned());
-        if self.over || (late && !self.serving.is_first_attempt()) {
-            // What earlier attempts left of the time is no measure of this place.
+        let short = self.serving.is_out_of_time() || !self.serving.is_first_attempt();
+        if self.over || (late && short) {
+            // What the client gives, or earlier attempts left of the time, is no measure of a place.
             fault.says = None;
         }
         fault.into()

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use tidegate_core::retry::{Destination, Idempotency, Phase, WhyNot};
 use tidegate_core::{Decision, InFlight, RouteIdx, Termination};
-use tidegate_telemetry::labels::{Label, ReplayLost};
+use tidegate_telemetry::labels::{AttemptOutcome, Label, ReplayLost};
 
 use crate::attempt::Place;
 use crate::clock::now;
@@ -229,7 +229,10 @@ impl Finish {
     /// Whether a request that must not be done twice was sent and never answered.
     pub(crate) fn outcome_unknown(&self, idempotency: Idempotency) -> bool {
         let not_twice = matches!(idempotency, Idempotency::No | Idempotency::Keyed);
-        let unanswered = |attempt: &Try| attempt.phase == Phase::Sent && attempt.status.is_none();
+        let refused = |attempt: &Try| attempt.outcome == Some(AttemptOutcome::Refused);
+        let unanswered = |attempt: &Try| {
+            attempt.phase >= Phase::Sent && attempt.status.is_none() && !refused(attempt)
+        };
         not_twice && self.tries.all().iter().any(unanswered)
     }
 

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 use tidegate_http1::{FieldRef, Fields, Known, encode};
 
+use crate::deadline::Told;
 use crate::head::{RequestHead, ResponseHead};
 use crate::request_id::RequestId;
 use crate::said;
@@ -181,6 +182,8 @@ impl ClientWords {
 pub(crate) struct RequestAdditions<'a> {
     pub(crate) client: &'a ClientWords,
     pub(crate) request_id: &'a RequestId,
+    /// How much time is left.
+    pub(crate) told: &'a Told<'a>,
     /// The name in `Via`.
     pub(crate) pop: &'a str,
     /// Leave `Expect` out: the client has been told to continue, or the upstream speaks HTTP/2.
@@ -194,14 +197,17 @@ pub(crate) fn request_fields(head: &RequestHead, add: &RequestAdditions<'_>, sin
         RequestHead::H1(head) => sink.add_lines(&head.fields, |field| {
             !field.hop_by_hop
                 && !poses_as_known(field.known, field.name)
+                && !add.told.replaces(field.known, field.name)
                 && said.passes(add, field.known, field.value, false)
         }),
         RequestHead::H2(parts) => {
             for (name, value) in &parts.headers {
                 let bytes = name.as_str().as_bytes();
+                let known = Known::of(bytes);
                 if !is_hop_by_hop(name)
                     && !poses_as_known(Known::Other, bytes)
-                    && said.passes(add, Known::of(bytes), value.as_bytes(), true)
+                    && !add.told.replaces(known, bytes)
+                    && said.passes(add, known, value.as_bytes(), true)
                 {
                     sink.add_typed(name, value);
                 }
@@ -209,6 +215,7 @@ pub(crate) fn request_fields(head: &RequestHead, add: &RequestAdditions<'_>, sin
         }
     }
     add_cookies(&said.cookies, sink);
+    add_time(add.told, sink);
     add_client_words(head, add, &said, sink);
     add_list(
         sink,
@@ -266,6 +273,16 @@ fn add_cookies(cookies: &[&[u8]], sink: &mut impl Sink) {
         [] => {}
         [only] => sink.add(b"cookie", only),
         split => sink.add(b"cookie", &split.join(&b"; "[..])),
+    }
+}
+
+/// What is left is never the same twice.
+fn add_time(told: &Told<'_>, sink: &mut impl Sink) {
+    if let Some(call) = &told.call {
+        sink.add_unique("grpc-timeout", call.as_bytes());
+    }
+    if let Some((header, Some(left))) = &told.header {
+        sink.add(header.as_str().as_bytes(), left.as_bytes());
     }
 }
 

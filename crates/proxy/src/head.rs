@@ -218,6 +218,14 @@ impl ResponseHead {
         }
     }
 
+    /// Value of the first field with this well-known name.
+    pub(crate) fn field(&self, known: Known) -> Option<&[u8]> {
+        match self {
+            Self::H1(head) => head.fields.get(known),
+            Self::H2(parts) => parts.headers.get(known.name()).map(HeaderValue::as_bytes),
+        }
+    }
+
     /// The length that the body has, or would have had (HEAD, 304).
     pub(crate) fn announced_length(&self) -> Option<u64> {
         match self {
@@ -234,13 +242,7 @@ impl ResponseHead {
 
     /// Whether the body is gRPC's.
     pub(crate) fn is_grpc(&self) -> bool {
-        let kind = match self {
-            Self::H1(head) => head.fields.get(Known::ContentType),
-            Self::H2(parts) => parts
-                .headers
-                .get(header::CONTENT_TYPE)
-                .map(HeaderValue::as_bytes),
-        };
+        let kind = self.field(Known::ContentType);
         kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
     }
 

@@ -5,7 +5,9 @@ use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use tidegate_core::retry::{Failure, Phase};
 use tidegate_http1::{Framing, RequestContext, encode};
 
+use crate::attempt::EndedBy;
 use crate::body::UploadError;
+use crate::deadline::Told;
 use crate::exchange::{Exchange, ExchangeError};
 use crate::forward::{RequestAdditions, Sink, request_fields};
 use crate::h1::client as h1;
@@ -18,17 +20,25 @@ use crate::upstream::pool::{Checked, Link};
 const FIELDS: usize = 24;
 
 /// Starts the exchange on the connection that was checked out, once that is known to take it.
-pub(crate) async fn start(serving: &Serving, checked: Checked) -> Result<Exchange, ExchangeError> {
+///
+/// # Errors
+/// As [`begin`], and when the connection takes no tunnel.
+pub(crate) async fn start(serving: &Serving, checked: Checked) -> Result<Exchange, EndedBy> {
     if let (Link::H2(handle), Some(_)) = (&checked.link, serving.head.upgrade())
         && !handle.takes_extended_connect().await
     {
-        return Err(no_extended_connect());
+        return Err(no_extended_connect().into());
     }
     begin(serving, checked)
 }
 
 /// Starts the exchange. A stream that is to become a tunnel must be known to take that.
-pub(crate) fn begin(serving: &Serving, checked: Checked) -> Result<Exchange, ExchangeError> {
+///
+/// # Errors
+/// The connection takes no stream, the request cannot be said in its protocol, or no time is left;
+/// nothing was sent.
+pub(crate) fn begin(serving: &Serving, checked: Checked) -> Result<Exchange, EndedBy> {
+    let told = serving.tell_time()?;
     match checked.link {
         Link::H1(conn) => {
             let framing = h1_framing(serving);
@@ -37,7 +47,7 @@ pub(crate) fn begin(serving: &Serving, checked: Checked) -> Result<Exchange, Exc
                 connect: false,
                 upgrade: serving.head.upgrade().is_some(),
             };
-            let write = |out: &mut BytesMut| write_h1(serving, framing, out);
+            let write = |out: &mut BytesMut| write_h1(serving, &told, framing, out);
             Ok(Exchange::H1(Box::new(h1::Exchange::start(
                 conn,
                 checked.home,
@@ -47,7 +57,7 @@ pub(crate) fn begin(serving: &Serving, checked: Checked) -> Result<Exchange, Exc
             ))))
         }
         Link::H2(handle) => {
-            let request = h2_request(serving, checked.tls)?;
+            let request = h2_request(serving, &told, checked.tls)?;
             let upgrade = serving.head.upgrade().is_some();
             let end = serving.body.is_empty() && !upgrade;
             let mut exchange = h2::Exchange::start(handle, request, end)?;
@@ -59,8 +69,13 @@ pub(crate) fn begin(serving: &Serving, checked: Checked) -> Result<Exchange, Exc
     }
 }
 
-fn additions<'a>(serving: &'a Serving, without_expect: bool) -> RequestAdditions<'a> {
+fn additions<'a>(
+    serving: &'a Serving,
+    told: &'a Told<'a>,
+    without_expect: bool,
+) -> RequestAdditions<'a> {
     RequestAdditions {
+        told,
         client: &serving.context.words,
         request_id: &serving.id,
         pop: &serving.bound.live.plan.pop.name,
@@ -77,7 +92,7 @@ fn h1_framing(serving: &Serving) -> Framing {
     }
 }
 
-fn write_h1(serving: &Serving, framing: Framing, out: &mut BytesMut) {
+fn write_h1(serving: &Serving, told: &Told<'_>, framing: Framing, out: &mut BytesMut) {
     let head = &serving.head;
     let upgrade = head.upgrade();
     let method = if upgrade.is_some() {
@@ -87,7 +102,7 @@ fn write_h1(serving: &Serving, framing: Framing, out: &mut BytesMut) {
     };
     encode::request_line(out, method, head.path_and_query().as_bytes());
     encode::field(out, b"host", head.authority().as_bytes());
-    request_fields(head, &additions(serving, serving.continued), out);
+    request_fields(head, &additions(serving, told, serving.continued), out);
     if let Some(protocol) = upgrade {
         tunnel::write_upgrade(
             head,
@@ -114,10 +129,14 @@ fn announces_empty(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
-fn h2_request(serving: &Serving, tls: bool) -> Result<http::Request<()>, ExchangeError> {
+fn h2_request(
+    serving: &Serving,
+    told: &Told<'_>,
+    tls: bool,
+) -> Result<http::Request<()>, ExchangeError> {
     let head = &serving.head;
     let mut fields = HeaderMap::with_capacity(FIELDS);
-    request_fields(head, &additions(serving, true), &mut fields);
+    request_fields(head, &additions(serving, told, true), &mut fields);
     if head.te_trailers() {
         fields.add(b"te", b"trailers");
     }

@@ -26,6 +26,7 @@ use crate::attempt::{Answered, Ended, Failed, Place};
 use crate::body::{ReplayBody, Upload};
 use crate::clock::now;
 use crate::context::Context;
+use crate::deadline::Allowance;
 use crate::finish::Finish;
 use crate::head::{RequestHead, ResponseHead};
 use crate::homing::Homing;
@@ -102,9 +103,11 @@ pub(crate) struct Serving {
     pub(crate) id: RequestId,
     pub(crate) finish: Finish,
     pub(crate) timer: Timer,
-    /// When the whole request must be answered. Set once its body is read: a slow client's time is
-    /// not the upstream's.
+    /// When the answer's head must be there. The route's own time counts once the body is read: a
+    /// slow client's time is not the upstream's.
     pub(crate) deadline: Option<Instant>,
+    /// What the deadline is made of.
+    pub(crate) allowance: Allowance,
     /// Whether the client was told to continue.
     pub(crate) continued: bool,
     /// Whether the last failure was that of an old idle connection.
@@ -131,9 +134,10 @@ impl Serving {
         let framing = request.head.framing(request.has_body);
         let max = policy.max_bytes.unwrap_or(u64::MAX);
         let body = ReplayBody::new(request.upload, framing, policy.replay_bytes, max);
-        let deadline = body.is_read().then(|| at + route.timeout);
+        let trusted = context.words.trusted();
+        let allowance = Allowance::new(&request.head, admitted.dialect, route, trusted, at);
         let ask = Ask::new(route.allowed, at);
-        Box::new(Self {
+        let mut serving = Box::new(Self {
             timer: context.worker.wheel.timer_in_region(),
             context: context.clone(),
             admitted,
@@ -141,14 +145,19 @@ impl Serving {
             body,
             id,
             finish,
-            deadline,
+            deadline: allowance.head_by(),
+            allowance,
             continued: false,
             stale: false,
             hedged: false,
             ask,
             attempts: 0,
             bound,
-        })
+        });
+        if serving.body.is_read() {
+            serving.time_runs(at);
+        }
+        serving
     }
 
     pub(crate) fn route(&self) -> &Route {
@@ -187,6 +196,9 @@ impl Serving {
 
     /// The endpoint for the next attempt, or why there is none.
     pub(crate) fn choose(&mut self) -> Result<Choice, Termination> {
+        if self.is_late() {
+            return Err(Termination::DeadlineExceeded);
+        }
         self.ask.now = now();
         self.ask.deadline = self.deadline;
         self.ask.repeatable = self.is_repeatable();
@@ -231,13 +243,19 @@ impl Serving {
         }
     }
 
-    /// An answer whose status the policy counts as a failure is one.
-    fn as_failure(&self, answered: Answered) -> Result<Answered, Failed> {
+    /// An answer whose status, or code of gRPC, the policy counts as a failure is one.
+    fn as_failure(&mut self, answered: Answered) -> Result<Answered, Failed> {
         let status = answered.head.status().as_u16();
-        if !self.upstream().0.retry.on.lists(status) {
-            return Ok(answered);
+        if self.upstream().0.retry.on.lists(status) {
+            return Err(Failed::by_status(status, answered));
         }
-        Err(Failed::by_status(status, answered))
+        match self.failed_code(&answered) {
+            Some(code) => {
+                self.finish.grpc_failed(code);
+                Err(Failed::by_code(code, answered))
+            }
+            None => Ok(answered),
+        }
     }
 
     /// Prepares another attempt: verdict, budget, backoff. An error says why there is none.
@@ -263,7 +281,10 @@ impl Serving {
     }
 
     fn pay(&mut self, failed: &Failed) -> Result<NextTry, WhyNot> {
-        let situation = self.situation(failed.failure, failed.phase);
+        let situation = Situation {
+            retry_after: failed.retry_after(),
+            ..self.situation(failed.failure, failed.phase)
+        };
         let scope = match verdict(&self.upstream().0.retry, &situation) {
             Verdict::Retry(scope) => scope,
             Verdict::Stop(why) => return Err(why),
@@ -319,7 +340,10 @@ impl Serving {
     /// No other attempt: the upstream's own answer if it gave one, else a problem document.
     fn stop(mut self: Box<Self>, failed: Failed, why: WhyNot) -> Answer {
         self.finish.refused_retry(why);
-        let termination = failed.termination(why);
+        let termination = match self.is_out_of_time() {
+            true if failed.answered.is_none() => Termination::DeadlineExceeded,
+            _ => failed.termination(why),
+        };
         match failed.answered {
             Some(answered) => self.commit(*answered, Some(termination)),
             None => self.fail(termination),
@@ -351,8 +375,9 @@ impl Serving {
                 let live = self.bound.live.upstream(self.route().upstream).1;
                 let region = &live.regions[position].cell;
                 let (ahead, exchange) = (answered.ahead, answered.exchange);
+                let ends = self.allowance.ends();
                 let relay = Download::relay(ahead, exchange, self.body, self.timer, idle, region);
-                (None, relay.homing(homing))
+                (None, relay.homing(homing).until(ends))
             }
         };
         Answer {
@@ -378,6 +403,7 @@ impl Serving {
         let refusal = problem::Refusal::new(termination, self.finish.detail());
         let refusal =
             refusal.outcome_unknown(self.finish.outcome_unknown(self.admitted.idempotency));
+        let refusal = refusal.spoken(self.admitted.dialect);
         self.finish.failed(termination);
         let words = self.words();
         problem::local(refusal, words, self.finish)

@@ -1,8 +1,10 @@
 //! Answers of our own: what went wrong, as `application/problem+json` (RFC 9457) with the
-//! termination reason.
+//! termination reason. A call of gRPC is told the same in its own words: status 200 and a code
+//! without a message, because its client would make a guess of any other status.
 
 use std::fmt::Write as _;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -11,6 +13,7 @@ use tidegate_core::Termination;
 use crate::answer::{Answer, AnswerHead, AnswerWords, Download};
 use crate::context::Context;
 use crate::finish::Finish;
+use crate::grpc::{CallEnd, Dialect};
 use crate::request_id::RequestId;
 
 /// Longest detail that is shown, in bytes.
@@ -23,6 +26,7 @@ pub(crate) struct Refusal {
     status: StatusCode,
     detail: Option<String>,
     outcome_unknown: bool,
+    dialect: Option<Dialect>,
 }
 
 impl Refusal {
@@ -33,6 +37,7 @@ impl Refusal {
             status: termination.status(),
             detail,
             outcome_unknown: false,
+            dialect: None,
         }
     }
 
@@ -45,6 +50,12 @@ impl Refusal {
     /// The request was sent and may have been processed: nobody knows.
     pub(crate) fn outcome_unknown(mut self, unknown: bool) -> Self {
         self.outcome_unknown = unknown;
+        self
+    }
+
+    /// The request is a call of gRPC, if it is one.
+    pub(crate) fn spoken(mut self, dialect: Option<Dialect>) -> Self {
+        self.dialect = dialect;
         self
     }
 
@@ -75,16 +86,57 @@ impl Refusal {
         json.into()
     }
 
-    /// Seconds after which trying again may help.
+    /// The same for a call of gRPC: reason, title and detail in one line.
+    fn call_end(&self) -> CallEnd {
+        let title = title(self.termination, self.outcome_unknown);
+        let mut words = format!("{}: {title}", self.termination.as_str());
+        if let Some(detail) = &self.detail {
+            words.push_str("; ");
+            words.push_str(shorten(detail));
+        }
+        let end = CallEnd::new(self.termination, self.outcome_unknown, &words);
+        match self.retry_after() {
+            Some(seconds) => end.again_after(Duration::from_secs(seconds.into())),
+            None => end,
+        }
+    }
+
+    /// Seconds after which trying again may help. What may have been done is not to be tried again.
     fn retry_after(&self) -> Option<u32> {
         use Termination::{
-            BudgetExhausted, ConnectFailed, NoHealthyRegion, Overloaded, ShuttingDown,
+            BudgetExhausted, ConnectFailed, NoHealthyRegion, Overloaded, ShuttingDown, UpstreamFull,
         };
-        let helps = matches!(
+        let passes = matches!(
             self.termination,
-            BudgetExhausted | ConnectFailed | NoHealthyRegion | Overloaded | ShuttingDown
+            BudgetExhausted
+                | ConnectFailed
+                | NoHealthyRegion
+                | Overloaded
+                | ShuttingDown
+                | UpstreamFull
         );
-        helps.then_some(1)
+        (passes && !self.outcome_unknown).then_some(1)
+    }
+
+    fn head_and_body(&self, id: &RequestId) -> (AnswerHead, Download) {
+        match self.dialect {
+            Some(dialect) => {
+                let head = AnswerHead::Local {
+                    content_type: dialect.content_type(),
+                    retry_after: None,
+                    call: Some(Box::new(self.call_end())),
+                };
+                (head, Download::empty())
+            }
+            None => {
+                let head = AnswerHead::Local {
+                    content_type: "application/problem+json",
+                    retry_after: self.retry_after(),
+                    call: None,
+                };
+                (head, Download::full(self.body(id)))
+            }
+        }
     }
 }
 
@@ -96,15 +148,16 @@ pub(crate) fn answer(context: &Context, id: RequestId, finish: Finish, refusal: 
 
 /// An answer of our own with these words.
 pub(crate) fn local(refusal: Refusal, words: AnswerWords, mut finish: Finish) -> Answer {
-    let body = refusal.body(&words.request_id);
-    finish.answered_locally(refusal.status);
+    let (head, body) = refusal.head_and_body(&words.request_id);
+    let status = match refusal.dialect {
+        Some(_) => StatusCode::OK,
+        None => refusal.status,
+    };
+    finish.answered_locally(status);
     Answer {
-        status: refusal.status,
-        head: AnswerHead::Local {
-            content_type: "application/problem+json",
-            retry_after: refusal.retry_after(),
-        },
-        body: Download::full(body),
+        status,
+        head,
+        body,
         tunnel: None,
         words,
         finish,

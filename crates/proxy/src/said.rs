@@ -85,8 +85,7 @@ fn hear_wait(head: &ResponseHead, endpoint: &EndpointCell, at: Instant) {
     if !matches!(endpoint.said(), Health::Unknown | Health::Healthy) {
         return;
     }
-    let wait = field(head, Known::RetryAfter).and_then(|value| wait(value, SystemTime::now));
-    if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+    if let Some(wait) = retry_after(head).filter(|wait| !wait.is_zero()) {
         say(endpoint, Health::Degraded, at + wait);
     }
 }
@@ -103,11 +102,7 @@ fn take_back(endpoint: &EndpointCell) {
 }
 
 fn field(head: &ResponseHead, known: Known) -> Option<&str> {
-    let value = match head {
-        ResponseHead::H1(head) => head.fields.get(known)?,
-        ResponseHead::H2(parts) => parts.headers.get(known.name())?.as_bytes(),
-    };
-    std::str::from_utf8(value).ok()
+    std::str::from_utf8(head.field(known)?).ok()
 }
 
 /// `draining; for=30s`: the health, and for how long it counts.
@@ -126,7 +121,7 @@ fn health(value: &str) -> Option<(Health, Duration)> {
 }
 
 /// A whole number with its unit: `500ms`, `30s`, `5m`, `1h`.
-fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u32 = number.parse().ok()?;
@@ -137,6 +132,11 @@ fn duration(text: &str) -> Option<Duration> {
         "h" => Duration::from_secs(u64::from(number) * 3600),
         _ => return None,
     })
+}
+
+/// How long an answer asks not to be asked again; 300 s at most.
+pub(crate) fn retry_after(head: &ResponseHead) -> Option<Duration> {
+    wait(field(head, Known::RetryAfter)?, SystemTime::now)
 }
 
 /// Seconds, or a date, of `Retry-After`. The clock is asked only for a date.

@@ -83,9 +83,7 @@ impl Writer<'_> {
                     return conn.poll_gone(cx).map(|()| Err(Termination::ClientGone));
                 }
                 Poll::Pending => {
-                    return body
-                        .poll_stalled(cx)
-                        .map(|()| Err(Termination::IdleTimeout));
+                    return body.poll_stalled(cx).map(Err);
                 }
             }
         }

@@ -88,7 +88,7 @@ async fn respond_with(client: &mut H2Client, answer: &mut Answer, method: &Metho
             open.cancelled();
         }
         send.reset(match termination {
-            Termination::DrainedHome => Reason::CANCEL,
+            Termination::DrainedHome | Termination::DeadlineExceeded => Reason::CANCEL,
             _ => Reason::INTERNAL_ERROR,
         });
         answer.finish.broke(termination);
@@ -109,9 +109,7 @@ fn poll_relay(
         }
         match room {
             Poll::Pending => {
-                return body
-                    .poll_stalled(cx)
-                    .map(|()| Err(Termination::IdleTimeout));
+                return body.poll_stalled(cx).map(Err);
             }
             Poll::Ready(_) if send.is_ended() => return Poll::Ready(Ok(())),
             Poll::Ready(Ok(room)) if room > 0 => {}

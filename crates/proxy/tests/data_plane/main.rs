@@ -9,10 +9,12 @@
 mod accepted;
 mod bad_answers;
 mod bounds;
+mod deadlines;
 mod downgrade;
 mod drain_home;
 mod evidence;
 mod failover;
+mod grpc;
 mod harness;
 mod headers;
 mod leaving;
