@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) probe: String,
     /// The value of `health.failback`.
     pub(crate) failback: String,
+    /// What else stands in `health`, each with a comma before it.
+    pub(crate) health: String,
     /// The value of `retry`.
     pub(crate) retry: String,
     /// What else stands in the upstream, each line with its indent of four.
@@ -54,6 +56,7 @@ impl Config {
             top: "shutdown_timeout: 10m\n".to_owned(),
             probe: PROBE.to_owned(),
             failback: FAILBACK.to_owned(),
+            health: String::new(),
             retry: "{ attempts: 4, per_try: 1s }".to_owned(),
             upstream: "    steering: { policy: priority }\n".to_owned(),
             routes: "  - { name: all, upstream: shop, reveal: { region: true, attempts: true } }\n"
@@ -99,6 +102,7 @@ impl Config {
             top,
             probe,
             failback,
+            health,
             retry,
             upstream,
             routes,
@@ -109,7 +113,7 @@ impl Config {
              admin: {{ bind: \"127.0.0.1:0\" }}\nthreads: 2\n{top}\
              regions:\n{regions}\
              upstreams:\n  shop:\n    regions:\n{endpoints}\
-             \x20   health: {{ probe: {probe}, failback: {failback} }}\n\
+             \x20   health: {{ probe: {probe}, failback: {failback}{health} }}\n\
              \x20   retry: {retry}\n{upstream}\
              routes:\n{routes}"
         )

@@ -184,6 +184,24 @@ impl Tidegate {
         [(); 2].map(|()| words.next().unwrap().parse().unwrap())
     }
 
+    /// What its open descriptors stand for (proc(5)): paths, and `socket:[…]` and the like.
+    pub(crate) fn open_files(&self) -> Vec<PathBuf> {
+        let directory = format!("/proc/{}/fd", self.child.id());
+        let entries = std::fs::read_dir(directory).unwrap();
+        // One that is closed meanwhile has no target.
+        let targets = entries.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        targets.collect()
+    }
+
+    /// Memory that it has in use, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.unwrap().split_whitespace().next().unwrap();
+        kilobytes.parse::<u64>().unwrap() * 1024
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();

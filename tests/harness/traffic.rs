@@ -46,6 +46,14 @@ impl Traffic {
         ]
     }
 
+    /// Whether a request with this `x-lab-id` is one of these.
+    pub(crate) fn sent(&self, id: &str) -> bool {
+        let ours = |client: &Client| client.id_of(0).trim_end_matches('0').to_owned();
+        self.clients
+            .iter()
+            .any(|client| id.starts_with(&ours(client)))
+    }
+
     /// The books so far.
     pub(crate) fn books(&self) -> Books {
         Books(self.clients.iter().map(Client::snapshot).collect())
