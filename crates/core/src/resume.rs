@@ -65,6 +65,16 @@ pub enum Spliced {
     TooLong,
 }
 
+impl Spliced {
+    /// The word for logs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Differs => "other_bytes",
+            Self::TooLong => "too_long",
+        }
+    }
+}
+
 impl Transfer {
     /// Nothing of `what` was passed on yet. Allocates [`OVERLAP_BYTES`], or less for what is shorter.
     pub fn new(what: Representation) -> Self {

@@ -1,28 +1,21 @@
 //! The answer to a request, whoever made it: an upstream's, relayed as it comes, or one of ours.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use tidegate_core::retry::Failure;
-use tidegate_core::{RegionCell, Termination};
+use tidegate_core::Termination;
 use tidegate_http1::{Framing, encode};
 
-use crate::body::{Piece, ReplayBody};
-use crate::clock::now;
-use crate::deadline::Ends;
-use crate::exchange::{Exchange, ExchangeError};
+use crate::body::Piece;
+use crate::download::Download;
 use crate::finish::Finish;
 use crate::forward::{ResponseAdditions, interim_fields, local_fields, response_fields};
 use crate::grpc::CallEnd;
 use crate::head::{ResponseHead, is_bodiless};
-use crate::hold::Ahead;
-use crate::homing::Homing;
 use crate::request_id::RequestId;
 use crate::tunnel::Tunnel;
-use crate::wheel::Timer;
 
 /// So many fields are added to an answer, more or less.
 const ADDED_FIELDS: usize = 4;
@@ -139,14 +132,23 @@ impl Answer {
         response
     }
 
-    /// Enters what was moved: bytes of content that the client took, and those that it sent.
+    /// The next piece of the body; `None` after the last. An error is the reason why the request ends.
+    pub(crate) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Piece, Termination>>> {
+        self.body.poll_piece(cx, &mut self.finish)
+    }
+
+    /// Nothing is pulled any more. Enters what was moved: bytes of content that the client took, and those that it sent.
     pub(crate) fn moved(&mut self, sent: u64) {
+        self.body.settle(&mut self.finish);
         self.finish.sent(sent);
-        if let Some(why) = self.body.cut {
+        if let Some(why) = self.body.cut() {
             self.finish.broke(why);
         }
-        if let Source::Relay(relay) = &self.body.source {
-            self.finish.received(relay.upload.read_bytes());
+        if let Some(bytes) = self.body.uploaded() {
+            self.finish.received(bytes);
         }
     }
 
@@ -166,9 +168,7 @@ impl Answer {
         }
         if let Some(call) = call {
             let fields = call.fields();
-            fields
-                .iter()
-                .for_each(|(name, value)| sink.add_typed(name, value));
+            fields.iter().for_each(|(name, value)| sink.add_typed(name, value));
         }
         local_fields(&self.words.additions(), sink);
     }
@@ -214,263 +214,4 @@ pub(crate) fn interim_h2(head: &ResponseHead) -> http::Response<()> {
     interim_fields(head, &mut fields);
     *response.headers_mut() = fields;
     response
-}
-
-/// The body of an answer, pulled by whoever writes it to the client. Pulling also pushes what is
-/// left of the request's body, so that both flow at the same time.
-pub(crate) struct Download {
-    source: Source,
-    timer: Option<Timer>,
-    idle: Duration,
-    /// When it is to be ended, if it comes from another region than it should.
-    homing: Option<Box<Homing>>,
-    /// When it must be over whether it moves or not.
-    ends: Option<Ends>,
-    /// Why it was ended between two pieces, in the words of gRPC.
-    cut: Option<Termination>,
-}
-
-enum Source {
-    Empty,
-    Full(Bytes),
-    Relay(Box<Relay>),
-}
-
-struct Relay {
-    /// Pieces that came before the head was passed on.
-    ahead: smallvec::IntoIter<[Piece; 1]>,
-    exchange: Exchange,
-    upload: ReplayBody,
-    uploading: bool,
-    /// Learns that the region is not silent.
-    region: Arc<RegionCell>,
-}
-
-impl Download {
-    /// No body.
-    pub(crate) fn empty() -> Self {
-        Self {
-            source: Source::Empty,
-            timer: None,
-            idle: Duration::ZERO,
-            homing: None,
-            ends: None,
-            cut: None,
-        }
-    }
-
-    /// A body that is all there.
-    pub(crate) fn full(body: Bytes) -> Self {
-        Self {
-            source: Source::Full(body),
-            ..Self::empty()
-        }
-    }
-
-    /// The body of an exchange whose head has arrived, of which `ahead` is here already; no movement
-    /// for `idle` ends it.
-    pub(crate) fn relay(
-        mut ahead: Ahead,
-        exchange: Exchange,
-        upload: ReplayBody,
-        timer: Timer,
-        idle: Duration,
-        region: &Arc<RegionCell>,
-    ) -> Self {
-        let over = exchange.is_ended() && upload.is_done();
-        let source = match ahead.as_mut_slice() {
-            [] if over => return Self::empty(),
-            [Piece::Data(whole)] if over => Source::Full(std::mem::take(whole)),
-            _ => Source::Relay(Box::new(Relay {
-                ahead: ahead.into_iter(),
-                uploading: !upload.is_done(),
-                exchange,
-                upload,
-                region: region.clone(),
-            })),
-        };
-        timer.set(now() + idle);
-        Self {
-            source,
-            timer: Some(timer),
-            idle,
-            ..Self::empty()
-        }
-    }
-
-    /// Ends it in time, as one that comes from another region than it should.
-    pub(crate) fn homing(mut self, homing: Option<Box<Homing>>) -> Self {
-        self.homing = homing;
-        self
-    }
-
-    /// Ends it at its latest moment, if it has one.
-    pub(crate) fn until(mut self, ends: Option<Ends>) -> Self {
-        self.ends = ends;
-        self.moved();
-        self
-    }
-
-    /// Whether nothing (more) will come.
-    pub(crate) fn is_ended(&self) -> bool {
-        match &self.source {
-            _ if self.cut.is_some() => true,
-            Source::Empty => true,
-            Source::Full(body) => body.is_empty(),
-            Source::Relay(relay) => relay.ahead.len() == 0 && relay.exchange.is_ended(),
-        }
-    }
-
-    /// Whether all of it is here, so that nothing is read from the client while it is written.
-    pub(crate) fn is_whole(&self) -> bool {
-        match &self.source {
-            Source::Empty | Source::Full(_) => true,
-            Source::Relay(relay) => relay.exchange.is_ended(),
-        }
-    }
-
-    /// Whether the request's body is still read from the client while this is written.
-    pub(crate) fn is_uploading(&self) -> bool {
-        matches!(&self.source, Source::Relay(relay) if relay.uploading)
-    }
-
-    fn full_len(&self) -> Option<u64> {
-        match &self.source {
-            Source::Empty => Some(0),
-            Source::Full(body) => Some(body.len() as u64),
-            Source::Relay(_) => None,
-        }
-    }
-
-    /// The next piece; `None` after the last. An error is the reason why the request ends.
-    pub(crate) fn poll_piece(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Piece, Termination>>> {
-        match &mut self.source {
-            _ if self.cut.is_some() => Poll::Ready(None),
-            Source::Empty => Poll::Ready(None),
-            Source::Full(body) => {
-                let body = std::mem::take(body);
-                self.source = Source::Empty;
-                Poll::Ready((!body.is_empty()).then_some(Ok(Piece::Data(body))))
-            }
-            Source::Relay(relay) => {
-                let piece = relay.poll_piece(cx);
-                if piece.is_pending() && self.poll_home(cx).is_ready() {
-                    return self.go_home();
-                }
-                self.poll_idle(cx, piece)
-            }
-        }
-    }
-
-    /// Ready once it is to be ended, so that it begins anew elsewhere.
-    fn poll_home(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.homing {
-            Some(homing) => homing.poll_due(cx),
-            None => Poll::Pending,
-        }
-    }
-
-    /// Ends it so that it begins anew elsewhere.
-    fn go_home(&mut self) -> Poll<Option<Result<Piece, Termination>>> {
-        let grpc = self.homing.take().is_some_and(|homing| homing.grpc);
-        let words = "the stream goes back to its region";
-        self.end_here(Termination::DrainedHome, grpc, words)
-    }
-
-    /// Ends it because its time is over.
-    fn run_out(&mut self) -> Poll<Option<Result<Piece, Termination>>> {
-        let grpc = self.ends.is_some_and(|ends| ends.grpc);
-        let words = "the time for the whole call is over";
-        self.end_here(Termination::DeadlineExceeded, grpc, words)
-    }
-
-    /// Ends it between two pieces: in the words of gRPC if it speaks that, else visibly early.
-    fn end_here(
-        &mut self,
-        why: Termination,
-        grpc: bool,
-        words: &str,
-    ) -> Poll<Option<Result<Piece, Termination>>> {
-        if !grpc {
-            return Poll::Ready(Some(Err(why)));
-        }
-        self.cut = Some(why);
-        let trailers = CallEnd::new(why, false, words).fields();
-        Poll::Ready(Some(Ok(Piece::Trailers(trailers))))
-    }
-
-    /// Tells that the client took something: the idle limit starts anew.
-    pub(crate) fn moved(&self) {
-        if let Some(timer) = &self.timer {
-            let idle = now() + self.idle;
-            timer.set(self.ends.map_or(idle, |ends| ends.at.min(idle)));
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.ends.is_some_and(|ends| ends.at <= now())
-    }
-
-    fn poll_idle(
-        &mut self,
-        cx: &mut Context<'_>,
-        piece: Poll<Option<Result<Piece, Termination>>>,
-    ) -> Poll<Option<Result<Piece, Termination>>> {
-        let goes_on = matches!(piece, Poll::Pending | Poll::Ready(Some(Ok(Piece::Data(_)))));
-        if goes_on && self.is_over() {
-            return self.run_out();
-        }
-        if piece.is_ready() {
-            self.moved();
-            return piece;
-        }
-        match ready!(self.poll_stalled(cx)) {
-            Termination::DeadlineExceeded => self.run_out(),
-            why => Poll::Ready(Some(Err(why))),
-        }
-    }
-
-    /// Ready, with the reason to end it, once nothing has moved for the idle limit or its time is over.
-    pub(crate) fn poll_stalled(&self, cx: &mut Context<'_>) -> Poll<Termination> {
-        let Some(timer) = &self.timer else {
-            return Poll::Pending;
-        };
-        timer.poll_expired(cx).map(|()| match self.is_over() {
-            true => Termination::DeadlineExceeded,
-            false => Termination::IdleTimeout,
-        })
-    }
-}
-
-impl Relay {
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Termination>>> {
-        if let Some(piece) = self.ahead.next() {
-            return Poll::Ready(Some(Ok(piece)));
-        }
-        if self.uploading {
-            match self.exchange.poll_upload(cx, &mut self.upload) {
-                Poll::Pending => {}
-                Poll::Ready(Ok(())) => self.uploading = false,
-                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(termination(&error)))),
-            }
-        }
-        let piece = ready!(self.exchange.poll_body(cx));
-        self.region.heard(now());
-        Poll::Ready(piece.map(|piece| piece.map_err(|error| termination(&error))))
-    }
-}
-
-/// The reason for which a request ends when its exchange breaks after the head.
-fn termination(error: &ExchangeError) -> Termination {
-    match error {
-        ExchangeError::Client(error) => error.termination(),
-        ExchangeError::Upstream {
-            failure: Failure::BadResponse,
-            ..
-        } => Termination::BadResponse,
-        ExchangeError::Upstream { .. } => Termination::UpstreamTruncated,
-    }
 }

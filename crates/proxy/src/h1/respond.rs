@@ -7,7 +7,7 @@ use http::Method;
 use tidegate_core::Termination;
 use tidegate_http1::Framing;
 
-use crate::answer::{Answer, Download};
+use crate::answer::Answer;
 use crate::body::Piece;
 use crate::conn::Conn;
 use crate::h1::SharedConn;
@@ -38,7 +38,7 @@ pub(crate) async fn respond(
         broken: None,
         sent: 0,
     };
-    let written = poll_fn(|cx| writer.poll_relay(cx, &mut answer.body)).await;
+    let written = poll_fn(|cx| writer.poll_relay(cx, answer)).await;
     if written.is_err() && framing == Framing::UntilClose {
         conn.borrow_mut().reset_on_close();
     }
@@ -62,10 +62,11 @@ impl Writer<'_> {
     fn poll_relay(
         &mut self,
         cx: &mut TaskContext<'_>,
-        body: &mut Download,
+        answer: &mut Answer,
     ) -> Poll<Result<(), Termination>> {
         loop {
-            let starved = self.encode_available(cx, body);
+            let starved = self.encode_available(cx, answer);
+            let body = &mut answer.body;
             let mut conn = self.conn.borrow_mut();
             let before = conn.written();
             let flushed = conn.poll_flush(cx);
@@ -90,11 +91,11 @@ impl Writer<'_> {
     }
 
     /// Encodes pieces until the buffer is full or none is ready; true if the latter.
-    fn encode_available(&mut self, cx: &mut TaskContext<'_>, body: &mut Download) -> bool {
+    fn encode_available(&mut self, cx: &mut TaskContext<'_>, answer: &mut Answer) -> bool {
         while !self.ended && !self.conn.borrow().is_full() {
             // The piece is pulled without the borrow: pulling may read the request's body from
             // this very connection.
-            match body.poll_piece(cx) {
+            match answer.poll_piece(cx) {
                 Poll::Pending => return true,
                 Poll::Ready(piece) => self.encode(piece),
             }

@@ -14,9 +14,10 @@ use super::body::{RecvBody, SendBody};
 use super::duplex::H2Duplex;
 use super::server::Open;
 use super::validate::validate;
-use crate::answer::{Answer, Download, interim_h2};
+use crate::answer::{Answer, interim_h2};
 use crate::body::{Piece, Upload};
 use crate::context::Context;
+use crate::download::Download;
 use crate::head::{RequestHead, ResponseHead, is_bodiless};
 use crate::pipeline::{self, Client, Request};
 use crate::tunnel::Tunnel;
@@ -81,7 +82,7 @@ async fn respond_with(client: &mut H2Client, answer: &mut Answer, method: &Metho
         return;
     }
     let mut send = SendBody::new(stream);
-    let relayed = poll_fn(|cx| poll_relay(cx, &mut answer.body, &mut send)).await;
+    let relayed = poll_fn(|cx| poll_relay(cx, answer, &mut send)).await;
     answer.moved(send.taken());
     if let Err(termination) = relayed {
         if termination == Termination::ClientGone {
@@ -98,31 +99,31 @@ async fn respond_with(client: &mut H2Client, answer: &mut Answer, method: &Metho
 /// Moves pieces from the upstream to the client until the last has found room.
 fn poll_relay(
     cx: &mut TaskContext<'_>,
-    body: &mut Download,
+    answer: &mut Answer,
     send: &mut SendBody,
 ) -> Poll<Result<(), Termination>> {
     loop {
         let before = send.taken();
         let room = send.poll_ready(cx);
         if send.taken() != before {
-            body.moved();
+            answer.body.moved();
         }
         match room {
             Poll::Pending => {
-                return body.poll_stalled(cx).map(Err);
+                return answer.body.poll_stalled(cx).map(Err);
             }
             Poll::Ready(_) if send.is_ended() => return Poll::Ready(Ok(())),
             Poll::Ready(Ok(room)) if room > 0 => {}
             Poll::Ready(_) => return Poll::Ready(Err(Termination::ClientGone)),
         }
-        let piece = match body.poll_piece(cx) {
+        let piece = match answer.poll_piece(cx) {
             Poll::Ready(piece) => piece.transpose()?,
             Poll::Pending => {
                 ready!(send.poll_reset(cx)).ok();
                 return Poll::Ready(Err(Termination::ClientGone));
             }
         };
-        if pass_on(piece, body, send).is_err() {
+        if pass_on(piece, &answer.body, send).is_err() {
             return Poll::Ready(Err(Termination::ClientGone));
         }
     }

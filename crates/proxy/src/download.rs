@@ -1,0 +1,371 @@
+//! The body of an answer, pulled by whoever writes it to the client.
+//!
+//! Pulling also pushes what is left of the request's body, so that both flow at the same time. What
+//! moves keeps it alive: the idle limit starts anew with every piece that comes and with everything
+//! that the client takes. Bodies that can be continued elsewhere are `resume`'s; all that this file
+//! knows of them is that they are a source of pieces too.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidegate_core::retry::Failure;
+use tidegate_core::{RegionCell, Termination};
+
+use crate::body::{Piece, ReplayBody};
+use crate::clock::now;
+use crate::deadline::Ends;
+use crate::exchange::{Exchange, ExchangeError};
+use crate::finish::Finish;
+use crate::grpc::CallEnd;
+use crate::hold::Ahead;
+use crate::homing::Homing;
+use crate::resume::Resumable;
+use crate::wheel::Timer;
+
+/// The body of an answer.
+pub(crate) struct Download {
+    source: Source,
+    timer: Option<Timer>,
+    idle: Duration,
+    /// When it is to be ended, if it comes from another region than it should.
+    homing: Option<Box<Homing>>,
+    /// When it must be over whether it moves or not.
+    ends: Option<Ends>,
+    /// Why it was ended between two pieces, in the words of gRPC.
+    cut: Option<Termination>,
+}
+
+enum Source {
+    Empty,
+    Full(Bytes),
+    Relay(Box<Relay>),
+    Resumable(Box<Resumable>),
+}
+
+struct Relay {
+    flow: Flow,
+    upload: ReplayBody,
+    uploading: bool,
+}
+
+/// What is still to come of an exchange whose head has arrived.
+pub(crate) struct Flow {
+    /// Pieces that came before the head was passed on.
+    ahead: smallvec::IntoIter<[Piece; 1]>,
+    exchange: Exchange,
+    /// Learns that the region is not silent.
+    region: Arc<RegionCell>,
+}
+
+impl Download {
+    /// No body.
+    pub(crate) fn empty() -> Self {
+        Self {
+            source: Source::Empty,
+            timer: None,
+            idle: Duration::ZERO,
+            homing: None,
+            ends: None,
+            cut: None,
+        }
+    }
+
+    /// A body that is all there.
+    pub(crate) fn full(body: Bytes) -> Self {
+        Self {
+            source: Source::Full(body),
+            ..Self::empty()
+        }
+    }
+
+    /// The body of an exchange whose head has arrived, of which `ahead` is here already; no movement
+    /// for `idle` ends it.
+    pub(crate) fn relay(
+        mut ahead: Ahead,
+        exchange: Exchange,
+        upload: ReplayBody,
+        timer: Timer,
+        idle: Duration,
+        region: &Arc<RegionCell>,
+    ) -> Self {
+        let over = exchange.is_ended() && upload.is_done();
+        let source = match ahead.as_mut_slice() {
+            [] if over => return Self::empty(),
+            [Piece::Data(whole)] if over => Source::Full(std::mem::take(whole)),
+            _ => Source::Relay(Box::new(Relay {
+                uploading: !upload.is_done(),
+                flow: Flow::new(ahead, exchange, region),
+                upload,
+            })),
+        };
+        Self::moving(source, timer, idle)
+    }
+
+    /// A body that is continued elsewhere if it breaks off; no movement for `idle` ends it.
+    pub(crate) fn resumable(body: Box<Resumable>, timer: Timer, idle: Duration) -> Self {
+        Self::moving(Source::Resumable(body), timer, idle)
+    }
+
+    fn moving(source: Source, timer: Timer, idle: Duration) -> Self {
+        timer.set(now() + idle);
+        Self {
+            source,
+            timer: Some(timer),
+            idle,
+            ..Self::empty()
+        }
+    }
+
+    /// Ends it in time, as one that comes from another region than it should.
+    pub(crate) fn homing(mut self, homing: Option<Box<Homing>>) -> Self {
+        self.homing = homing;
+        self
+    }
+
+    /// Ends it at its latest moment, if it has one.
+    pub(crate) fn until(mut self, ends: Option<Ends>) -> Self {
+        self.ends = ends;
+        self.moved();
+        self
+    }
+
+    /// Whether nothing (more) will come.
+    pub(crate) fn is_ended(&self) -> bool {
+        match &self.source {
+            _ if self.cut.is_some() => true,
+            Source::Empty => true,
+            Source::Full(body) => body.is_empty(),
+            Source::Relay(relay) => relay.flow.is_ended(),
+            Source::Resumable(body) => body.is_ended(),
+        }
+    }
+
+    /// Why it was ended between two pieces, if that was said in the words of gRPC.
+    pub(crate) fn cut(&self) -> Option<Termination> {
+        self.cut
+    }
+
+    /// Whether all of it is here, so that nothing is read from the client while it is written.
+    pub(crate) fn is_whole(&self) -> bool {
+        match &self.source {
+            Source::Empty | Source::Full(_) => true,
+            Source::Relay(relay) => relay.flow.exchange.is_ended(),
+            Source::Resumable(body) => body.is_ended(),
+        }
+    }
+
+    /// Whether the request's body is still read from the client while this is written.
+    pub(crate) fn is_uploading(&self) -> bool {
+        matches!(&self.source, Source::Relay(relay) if relay.uploading)
+    }
+
+    /// Bytes of the request's body read so far, if it is still at hand.
+    pub(crate) fn uploaded(&self) -> Option<u64> {
+        match &self.source {
+            Source::Relay(relay) => Some(relay.upload.read_bytes()),
+            _ => None,
+        }
+    }
+
+    /// Its length, if it is all there.
+    pub(crate) fn full_len(&self) -> Option<u64> {
+        match &self.source {
+            Source::Empty => Some(0),
+            Source::Full(body) => Some(body.len() as u64),
+            Source::Relay(_) | Source::Resumable(_) => None,
+        }
+    }
+
+    /// The next piece; `None` after the last. An error is the reason why the request ends, whose
+    /// account is `finish`.
+    pub(crate) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        finish: &mut Finish,
+    ) -> Poll<Option<Result<Piece, Termination>>> {
+        let piece = match &mut self.source {
+            _ if self.cut.is_some() => return Poll::Ready(None),
+            Source::Empty => return Poll::Ready(None),
+            Source::Full(body) => {
+                let body = std::mem::take(body);
+                self.source = Source::Empty;
+                return Poll::Ready((!body.is_empty()).then_some(Ok(Piece::Data(body))));
+            }
+            Source::Relay(relay) => relay.poll_piece(cx),
+            Source::Resumable(body) => match body.poll_piece(cx, finish) {
+                // That has a time limit of its own.
+                Poll::Pending if body.is_resuming() => return Poll::Pending,
+                piece => piece,
+            },
+        };
+        if piece.is_pending() && self.poll_home(cx).is_ready() {
+            return self.go_home();
+        }
+        self.poll_idle(cx, piece)
+    }
+
+    /// Nobody pulls any more: what of the account is lent goes back to `finish`.
+    pub(crate) fn settle(&mut self, finish: &mut Finish) {
+        if let Source::Resumable(body) = &mut self.source {
+            body.settle(finish);
+        }
+    }
+
+    /// Ready once it is to be ended, so that it begins anew elsewhere.
+    fn poll_home(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.homing {
+            Some(homing) => homing.poll_due(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Ends it so that it begins anew elsewhere.
+    fn go_home(&mut self) -> Poll<Option<Result<Piece, Termination>>> {
+        let grpc = self.homing.take().is_some_and(|homing| homing.grpc);
+        let words = "the stream goes back to its region";
+        self.end_here(Termination::DrainedHome, grpc, words)
+    }
+
+    /// Ends it because its time is over.
+    fn run_out(&mut self) -> Poll<Option<Result<Piece, Termination>>> {
+        let grpc = self.ends.is_some_and(|ends| ends.grpc);
+        let words = "the time for the whole call is over";
+        self.end_here(Termination::DeadlineExceeded, grpc, words)
+    }
+
+    /// Ends it between two pieces: in the words of gRPC if it speaks that, else visibly early.
+    fn end_here(
+        &mut self,
+        why: Termination,
+        grpc: bool,
+        words: &str,
+    ) -> Poll<Option<Result<Piece, Termination>>> {
+        if !grpc {
+            return Poll::Ready(Some(Err(why)));
+        }
+        self.cut = Some(why);
+        let trailers = CallEnd::new(why, false, words).fields();
+        Poll::Ready(Some(Ok(Piece::Trailers(trailers))))
+    }
+
+    /// Tells that the client took something: the idle limit starts anew.
+    pub(crate) fn moved(&self) {
+        if let Some(timer) = &self.timer {
+            let idle = now() + self.idle;
+            timer.set(self.ends.map_or(idle, |ends| ends.at.min(idle)));
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ends.is_some_and(|ends| ends.at <= now())
+    }
+
+    fn poll_idle(
+        &mut self,
+        cx: &mut Context<'_>,
+        piece: Poll<Option<Result<Piece, Termination>>>,
+    ) -> Poll<Option<Result<Piece, Termination>>> {
+        let goes_on = matches!(piece, Poll::Pending | Poll::Ready(Some(Ok(Piece::Data(_)))));
+        if goes_on && self.is_over() {
+            return self.run_out();
+        }
+        if piece.is_ready() {
+            self.moved();
+            return piece;
+        }
+        match ready!(self.poll_timer(cx)) {
+            Termination::DeadlineExceeded => self.run_out(),
+            why => Poll::Ready(Some(Err(why))),
+        }
+    }
+
+    /// Ready as [`poll_timer`](Self::poll_timer) while the client takes nothing: nothing is expected of
+    /// the upstream meanwhile.
+    pub(crate) fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Termination> {
+        if let Source::Resumable(body) = &mut self.source {
+            body.is_not_awaited();
+        }
+        self.poll_timer(cx)
+    }
+
+    /// Ready, with the reason to end it, once nothing has moved for the idle limit or its time is over.
+    fn poll_timer(&self, cx: &mut Context<'_>) -> Poll<Termination> {
+        let Some(timer) = &self.timer else {
+            return Poll::Pending;
+        };
+        timer.poll_expired(cx).map(|()| match self.is_over() {
+            true => Termination::DeadlineExceeded,
+            false => Termination::IdleTimeout,
+        })
+    }
+}
+
+impl Relay {
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, Termination>>> {
+        if let Some(piece) = self.flow.ahead.next() {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        if self.uploading {
+            match self.flow.exchange.poll_upload(cx, &mut self.upload) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.uploading = false,
+                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(termination(&error)))),
+            }
+        }
+        let piece = ready!(self.flow.poll_piece(cx));
+        Poll::Ready(piece.map(|piece| piece.map_err(|error| termination(&error))))
+    }
+}
+
+impl Flow {
+    /// What follows the head of `exchange`, of which `ahead` is here already.
+    pub(crate) fn new(ahead: Ahead, exchange: Exchange, region: &Arc<RegionCell>) -> Self {
+        Self {
+            ahead: ahead.into_iter(),
+            exchange,
+            region: region.clone(),
+        }
+    }
+
+    /// The next piece; `None` after the last.
+    pub(crate) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Piece, ExchangeError>>> {
+        if let Some(piece) = self.ahead.next() {
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        let piece = ready!(self.exchange.poll_body(cx));
+        self.region.heard(now());
+        Poll::Ready(piece)
+    }
+
+    /// Whether nothing will come.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.ahead.len() == 0 && self.exchange.is_ended()
+    }
+
+    /// The region that it comes from.
+    pub(crate) fn region(&self) -> &RegionCell {
+        &self.region
+    }
+
+    /// Cancels the exchange on the wire. Nothing but its drop may follow.
+    pub(crate) fn cancel(&mut self) {
+        self.exchange.cancel();
+    }
+}
+
+/// The reason for which a request ends when its exchange breaks after the head.
+pub(crate) fn termination(error: &ExchangeError) -> Termination {
+    match error {
+        ExchangeError::Client(error) => error.termination(),
+        ExchangeError::Upstream {
+            failure: Failure::BadResponse,
+            ..
+        } => Termination::BadResponse,
+        ExchangeError::Upstream { .. } => Termination::UpstreamTruncated,
+    }
+}

@@ -1,0 +1,487 @@
+//! An answer that breaks off is continued from another place, when that provably has the same bytes.
+//!
+//! `core::resume` knows which answers can be continued and compares what overlaps; this file does the
+//! waiting. It keeps the request beside its answer's body, notices that the body is dead (it broke
+//! off, or stopped for longer than its own pace explains), closes the attempt's books, cancels it on
+//! the wire, and makes another attempt as the pipeline would: chosen anew, with residency and health
+//! of that moment, paid for, within the attempts and the time of its route. Nothing is given up that
+//! may still come before the next attempt is decided and paid for.
+//!
+//! An answer that can be continued costs 16 KiB and the request's head while it runs; what is whole
+//! when its head is passed on, and what has no validator, costs one look at the head. What does not
+//! fit ends the client's stream visibly: there is no way from here to a spliced body.
+
+mod facts;
+mod work;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::Buf;
+use tidegate_core::cell::ErrorClass;
+use tidegate_core::resume::{
+    PROGRESS_BYTES, Pace, RESUMES_MAX, Representation, Span, Spliced, Transfer,
+};
+use tidegate_core::retry::{Failure, NextTry, Phase, WhyNot};
+use tidegate_core::{InFlight, Termination};
+use tidegate_telemetry::labels::{Label, ResumeResult};
+
+use crate::attempt::{Answered, Place};
+use crate::body::Piece;
+use crate::clock::now;
+use crate::download::{Flow, termination};
+use crate::exchange::ExchangeError;
+use crate::finish::Finish;
+use crate::leave::Trouble;
+use crate::pipeline::Serving;
+use crate::wheel::Timer;
+
+pub(crate) use facts::transfer;
+use work::{GaveUp, Loan, Slot};
+pub(crate) use work::{Part, Unconditional};
+
+/// The body of an answer, and the request that can be made again for the rest of it.
+pub(crate) struct Resumable {
+    flow: Flow,
+    /// Where it comes from.
+    place: Place,
+    transfer: Transfer,
+    watch: Watch,
+    /// Bytes passed on when attempts were last counted anew.
+    mark: u64,
+    /// Bytes passed on before the attempt that is under way.
+    before: u64,
+    resumes: u32,
+    /// The attempt that goes on, until its bytes have proved to be the same.
+    unproved: Option<InFlight>,
+    state: State,
+}
+
+enum State {
+    /// The body flows, or should.
+    Flowing(Box<Serving>),
+    /// Another place is asked for the rest. The request is lent to that work, with the account.
+    Resuming { slot: Slot, work: Work },
+    /// It has failed for good.
+    Over,
+}
+
+type Work = Pin<Box<dyn Future<Output = Result<Answered, GaveUp>>>>;
+
+/// Notices that nothing comes.
+struct Watch {
+    pace: Pace,
+    timer: Timer,
+    /// Since when something is waited for.
+    since: Option<Instant>,
+    /// What was heard of regions: see `Worker::news`.
+    heard: u64,
+    /// The region is out.
+    doubted: bool,
+}
+
+/// What a piece, or the want of one, means.
+enum Step {
+    /// It is the client's, or the end.
+    Pass(Option<Piece>),
+    /// The client has it.
+    Known,
+    /// The exchange has died.
+    Died(Death),
+    /// It must not go on.
+    Spliced(Spliced),
+}
+
+/// How an exchange died within its body.
+struct Death {
+    failure: Failure,
+    detail: String,
+    /// The reason for which the request ends, if it is not continued.
+    ends: Termination,
+}
+
+impl Resumable {
+    /// The body that `flow` brings from `place`, promised as `transfer`; `serving` is its request.
+    pub(crate) fn new(
+        serving: Box<Serving>,
+        place: Place,
+        flow: Flow,
+        transfer: Transfer,
+    ) -> Box<Self> {
+        Box::new(Self {
+            flow,
+            place,
+            transfer,
+            watch: Watch::new(&serving),
+            mark: 0,
+            before: 0,
+            resumes: 0,
+            unproved: None,
+            state: State::Flowing(serving),
+        })
+    }
+
+    /// Whether another place is being asked for the rest.
+    pub(crate) fn is_resuming(&self) -> bool {
+        matches!(self.state, State::Resuming { .. })
+    }
+
+    /// Whether nothing (more) will come.
+    pub(crate) fn is_ended(&self) -> bool {
+        let flows = matches!(self.state, State::Flowing(_));
+        flows && self.flow.is_ended() && self.transfer.is_whole()
+    }
+
+    /// The client takes nothing, so nothing is expected.
+    pub(crate) fn is_not_awaited(&mut self) {
+        self.watch.since = None;
+    }
+
+    /// The next piece; `None` after the last. An error is the reason why the request ends, whose
+    /// account is `finish`: it is lent to the attempts that are made for the rest, so that there is
+    /// one for all.
+    pub(crate) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        finish: &mut Finish,
+    ) -> Poll<Option<Result<Piece, Termination>>> {
+        loop {
+            ready!(self.poll_resumed(cx, finish))?;
+            let step = match self.flow.poll_piece(cx) {
+                Poll::Ready(piece) => {
+                    self.watch.came();
+                    self.enter(piece)
+                }
+                Poll::Pending => {
+                    ready!(self.poll_stopped(cx, finish));
+                    continue;
+                }
+            };
+            if self.unproved.is_some() && self.transfer.is_proved() {
+                self.prove(finish);
+            }
+            match step {
+                Step::Pass(piece) => return Poll::Ready(piece.map(Ok)),
+                Step::Known => {}
+                Step::Died(death) => self.broke_off(death, finish)?,
+                Step::Spliced(spliced) => {
+                    return Poll::Ready(Some(Err(self.refuse(spliced, finish))));
+                }
+            }
+        }
+    }
+
+    /// Nobody pulls any more: what is lent of the account goes back to `finish`.
+    pub(crate) fn settle(&mut self, finish: &mut Finish) {
+        self.take_back(finish);
+    }
+
+    fn enter(&mut self, piece: Option<Result<Piece, ExchangeError>>) -> Step {
+        match piece {
+            Some(Ok(Piece::Data(mut data))) => match self.transfer.take(&data) {
+                Err(spliced) => Step::Spliced(spliced),
+                Ok(known) if known == data.len() => Step::Known,
+                Ok(known) => {
+                    data.advance(known);
+                    Step::Pass(Some(Piece::Data(data)))
+                }
+            },
+            Some(Err(error)) => Step::Died(Death::of(error)),
+            end if !self.transfer.is_whole() => {
+                drop(end);
+                Step::Died(Death::early())
+            }
+            Some(Ok(trailers)) => Step::Pass(Some(trailers)),
+            None => Step::Pass(None),
+        }
+    }
+
+    /// Ready when it is not the exchange that is to be polled any more.
+    fn poll_stopped(&mut self, cx: &mut Context<'_>, finish: &mut Finish) -> Poll<()> {
+        loop {
+            let State::Flowing(serving) = &mut self.state else {
+                return Poll::Ready(());
+            };
+            ready!(self.watch.poll(cx, serving, self.place, &self.flow));
+            if self.leave(finish) {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// Gives up an exchange that has stopped, if there is a better place and a token to go there.
+    fn leave(&mut self, finish: &mut Finish) -> bool {
+        let State::Flowing(mut serving) = std::mem::replace(&mut self.state, State::Over) else {
+            return false;
+        };
+        let at = now();
+        match self.decide(&mut serving, Failure::Timeout, at) {
+            Ok(next) => {
+                self.flow.cancel();
+                serving.cancelled = true;
+                self.close_books(&Death::stopped(), at, finish);
+                self.begin(serving, next, finish);
+                true
+            }
+            Err(_) => {
+                self.state = State::Flowing(serving);
+                false
+            }
+        }
+    }
+
+    /// The exchange has died: another attempt begins, or the request ends.
+    fn broke_off(&mut self, death: Death, finish: &mut Finish) -> Result<(), Termination> {
+        let at = now();
+        let State::Flowing(mut serving) = std::mem::replace(&mut self.state, State::Over) else {
+            return Err(death.ends);
+        };
+        self.flow.cancel();
+        let tried = self.unproved.is_some();
+        let decision = self.decide(&mut serving, death.failure, at);
+        self.close_books(&death, at, finish);
+        match decision {
+            Ok(next) => {
+                self.begin(serving, next, finish);
+                Ok(())
+            }
+            Err(why) if tried => {
+                finish.not_resumed(ResumeResult::Failed, why.word());
+                Err(death.ends)
+            }
+            Err(why) => {
+                finish.not_resumable(why.word());
+                Err(death.ends)
+            }
+        }
+    }
+
+    /// Where the rest is asked for, paid for. Attempts count anew after progress.
+    fn decide(
+        &mut self,
+        serving: &mut Serving,
+        failure: Failure,
+        at: Instant,
+    ) -> Result<NextTry, WhyNot> {
+        if self.resumes >= RESUMES_MAX {
+            return Err(WhyNot::Attempts);
+        }
+        if self.unproved.is_none() {
+            let progress = self.transfer.passed() - self.mark;
+            if self.resumes == 0 || progress >= PROGRESS_BYTES {
+                self.mark = self.transfer.passed();
+                serving.count_anew(at);
+            }
+            serving.run_anew(at);
+        }
+        serving.enter_place(self.place);
+        serving.next_resume(failure, self.place)
+    }
+
+    /// Closes the books of the exchange that died.
+    fn close_books(&mut self, death: &Death, at: Instant, finish: &mut Finish) {
+        let class = death.class();
+        match self.unproved.take() {
+            Some(mut in_flight) => {
+                in_flight.failed(class, at);
+                let detail = death.detail.clone();
+                finish.attempt_failed(death.failure, Phase::BodyUnderWay, detail, at);
+            }
+            None => {
+                let bytes = self.transfer.passed() - self.before;
+                finish.attempt_truncated(class, at, bytes);
+            }
+        }
+    }
+
+    fn begin(&mut self, mut serving: Box<Serving>, next: NextTry, finish: &mut Finish) {
+        let what: Representation = self.transfer.representation().clone();
+        let span: Span = self.transfer.span();
+        serving.part = Some(Part::of(&what, span));
+        std::mem::swap(&mut serving.finish, finish);
+        let (slot, place) = (Slot::default(), self.place);
+        let mut loan = Loan::new(serving, &slot);
+        let work = async move { loan.resume(&what, span, next, place).await };
+        self.state = State::Resuming {
+            slot,
+            work: Box::pin(work),
+        };
+    }
+
+    /// Ready once no other place is being asked; an error says that none goes on.
+    fn poll_resumed(
+        &mut self,
+        cx: &mut Context<'_>,
+        finish: &mut Finish,
+    ) -> Poll<Result<(), Termination>> {
+        let State::Resuming { work, .. } = &mut self.state else {
+            return Poll::Ready(Ok(()));
+        };
+        let outcome = ready!(work.as_mut().poll(cx));
+        self.take_back(finish);
+        Poll::Ready(match outcome {
+            Ok(answered) => self.go_on(answered, finish),
+            Err(gave_up) => {
+                self.state = State::Over;
+                finish.not_resumed(gave_up.result, gave_up.why);
+                Err(gave_up.ends)
+            }
+        })
+    }
+
+    /// Ends the work, if there is some, and takes back what was lent to it.
+    fn take_back(&mut self, finish: &mut Finish) {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::Resuming { slot, work } => {
+                drop(work);
+                if let Some(mut serving) = slot.take() {
+                    std::mem::swap(&mut serving.finish, finish);
+                    self.state = State::Flowing(serving);
+                }
+            }
+            state => self.state = state,
+        }
+    }
+
+    /// The answer fits; its first bytes have to prove it.
+    fn go_on(&mut self, answered: Answered, finish: &mut Finish) -> Result<(), Termination> {
+        let State::Flowing(serving) = &self.state else {
+            return Err(Termination::UpstreamTruncated);
+        };
+        let fits = facts::of(&answered.head, false).map(|facts| self.transfer.accept(&facts));
+        if !matches!(fits, Some(Ok(()))) {
+            // The work that brought it has looked at the same head.
+            return Err(Termination::UpstreamTruncated);
+        }
+        let region = &serving.upstream().1.regions[usize::from(answered.place.position)].cell;
+        self.flow = Flow::new(answered.ahead, answered.exchange, region);
+        self.watch.begin_anew(serving);
+        self.place = answered.place;
+        self.resumes += 1;
+        self.unproved = Some(answered.in_flight);
+        if self.transfer.is_proved() {
+            self.prove(finish);
+        }
+        Ok(())
+    }
+
+    /// The attempt has shown the same bytes: the answer is its from here on.
+    fn prove(&mut self, finish: &mut Finish) {
+        if let Some(in_flight) = self.unproved.take() {
+            self.before = self.transfer.passed();
+            finish.resumed_by(in_flight);
+        }
+    }
+
+    /// What came is not what was announced: the client's stream ends here.
+    fn refuse(&mut self, spliced: Spliced, finish: &mut Finish) -> Termination {
+        self.flow.cancel();
+        self.state = State::Over;
+        if self.unproved.take().is_none() {
+            return Termination::BadResponse;
+        }
+        tracing::warn!(%spliced, region = finish.region().as_deref(), "no resume here");
+        finish.attempt_mismatched(now());
+        finish.not_resumed(ResumeResult::Refused, spliced.word());
+        Termination::UpstreamTruncated
+    }
+}
+
+impl Watch {
+    fn new(serving: &Serving) -> Self {
+        Self {
+            pace: Pace::default(),
+            timer: serving.context.worker.wheel.timer_in_region(),
+            since: None,
+            heard: serving.context.worker.news(),
+            doubted: false,
+        }
+    }
+
+    /// Another place has another pace.
+    fn begin_anew(&mut self, serving: &Serving) {
+        self.pace = Pace::default();
+        self.since = None;
+        self.heard = serving.context.worker.news();
+        self.doubted = false;
+    }
+
+    fn came(&mut self) {
+        let waited = self.since.take();
+        let waited = waited.map_or(Duration::ZERO, |since| {
+            now().saturating_duration_since(since)
+        });
+        self.pace.came(waited);
+    }
+
+    /// Ready each time when what comes has stopped for so long that it counts as dead.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        serving: &Serving,
+        place: Place,
+        flow: &Flow,
+    ) -> Poll<()> {
+        let at = now();
+        if serving.hears_news(&mut self.heard) {
+            self.doubted = serving.trouble(place) == Trouble::Out;
+        }
+        let since = *self.since.get_or_insert(at);
+        let (rtt, most) = (flow.region().latency(), serving.route().idle_timeout);
+        let due = since
+            + match self.doubted {
+                true => self.pace.patience_in_doubt(rtt, most),
+                false => self.pace.patience(rtt, most),
+            };
+        self.timer.set(due);
+        ready!(self.timer.poll_expired(cx));
+        // Should there be no better place, it is asked for again after as long a wait.
+        self.since = Some(now());
+        Poll::Ready(())
+    }
+}
+
+impl Death {
+    fn of(error: ExchangeError) -> Self {
+        let ends = termination(&error);
+        match error {
+            ExchangeError::Upstream {
+                failure, detail, ..
+            } => Self {
+                failure,
+                detail,
+                ends,
+            },
+            ExchangeError::Client(error) => Self {
+                failure: Failure::Reset,
+                detail: error.to_string(),
+                ends,
+            },
+        }
+    }
+
+    fn early() -> Self {
+        Self {
+            failure: Failure::Reset,
+            detail: "the body ended before its announced length".to_owned(),
+            ends: Termination::UpstreamTruncated,
+        }
+    }
+
+    fn stopped() -> Self {
+        Self {
+            failure: Failure::Timeout,
+            detail: "the body stopped for longer than its pace explains".to_owned(),
+            ends: Termination::UpstreamTruncated,
+        }
+    }
+
+    fn class(&self) -> ErrorClass {
+        match self.failure {
+            Failure::Timeout => ErrorClass::Timeout,
+            _ => ErrorClass::Reset,
+        }
+    }
+}

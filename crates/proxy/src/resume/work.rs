@@ -1,0 +1,297 @@
+//! The attempts that are made for the rest of an answer.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::HeaderName;
+use tidegate_core::limits::Turn;
+use tidegate_core::resume::{self, Misfit, Representation, Span};
+use tidegate_core::retry::{Failure, NextTry, Phase, WhyNot};
+use tidegate_core::{Ask, RegionSet, Termination};
+use tidegate_http1::{FieldRef, Fields, Known};
+use tidegate_telemetry::labels::{Label, ResumeResult};
+
+use super::facts;
+use crate::attempt::{Answered, Ended, Failed, Place};
+use crate::clock::now;
+use crate::forward::{ClientWords, Sink};
+use crate::head::ResponseHead;
+use crate::pipeline::{Client, Serving};
+
+/// Where a request lies that was lent.
+pub(super) type Slot = Rc<Cell<Option<Box<Serving>>>>;
+
+/// A request, lent to work that may be dropped at any time: it goes back to its slot by itself.
+pub(super) struct Loan {
+    slot: Slot,
+    serving: Option<Box<Serving>>,
+}
+
+/// No place goes on with the answer.
+pub(super) struct GaveUp {
+    pub(super) result: ResumeResult,
+    /// The word for logs.
+    pub(super) why: &'static str,
+    pub(super) ends: Termination,
+}
+
+/// The part of a representation that a request asks for instead of what its client asked for.
+pub(crate) struct Part {
+    range: String,
+    if_range: Box<[u8]>,
+}
+
+impl Loan {
+    pub(super) fn new(serving: Box<Serving>, slot: &Slot) -> Self {
+        Self {
+            slot: slot.clone(),
+            serving: Some(serving),
+        }
+    }
+
+    /// See [`Serving::resume`].
+    pub(super) async fn resume(
+        &mut self,
+        what: &Representation,
+        span: Span,
+        next: NextTry,
+        place: Place,
+    ) -> Result<Answered, GaveUp> {
+        match &mut self.serving {
+            Some(serving) => serving.resume(what, span, next, place).await,
+            None => Err(GaveUp::failed(WhyNot::NoCandidate.word())),
+        }
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.slot.set(self.serving.take());
+    }
+}
+
+impl GaveUp {
+    fn failed(why: &'static str) -> Self {
+        Self {
+            result: ResumeResult::Failed,
+            why,
+            ends: Termination::UpstreamTruncated,
+        }
+    }
+}
+
+impl Part {
+    /// The bytes of `span`, as long as they are of `what`.
+    pub(super) fn of(what: &Representation, span: Span) -> Box<Self> {
+        Box::new(Self {
+            range: format!("bytes={}-{}", span.first, span.last),
+            if_range: what.validator().into(),
+        })
+    }
+
+    /// Writes its fields.
+    pub(crate) fn write(&self, sink: &mut impl Sink) {
+        sink.add(b"range", self.range.as_bytes());
+        sink.add(b"if-range", &self.if_range);
+    }
+}
+
+impl Serving {
+    /// Counts attempts from one again, as if nothing had been tried: there was progress.
+    pub(super) fn count_anew(&mut self, at: Instant) {
+        self.attempts = 1;
+        self.ask = Ask {
+            within: self.ask.within,
+            turn: Turn::Retry,
+            ..Ask::new(self.ask.allowed, at)
+        };
+    }
+
+    /// The time for a resume runs from now: as long as a head may take, or a body may stand still.
+    pub(super) fn run_anew(&mut self, at: Instant) {
+        let route = self.route();
+        let by = at + route.timeout.min(route.idle_timeout);
+        self.allowance = self.allowance.for_the_rest(by);
+        self.deadline = self.allowance.head_by();
+    }
+
+    /// The endpoint there is not asked again while there are others.
+    pub(super) fn enter_place(&mut self, place: Place) {
+        self.ask
+            .tried_endpoints
+            .insert(place.position, place.set_version, place.at);
+    }
+
+    /// Where the rest is asked for after a failure there, paid for.
+    pub(super) fn next_resume(&self, failure: Failure, place: Place) -> Result<NextTry, WhyNot> {
+        let (upstream, live) = self.upstream();
+        let situation = self.situation(failure, Phase::BodyUnderWay);
+        let reach = self.reach(place);
+        resume::next(&upstream.retry, &situation, reach, &live.budget, now())
+    }
+
+    /// Makes attempts until one has exactly `span` of `what`. The first goes the way of `next`, after
+    /// what broke off at `place`.
+    async fn resume(
+        &mut self,
+        what: &Representation,
+        span: Span,
+        mut next: NextTry,
+        mut place: Place,
+    ) -> Result<Answered, GaveUp> {
+        let mut gave_up = GaveUp::failed("");
+        loop {
+            self.ask.follow(&next, place.region, place.position);
+            self.finish.resuming(&next);
+            let wait = next.wait(&mut self.context.worker.rng.borrow_mut());
+            self.back_off(wait).await;
+            let choice = match self.choose() {
+                Ok(choice) => choice,
+                Err(termination) => return Err(gave_up.because(termination.as_str())),
+            };
+            let after = match self.attempt(choice, &mut Downstream).await {
+                Ok(answered) => match misfit(what, span, &answered.head) {
+                    None => return Ok(answered),
+                    Some(misfit) => {
+                        gave_up.result = ResumeResult::Refused;
+                        place = answered.place;
+                        self.mismatched(answered, misfit)
+                    }
+                },
+                Err(Ended::Failed(failed)) => {
+                    place = failed.place;
+                    self.next_after(&failed)
+                }
+                Err(Ended::Client(termination)) => {
+                    return Err(gave_up.because(termination.as_str()));
+                }
+            };
+            next = after.map_err(|why| gave_up.because(why.word()))?;
+        }
+    }
+
+    fn next_after(&mut self, failed: &Failed) -> Result<NextTry, WhyNot> {
+        self.enter_try(failed);
+        match failed.decided {
+            // What was given up for it goes there at once.
+            Some(decided) => decided.map(|next| NextTry {
+                backoff: Duration::ZERO,
+                ..next
+            }),
+            None => self.next_resume(failed.failure, failed.place),
+        }
+    }
+
+    /// The answer is none that goes on: a place that has something else is not asked again.
+    fn mismatched(&mut self, mut answered: Answered, misfit: Misfit) -> Result<NextTry, WhyNot> {
+        let place = answered.place;
+        tracing::debug!(%misfit, region = self.finish.region().as_deref(), "no resume here");
+        answered.exchange.cancel();
+        self.finish.attempt_mismatched(now());
+        self.enter_place(place);
+        if misfit.is_lasting() {
+            let others = self.ask.allowed.iter();
+            self.ask.allowed =
+                RegionSet::from_iter(others.filter(|region| *region != place.region));
+        }
+        let status = answered.head.status().as_u16();
+        self.next_resume(Failure::Status(status), place)
+    }
+}
+
+impl GaveUp {
+    fn because(&self, why: &'static str) -> Self {
+        Self { why, ..*self }
+    }
+}
+
+fn misfit(what: &Representation, span: Span, head: &ResponseHead) -> Option<Misfit> {
+    match facts::of(head, false) {
+        Some(facts) => what.continues(span, &facts).err(),
+        None => Some(Misfit::Range),
+    }
+}
+
+/// The client of an answer that breaks off: it has its head, and whoever writes to it notices that it
+/// goes away.
+struct Downstream;
+
+impl Client for Downstream {
+    fn interim(&mut self, _head: &ResponseHead) {}
+
+    fn send_continue(&mut self) {}
+
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) {}
+
+    fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+/// Leaves out what would make a request for a part conditional on anything else: the client's own
+/// conditions were met when its answer began.
+pub(crate) struct Unconditional<'s, S>(pub(crate) &'s mut S);
+
+impl<S: Sink> Sink for Unconditional<'_, S> {
+    fn add(&mut self, name: &[u8], value: &[u8]) {
+        if !is_conditional(name) {
+            self.0.add(name, value);
+        }
+    }
+
+    fn add_parts<'a>(&mut self, name: &[u8], parts: impl Iterator<Item = &'a [u8]> + Clone) {
+        self.0.add_parts(name, parts);
+    }
+
+    fn add_lines<'a>(&mut self, fields: &'a Fields, mut keep: impl FnMut(FieldRef<'a>) -> bool) {
+        self.0
+            .add_lines(fields, |field| !is_conditional(field.name) && keep(field));
+    }
+
+    fn add_unique(&mut self, name: &'static str, value: &[u8]) {
+        self.0.add_unique(name, value);
+    }
+
+    fn add_client(&mut self, client: &ClientWords, authority: &[u8]) -> bool {
+        self.0.add_client(client, authority)
+    }
+
+    fn add_typed(&mut self, name: &HeaderName, value: &http::HeaderValue) {
+        if !is_conditional(name.as_str().as_bytes()) {
+            self.0.add_typed(name, value);
+        }
+    }
+}
+
+/// Whether a field asks for a part, or makes the answer depend on the state of what is asked for
+/// (RFC 9110 sections 13.1 and 14.2).
+fn is_conditional(name: &[u8]) -> bool {
+    const BY_NAME: [&[u8]; 4] = [
+        b"if-match",
+        b"if-none-match",
+        b"if-modified-since",
+        b"if-unmodified-since",
+    ];
+    match Known::of(name) {
+        Known::Range | Known::IfRange => true,
+        Known::Other => BY_NAME.iter().any(|own| own.eq_ignore_ascii_case(name)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_conditional;
+
+    #[test]
+    fn ranges_and_conditions_are_known_in_any_case() {
+        for name in ["range", "If-Range", "if-none-match", "IF-MODIFIED-SINCE"] {
+            assert!(is_conditional(name.as_bytes()), "{name}");
+        }
+        for name in ["accept", "accept-encoding", "if-modified", "cookie", "host"] {
+            assert!(!is_conditional(name.as_bytes()), "{name}");
+        }
+    }
+}
