@@ -1,10 +1,20 @@
 //! Bodies on their way: pieces, where a request's body comes from, and what is kept of it for
 //! another attempt.
 //!
-//! Nothing of a request's body is read before an upstream is connected, so a failed connect can be
-//! retried whatever the body's size. What was read is kept up to a limit; beyond it the body
-//! streams on and can no longer be sent again.
+//! Nothing of a request's body is read before an upstream is connected, unless it is gathered, so a
+//! failed connect can be retried whatever the body's size. What was read is kept in memory, then on
+//! disk, up to limits of the request and of all together; beyond them the body streams on and can no
+//! longer be sent again, which is told and is no error. Another attempt gets what was kept first, and
+//! then what the client goes on sending.
 
+mod disk;
+mod run;
+mod spool;
+mod store;
+mod totals;
+
+use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,9 +22,14 @@ use http::HeaderMap;
 use tidegate_core::Termination;
 use tidegate_core::retry::BodyState;
 use tidegate_http1::Framing;
+use tidegate_telemetry::labels::{Label, ReplayLost};
 
 use crate::h1::reader::BodyReader;
 use crate::h2::body::RecvBody;
+use store::Store;
+
+pub(crate) use store::Caps;
+pub(crate) use totals::{Ledger, Totals};
 
 /// One piece of a body.
 #[derive(Clone, Debug)]
@@ -25,7 +40,7 @@ pub(crate) enum Piece {
     Trailers(HeaderMap),
 }
 
-/// Why a request's body could not be read from the client.
+/// Why a request's body could not be read, from the client or from where it was kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UploadError {
     /// The client went away, or reset its stream.
@@ -37,6 +52,9 @@ pub(crate) enum UploadError {
     /// The body is larger than the limit.
     #[error("the request's body is larger than allowed")]
     TooLarge,
+    /// What was kept of the body on disk cannot be read back.
+    #[error("the request's body, kept on disk, cannot be read back: {0}")]
+    Unreadable(io::ErrorKind),
 }
 
 impl UploadError {
@@ -46,6 +64,7 @@ impl UploadError {
             Self::ClientGone => Termination::ClientGone,
             Self::Malformed(_) => Termination::BadRequest,
             Self::TooLarge => Termination::BodyTooLarge,
+            Self::Unreadable(_) => Termination::Overloaded,
         }
     }
 }
@@ -80,34 +99,54 @@ impl Upload {
 pub(crate) struct ReplayBody {
     upload: Upload,
     framing: Framing,
-    kept: Vec<Piece>,
-    kept_bytes: u64,
-    limit: u64,
     max_bytes: u64,
+    /// Bytes read from the client.
     read_bytes: u64,
-    cursor: usize,
+    /// Bytes that this attempt was given.
+    given_bytes: u64,
+    /// All that was read, but for `overflow`; none if nothing is kept, or no longer.
+    kept: Option<Box<Store>>,
+    /// Nothing more is kept, and what is kept goes once an attempt has it.
+    retired: bool,
+    /// What was read for no attempt and could not be kept, and why: the piece after what is kept.
+    overflow: Option<Box<(Piece, ReplayLost)>>,
+    /// Where to tell that it can no longer be replayed; none if nobody would have replayed it.
+    ledger: Option<Rc<Ledger>>,
+    lost: Option<ReplayLost>,
     touched: bool,
-    lost: bool,
+    /// Whether the client has sent all.
     ended: bool,
+    /// Whether this attempt was given the trailers, if there are any.
+    trailed: bool,
 }
 
 impl ReplayBody {
-    /// A body of which at most `limit` bytes are kept and `max_bytes` accepted. `framing` is how
-    /// the client announced it: `Length`, `Chunked` (length unknown) or `None`.
-    pub(crate) fn new(upload: Upload, framing: Framing, limit: u64, max_bytes: u64) -> Self {
+    /// A body of which as much is kept as `caps` allow, and at most `max_bytes` accepted. `framing`
+    /// is how the client announced it: `Length`, `Chunked` (length unknown) or `None`.
+    pub(crate) fn new(
+        upload: Upload,
+        framing: Framing,
+        caps: Caps,
+        max_bytes: u64,
+        ledger: &Rc<Ledger>,
+    ) -> Self {
         let ended = matches!(upload, Upload::Empty);
+        let ledger = (!ended && !caps.are_none()).then(|| ledger.clone());
+        let store = |ledger: &Rc<Ledger>| Box::new(Store::new(ledger.clone(), caps));
         Self {
             upload,
             framing,
-            kept: Vec::new(),
-            kept_bytes: 0,
-            limit,
             max_bytes,
             read_bytes: 0,
-            cursor: 0,
+            given_bytes: 0,
+            kept: ledger.as_ref().filter(|_| caps.take(framing)).map(store),
+            retired: false,
+            overflow: None,
+            ledger,
+            lost: None,
             touched: false,
-            lost: false,
             ended,
+            trailed: false,
         }
     }
 
@@ -123,7 +162,7 @@ impl ReplayBody {
 
     /// Whether everything was read from the client and handed to this attempt.
     pub(crate) fn is_done(&self) -> bool {
-        self.ended && self.cursor == self.kept.len()
+        self.ended && self.overflow.is_none() && self.is_caught_up()
     }
 
     /// Whether the whole body was read from the client.
@@ -138,28 +177,49 @@ impl ReplayBody {
 
     /// Whether the body can be sent once more.
     pub(crate) fn state(&self) -> BodyState {
-        match (self.lost, self.touched) {
-            (true, _) => BodyState::Lost,
-            (false, true) => BodyState::Kept,
-            (false, false) => BodyState::Untouched,
+        match (&self.kept, self.touched) {
+            (_, false) => BodyState::Untouched,
+            (Some(_), true) => BodyState::Kept,
+            (None, true) => BodyState::Lost,
         }
     }
 
-    /// Whether it is certain that all of it can be sent once more, whatever is read of it until then.
+    /// The limit that it crossed, so that it can no longer be sent again; none if it crossed none.
+    pub(crate) fn lost(&self) -> Option<ReplayLost> {
+        self.lost
+    }
+
+    /// Whether all of it can be sent once more, whatever is read of it until then, as far as its own
+    /// limits and its announced length tell.
     pub(crate) fn stays_kept(&self) -> bool {
-        match self.framing {
-            _ if self.lost => false,
-            _ if self.ended => true,
-            Framing::None => true,
-            Framing::Length(length) => length <= self.limit,
-            Framing::Chunked | Framing::UntilClose => false,
+        match (&self.kept, self.framing) {
+            (_, Framing::None) => true,
+            (None, _) => self.is_empty(),
+            (Some(_), _) if self.retired => false,
+            (Some(_), Framing::Length(_)) => true,
+            (Some(_), Framing::Chunked | Framing::UntilClose) => self.ended,
         }
     }
 
     /// Starts from the beginning, for another attempt. Must not be called on a lost body.
     pub(crate) fn rewind(&mut self) {
-        debug_assert!(!self.lost, "a lost body is never replayed");
-        self.cursor = 0;
+        debug_assert!(
+            self.state() != BodyState::Lost,
+            "a lost body is never replayed"
+        );
+        self.given_bytes = 0;
+        self.trailed = false;
+        if let Some(kept) = &mut self.kept {
+            kept.rewind();
+        }
+    }
+
+    /// No other attempt will follow the one that is under way: nothing more is kept, and what is kept
+    /// goes as soon as that one has it.
+    pub(crate) fn settle(&mut self) {
+        self.retired = true;
+        self.ledger = None;
+        self.release();
     }
 
     /// The next piece for this attempt: what was kept first, then what the client sends.
@@ -167,57 +227,131 @@ impl ReplayBody {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Piece, UploadError>>> {
-        if let Some(piece) = self.kept.get(self.cursor) {
-            self.cursor += 1;
-            return Poll::Ready(Some(Ok(piece.clone())));
+        let piece = match self.is_caught_up() {
+            false => ready!(self.poll_kept(cx)),
+            true => ready!(self.poll_next(cx)),
+        };
+        if let Some(Ok(Piece::Data(data))) = &piece {
+            self.given_bytes += data.len() as u64;
         }
+        self.trailed |= matches!(piece, Some(Ok(Piece::Trailers(_))));
+        self.release();
+        Poll::Ready(piece)
+    }
+
+    /// Reads what the client sends, for the attempts to come. Ready with true once that is all, and
+    /// with false when no more of it can be kept: the first attempt then gets the rest as it comes.
+    pub(crate) fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, UploadError>> {
+        while self.overflow.is_none() {
+            match ready!(self.poll_client(cx)).transpose()? {
+                None => return Poll::Ready(Ok(true)),
+                Some(piece) => {
+                    let why = self.keep(&piece).err();
+                    self.overflow = why.map(|why| Box::new((piece, why)));
+                }
+            }
+        }
+        Poll::Ready(Ok(false))
+    }
+
+    /// Whether this attempt has all that is kept.
+    fn is_caught_up(&self) -> bool {
+        self.kept.as_ref().is_none_or(|kept| {
+            self.given_bytes >= kept.bytes() && (self.trailed || kept.trailers.is_none())
+        })
+    }
+
+    fn poll_kept(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, UploadError>>> {
+        let Some(kept) = &mut self.kept else {
+            return Poll::Ready(None);
+        };
+        let data = ready!(kept.poll_from(cx, self.given_bytes));
+        let trailers = || kept.trailers.as_deref().cloned().map(Piece::Trailers);
+        Poll::Ready(match data {
+            Ok(Some(data)) => Some(Ok(Piece::Data(data))),
+            Ok(None) => trailers().map(Ok),
+            Err(error) => Some(Err(UploadError::Unreadable(error.kind()))),
+        })
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, UploadError>>> {
+        if let Some(overflow) = self.overflow.take() {
+            let (piece, why) = *overflow;
+            self.lose(why);
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        let piece = ready!(self.poll_client(cx));
+        if let Some(Ok(piece)) = &piece
+            && let Err(why) = self.keep(piece)
+        {
+            self.lose(why);
+        }
+        Poll::Ready(piece)
+    }
+
+    /// The next piece from the client, once what came before has room on disk.
+    fn poll_client(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Piece, UploadError>>> {
         if self.ended {
             return Poll::Ready(None);
         }
-        match ready!(self.upload.poll_piece(cx)) {
-            None => {
-                self.ended = true;
-                Poll::Ready(None)
-            }
-            Some(Err(error)) => Poll::Ready(Some(Err(error))),
-            Some(Ok(piece)) => Poll::Ready(Some(self.take(piece))),
-        }
+        ready!(self.poll_room(cx));
+        let piece = ready!(self.upload.poll_piece(cx));
+        self.ended = !matches!(piece, Some(Err(_) | Ok(Piece::Data(_))));
+        Poll::Ready(piece.map(|piece| self.count(piece?)))
     }
 
-    fn take(&mut self, piece: Piece) -> Result<Piece, UploadError> {
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(kept) = self.kept.as_mut().filter(|_| !self.retired) else {
+            return Poll::Ready(());
+        };
+        if let Err(error) = ready!(kept.poll_room(cx)) {
+            tracing::warn!(%error, "a request's body cannot be kept on disk");
+            self.lose(ReplayLost::SpoolFailed);
+        }
+        Poll::Ready(())
+    }
+
+    fn count(&mut self, piece: Piece) -> Result<Piece, UploadError> {
         self.touched = true;
         if let Piece::Data(data) = &piece {
             self.read_bytes += data.len() as u64;
-            if self.read_bytes > self.max_bytes {
-                return Err(UploadError::TooLarge);
-            }
         }
-        self.keep(&piece);
-        Ok(piece)
+        match self.read_bytes > self.max_bytes {
+            true => Err(UploadError::TooLarge),
+            false => Ok(piece),
+        }
     }
 
-    fn keep(&mut self, piece: &Piece) {
-        if self.lost {
-            return;
-        }
-        let size = match piece {
-            Piece::Data(data) => data.len() as u64,
-            Piece::Trailers(_) => 0,
+    fn keep(&mut self, piece: &Piece) -> Result<(), ReplayLost> {
+        let Some(kept) = self.kept.as_mut().filter(|_| !self.retired) else {
+            return Err(self.lost.unwrap_or(ReplayLost::RequestLimit));
         };
-        if self.kept_bytes + size > self.limit {
-            self.lose();
-        } else {
-            self.kept_bytes += size;
-            self.kept.push(piece.clone());
-            self.cursor = self.kept.len();
+        match piece {
+            Piece::Data(data) => kept.push(data)?,
+            Piece::Trailers(trailers) => kept.trailers = Some(Box::new(trailers.clone())),
         }
+        Ok(())
     }
 
-    /// Gives up what is kept: the body can no longer be sent again.
-    pub(crate) fn lose(&mut self) {
-        self.lost = true;
-        self.kept = Vec::new();
-        self.kept_bytes = 0;
-        self.cursor = 0;
+    /// The body can no longer be sent again, once an attempt has taken more than is kept.
+    fn lose(&mut self, why: ReplayLost) {
+        self.retired = true;
+        if let Some(ledger) = self.ledger.take() {
+            self.lost = Some(why);
+            ledger.lost(why);
+            let (read, why) = (self.read_bytes, why.word());
+            tracing::debug!(why, read, "a request's body can no longer be sent again");
+        }
+        self.release();
+    }
+
+    /// Lets go of what is kept once nobody will read it.
+    fn release(&mut self) {
+        if self.retired && self.kept.is_some() && self.is_caught_up() {
+            self.kept = None;
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

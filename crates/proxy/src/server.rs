@@ -15,6 +15,7 @@ use tidegate_telemetry::access::AccessLog;
 use tidegate_telemetry::metrics::Metrics;
 use tokio::sync::watch;
 
+use crate::body::Totals;
 use crate::listener::{ListenerContext, Sockets};
 use crate::seat::Seat;
 use crate::tally::Tally;
@@ -112,6 +113,7 @@ impl Proxy {
         };
         let shared = Arc::new(Shared {
             plan: options.plan,
+            replay: Totals::new(options.metrics.clone())?,
             metrics: options.metrics,
             profiles: Profiles::default(),
             directory: Directory::new(threads),

@@ -2,7 +2,8 @@
 //! that it accepts lives and dies.
 //!
 //! What belongs to the worker is reached through `Rc` and never shared. What is shared is named in
-//! [`Shared`]: the plan (and through it the board), metrics, TLS profiles and the directory of idle connections.
+//! [`Shared`]: the plan (and through it the board), metrics, TLS profiles, what is kept
+//! of bodies and the directory of idle connections.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,6 +13,7 @@ use tidegate_core::{Endpoint, Generation, Live, PlanHandle, UpstreamIdx};
 use tidegate_telemetry::access::AccessWriter;
 use tidegate_telemetry::metrics::{Metrics, PlanSeries};
 
+use crate::body::{Ledger, Totals};
 use crate::tls::client::{Profile, Profiles};
 use crate::upstream::directory::Directory;
 use crate::upstream::gate::Allowed;
@@ -23,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) plan: Arc<PlanHandle>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) profiles: Profiles,
+    pub(crate) replay: Arc<Totals>,
     pub(crate) directory: Directory,
     pub(crate) shutdown: tokio::sync::watch::Receiver<bool>,
     /// Steps when something has changed that those who wait in a region must hear.
@@ -34,6 +37,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) wheel: Wheel,
     pub(crate) pool: Pool,
+    pub(crate) replay: Rc<Ledger>,
     pub(crate) rng: RefCell<fastrand::Rng>,
     pub(crate) access: RefCell<AccessWriter>,
     stopping: Cell<bool>,
@@ -60,6 +64,7 @@ impl Worker {
         let wheel = Wheel::new(crate::clock::now());
         Rc::new(Self {
             pool: Pool::new(index, &shared.directory, wheel.clone()),
+            replay: Ledger::new(shared.replay.clone(), wheel.clone()),
             wheel,
             shared,
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
@@ -80,6 +85,7 @@ impl Worker {
             Some(bound) if bound.live.generation == live.generation => Some(bound.clone()),
             _ => {
                 let bound = Rc::new(Bound::resolve(live.clone(), &self.shared));
+                self.replay.limit(&live.plan.replay);
                 *cached = Some(bound.clone());
                 Some(bound)
             }

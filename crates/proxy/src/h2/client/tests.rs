@@ -170,7 +170,13 @@ async fn replay(wheel: &Wheel) -> ReplayBody {
     let (body, respond) = take.await.unwrap();
     // The stream must stay open for as long as the body is read.
     std::mem::forget(respond);
-    ReplayBody::new(Upload::H2(body), Framing::Chunked, 1024, u64::MAX)
+    let totals = crate::body::Totals::new(tidegate_telemetry::metrics::Metrics::new()).unwrap();
+    let ledger = crate::body::Ledger::new(totals, wheel.clone());
+    let caps = crate::body::Caps {
+        memory: 1024,
+        spool: 0,
+    };
+    ReplayBody::new(Upload::H2(body), Framing::Chunked, caps, u64::MAX, &ledger)
 }
 
 #[tokio::test]

@@ -24,9 +24,11 @@ const IDLE: Duration = Duration::from_secs(75);
 const HEADER: Duration = Duration::from_secs(10);
 
 fn worker() -> Rc<Worker> {
+    let metrics = Metrics::new();
     let shared = Shared {
         plan: Arc::new(PlanHandle::new()),
-        metrics: Metrics::new(),
+        replay: crate::body::Totals::new(metrics.clone()).unwrap(),
+        metrics,
         profiles: Profiles::default(),
         directory: Directory::new(1),
         shutdown: watch::channel(false).1,

@@ -27,6 +27,7 @@ pub(crate) struct Setup {
     pub(crate) upstreams: Vec<Upstream>,
     pub(crate) routes: Vec<Route>,
     pub(crate) listeners: Vec<Listener>,
+    pub(crate) replay: ReplayLimits,
     pub(crate) threads: usize,
 }
 
@@ -39,6 +40,7 @@ impl Setup {
             upstreams: Vec::new(),
             routes: vec![route("all", UpstreamIdx(0))],
             listeners: vec![listener("http")],
+            replay: ReplayLimits::default(),
             threads: 2,
         };
         setup.add_upstream("shop", places);
@@ -169,7 +171,7 @@ impl Setup {
             upstreams: self.upstreams.into(),
             table: RouteTable::new(self.routes.iter().map(|route| &route.matches)),
             routes: self.routes.into(),
-            replay: ReplayLimits::default(),
+            replay: self.replay,
             metrics: MetricsPolicy { max_series: 100 },
         }
     }
