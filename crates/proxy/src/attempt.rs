@@ -6,13 +6,13 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::task::Poll;
-use std::time::Instant;
+use std::task::{Poll, ready};
+use std::time::{Duration, Instant};
 
 use tidegate_core::cell::ErrorClass;
 use tidegate_core::choose::Choice;
 use tidegate_core::decision::Because;
-use tidegate_core::retry::{Failure, NextTry, Phase};
+use tidegate_core::retry::{Failure, NextTry, Phase, WhyNot};
 use tidegate_core::{Endpoint, InFlight, RegionIdx, Termination};
 
 use crate::body::UploadError;
@@ -21,7 +21,9 @@ use crate::drive::Drive;
 use crate::exchange::{Exchange, ExchangeError};
 use crate::head::{RequestHead, ResponseHead};
 use crate::hold::Ahead;
+use crate::leave::Leave;
 use crate::outbound;
+use crate::patience::{Due, End, Patience};
 use crate::pipeline::{Client, Serving, needs_fresh_connection};
 use crate::said;
 use crate::tunnel::Duplex;
@@ -52,6 +54,28 @@ pub(crate) struct Attempt {
     pub(crate) nth: usize,
     /// What it has heard of regions: see `Worker::news`.
     pub(crate) heard: u64,
+    pub(crate) began: Instant,
+    /// How long it took to get its connection.
+    pub(crate) connecting: Duration,
+    /// How long the request took from then until all of it was sent.
+    pub(crate) uploading: Duration,
+    /// When it had sent the whole request.
+    pub(crate) sent: Option<Instant>,
+    /// The place has heard that its time is over, and the attempt is waited for all the same.
+    pub(crate) overdue: bool,
+}
+
+/// An answer's head, and when it arrived.
+pub(crate) struct Head {
+    pub(crate) head: ResponseHead,
+    pub(crate) at: Instant,
+}
+
+impl Head {
+    /// Its status.
+    pub(crate) fn status(&self) -> u16 {
+        self.head.status().as_u16()
+    }
 }
 
 /// An upstream's answer, of which the head has arrived.
@@ -75,8 +99,9 @@ pub(crate) struct Failed {
     pub(crate) stale: bool,
     /// The answer, if the failure is its status: it is passed on when nothing else is tried.
     pub(crate) answered: Option<Box<Answered>>,
-    /// The next attempt, if the failed one was given up for it: it is decided and paid for.
-    pub(crate) paid: Option<NextTry>,
+    /// What follows, if that was decided when the attempt was given up: another one that is paid for,
+    /// or none.
+    pub(crate) decided: Option<Result<NextTry, WhyNot>>,
 }
 
 /// How an attempt ends without an answer.
@@ -96,7 +121,7 @@ impl Failed {
             phase: Phase::HeadReceived,
             stale: false,
             answered: Some(Box::new(answered)),
-            paid: None,
+            decided: None,
         }
     }
 }
@@ -126,6 +151,7 @@ impl Serving {
             Err(ended) => return Err(self.attempt_failed(attempt, ended)),
         };
         self.connected(&mut attempt, &checked);
+        self.cancel_first().await;
         match self.exchange(checked, &mut attempt, client).await {
             Ok(arrived) => Ok(self.answered(attempt, arrived)),
             Err(ended) => Err(self.attempt_failed(attempt, ended)),
@@ -144,6 +170,11 @@ impl Serving {
             alone: false,
             nth: self.finish.attempt_begins(place, &endpoint.address),
             heard: self.context.worker.news(),
+            began: now(),
+            connecting: Duration::ZERO,
+            uploading: Duration::ZERO,
+            sent: None,
+            overdue: false,
         };
         (attempt, endpoint)
     }
@@ -152,8 +183,31 @@ impl Serving {
     pub(crate) fn connected(&mut self, attempt: &mut Attempt, checked: &Checked) {
         self.finish.connected(checked.reused, checked.connect);
         attempt.in_flight.connected();
+        attempt.connecting = now().saturating_duration_since(attempt.began);
         attempt.reused = checked.reused;
         attempt.alone = !checked.is_h2();
+    }
+
+    /// The attempt, which is what the books are open at, has sent the whole request, if it had not.
+    pub(crate) fn sent(&mut self, attempt: &mut Attempt) {
+        if attempt.sent.is_some() {
+            return;
+        }
+        let at = now();
+        self.time_runs(at);
+        self.finish.sent_upstream(at);
+        attempt.in_flight.sent();
+        let before = attempt.began + attempt.connecting;
+        attempt.uploading = at.saturating_duration_since(before);
+        attempt.sent = Some(at);
+    }
+
+    /// Where an attempt was given up, its cancellation is on its way before this one is sent: the task
+    /// of an HTTP/2 connection has its turn. HTTP/1.1 was closed at once.
+    async fn cancel_first(&mut self) {
+        if std::mem::take(&mut self.cancelled) {
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn connect<C: Client>(
@@ -162,35 +216,44 @@ impl Serving {
         endpoint: &Endpoint,
         client: &mut C,
     ) -> Result<Checked, EndedBy> {
-        let target = self
-            .bound
-            .target(self.route().upstream, attempt.place.position, endpoint);
-        let limit = now() + self.upstream().0.connection.connect_timeout;
-        let until = self.deadline.map_or(limit, |deadline| deadline.min(limit));
-        self.timer.set(until);
-        let mut checkout = pin!(pool::checkout(
-            &self.context.worker,
-            &target,
-            self.freshness()
-        ));
+        let (context, bound) = (self.context.clone(), self.bound.clone());
+        let target = bound.target(self.route().upstream, attempt.place.position, endpoint);
+        let mut patience = Patience::default();
+        patience.until(Some(self.limit_of_connect(attempt)), &self.timer);
+        let freshness = self.freshness();
+        let mut checkout = pin!(pool::checkout(&context.worker, &target, freshness));
         poll_fn(|cx| {
-            if let Poll::Ready(checked) = checkout.as_mut().poll(cx) {
-                return Poll::Ready(checked.map_err(EndedBy::from));
+            loop {
+                if let Poll::Ready(checked) = checkout.as_mut().poll(cx) {
+                    return Poll::Ready(checked.map_err(EndedBy::from));
+                }
+                attempt.in_flight.connecting();
+                if client.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Err(EndedBy::Client(Termination::ClientGone)));
+                }
+                if self.hears_news(&mut attempt.heard) {
+                    self.leave_connect(attempt, &mut patience)?;
+                }
+                match ready!(patience.poll(cx, &self.timer)) {
+                    Due::Again => self.leave_connect(attempt, &mut patience)?,
+                    Due::Hedge => {}
+                    Due::Limit(end) => {
+                        let waits = context.worker.pool.is_crowded(&target);
+                        return Poll::Ready(Err(EndedBy::no_connection(end, waits)));
+                    }
+                }
             }
-            attempt.in_flight.connecting();
-            if client.poll_gone(cx).is_ready() {
-                return Poll::Ready(Err(EndedBy::Client(Termination::ClientGone)));
-            }
-            if self.hears_news(&mut attempt.heard)
-                && let Some(left) = self.leave(attempt.place, Phase::Connecting)
-            {
-                return Poll::Ready(Err(left));
-            }
-            self.timer
-                .poll_expired(cx)
-                .map(|()| Err(EndedBy::connect_timeout(until == limit)))
         })
         .await
+    }
+
+    fn leave_connect(&mut self, attempt: &Attempt, patience: &mut Patience) -> Result<(), EndedBy> {
+        match self.leave(attempt.place, Phase::Connecting) {
+            Leave::Now(ended) => return Err(ended),
+            Leave::Later => self.ask_again(patience),
+            Leave::Never => {}
+        }
+        Ok(())
     }
 
     /// How fresh a connection the next attempt needs.
@@ -218,10 +281,9 @@ impl Serving {
         let mut drive = Drive::new(self, attempt);
         let head = poll_fn(|cx| drive.poll(cx, &mut exchange, client)).await;
         drive.end();
-        let head = head?;
+        let Head { head, at } = head?;
         self.refuse_misleading(&exchange, &head)?;
-        let at = now();
-        let ahead = self.hold(&mut exchange, &head, client).await?;
+        let ahead = self.hold(attempt, &mut exchange, &head, client).await?;
         Ok(Arrived {
             exchange,
             head,
@@ -252,6 +314,9 @@ impl Serving {
         let took = self.finish.head_received(head.status(), at);
         let (status, listed) = self.judge(&head, &ahead, &exchange);
         attempt.in_flight.answered(took, status, listed, at);
+        if !listed {
+            self.observe_wait(&attempt, at);
+        }
         if self.upstream().0.health.said {
             said::hear(&head, listed, attempt.in_flight.endpoint(), at);
         }
@@ -279,14 +344,40 @@ impl Serving {
                 self.finish.attempt_abandoned(at);
                 Ended::Client(error.termination())
             }
-            EndedBy::Left { next, fault } => {
+            EndedBy::GivenUp { fault, next } => {
                 let failed = self.note(&mut attempt, fault);
                 Ended::Failed(Failed {
-                    paid: Some(next),
+                    decided: Some(next),
                     ..failed
                 })
             }
             EndedBy::Upstream(fault) => Ended::Failed(self.note(&mut attempt, fault)),
+        }
+    }
+
+    /// Whether an answer is a failure by its status.
+    pub(crate) fn lists(&self, head: &Head) -> bool {
+        self.upstream().0.retry.on.lists(head.status())
+    }
+
+    /// Enters an answer that is a failure by its status and that the client will not see.
+    pub(crate) fn declared(&mut self, attempt: &mut Attempt, head: &Head) -> Failed {
+        let took = self.finish.head_received(head.head.status(), head.at);
+        let status = head.status();
+        attempt.in_flight.answered(took, status, true, head.at);
+        if self.upstream().0.health.said {
+            said::hear(&head.head, true, attempt.in_flight.endpoint(), head.at);
+        }
+        let detail = format!("answered with status {status}");
+        let mut fault = Fault::of(Failure::Status(status), Phase::HeadReceived, detail);
+        fault.says = None;
+        self.note(attempt, fault)
+    }
+
+    /// The place hears, once, that an attempt took all the time that it may take.
+    pub(crate) fn timed_out(&self, attempt: &mut Attempt) {
+        if !std::mem::replace(&mut attempt.overdue, true) {
+            attempt.in_flight.failed(ErrorClass::Timeout, now());
         }
     }
 
@@ -311,7 +402,7 @@ impl Serving {
             phase,
             stale,
             answered: None,
-            paid: None,
+            decided: None,
         }
     }
 }
@@ -340,10 +431,11 @@ struct Arrived {
 pub(crate) enum EndedBy {
     Client(Termination),
     Upload(UploadError),
-    /// Given up, because of what became of the region, for the next one, which is paid for.
-    Left {
-        next: NextTry,
+    /// Given up, because of what became of the region: for the next one, which is chosen and paid for,
+    /// or for none.
+    GivenUp {
         fault: Fault,
+        next: Result<NextTry, WhyNot>,
     },
     Upstream(Fault),
 }
@@ -359,14 +451,27 @@ pub(crate) struct Fault {
 }
 
 impl EndedBy {
-    /// `whole`: the connect had all of its own limit, and not only what was left to the request.
-    fn connect_timeout(whole: bool) -> Self {
+    /// Connecting took until this limit; `waits`: for a connection that others use, perhaps.
+    fn no_connection(end: End, waits: bool) -> Self {
+        let (whole, detail) = match end {
+            End::PerTry => (!waits, "no connection within per_try"),
+            End::Connect => (true, "no connection within connect_timeout"),
+            _ => (false, "no connection before the request's deadline"),
+        };
         Self::Upstream(Fault {
             failure: Failure::ConnectTimeout,
             phase: Phase::Connecting,
             says: whole.then_some(ErrorClass::Connect),
-            detail: "no connection within connect_timeout".to_owned(),
+            detail: detail.to_owned(),
         })
+    }
+
+    /// What an upstream did, if it was one.
+    pub(crate) fn fault(self) -> Option<Fault> {
+        match self {
+            Self::GivenUp { fault, .. } | Self::Upstream(fault) => Some(fault),
+            Self::Client(_) | Self::Upload(_) => None,
+        }
     }
 
     /// The answer broke the rule of this name.

@@ -94,6 +94,14 @@ impl Exchange {
         }
     }
 
+    /// Bytes that the upstream has taken: as long as they grow, it is not what is waited for.
+    pub(crate) fn taken(&self) -> u64 {
+        match self {
+            Self::H1(exchange) => exchange.taken(),
+            Self::H2(exchange) => exchange.taken(),
+        }
+    }
+
     /// Cancels it on the wire. Nothing but its drop may follow.
     pub(crate) fn cancel(&mut self) {
         match self {

@@ -14,11 +14,12 @@ use smallvec::SmallVec;
 use tidegate_core::Termination;
 use tidegate_core::retry::Phase;
 
-use crate::attempt::{EndedBy, Fault};
+use crate::attempt::{Attempt, EndedBy, Fault};
 use crate::body::Piece;
 use crate::clock::now;
 use crate::exchange::{Exchange, ExchangeError};
 use crate::head::{ResponseHead, is_bodiless};
+use crate::leave::Leave;
 use crate::pipeline::{Client, Serving};
 
 /// Longer bodies are not waited for, in bytes.
@@ -72,6 +73,7 @@ impl Serving {
     /// Waits a moment for the rest of a small answer, or the first message of a call.
     pub(crate) async fn hold<C: Client>(
         &mut self,
+        attempt: &mut Attempt,
         exchange: &mut Exchange,
         head: &ResponseHead,
         client: &mut C,
@@ -87,6 +89,11 @@ impl Serving {
             }
             if client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(EndedBy::Client(Termination::ClientGone)));
+            }
+            if self.hears_news(&mut attempt.heard)
+                && let Leave::Now(ended) = self.leave(attempt.place, Phase::HeadReceived)
+            {
+                return Poll::Ready(Err(ended));
             }
             if !limited {
                 self.timer.set(self.no_later(now() + held.patience()));

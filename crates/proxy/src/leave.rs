@@ -2,27 +2,47 @@
 //!
 //! Silence may be a false alarm, and giving up an attempt throws away its connection and the work
 //! that was under way. So what is safe is first asked in another region *as well* (`hedge`), and only
-//! when the region is out an attempt is given up and made elsewhere at once. What may have been
-//! processed and must not be done twice waits on. An attempt is never given up before the next one
-//! is decided and paid for: better late than lost.
+//! when the region is declared down, or an operator wants it emptied now, an attempt is given up and
+//! made elsewhere at once. An attempt is never given up before the next one is chosen, has room and is
+//! paid for: what finds none stays, and asks again soon. What may have been processed and must not be
+//! done twice waits on, or fails, as `on_unknown_outcome` says.
+
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
 
 use tidegate_core::Health;
-use tidegate_core::choose::should_leave;
-use tidegate_core::retry::{self, Failure, NextTry, Phase};
+use tidegate_core::cell::Drain;
+use tidegate_core::choose::{Choice, should_leave};
+use tidegate_core::plan::UnknownOutcome;
+use tidegate_core::retry::{
+    self, Destination, Failure, Idempotency, NextTry, Phase, Scope, Verdict, WhyNot, verdict,
+};
 
 use crate::attempt::{EndedBy, Fault, Place};
 use crate::clock::now;
+use crate::patience::Patience;
 use crate::pipeline::Serving;
 
-/// What has become of the region of an attempt that waits, if it could wait elsewhere.
+/// What has become of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
-    /// Nothing, or there is no better place.
+    /// Nothing.
     None,
     /// It has fallen silent.
     Silent,
-    /// It is out.
+    /// It is declared down, or to be emptied.
     Out,
+}
+
+/// What an attempt that waits in trouble does about it.
+pub(crate) enum Leave {
+    /// It is given up.
+    Now(EndedBy),
+    /// It stays, and asks again soon.
+    Later,
+    /// It stays.
+    Never,
 }
 
 impl Serving {
@@ -34,33 +54,167 @@ impl Serving {
 
     /// What has become of the region of an attempt that waits.
     pub(crate) fn trouble(&self, place: Place) -> Trouble {
+        self.trouble_at(usize::from(place.position))
+    }
+
+    fn trouble_at(&self, position: usize) -> Trouble {
+        let cell = &self.upstream().1.regions[position].cell;
+        let standing = cell.standing();
+        match () {
+            () if standing.health == Health::Unhealthy => Trouble::Out,
+            () if cell.drain() == Drain::Now => Trouble::Out,
+            () if standing.suspected => Trouble::Silent,
+            () => Trouble::None,
+        }
+    }
+
+    fn is_down(&self, place: Place) -> bool {
+        let cell = &self.upstream().1.regions[usize::from(place.position)].cell;
+        cell.health() == Health::Unhealthy
+    }
+
+    /// Whether an attempt that waits there could wait in a better place.
+    pub(crate) fn has_better(&self, place: Place) -> bool {
         let upstream = self.route().upstream;
-        if !should_leave(&self.bound.live, upstream, &self.ask, place.position) {
-            return Trouble::None;
-        }
-        let region = &self.upstream().1.regions[usize::from(place.position)];
-        match region.cell.health() {
-            Health::Unhealthy => Trouble::Out,
-            _ => Trouble::Silent,
-        }
+        should_leave(&self.bound.live, upstream, &self.ask, place.position)
     }
 
-    /// Pays for an attempt elsewhere, beside or instead of one that waits. None if it has to wait on.
-    pub(crate) fn pay_to_leave(&self, place: Place, phase: Phase) -> Option<NextTry> {
-        let (upstream, live) = self.upstream();
+    /// What an attempt does that waits there in this phase.
+    pub(crate) fn leave(&mut self, place: Place, phase: Phase) -> Leave {
+        if self.trouble(place) == Trouble::None {
+            return Leave::Never;
+        }
         let situation = self.situation(Failure::RegionDown, phase);
-        let reach = self.reach(place);
-        retry::leave(&upstream.retry, &situation, reach, &live.budget, now()).ok()
+        match verdict(&self.upstream().0.retry, &situation) {
+            Verdict::Retry(Scope::Global) => self.leave_if_there_is_room(place, phase),
+            Verdict::Retry(Scope::Region) => self.end_if_unknown(place, phase, WhyNot::NoCandidate),
+            Verdict::Stop(why) => self.end_if_unknown(place, phase, why),
+        }
     }
 
-    /// Gives up an attempt that waits in trouble, if it may be made elsewhere.
-    pub(crate) fn leave(&self, place: Place, phase: Phase) -> Option<EndedBy> {
-        let next = match self.trouble(place) {
-            Trouble::None => return None,
-            Trouble::Silent | Trouble::Out => self.pay_to_leave(place, phase)?,
+    fn leave_if_there_is_room(&mut self, place: Place, phase: Phase) -> Leave {
+        if !self.has_better(place) {
+            // Of a better place everybody hears; of room nobody does.
+            return match self.reach(place).full_elsewhere {
+                true => Leave::Later,
+                false => Leave::Never,
+            };
+        }
+        let Some((next, choice)) = self.move_from(place, phase) else {
+            return Leave::Later;
         };
-        let fault = given_up(phase);
-        Some(EndedBy::Left { next, fault })
+        self.chosen = Some(choice);
+        self.cancelled = phase > Phase::Connecting;
+        Leave::Now(EndedBy::GivenUp {
+            fault: given_up(phase),
+            next: Ok(next),
+        })
+    }
+
+    /// Nobody will learn what became of the request, if its region is down: with
+    /// `on_unknown_outcome: fail` nobody waits for that.
+    fn end_if_unknown(&self, place: Place, phase: Phase, why: WhyNot) -> Leave {
+        let policy = &self.upstream().0.retry;
+        let once = matches!(
+            self.admitted.idempotency,
+            Idempotency::No | Idempotency::Keyed
+        );
+        let unknown = phase >= Phase::Sent && (once || why == WhyNot::BodyLost);
+        let fails = policy.on_unknown_outcome == UnknownOutcome::Fail;
+        match fails && unknown && self.is_down(place) {
+            true => Leave::Now(EndedBy::GivenUp {
+                fault: given_up(phase),
+                next: Err(why),
+            }),
+            false => Leave::Never,
+        }
+    }
+
+    /// Whether an attempt that failed so would be given up for nothing.
+    pub(crate) fn outlasts(&self, place: Place, failure: Failure, phase: Phase) -> bool {
+        let situation = self.situation(failure, phase);
+        retry::outlasts(&self.upstream().0.retry, &situation, self.reach(place))
+    }
+
+    /// An attempt that found no room elsewhere asks again soon.
+    pub(crate) fn ask_again(&self, patience: &mut Patience) {
+        let draw = self.context.worker.rng.borrow_mut().f64();
+        patience.again(draw, &self.timer);
+    }
+
+    /// Chooses and pays for an attempt in another region, beside or instead of one that waits in
+    /// trouble; only then anything is entered. None if there is no better place, no room there, or no
+    /// token.
+    pub(crate) fn move_from(&mut self, place: Place, phase: Phase) -> Option<(NextTry, Choice)> {
+        if !self.has_better(place) {
+            return None;
+        }
+        let (situation, reach) = (
+            self.situation(Failure::RegionDown, phase),
+            self.reach(place),
+        );
+        let elsewhere = NextTry::at_once(Destination::OtherRegion, Scope::Global);
+        self.try_way(&elsewhere, place, |serving, _| {
+            let (upstream, live) = serving.upstream();
+            retry::leave(&upstream.retry, &situation, reach, &live.budget, now()).is_ok()
+        })
+    }
+
+    /// Enters that the next attempt goes the way `next` after or beside one at `place`, if there is an
+    /// endpoint with room and `pays` says so of it. Else nothing has changed.
+    pub(crate) fn try_way(
+        &mut self,
+        next: &NextTry,
+        place: Place,
+        pays: impl FnOnce(&Self, &Choice) -> bool,
+    ) -> Option<(NextTry, Choice)> {
+        let before = self.ask.clone();
+        self.ask.follow(next, place.region, place.position);
+        let (decision, choice) = self.look();
+        match choice.filter(|choice| self.has_room(choice) && pays(self, choice)) {
+            Some(choice) => {
+                self.decided(&decision);
+                Some((*next, choice))
+            }
+            None => {
+                self.ask = before;
+                None
+            }
+        }
+    }
+
+    fn has_room(&self, choice: &Choice) -> bool {
+        let upstream = self.route().upstream;
+        let target = self
+            .bound
+            .target(upstream, choice.position, choice.endpoint());
+        self.context.worker.pool.has_room(&target)
+    }
+
+    /// The wait before another attempt, which ends early if the region where that was to be made is no
+    /// place any more.
+    pub(crate) async fn back_off(&self, wait: Duration) {
+        if wait.is_zero() {
+            return;
+        }
+        let mut heard = self.context.worker.news();
+        self.timer.set(now() + wait);
+        poll_fn(|cx| {
+            if self.hears_news(&mut heard) && self.stays_in_trouble() {
+                return Poll::Ready(());
+            }
+            self.timer.poll_expired(cx)
+        })
+        .await;
+    }
+
+    fn stays_in_trouble(&self) -> bool {
+        let mut regions = self.upstream().0.regions.iter();
+        let Some(stay) = self.ask.stay else {
+            return false;
+        };
+        let position = regions.position(|spec| spec.region == stay);
+        position.is_some_and(|position| self.trouble_at(position) != Trouble::None)
     }
 }
 

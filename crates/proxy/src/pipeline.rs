@@ -4,7 +4,6 @@
 //! for the last try as for the first. Whether there is another try is decided by data alone
 //! (`core::retry`); this file only carries out what was decided.
 
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use tidegate_core::choose::{Ask, Choice, choose, reach};
 use tidegate_core::decision::{Decision, Excluded, Exclusion};
 use tidegate_core::limits::fills_only_retries;
 use tidegate_core::plan::{Route, Upstream};
+use tidegate_core::resume::Transfer;
 use tidegate_core::retry::{
     Failure, Idempotency, NextTry, Phase, Reach, Situation, Verdict, WhyNot, next_try,
     replay_scope, verdict,
@@ -21,17 +21,22 @@ use tidegate_core::{LiveUpstream, Termination};
 use tidegate_telemetry::labels::Limit;
 
 use crate::admit::{Admitted, admit};
-use crate::answer::{Answer, AnswerHead, AnswerWords, Download};
+use crate::answer::{Answer, AnswerHead, AnswerWords};
 use crate::attempt::{Answered, Ended, Failed, Place};
 use crate::body::{ReplayBody, Upload};
 use crate::clock::now;
 use crate::context::Context;
 use crate::deadline::Allowance;
+use crate::download::{Download, Flow};
+use crate::exchange::Exchange;
 use crate::finish::Finish;
+use crate::gather::replay_body;
 use crate::head::{RequestHead, ResponseHead};
+use crate::hold::Ahead;
 use crate::homing::Homing;
 use crate::problem;
 use crate::request_id::RequestId;
+use crate::resume::{self, Part, Resumable};
 use crate::tunnel::Tunnel;
 use crate::wheel::Timer;
 use crate::worker::Bound;
@@ -114,8 +119,14 @@ pub(crate) struct Serving {
     pub(crate) stale: bool,
     /// Whether a hedge was sent for it.
     pub(crate) hedged: bool,
+    /// Where the next attempt goes, if that was chosen before the last one was given up.
+    pub(crate) chosen: Option<Choice>,
+    /// Whether an attempt was given up whose cancellation must be on its way before the next is sent.
+    pub(crate) cancelled: bool,
     pub(crate) ask: Ask,
-    attempts: u8,
+    /// What is asked for instead of what the client asked for, once an answer has broken off.
+    pub(crate) part: Option<Box<Part>>,
+    pub(crate) attempts: u8,
 }
 
 impl Serving {
@@ -130,10 +141,8 @@ impl Serving {
         finish.admitted(&admitted.bound, admitted.route);
         let bound = admitted.bound.clone();
         let route = bound.live.plan.route(admitted.route);
-        let policy = &bound.live.plan.upstream(route.upstream).body;
         let framing = request.head.framing(request.has_body);
-        let max = policy.max_bytes.unwrap_or(u64::MAX);
-        let body = ReplayBody::new(request.upload, framing, policy.replay_bytes, max);
+        let body = replay_body(context, &admitted, &request.head, request.upload, framing);
         let trusted = context.words.trusted();
         let allowance = Allowance::new(&request.head, admitted.dialect, route, trusted, at);
         let ask = Ask::new(route.allowed, at);
@@ -150,7 +159,10 @@ impl Serving {
             continued: false,
             stale: false,
             hedged: false,
+            chosen: None,
+            cancelled: false,
             ask,
+            part: None,
             attempts: 0,
             bound,
         });
@@ -168,13 +180,11 @@ impl Serving {
         self.bound.live.upstream(self.route().upstream)
     }
 
-    /// Whether no attempt was made before the one that is under way.
-    pub(crate) fn is_first_attempt(&self) -> bool {
-        self.attempts <= 1
-    }
-
     async fn run<C: Client>(mut self: Box<Self>, client: &mut C) -> Answer {
-        self.upstream().1.budget.deposit(now());
+        self.deposit();
+        if let Err(termination) = self.gather(client).await {
+            return self.fail(termination);
+        }
         loop {
             let choice = match self.choose() {
                 Ok(choice) => choice,
@@ -199,18 +209,30 @@ impl Serving {
         if self.is_late() {
             return Err(Termination::DeadlineExceeded);
         }
+        if let Some(choice) = self.chosen.take() {
+            return Ok(choice);
+        }
+        let (decision, choice) = self.look();
+        self.decided(&decision);
+        choice.ok_or_else(|| decision.termination())
+    }
+
+    /// What the next attempt would be. No attempt follows of it until it is [`decided`](Self::decided).
+    pub(crate) fn look(&mut self) -> (Decision, Option<Choice>) {
         self.ask.now = now();
         self.ask.deadline = self.deadline;
         self.ask.repeatable = self.is_repeatable();
         let upstream = self.route().upstream;
         let mut rng = self.context.worker.rng.borrow_mut();
-        let (decision, choice) = choose(&self.bound.live, upstream, &self.ask, &mut rng);
-        drop(rng);
-        self.finish.decided(&decision);
-        self.count_full(&decision);
-        let choice = choice.ok_or_else(|| decision.termination())?;
-        self.attempts = self.attempts.saturating_add(1);
-        Ok(choice)
+        choose(&self.bound.live, upstream, &self.ask, &mut rng)
+    }
+
+    /// Enters a decision; an attempt follows if it has a candidate.
+    pub(crate) fn decided(&mut self, decision: &Decision) {
+        self.finish.decided(decision);
+        self.count_full(decision);
+        let attempts = u8::from(!decision.candidates.is_empty());
+        self.attempts = self.attempts.saturating_add(attempts);
     }
 
     /// Whether the next attempt, should it fail, can be made again in another region.
@@ -260,15 +282,16 @@ impl Serving {
 
     /// Prepares another attempt: verdict, budget, backoff. An error says why there is none.
     async fn move_on(&mut self, failed: &Failed) -> Result<(), WhyNot> {
-        let next = match failed.paid {
+        let next = match failed.decided {
             // What was given up for it goes there at once.
-            Some(next) => {
+            Some(Ok(next)) => {
                 self.enter_try(failed);
                 NextTry {
                     backoff: Duration::ZERO,
                     ..next
                 }
             }
+            Some(Err(why)) => return Err(why),
             None => self.pay(failed)?,
         };
         self.ask
@@ -276,7 +299,7 @@ impl Serving {
         self.finish.retried(&next);
         self.body.rewind();
         let wait = next.wait(&mut self.context.worker.rng.borrow_mut());
-        self.wait(wait).await;
+        self.back_off(wait).await;
         Ok(())
     }
 
@@ -298,7 +321,12 @@ impl Serving {
     /// What is left to try after an attempt there.
     pub(crate) fn reach(&self, place: Place) -> Reach {
         let upstream = self.route().upstream;
-        reach(&self.bound.live, upstream, &self.ask, place.position)
+        let ask = Ask {
+            now: now(),
+            deadline: self.deadline,
+            ..self.ask.clone()
+        };
+        reach(&self.bound.live, upstream, &ask, place.position)
     }
 
     /// An endpoint that failed is not asked again, unless only an old idle connection of it did.
@@ -330,13 +358,6 @@ impl Serving {
         }
     }
 
-    async fn wait(&self, wait: Duration) {
-        if !wait.is_zero() {
-            self.timer.set(now() + wait);
-            poll_fn(|cx| self.timer.poll_expired(cx)).await;
-        }
-    }
-
     /// No other attempt: the upstream's own answer if it gave one, else a problem document.
     fn stop(mut self: Box<Self>, failed: Failed, why: WhyNot) -> Answer {
         self.finish.refused_retry(why);
@@ -350,34 +371,33 @@ impl Serving {
         }
     }
 
-    /// The answer's head goes to the client: from here on nothing is tried again.
+    /// The answer's head goes to the client: from here on nothing is tried again, but an answer that
+    /// breaks off may be continued.
     fn commit(mut self: Box<Self>, answered: Answered, passed: Option<Termination>) -> Answer {
         let status = answered.head.status();
-        self.finish.received(self.body.read_bytes());
+        let transfer = resume::transfer(&self, &answered);
+        self.settle_body();
         self.finish.committed(status, passed, answered.in_flight);
         let words = self.words();
-        let idle = self.route().idle_timeout;
         let place = answered.place;
-        let (tunnel, body) = match answered.tunnel {
+        let (tunnel, body, finish) = match answered.tunnel {
             Some(upstream) => {
                 let homing = Homing::begin(&self, place, None);
                 let protocol = self.head.upgrade().unwrap_or_default();
                 let tunnel = Tunnel {
                     upstream,
                     homing,
+                    ends: self.allowance.ends(),
                     websocket: protocol.eq_ignore_ascii_case("websocket"),
                 };
-                (Some(tunnel), Download::empty())
+                (Some(tunnel), Download::empty(), self.finish)
             }
             None => {
                 let homing = self.homing(place, &answered.head);
-                let position = usize::from(place.position);
-                let live = self.bound.live.upstream(self.route().upstream).1;
-                let region = &live.regions[position].cell;
-                let (ahead, exchange) = (answered.ahead, answered.exchange);
                 let ends = self.allowance.ends();
-                let relay = Download::relay(ahead, exchange, self.body, self.timer, idle, region);
-                (None, relay.homing(homing).until(ends))
+                let (ahead, exchange) = (answered.ahead, answered.exchange);
+                let (body, finish) = self.download(place, ahead, exchange, transfer);
+                (None, body.homing(homing).until(ends), finish)
             }
         };
         Answer {
@@ -386,8 +406,31 @@ impl Serving {
             body,
             tunnel,
             words,
-            finish: self.finish,
+            finish,
         }
+    }
+
+    /// The body of an answer, beside which the request is kept if it can be continued; and the account.
+    fn download(
+        mut self: Box<Self>,
+        place: Place,
+        ahead: Ahead,
+        exchange: Exchange,
+        transfer: Option<Transfer>,
+    ) -> (Download, Finish) {
+        let idle = self.route().idle_timeout;
+        let live = self.bound.live.upstream(self.route().upstream).1;
+        let region = &live.regions[usize::from(place.position)].cell;
+        let Some(transfer) = transfer else {
+            let body = Download::relay(ahead, exchange, self.body, self.timer, idle, region);
+            return (body, self.finish);
+        };
+        let flow = Flow::new(ahead, exchange, region);
+        let timer = self.context.worker.wheel.timer();
+        let closed = Finish::closed(&self.context);
+        let finish = std::mem::replace(&mut self.finish, closed);
+        let body = Resumable::new(self, place, flow, transfer);
+        (Download::resumable(body, timer, idle), finish)
     }
 
     /// A body whose end is not in sight may have to go home before it.
@@ -399,7 +442,7 @@ impl Serving {
     }
 
     fn fail(mut self: Box<Self>, termination: Termination) -> Answer {
-        self.finish.received(self.body.read_bytes());
+        self.settle_body();
         let refusal = problem::Refusal::new(termination, self.finish.detail());
         let refusal =
             refusal.outcome_unknown(self.finish.outcome_unknown(self.admitted.idempotency));
@@ -434,7 +477,9 @@ impl Failed {
             (_, Failure::Full) => Termination::UpstreamFull,
             (_, Failure::Reset) => Termination::UpstreamReset,
             (_, Failure::Timeout) => Termination::UpstreamTimeout,
-            (_, Failure::RegionDown) => Termination::NoHealthyRegion,
+            (_, Failure::RegionDown) if self.phase < Phase::Sent => Termination::NoHealthyRegion,
+            // It was sent, and no answer came: nobody knows.
+            (_, Failure::RegionDown) => Termination::UpstreamTimeout,
             (_, Failure::BadResponse) => Termination::BadResponse,
             (_, Failure::Status(_) | Failure::Grpc(_)) => Termination::StatusPassed,
         }

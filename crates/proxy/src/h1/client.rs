@@ -282,6 +282,11 @@ impl Exchange {
         self.conn.as_ref().is_some_and(|conn| !conn.is_flushed())
     }
 
+    /// Bytes that went to the connection.
+    pub(crate) fn taken(&self) -> u64 {
+        self.conn.as_ref().map_or(0, Conn::written)
+    }
+
     /// Closes the connection.
     pub(crate) fn cancel(&mut self) {
         self.conn = None;

@@ -381,6 +381,11 @@ impl Exchange {
         self.blocked
     }
 
+    /// Bytes of its body that the peer had room for.
+    pub(crate) fn taken(&self) -> u64 {
+        self.upload.as_ref().map_or(0, SendBody::taken)
+    }
+
     /// How far the request got: sent, for it cannot be known, or its answer's head is there.
     pub(crate) fn phase(&self) -> Phase {
         if self.response.is_some() {

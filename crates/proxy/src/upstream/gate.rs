@@ -155,6 +155,11 @@ impl Gate {
         ticket
     }
 
+    /// Whether there is room for one more connection to `target`.
+    pub(super) fn has_room(&self, target: &Target<'_>) -> bool {
+        self.lock().has_room(target.key().endpoint())
+    }
+
     fn admit(self: &Arc<Self>, inside: &mut Inside, seat: Seat) -> Ticket {
         inside.open += 1;
         *inside.endpoints.entry(seat.address()).or_default() += 1;

@@ -164,6 +164,17 @@ impl Pool {
         }
     }
 
+    /// Whether a request to `target` would have a connection, or be let open one, without standing in
+    /// line, if nobody comes before it.
+    pub(crate) fn has_room(&self, target: &Target<'_>) -> bool {
+        self.gate(target).has_room(target) || self.0.directory.warm(target, now(), 1) > 0
+    }
+
+    /// Whether requests stand in line for a connection to the region of `target`.
+    pub(crate) fn is_crowded(&self, target: &Target<'_>) -> bool {
+        self.gate(target).waits()
+    }
+
     pub(super) fn gate(&self, target: &Target<'_>) -> Arc<Gate> {
         self.0.directory.gate(target.region)
     }

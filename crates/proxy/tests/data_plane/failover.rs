@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::Value;
+use tidegate_core::plan::UnknownOutcome;
 use tidegate_lab::{Action, Mode, World, content};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -68,6 +69,7 @@ fn setup(world: &World, fault: Fault) -> Setup {
     // Only a black hole is waited for, and a healthy region must never take so long.
     let patience = Duration::from_secs(1);
     setup.retry().per_try = (fault == Fault::BlackHole).then_some(patience);
+    setup.retry().on_unknown_outcome = UnknownOutcome::Fail;
     setup.retry().attempts = 2;
     setup
 }

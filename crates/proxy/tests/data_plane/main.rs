@@ -7,7 +7,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
 mod accepted;
+mod accounts;
 mod bad_answers;
+mod bodies;
 mod bounds;
 mod deadlines;
 mod downgrade;
@@ -17,10 +19,13 @@ mod failover;
 mod grpc;
 mod harness;
 mod headers;
+mod hedging;
 mod leaving;
 mod limits;
+mod redispatch;
 mod region_down;
 mod residency;
+mod resume;
 mod shutdown;
 mod smuggling;
 mod standby;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::Method;
 use tidegate_core::health::Health;
+use tidegate_core::plan::UnknownOutcome;
 use tidegate_core::{RegionIdx, RegionSet};
 use tidegate_lab::{Mode, World};
 
@@ -18,6 +19,7 @@ fn residing(world: &World) -> Setup {
     setup.route().idempotency_key = true;
     setup.retry().attempts = 4;
     setup.retry().per_try = Some(Duration::from_millis(100));
+    setup.retry().on_unknown_outcome = UnknownOutcome::Fail;
     setup.retry().on.bad_response = true;
     setup
 }
