@@ -7,7 +7,7 @@
 //! | `GET /metrics` | Prometheus text format |
 //! | `GET /status` | plan, uptime, every upstream, region and endpoint as observed |
 //! | `GET /regions` | the regions by name, with what each upstream sees of them |
-//! | `POST /regions/{name}/drain` | no new attempts go there; `DELETE` or `/undrain` ends it |
+//! | `POST /regions/{name}/drain` | no new attempts go there; with `?now=true` those that wait there are made elsewhere; `DELETE` or `/undrain` ends it |
 //! | `POST /regions/{name}/health?is=&for=` | an operator's word on it, or with `&endpoint=` on one endpoint; `DELETE` takes it back |
 //! | `POST /regions/{name}/failback` | a region that waits for an operator may come back |
 //! | `POST /reload` | reads the configuration again: 200 with the verdict, 422 with the problems |

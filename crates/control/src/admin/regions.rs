@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
 use http::StatusCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tidegate_core::cell::Drain;
 use tidegate_core::{Health, Live, RegionIdx, Standing};
 
 use super::problem::Problem;
@@ -31,6 +33,8 @@ pub(super) struct Region {
 #[derive(Serialize)]
 struct Seen {
     upstream: Arc<str>,
+    /// Whether attempts that wait there are to be made elsewhere.
+    leaving: bool,
     #[serde(flatten)]
     standing: Standing,
     /// What an operator said of it; `unknown` when nothing.
@@ -62,6 +66,7 @@ fn seen(live: &Live, region: RegionIdx) -> Vec<Seen> {
                 .filter(|(spec, _)| spec.region == region)
                 .map(|(_, live)| Seen {
                     upstream: wanted.name.clone(),
+                    leaving: live.cell.drain() == Drain::Now,
                     standing: live.cell.standing(),
                     said: live.cell.said(),
                     takes_requests: takes_requests(live),
@@ -73,23 +78,37 @@ fn seen(live: &Live, region: RegionIdx) -> Vec<Seen> {
     all
 }
 
+/// How a drain is asked for.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Pace {
+    /// Whether the attempts that wait there are made elsewhere at once.
+    now: bool,
+}
+
 pub(super) async fn drain(
     State(context): Context,
     Path(name): Path<String>,
+    pace: Result<Query<Pace>, QueryRejection>,
 ) -> Result<Json<Drained>, Problem> {
-    set(&context, &name, true)
+    let Query(pace) = pace.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let drain = match pace.now {
+        true => Drain::Now,
+        false => Drain::Soft,
+    };
+    set(&context, &name, drain)
 }
 
 pub(super) async fn undrain(
     State(context): Context,
     Path(name): Path<String>,
 ) -> Result<Json<Drained>, Problem> {
-    set(&context, &name, false)
+    set(&context, &name, Drain::No)
 }
 
-fn set(context: &AdminOptions, name: &str, draining: bool) -> Result<Json<Drained>, Problem> {
+fn set(context: &AdminOptions, name: &str, drain: Drain) -> Result<Json<Drained>, Problem> {
     let shared = &context.shared;
-    let drained = shared.drains.set(name, draining, shared);
+    let drained = shared.drains.set_drain(name, drain, shared);
     drained.map(Json).map_err(|error| unknown(&error))
 }
 
