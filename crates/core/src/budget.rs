@@ -2,10 +2,13 @@
 //!
 //! Two purses, one for retries within a region and one for moves to another. Requests fill both,
 //! and every deposit expires after ten seconds, so that quiet hours do not save up for a storm.
-//! Counted back one such window from any retry, and whatever fails:
+//! Retries, re-dispatches, hedges and resumes all pay. Counted back one such window from any of them,
+//! its purse has given no more than its share of the window's requests and the reserve. So whatever
+//! fails, while requests come evenly:
 //!
 //! `attempts <= requests x (1 + in-region share + cross-region share) + reserve`
 //!
+//! and in any window at all, when those of the window before are counted with the requests that pay.
 //! The reserve is 10 retries a second in each purse, 100 in a window: without it the very first
 //! request of an idle process could not be retried. A share of 0 shuts its purse, reserve included.
 //! Counts sit in one slot a second; a retry is entered first and taken back if it was one too many,

@@ -1,10 +1,14 @@
 //! A decision allocates nothing: counted, not believed.
 
+use std::time::Duration;
+
 use fastrand::Rng;
 use http::Method;
+use tidegate_core::budget::{Budget, Purse};
+use tidegate_core::plan::{Hedge, HedgeAfter, HedgeTo};
 use tidegate_core::route::{PathMatch, RouteMatch};
 use tidegate_core::{
-    Ask, Dial, Health, RegionSet, RouteIdx, Standing, choose, reach, should_leave,
+    Ask, Dial, Health, HedgeCell, RegionSet, RouteIdx, Standing, choose, reach, should_leave,
 };
 
 #[path = "support/counting.rs"]
@@ -35,6 +39,7 @@ fn routing_steering_and_balancing_allocate_nothing() {
     let mut rng = Rng::with_seed(1);
     let mut decide = || {
         let mut ask = Ask::new(RegionSet::ALL, world.now);
+        ask.deadline = Some(world.now + Duration::from_secs(1));
         assert_eq!(world.live.plan.table.find(&asked), Some(RouteIdx(0)));
         for _ in 0..3 {
             let choice = choose(&world.live, UPSTREAM, &ask, &mut rng)
@@ -50,6 +55,29 @@ fn routing_steering_and_balancing_allocate_nothing() {
     put_in_doubt(&world);
     assert_eq!(allocations(decide), 0, "nor while regions come and go");
     assert_eq!(allocations(|| drop(Box::new(1))), 1, "the counter counts");
+}
+
+#[test]
+fn hedging_allocates_nothing() {
+    let now = std::time::Instant::now();
+    let (cell, budget) = (HedgeCell::new(now), Budget::new(now));
+    cell.configure(0.05);
+    budget.configure(0.2, 1.0);
+    let hedge = Hedge {
+        after: HedgeAfter::Percentile(0.95),
+        budget: 0.05,
+        to: HedgeTo::Endpoint,
+    };
+    let allocated = allocations(|| {
+        for n in 0..1_000 {
+            let at = now + Duration::from_millis(50 * n);
+            cell.deposit(at);
+            cell.observe(Duration::from_millis(n), at);
+            cell.delay(&hedge, at);
+            cell.pay(&budget, Purse::CrossRegion, at);
+        }
+    });
+    assert_eq!(allocated, 0);
 }
 
 /// Every way to stand that costs a decision more.

@@ -7,5 +7,6 @@ mod handle;
 mod routes;
 mod simulation;
 mod steer;
+mod storm;
 #[path = "../support/mod.rs"]
 mod support;

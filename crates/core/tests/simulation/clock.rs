@@ -31,6 +31,12 @@ pub(crate) enum Event {
     ConnectTimeout(AttemptId),
     /// No answer within the attempt's limit.
     TimeUp(AttemptId),
+    /// The attempt has waited for its answer for as long as a hedge is held back.
+    Late(AttemptId),
+    /// The last of the answer's body arrives.
+    Body(AttemptId),
+    /// Nothing has come of the answer's body for long.
+    Idle(AttemptId),
     /// The request's backoff is over.
     Again(usize),
     /// An endpoint (region, endpoint) is to be probed; the number is the schedule's.

@@ -10,7 +10,7 @@ use tidegate_core::retry::Idempotency;
 use tidegate_core::{Dial, Health, LiveUpstream, Standing, Termination};
 
 use crate::request::Request;
-use crate::scenario::Scenario;
+use crate::scenario::{Kind, Scenario};
 
 /// Answered later than this is late.
 const LATE: Duration = Duration::from_secs(1);
@@ -37,6 +37,17 @@ pub(crate) struct Ledger {
     /// When the last of them ended.
     pub(crate) last_failure: Option<Duration>,
     pub(crate) late: u64,
+    /// Attempts that were given up for another elsewhere.
+    pub(crate) redispatches: u64,
+    /// Hedges of what was slow.
+    pub(crate) hedges: u64,
+    /// Attempts to continue an answer, and those that did.
+    pub(crate) resumes: u64,
+    pub(crate) resumed: u64,
+    /// The most attempts for a request in any window.
+    pub(crate) most: f64,
+    /// How long answers took, in milliseconds, if hedges are about that.
+    pub(crate) took: Vec<u32>,
     /// When the target was first avoided, after its fault began.
     pub(crate) noticed: Option<Duration>,
     /// When it was first out.
@@ -59,6 +70,7 @@ pub(crate) struct Ledger {
     /// Print what the judge tells as it happens.
     pub(crate) tell: bool,
     target: usize,
+    timed: bool,
     onset: Duration,
     over: Duration,
 }
@@ -75,6 +87,12 @@ impl Ledger {
             repeatable_lost: 0,
             last_failure: None,
             late: 0,
+            redispatches: 0,
+            hedges: 0,
+            resumes: 0,
+            resumed: 0,
+            most: 0.0,
+            took: Vec::new(),
             noticed: None,
             down: None,
             whole: None,
@@ -86,6 +104,7 @@ impl Ledger {
             well: Vec::new(),
             tell: false,
             target: scenario.target,
+            timed: scenario.kind == Kind::HedgedSlow,
             onset: scenario.kind.onset(),
             over: scenario.over(),
         }
@@ -101,8 +120,7 @@ impl Ledger {
         self.requests += 1;
         let word = match end {
             End::Answered(..500) => {
-                self.late += u64::from(now - request.began > LATE);
-                return;
+                return self.answered(request, now - request.began);
             }
             End::Answered(status) => status.to_string(),
             End::Lost(termination) => termination.as_str().to_owned(),
@@ -117,6 +135,17 @@ impl Ledger {
         self.repeatable_lost += u64::from(repeatable && !passed_on);
         if self.tell && !passed_on {
             println!("{:8.3} s  lost as {end:?}: {request:?}", now.as_secs_f64());
+        }
+    }
+
+    /// A long body is not late for being long.
+    fn answered(&mut self, request: &Request, took: Duration) {
+        if request.download.is_some() {
+            return;
+        }
+        self.late += u64::from(took > LATE);
+        if self.timed {
+            self.took.push(took.as_millis() as u32);
         }
     }
 
@@ -189,10 +218,13 @@ impl Ledger {
     /// The figures of a single world.
     pub(crate) fn summary(&self) -> String {
         format!(
-            "{} requests, {} attempts, {} retries; failed {:?} (last {:?}), {} late; avoided {:?}, out {:?}, whole {:?}",
+            "{} requests, {} attempts, {} retries, {} re-dispatches, {} hedges, {} resumes; failed {:?} (last {:?}), {} late; avoided {:?}, out {:?}, whole {:?}",
             self.requests,
             self.attempts,
             self.retries,
+            self.redispatches,
+            self.hedges,
+            self.resumes,
             self.failed,
             self.last_failure,
             self.late,

@@ -10,6 +10,7 @@ mod physics;
 mod probes;
 mod promises;
 mod request;
+mod rescue;
 mod scenario;
 #[path = "../support/mod.rs"]
 mod support;
@@ -17,11 +18,13 @@ mod table;
 mod world;
 
 use ledger::Ledger;
-use scenario::{DISTURBANCES, Kind, OUTAGES, Scale, Scenario};
+use scenario::{DISTURBANCES, Kind, OUTAGES, RESCUES, Scale, Scenario};
 use world::World;
 
 /// Seeds for each kind in every test run.
 const SEEDS: u64 = 10;
+/// As many are enough to see that something happens at all.
+const FEW: u64 = 4;
 
 /// As many seeds of each kind as `TIDEGATE_SIM_SEEDS` says.
 fn seeds(usually: u64) -> u64 {
@@ -66,7 +69,7 @@ fn check(kind: Kind) {
             let avoided = ledger.noticed.is_some_and(|at| at <= kind.onset() + limit);
             assert!(avoided, "not avoided in time: {told}\n{replay}");
         }
-        if kind.is_total() && kind != Kind::TwoDie {
+        if kind.is_total() && !kind.is_double() || kind == Kind::DrainNow {
             assert_eq!(ledger.repeatable_lost, 0, "{told}\n{replay}");
         }
     }
@@ -80,6 +83,54 @@ fn promises_hold_whatever_fails() {
 #[test]
 fn promises_hold_in_any_weather() {
     DISTURBANCES.into_iter().for_each(check);
+}
+
+#[test]
+fn promises_hold_while_requests_are_moved() {
+    RESCUES.into_iter().for_each(check);
+}
+
+/// What is done is really done, or the promises above would be kept by doing nothing.
+#[test]
+fn requests_are_moved_in_every_way() {
+    for (kind, counts) in [
+        (
+            Kind::TwoRegionsDie,
+            (|l| [l.redispatches, l.resumed, l.hedges]) as fn(&Ledger) -> [u64; 3],
+        ),
+        (Kind::DrainNow, |l| [l.redispatches; 3]),
+    ] {
+        let worlds = (0..FEW).map(|seed| live(seed, kind, Scale::Small));
+        let sums = worlds.fold([0; 3], |sums: [u64; 3], ledger| {
+            let more = counts(&ledger);
+            [0, 1, 2].map(|at| sums[at] + more[at])
+        });
+        assert!(!sums.contains(&0), "{kind:?}: {sums:?}");
+    }
+}
+
+/// How long answers took in worlds whose nearest region is slow now and then, in milliseconds, sorted.
+fn times(seeds: u64, scale: Scale, hedged: bool) -> Vec<u32> {
+    let worlds = (0..seeds).map(|seed| {
+        let mut scenario = Scenario::new(seed, Kind::HedgedSlow, scale);
+        scenario.hedge = scenario.hedge.filter(|_| hedged);
+        World::new(scenario).run()
+    });
+    let mut took: Vec<_> = worlds.flat_map(|ledger| ledger.took).collect();
+    took.sort();
+    took
+}
+
+#[test]
+fn hedges_cut_the_tail() {
+    let [with, without] = [true, false].map(|hedged| {
+        let took = times(FEW, Scale::Small, hedged);
+        took[took.len() * 99 / 100]
+    });
+    assert!(
+        with < without,
+        "{with} ms with hedges, {without} ms without"
+    );
 }
 
 #[test]
@@ -105,7 +156,7 @@ fn replay() {
     let [kind, scale, seed] = parts[..] else {
         panic!("TIDEGATE_SIM is <kind>:<Small|True>:<seed>, not {named}");
     };
-    let mut kinds = OUTAGES.into_iter().chain(DISTURBANCES);
+    let mut kinds = OUTAGES.into_iter().chain(DISTURBANCES).chain(RESCUES);
     let kind = kinds
         .find(|known| format!("{known:?}") == kind)
         .expect("a kind");

@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use tidegate_core::cell::ErrorClass;
-use tidegate_core::choose::{Choice, should_leave};
+use tidegate_core::choose::Choice;
 use tidegate_core::plan::ReplayScope;
 use tidegate_core::retry::{
-    self, BodyState, Failure, Idempotency, NextTry, Phase, Situation, Verdict,
+    self, BodyState, Failure, Idempotency, NextTry, Phase, Reach, Situation, Verdict, WhyNot,
 };
 use tidegate_core::{
-    Ask, Decision, Health, InFlight, RegionIdx, RegionSet, Termination, choose, reach,
+    Ask, Decision, HedgeCell, InFlight, RegionIdx, RegionSet, RouteIdx, Termination, choose, reach,
 };
 
 use crate::clock::{AttemptId, Event};
 use crate::ledger::End;
 use crate::physics::Traits;
+use crate::rescue::Download;
 use crate::scenario::{Effect, Kind, exponential};
 use crate::support::UPSTREAM;
 use crate::world::World;
@@ -31,23 +32,38 @@ pub(crate) struct Request {
     pub(crate) began: Duration,
     pub(crate) idempotency: Idempotency,
     traits: Traits,
-    ask: Ask,
+    pub(crate) ask: Ask,
     attempts: u8,
     /// At most two: the second is a hedge.
-    under_way: Vec<Attempt>,
-    hedged: bool,
+    pub(crate) under_way: Vec<Attempt>,
+    pub(crate) hedged: bool,
+    /// When its first attempt began, as long as that has neither ended nor failed.
+    pub(crate) first: Option<Duration>,
+    /// What is to be told of its answer's body, if that takes long.
+    pub(crate) download: Option<Download>,
+    /// The regions of the attempts that may have been processed.
+    processed: Vec<u8>,
 }
 
 /// One of its attempts.
 #[derive(Debug)]
-struct Attempt {
+pub(crate) struct Attempt {
     number: u64,
     in_flight: InFlight,
-    region: RegionIdx,
-    position: u8,
-    endpoint: usize,
-    phase: Phase,
+    pub(crate) region: RegionIdx,
+    pub(crate) position: u8,
+    pub(crate) endpoint: usize,
+    pub(crate) phase: Phase,
     sent_at: Duration,
+}
+
+impl Attempt {
+    pub(crate) fn id(&self, request: usize) -> AttemptId {
+        AttemptId {
+            request,
+            number: self.number,
+        }
+    }
 }
 
 /// All requests under way.
@@ -77,12 +93,12 @@ impl Requests {
         self.slots[slot].take().expect("a request ends once")
     }
 
-    fn get(&mut self, slot: usize) -> &mut Request {
+    pub(crate) fn get(&mut self, slot: usize) -> &mut Request {
         self.slots[slot].as_mut().expect("its request lives on")
     }
 
     /// The attempt, if it is still under way.
-    fn attempt(&mut self, id: AttemptId) -> Option<(&mut Attempt, Traits)> {
+    pub(crate) fn attempt(&mut self, id: AttemptId) -> Option<(&mut Attempt, Traits)> {
         let request = self.slots[id.request].as_mut()?;
         let mut attempts = request.under_way.iter_mut();
         let attempt = attempts.find(|attempt| attempt.number == id.number)?;
@@ -90,7 +106,7 @@ impl Requests {
     }
 
     /// Ends the attempt, which is under way.
-    fn end(&mut self, id: AttemptId) -> Attempt {
+    pub(crate) fn end(&mut self, id: AttemptId) -> Attempt {
         let under_way = &mut self.get(id.request).under_way;
         let at = under_way
             .iter()
@@ -98,12 +114,23 @@ impl Requests {
         under_way.remove(at.expect("it is under way"))
     }
 
-    /// The attempts under way in a region.
+    /// The attempts in a region that wait for their head.
     pub(crate) fn waiting_in(&self, position: u8) -> Vec<AttemptId> {
+        self.those_of(|attempt| {
+            attempt.position == position && attempt.phase != Phase::BodyUnderWay
+        })
+    }
+
+    /// The attempts in a region.
+    pub(crate) fn under_way_in(&self, position: u8) -> Vec<AttemptId> {
+        self.those_of(|attempt| attempt.position == position)
+    }
+
+    fn those_of(&self, wanted: impl Fn(&Attempt) -> bool) -> Vec<AttemptId> {
         let mut there = Vec::new();
         for (slot, request) in self.slots.iter().enumerate() {
             let under_way = request.iter().flat_map(|request| &request.under_way);
-            let here = under_way.filter(|attempt| attempt.position == position);
+            let here = under_way.filter(|attempt| wanted(attempt));
             there.extend(here.map(|attempt| AttemptId {
                 request: slot,
                 number: attempt.number,
@@ -120,6 +147,9 @@ impl World {
         let request = self.new_request();
         let now = self.instant();
         self.upstream().budget.deposit(now);
+        if let Some(cell) = self.live.hedge(RouteIdx(0)) {
+            cell.deposit(now);
+        }
         self.promises.requested(self.now);
         let slot = self.requests.insert(request);
         self.attempt(slot);
@@ -139,8 +169,11 @@ impl World {
             slow_upload: self.scenario.kind == Kind::SlowClient && rng.u8(..10) == 0,
             probe: false,
         };
+        let downloads = self.scenario.downloads && idempotency == Idempotency::Safe;
+        let download = (downloads && rng.u8(..10) == 0).then(|| Download::new(rng));
         let mut ask = Ask::new(RegionSet::ALL, self.instant());
         ask.repeatable = matches!(idempotency, Idempotency::Safe | Idempotency::Idempotent);
+        ask.deadline = Some(self.instant() + DEADLINE);
         Request {
             began: self.now,
             idempotency,
@@ -149,6 +182,9 @@ impl World {
             attempts: 0,
             under_way: Vec::new(),
             hedged: false,
+            first: None,
+            download,
+            processed: Vec::new(),
         }
     }
 
@@ -156,11 +192,19 @@ impl World {
     pub(crate) fn attempt(&mut self, slot: usize) {
         match self.choose(slot) {
             (_, Some(choice)) => self.begin_attempt(slot, &choice),
-            (decision, None) => self.finish(slot, End::Lost(decision.termination())),
+            (decision, None) => {
+                let end = decision.termination();
+                let why = match end {
+                    Termination::UpstreamFull => WhyNot::RetriesFull,
+                    Termination::DeadlineExceeded => WhyNot::Deadline,
+                    _ => WhyNot::NoCandidate,
+                };
+                self.lose(slot, End::Lost(end), why);
+            }
         }
     }
 
-    fn choose(&mut self, slot: usize) -> (Decision, Option<Choice>) {
+    pub(crate) fn choose(&mut self, slot: usize) -> (Decision, Option<Choice>) {
         let now = self.instant();
         let request = self.requests.get(slot);
         request.ask.now = now;
@@ -170,7 +214,7 @@ impl World {
         (decision, choice)
     }
 
-    fn begin_attempt(&mut self, slot: usize, choice: &Choice) {
+    pub(crate) fn begin_attempt(&mut self, slot: usize, choice: &Choice) {
         let (region, endpoint) = (usize::from(choice.position), choice.at);
         self.requests.attempts += 1;
         let number = self.requests.attempts;
@@ -188,8 +232,12 @@ impl World {
             sent_at: self.now,
         });
         let retry = request.attempts > 1;
+        if !retry {
+            request.first = Some(self.now);
+        }
         self.ledger
             .attempted(self.now, region, choice.because, retry);
+        self.promises.begun(retry);
         self.promises
             .attempted(&self.ledger, self.now, region, choice.because);
         self.limit(AttemptId {
@@ -214,7 +262,10 @@ impl World {
         } else {
             Duration::ZERO
         };
-        let deadline = request.began + DEADLINE;
+        let deadline = match request.is_downloading() {
+            true => self.now + DEADLINE,
+            false => request.began + DEADLINE,
+        };
         let per_try = self.live.plan.upstreams[0]
             .retry
             .per_try
@@ -245,6 +296,11 @@ impl World {
         };
         attempt.phase = Phase::Sent;
         attempt.in_flight.connected();
+        let position = attempt.position;
+        let request = self.requests.get(id.request);
+        request.processed.push(position);
+        self.promises
+            .processed(request.idempotency, &request.processed);
         match traits.slow_upload {
             true => self.enter_in(SLOW_UPLOAD, Event::Sent(id)),
             false => self.sent(id),
@@ -259,13 +315,16 @@ impl World {
         attempt.sent_at = now;
         attempt.in_flight.sent();
         let (region, endpoint) = (usize::from(attempt.position), attempt.endpoint);
+        self.hold_hedge(id);
         let rtt = self.physics.sites[region].rtt;
         match self.physics.strikes(region, endpoint, traits) {
             Some(Effect::Refuse | Effect::Reset) => self.enter_in(rtt, Event::Reset(id)),
             Some(Effect::Silence) => {}
             Some(Effect::Status(status)) => self.enter_in(rtt, Event::Head(id, status)),
             Some(Effect::Slow(times)) => self.answer(id, region, endpoint, times),
-            Some(Effect::Stall) | None => self.answer(id, region, endpoint, 1.0),
+            Some(Effect::Stall | Effect::Drain) | None => {
+                self.answer(id, region, endpoint, 1.0);
+            }
         }
     }
 
@@ -289,11 +348,32 @@ impl World {
         let listed = self.live.plan.upstreams[0].retry.on.lists(status);
         let took = now - attempt.sent_at;
         attempt.in_flight.answered(took, status, listed, instant);
-        self.physics.offer_connection(region, endpoint);
-        match listed {
-            true => self.failed(id, Failure::Status(status), Phase::HeadReceived),
-            false => self.finish(id.request, End::Answered(status)),
+        if !listed && status == 200 && self.requests.get(id.request).download.is_some() {
+            return self.body_begins(id);
         }
+        self.physics.offer_connection(region, endpoint);
+        match listed || self.requests.get(id.request).is_downloading() {
+            true => self.failed(id, Failure::Status(status), Phase::HeadReceived),
+            false => self.answered(id, status),
+        }
+    }
+
+    fn answered(&mut self, id: AttemptId, status: u16) {
+        self.learn(id);
+        self.finish(id.request, End::Answered(status));
+    }
+
+    /// A head came: what the request's first attempt took, or would have taken at least, is known.
+    pub(crate) fn learn(&mut self, id: AttemptId) {
+        let (now, instant) = (self.now, self.instant());
+        let first = self.requests.get(id.request).first.take();
+        if let (Some(cell), Some(began)) = (self.hedge_cell(), first) {
+            cell.observe(now - began, instant);
+        }
+    }
+
+    pub(crate) fn hedge_cell(&self) -> Option<&HedgeCell> {
+        self.live.hedge(RouteIdx(0))
     }
 
     /// The attempt ends without an answer.
@@ -308,28 +388,54 @@ impl World {
             Event::Reset(_) => (Failure::Reset, ErrorClass::Reset),
             _ => (Failure::Timeout, ErrorClass::Timeout),
         };
-        let phase = attempt.phase;
+        let (phase, position) = (attempt.phase, attempt.position);
+        if phase == Phase::BodyUnderWay {
+            return self.body_breaks(id, how);
+        }
+        if failure == Failure::Timeout && self.outlasts(id, phase, position) {
+            return;
+        }
+        let Some((attempt, _)) = self.requests.attempt(id) else {
+            return;
+        };
         attempt.in_flight.failed(class, instant);
         self.failed(id, failure, phase);
     }
 
+    /// Whether an attempt is kept until the deadline, although its own limit has passed.
+    fn outlasts(&mut self, id: AttemptId, phase: Phase, position: u8) -> bool {
+        let situation = self.situation(id.request, Failure::Timeout, phase);
+        let reach = self.reach(id.request, position);
+        let policy = &self.live.plan.upstreams[0].retry;
+        let kept = retry::outlasts(policy, &situation, reach);
+        if kept {
+            self.enter_in(situation.left, Event::TimeUp(id));
+        }
+        kept
+    }
+
     /// An attempt has failed; if there is another beside it, that one goes on.
-    fn failed(&mut self, id: AttemptId, failure: Failure, phase: Phase) {
+    pub(crate) fn failed(&mut self, id: AttemptId, failure: Failure, phase: Phase) {
         let slot = id.request;
         let situation = self.situation(slot, failure, phase);
         let Attempt {
             region, position, ..
         } = self.requests.end(id);
-        if !self.requests.get(slot).under_way.is_empty() {
+        let request = self.requests.get(slot);
+        if !request.under_way.is_empty() {
             return;
         }
+        request.first = None;
+        if request.is_downloading() {
+            return self.resume(slot, region, position);
+        }
         match self.next(slot, position, &situation) {
-            Some(next) => self.follow(slot, &next, region, position),
-            None => self.finish(slot, lost(failure)),
+            Ok(next) => self.follow(slot, &next, region, position),
+            Err(why) => self.lose(slot, lost(failure), why),
         }
     }
 
-    fn situation(&mut self, slot: usize, failure: Failure, phase: Phase) -> Situation {
+    pub(crate) fn situation(&mut self, slot: usize, failure: Failure, phase: Phase) -> Situation {
         let now = self.now;
         let request = self.requests.get(slot);
         Situation {
@@ -344,20 +450,28 @@ impl World {
         }
     }
 
-    fn next(&mut self, slot: usize, position: u8, situation: &Situation) -> Option<NextTry> {
-        let instant = self.instant();
-        let policy = &self.live.plan.upstreams[0].retry;
-        let Verdict::Retry(scope) = retry::verdict(policy, situation) else {
-            return None;
-        };
-        let reach = reach(&self.live, UPSTREAM, &self.requests.get(slot).ask, position);
-        let tries = retry::next_try(policy, situation, scope, reach);
-        let paid = tries.pay(&self.upstream().budget, instant).ok()?;
-        self.promises.retried(self.now, paid.purse());
-        Some(paid)
+    pub(crate) fn reach(&mut self, slot: usize, position: u8) -> Reach {
+        let now = self.instant();
+        let request = self.requests.get(slot);
+        request.ask.now = now;
+        reach(&self.live, UPSTREAM, &request.ask, position)
     }
 
-    fn follow(&mut self, slot: usize, next: &NextTry, region: RegionIdx, position: u8) {
+    fn next(&mut self, slot: usize, position: u8, of: &Situation) -> Result<NextTry, WhyNot> {
+        let policy = &self.live.plan.upstreams[0].retry;
+        let scope = match retry::verdict(policy, of) {
+            Verdict::Retry(scope) => scope,
+            Verdict::Stop(why) => return Err(why),
+        };
+        let reach = self.reach(slot, position);
+        let policy = &self.live.plan.upstreams[0].retry;
+        let tries = retry::next_try(policy, of, scope, reach);
+        let paid = tries.pay(&self.upstream().budget, self.instant())?;
+        self.promises.retried(self.now, paid.purse());
+        Ok(paid)
+    }
+
+    pub(crate) fn follow(&mut self, slot: usize, next: &NextTry, region: RegionIdx, position: u8) {
         let last = self.live.plan.upstreams[0].retry.attempts;
         let request = self.requests.get(slot);
         request.ask.follow(next, region, position);
@@ -368,63 +482,15 @@ impl World {
         }
     }
 
-    /// Whoever waits in a region that went down goes elsewhere, if it may; in one that fell silent, a
-    /// second attempt is made beside it, if that is safe.
-    pub(crate) fn leave(&mut self, position: u8) {
-        for id in self.requests.waiting_in(position) {
-            let request = self.requests.get(id.request);
-            if !should_leave(&self.live, UPSTREAM, &request.ask, position) {
-                continue;
-            }
-            let (alone, safe) = (
-                request.under_way.len() == 1,
-                request.idempotency == Idempotency::Safe && !request.hedged,
-            );
-            let sent = request.under_way[0].phase >= Phase::Sent;
-            let health = self.upstream().regions[usize::from(position)].cell.health();
-            match health == Health::Unhealthy {
-                true if !alone => drop(self.requests.end(id)),
-                false if !alone => {}
-                false if sent && safe => self.hedge(id.request, position),
-                false if sent => {}
-                _ => self.give_up(id, position),
-            }
-        }
-    }
-
-    fn give_up(&mut self, id: AttemptId, position: u8) {
-        if let Some((next, region)) = self.way_out(id.request, position) {
-            drop(self.requests.end(id));
-            self.follow(id.request, &next, region, position);
-        }
-    }
-
-    fn hedge(&mut self, slot: usize, position: u8) {
-        let Some((next, region)) = self.way_out(slot, position) else {
-            return;
-        };
+    /// The request ends without its answer, because there is no other attempt: for this reason.
+    pub(crate) fn lose(&mut self, slot: usize, end: End, why: WhyNot) {
         let request = self.requests.get(slot);
-        request.hedged = true;
-        let before = request.ask.clone();
-        request.ask.follow(&next, region, position);
-        match self.choose(slot) {
-            (_, Some(choice)) => self.begin_attempt(slot, &choice),
-            (_, None) => self.requests.get(slot).ask = before,
-        }
+        request.ask.now = self.origin + self.now;
+        self.promises.lost(&self.live, request, why, self.now);
+        self.finish(slot, end);
     }
 
-    fn way_out(&mut self, slot: usize, position: u8) -> Option<(NextTry, RegionIdx)> {
-        let attempt = self.requests.get(slot).under_way.first()?;
-        let (phase, region) = (attempt.phase, attempt.region);
-        let situation = self.situation(slot, Failure::RegionDown, phase);
-        let reach = reach(&self.live, UPSTREAM, &self.requests.get(slot).ask, position);
-        let (policy, budget) = (&self.live.plan.upstreams[0].retry, &self.upstream().budget);
-        let next = retry::leave(policy, &situation, reach, budget, self.instant()).ok()?;
-        self.promises.retried(self.now, next.purse());
-        Some((next, region))
-    }
-
-    fn finish(&mut self, slot: usize, end: End) {
+    pub(crate) fn finish(&mut self, slot: usize, end: End) {
         let request = self.requests.remove(slot);
         self.ledger.ended(&request, end, self.now);
     }

@@ -4,10 +4,18 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tidegate_core::plan::{
-    Failback, Probe, ProbeKind, RegionPolicy, RetryPolicy, Silence, Steering, Upstream,
+    Failback, Hedge, HedgeAfter, HedgeTo, Probe, ProbeKind, RegionPolicy, RetryPolicy, Silence,
+    Steering, Upstream,
 };
 
 use crate::support::latency;
+
+/// After the time within which 95 % were answered, one request in twenty at most.
+const HEDGE: Hedge = Hedge {
+    after: HedgeAfter::Percentile(0.95),
+    budget: 0.05,
+    to: HedgeTo::Endpoint,
+};
 
 /// What goes wrong in a scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +40,9 @@ pub(crate) enum Kind {
     Shared,
     SharedSlow,
     OneEndpoint,
+    TwoRegionsDie,
+    HedgedSlow,
+    DrainNow,
 }
 
 /// Kinds in which a region really fails: it is to be found out.
@@ -62,6 +73,10 @@ pub(crate) const DISTURBANCES: [Kind; 9] = [
     Kind::OneEndpoint,
 ];
 
+/// Kinds in which everything is done that moves requests: re-dispatch, resume and hedges, under load
+/// and with bounds.
+pub(crate) const RESCUES: [Kind; 3] = [Kind::TwoRegionsDie, Kind::HedgedSlow, Kind::DrainNow];
+
 /// What a fault does to an attempt that it strikes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Effect {
@@ -77,6 +92,8 @@ pub(crate) enum Effect {
     Status(u16),
     /// The answer takes so many times as long.
     Slow(f64),
+    /// No fault: an operator drains the region at once.
+    Drain,
 }
 
 /// Whom a fault strikes.
@@ -142,6 +159,12 @@ pub(crate) struct Scenario {
     pub(crate) http_probe: bool,
     /// One connection to an endpoint carries all its requests (HTTP/2), instead of one each.
     pub(crate) multiplexed: bool,
+    /// The only route hedges what is slow.
+    pub(crate) hedge: Option<Hedge>,
+    /// Some answers have a long body.
+    pub(crate) downloads: bool,
+    /// Retries under way in a region at most.
+    pub(crate) max_retries: Option<u32>,
 }
 
 impl Kind {
@@ -167,6 +190,9 @@ impl Kind {
             Self::Shared => "shared, 500",
             Self::SharedSlow => "shared, slow",
             Self::OneEndpoint => "one endpoint",
+            Self::TwoRegionsDie => "two, loaded",
+            Self::HedgedSlow => "slow, hedged",
+            Self::DrainNow => "drained at once",
         }
     }
 
@@ -183,6 +209,15 @@ impl Kind {
         OUTAGES.contains(&self)
     }
 
+    pub(crate) fn is_rescue(self) -> bool {
+        RESCUES.contains(&self)
+    }
+
+    /// Whether a second region dies while the first is dead.
+    pub(crate) fn is_double(self) -> bool {
+        matches!(self, Self::TwoDie | Self::TwoRegionsDie)
+    }
+
     /// Within which time the region that is struck has to be avoided, if it has requests.
     pub(crate) fn avoided_within(self) -> Option<Duration> {
         match self {
@@ -194,11 +229,8 @@ impl Kind {
 
     /// Whether the region that is struck serves nobody while it lasts.
     pub(crate) fn is_total(self) -> bool {
-        use Kind::{BlackHole, Errors, Refuse, Reset, TwoDie, Unavailable};
-        matches!(
-            self,
-            Refuse | Reset | BlackHole | Unavailable | Errors | TwoDie
-        )
+        use Kind::{BlackHole, Errors, Refuse, Reset, Unavailable};
+        self.is_double() || matches!(self, Refuse | Reset | BlackHole | Unavailable | Errors)
     }
 
     /// Whether the region that is struck has no requests.
@@ -211,7 +243,7 @@ impl Kind {
             (Self::Flap, Scale::Small) => 20,
             (Self::Flap, Scale::True) => 60,
             (_, Scale::Small) => 6,
-            (_, Scale::True) if self.is_outage() => 20,
+            (_, Scale::True) if self.is_outage() || self.is_rescue() => 20,
             (_, Scale::True) => 580,
         })
     }
@@ -221,8 +253,9 @@ impl Scenario {
     pub(crate) fn new(seed: u64, kind: Kind, scale: Scale) -> Self {
         let rng = &mut Rng::with_seed(seed ^ (kind as u64) << 48);
         let shared = rng.bool() && !kind.is_idle();
-        let regions = rng.usize(if kind == Kind::TwoDie { 3..5 } else { 2..5 });
+        let regions = rng.usize(if kind.is_double() { 3..5 } else { 2..5 });
         let own_rate = match (kind.is_outage(), scale) {
+            _ if kind.is_rescue() => spread(rng, 100.0, 300.0),
             (true, Scale::Small) => spread(rng, 60.0, 110.0),
             (true, Scale::True) => spread(rng, 60.0, 200.0),
             (false, _) => spread(rng, 2.0, 150.0),
@@ -246,7 +279,13 @@ impl Scenario {
             length: kind.onset() + kind.lasts(scale) + scale.way_back(kind),
             http_probe: rng.bool(),
             multiplexed: rng.bool(),
+            hedge: matches!(kind, Kind::TwoRegionsDie | Kind::HedgedSlow).then_some(HEDGE),
+            downloads: kind.is_rescue(),
+            max_retries: None,
         };
+        if kind.is_rescue() {
+            scenario.max_retries = rng.bool().then(|| rng.u32(20..200));
+        }
         if kind == Kind::OneEndpoint {
             // Of fewer, one is so many that the region really is degraded.
             scenario.sites[target].endpoints = 4;
@@ -275,6 +314,7 @@ impl Scenario {
             degraded_latency: Some(3.0),
         };
         upstream.health.failback = self.scale.failback();
+        upstream.circuit_breaker.region.max_retries = self.max_retries;
         upstream.retry = RetryPolicy {
             per_try: Some(Duration::from_secs(2)),
             ..upstream.retry.clone()
@@ -308,7 +348,7 @@ impl Scenario {
                 anywhere(effect[rng.usize(..3)], Scope::Region(target), 0.3)
             }
             Kind::Flap => self.flapping(rng),
-            Kind::TwoDie => {
+            Kind::TwoDie | Kind::TwoRegionsDie => {
                 let mut second = self.fault(Effect::Silence, Scope::Region(1), 1.0);
                 second.from += Duration::from_secs(3);
                 let first = if rng.bool() {
@@ -328,6 +368,8 @@ impl Scenario {
             Kind::BadClient => anywhere(Effect::Status(500), Scope::Client, 1.0),
             Kind::SlowClient => Vec::new(),
             Kind::Shared => anywhere(Effect::Status(500), Scope::Everything, 0.7),
+            Kind::DrainNow => region(Effect::Drain),
+            Kind::HedgedSlow => anywhere(Effect::Slow(40.0), Scope::Region(target), 0.03),
             Kind::SharedSlow => anywhere(Effect::Slow(10.0), Scope::Everything, 1.0),
             Kind::OneEndpoint => {
                 let effect = [Effect::Refuse, Effect::Silence, Effect::Status(503)];
@@ -432,6 +474,7 @@ impl Scale {
         match self {
             Self::Small if kind == Kind::Flap => seconds(10),
             Self::Small if kind.is_outage() => seconds(20),
+            Self::True if kind.is_rescue() => seconds(60),
             Self::Small => seconds(4),
             Self::True if kind == Kind::Flap => seconds(420),
             Self::True if kind.is_outage() => seconds(150),

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ledger::Ledger;
-use crate::scenario::{DISTURBANCES, Kind, OUTAGES, Scale, Scenario};
-use crate::{live, replay_line, seeds};
+use crate::scenario::{DISTURBANCES, Kind, OUTAGES, RESCUES, Scale, Scenario};
+use crate::{live, replay_line, seeds, times};
 
 /// Seeds for each kind of outage, unless `TIDEGATE_SIM_SEEDS` says otherwise. Disturbances last longer
 /// and get as many.
@@ -20,6 +20,7 @@ pub(crate) fn print() {
     println!("\n{seeds} seeds of each kind, at the times that are the configuration's defaults.\n");
     outages(seeds);
     disturbances(seeds);
+    rescues(seeds);
     println!("\n{:.0} s", began.elapsed().as_secs_f64());
 }
 
@@ -97,6 +98,69 @@ fn disturbance(kind: Kind, worlds: &[Ledger]) -> String {
     let alarms = alarms.fold([0; 3], |sum, one| [0, 1, 2].map(|at| sum[at] + one[at]));
     let weekly = alarms.map(|count| format!("{:>12.1}", count as f64 * WEEK_S / lasted));
     format!("{:>12.1}{requests:>12}{}", lasted / 3600.0, weekly.concat())
+}
+
+fn rescues(seeds: u64) {
+    println!(
+        "\nRequests are moved, under load. Of a world's: attempts that were given up for another"
+    );
+    println!(
+        "elsewhere, hedges of what was slow, bodies to be continued and those that were, requests"
+    );
+    println!(
+        "lost although safe to repeat; attempts for a request in the worst window, on average and at"
+    );
+    println!("most (2.2 and the reserves are allowed).");
+    let titles = [
+        "requests",
+        "failed",
+        "lost",
+        "given up",
+        "hedges",
+        "broken off",
+        "continued",
+        "mean",
+        "most",
+    ];
+    let titles = titles.map(|title| format!("{title:>11}")).concat();
+    println!("\n  {:<17}{titles}", "what happens");
+    for kind in RESCUES {
+        let worlds = lived(kind, seeds);
+        println!("  {:<17}{}", kind.word(), rescue(&worlds));
+        tell_broken(kind, &worlds);
+    }
+    let few = seeds.min(20);
+    let tails = [false, true].map(|hedged| {
+        let took = times(few, Scale::True, hedged);
+        let at = |q: f64| took[(took.len() as f64 * q) as usize];
+        format!("{} / {} / {}", at(0.5), at(0.95), at(0.99))
+    });
+    let [without, with] = tails;
+    println!(
+        "\nOf {few} worlds in which 3 % of the nearest region's answers take 40 times as long:"
+    );
+    println!("p50 / p95 / p99 {without} ms without hedges, {with} ms with them.");
+}
+
+fn rescue(worlds: &[Ledger]) -> String {
+    let many = worlds.len() as f64;
+    let mean = |count: fn(&Ledger) -> u64| {
+        let sum = worlds.iter().map(count).sum::<u64>();
+        format!("{:>11.1}", sum as f64 / many)
+    };
+    let counts = [
+        mean(|world| world.requests),
+        mean(Ledger::failures),
+        mean(|world| world.repeatable_lost),
+        mean(|world| world.redispatches),
+        mean(|world| world.hedges),
+        mean(|world| world.resumes),
+        mean(|world| world.resumed),
+    ];
+    let most = worlds.iter().map(|world| world.most);
+    let average = most.clone().sum::<f64>() / many;
+    let most = most.fold(0.0, f64::max);
+    format!("{}{average:>11.2}{most:>11.2}", counts.concat())
 }
 
 fn tell_broken(kind: Kind, worlds: &[Ledger]) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use tidegate_core::health::Judge;
-use tidegate_core::{Live, LiveUpstream};
+use tidegate_core::{Drain, Health, Live, LiveUpstream};
 
 use crate::clock::{Agenda, AttemptId, Event};
 use crate::ledger::Ledger;
@@ -32,15 +32,16 @@ pub(crate) struct World {
     pub(crate) promises: Promises,
     /// For decisions.
     pub(crate) draws: Rng,
-    origin: Instant,
+    pub(crate) origin: Instant,
     epochs: Vec<u64>,
 }
 
 impl World {
     pub(crate) fn new(scenario: Scenario) -> Self {
         let endpoints: Vec<_> = scenario.sites.iter().map(|site| site.endpoints).collect();
-        let bound = support::World::changed(scenario.steering.clone(), &endpoints, |upstream| {
-            scenario.configure(upstream);
+        let bound = support::World::planned(scenario.steering.clone(), &endpoints, |plan| {
+            scenario.configure(&mut plan.upstreams[0]);
+            plan.routes[0].hedge = scenario.hedge;
         });
         let mut rng = Rng::with_seed(scenario.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut world = Self {
@@ -83,6 +84,7 @@ impl World {
             self.now = at;
             self.happen(event);
         }
+        self.ledger.most = self.promises.most;
         self.ledger.broken = self.promises.broken;
         self.ledger
     }
@@ -110,6 +112,9 @@ impl World {
             | Event::Reset(id)
             | Event::ConnectTimeout(id)
             | Event::TimeUp(id) => self.broken(id, event),
+            Event::Late(id) => self.late(id),
+            Event::Body(id) => self.body_ends(id),
+            Event::Idle(id) => self.body_idles(id),
             Event::Probe(region, endpoint, number) => self.probe(region, endpoint, number),
             Event::Probed(region, endpoint, well, took) => {
                 self.probed(region, endpoint, well, took);
@@ -137,10 +142,14 @@ impl World {
         self.wake_those_who_wait();
     }
 
+    /// Those who wait in a region of which something has become ask at once; those who could not leave
+    /// then, for want of room or budget, ask again at every look.
     fn wake_those_who_wait(&mut self) {
         for region in 0..self.epochs.len() {
-            let epoch = self.upstream().regions[region].cell.epoch();
-            if std::mem::replace(&mut self.epochs[region], epoch) != epoch {
+            let cell = &self.upstream().regions[region].cell;
+            let (epoch, standing) = (cell.epoch(), cell.standing());
+            let out = standing.health == Health::Unhealthy || cell.drain() == Drain::Now;
+            if std::mem::replace(&mut self.epochs[region], epoch) != epoch || out {
                 self.leave(region as u8);
             }
         }
@@ -148,17 +157,27 @@ impl World {
 
     fn turn(&mut self, number: usize, on: bool) {
         let fault = self.scenario.faults[number];
-        self.physics.turn(&fault, on);
-        let breaks = matches!(fault.effect, Effect::Refuse | Effect::Reset);
-        if let (Scope::Region(region), true, true) = (fault.scope, on, breaks) {
-            self.break_connections(region);
+        match (fault.effect, fault.scope) {
+            (Effect::Drain, Scope::Region(region)) => return self.drain(region, on),
+            (Effect::Refuse | Effect::Reset, Scope::Region(region)) if on => {
+                self.break_connections(region);
+            }
+            (Effect::Silence, Scope::Region(region)) if on => self.freeze_bodies(region),
+            _ => {}
         }
+        self.physics.turn(&fault, on);
+    }
+
+    fn drain(&mut self, region: usize, on: bool) {
+        let drain = if on { Drain::Now } else { Drain::No };
+        self.upstream().regions[region].cell.set_drain(drain);
+        self.wake_those_who_wait();
     }
 
     /// Whoever waits there is cut off, and so is what idles.
     fn break_connections(&mut self, region: usize) {
         self.physics.break_connections(region);
-        let there: Vec<AttemptId> = self.requests.waiting_in(region as u8);
+        let there: Vec<AttemptId> = self.requests.under_way_in(region as u8);
         let after = self.physics.sites[region].rtt / 2;
         for id in there {
             self.enter_in(after, Event::Reset(id));

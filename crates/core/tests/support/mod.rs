@@ -48,8 +48,17 @@ impl World {
         endpoints: &[usize],
         change: impl FnOnce(&mut Upstream),
     ) -> Self {
+        Self::planned(steering, endpoints, |plan| change(&mut plan.upstreams[0]))
+    }
+
+    /// A world of one route whose plan is not quite the usual one.
+    pub(crate) fn planned(
+        steering: Steering,
+        endpoints: &[usize],
+        change: impl FnOnce(&mut Plan),
+    ) -> Self {
         let mut plan = plan(steering, endpoints, vec![RouteMatch::default()]);
-        change(&mut plan.upstreams[0]);
+        change(&mut plan);
         Self::of(plan)
     }
 
