@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use tidegate_control::State;
 use tidegate_core::Health;
+use tidegate_core::cell::Drain;
 
 use crate::support::{Answer, Site, ask, config};
 
@@ -142,6 +143,65 @@ async fn regions_drain_and_come_back() {
     let answer = ask(address, "POST", "/regions/mars/drain", &[]).await;
     let problem = assert_problem(&answer, 404, "no_region");
     assert_eq!(problem["regions"], json!(["eu-west", "us-east"]));
+}
+
+/// A drain may be told to empty its region at once; a later, milder word does not slow it down, a reload
+/// keeps it, for upstreams that come later as well, and only its end takes it back.
+#[tokio::test]
+async fn a_drain_with_now_is_told_kept_and_taken_back() {
+    let site = Site::new(&config("5s"));
+    let (admin, _) = site.admin().await;
+    let drain = |upstream: &str| site.shared.board.region(upstream, "eu-west").drain();
+    let check = async |method: &str, target: &str, expected: Drain, changed: bool| {
+        let told = ask(admin.address(), method, target, &[]).await.json();
+        let is = (&told["draining"], &told["now"], &told["changed"]);
+        let (draining, now) = (expected != Drain::No, expected == Drain::Now);
+        assert_eq!(
+            is,
+            (&json!(draining), &json!(now), &json!(changed)),
+            "{told}"
+        );
+        assert_eq!(drain("shop"), expected, "{method} {target}");
+        let regions = get(admin.address(), "/regions").await.json();
+        assert_eq!(regions[0]["upstreams"][0]["leaving"], json!(now));
+        let events = get(admin.address(), "/events").await.json();
+        let last = events["events"].as_array().unwrap().last().unwrap();
+        assert_eq!(
+            (&last["draining"], &last["now"]),
+            (&json!(draining), &json!(now))
+        );
+    };
+    check("POST", "/regions/eu-west/drain", Drain::Soft, true).await;
+    check("POST", "/regions/eu-west/drain?now=true", Drain::Now, true).await;
+    check("POST", "/regions/eu-west/drain?now=true", Drain::Now, false).await;
+    check(
+        "POST",
+        "/regions/eu-west/drain?now=false",
+        Drain::Now,
+        false,
+    )
+    .await;
+    let other = config("5s").replace("shop:", "cart:");
+    site.write(&other.replace("upstream: shop", "upstream: cart"));
+    assert_eq!(
+        ask(admin.address(), "POST", "/reload", &[]).await.status,
+        200
+    );
+    assert_eq!((drain("shop"), drain("cart")), (Drain::Now, Drain::Now));
+    assert!(
+        site.shared
+            .drains
+            .set("eu-west", false, &site.shared)
+            .unwrap()
+            .changed
+    );
+    assert_eq!(drain("cart"), Drain::No);
+    for pace in ["now=perhaps", "later=true"] {
+        let target = format!("/regions/eu-west/drain?{pace}");
+        let answer = ask(admin.address(), "POST", &target, &[]).await;
+        assert_problem(&answer, 400, "bad_request");
+    }
+    assert_eq!(drain("cart"), Drain::No);
 }
 
 #[tokio::test]

@@ -12,9 +12,10 @@ pub struct RetryPolicy {
     pub attempts: u8,
     /// Which failures qualify.
     pub on: RetryOn,
-    /// Limit of one attempt up to the response's head: connecting and every time at which the upstream
-    /// is waited for; what the client takes for its upload does not count. None: the request's own
-    /// deadline.
+    /// Limit of one attempt up to the response's head: connecting and, from the moment at which it has
+    /// sent the whole request, the wait for the head, together; and, in between, every single stretch in
+    /// which the upstream takes nothing of what is there to be sent. An upload that moves is no wait, and
+    /// what the client takes for it does not count. None: the request's own deadline.
     pub per_try: Option<Duration>,
     /// Limit from the moment at which an attempt has sent the whole request to the response's head.
     /// None: only the others.
