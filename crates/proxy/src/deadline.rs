@@ -24,7 +24,6 @@ use crate::clock::now;
 use crate::grpc::Dialect;
 use crate::head::RequestHead;
 use crate::pipeline::Serving;
-use crate::said;
 
 /// No client's word counts for longer; clocks end, and `99999999H` would end beyond them.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -284,8 +283,24 @@ fn write_call(left: Duration) -> Option<String> {
 fn header_timeout(value: &str) -> Option<(Duration, Form)> {
     match parse_digits(value.as_bytes()) {
         Some(milliseconds) => Some((Duration::from_millis(milliseconds), Form::Plain)),
-        None => Some((said::duration(value)?, Form::Unit)),
+        None => Some((parse_duration(value)?, Form::Unit)),
     }
+}
+
+/// A number, perhaps with a fraction, and its unit: `1.5s`.
+fn parse_duration(value: &str) -> Option<Duration> {
+    let number = value.trim_end_matches(|unit: char| unit.is_ascii_lowercase());
+    let seconds = match &value[number.len()..] {
+        "ms" => 1e-3,
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return None,
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    parse_digits(whole.as_bytes())?;
+    parse_digits(fraction.as_bytes())?;
+    Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
 }
 
 /// None if less than a millisecond is left.
@@ -379,6 +394,8 @@ mod tests {
         check("250ms", Some((Duration::from_millis(250), Form::Unit)));
         check("2s", Some((seconds(2), Form::Unit)));
         check("1h", Some((seconds(3600), Form::Unit)));
+        check("1.5s", Some((Duration::from_millis(1500), Form::Unit)));
+        check("0.25m", Some((seconds(15), Form::Unit)));
         for malformed in [
             "",
             "-1",

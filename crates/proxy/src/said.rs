@@ -121,7 +121,7 @@ fn health(value: &str) -> Option<(Health, Duration)> {
 }
 
 /// A whole number with its unit: `500ms`, `30s`, `5m`, `1h`.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
+fn duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u32 = number.parse().ok()?;

@@ -7,7 +7,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -25,6 +25,7 @@ use crate::answer::{Answer, AnswerHead};
 use crate::clock::now;
 use crate::conn::Conn;
 use crate::context::Context;
+use crate::deadline::Ends;
 use crate::exchange::Exchange;
 use crate::finish::Finish;
 use crate::forward::{Sink, interim_fields};
@@ -50,6 +51,8 @@ pub(crate) struct Tunnel {
     pub(crate) upstream: Box<dyn Duplex>,
     /// When it is to be ended, if it runs in another region than it should.
     pub(crate) homing: Option<Box<Homing>>,
+    /// When it must be over whether it moves or not.
+    pub(crate) ends: Option<Ends>,
     /// Whether it carries a WebSocket.
     pub(crate) websocket: bool,
 }
@@ -158,9 +161,11 @@ pub(crate) async fn run(
     let Tunnel {
         mut upstream,
         mut homing,
+        ends,
         websocket,
     } = tunnel;
-    let frames = (websocket && homing.is_some()).then(Frames::default);
+    let may_be_cut = homing.is_some() || ends.is_some();
+    let frames = (websocket && may_be_cut).then(Frames::default);
     let meter = Meter {
         frames: RefCell::new(frames),
         ..Meter::default()
@@ -177,27 +182,27 @@ pub(crate) async fn run(
         COPY,
         COPY,
     ));
-    let mut watch = Watch::new(context.worker.wheel.timer());
+    let mut watch = Watch::new(context.worker.wheel.timer(), ends);
     let mut heard = 0;
     let ended = poll_fn(|cx| {
-        let copied = copy.as_mut().poll(cx).map(|_ended| ());
+        let copied = copy.as_mut().poll(cx).map(|_ended| Termination::Tunnelled);
         if std::mem::replace(&mut heard, meter.written.get()) != meter.written.get() {
             finish.heard(now());
         }
         let ended = match copied {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => watch.poll_idle(cx, meter.total()),
+            Poll::Pending => watch.poll_over(cx, meter.total()),
+            ended => ended,
         };
         match &mut homing {
             Some(homing) if ended.is_pending() => {
                 homing.poll_due(cx).map(|()| Termination::DrainedHome)
             }
-            _ => ended.map(|()| Termination::Tunnelled),
+            _ => ended,
         }
     })
     .await;
     drop(copy);
-    if ended == Termination::DrainedHome && meter.may_close() {
+    if ended != Termination::Tunnelled && meter.may_close() {
         drop(upstream);
         let timer = watch.timer;
         let _gone = within(&timer, now() + FAREWELL, part(&mut client)).await;
@@ -214,25 +219,45 @@ async fn part(client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<
     Ok(())
 }
 
-/// Notices that nothing moves: without a bound, a side that never closes would keep both.
+/// Notices that nothing moves: without a bound, a side that never closes would keep both. And that
+/// the time of a tunnel that has one is over.
 struct Watch {
     timer: Timer,
     seen: u64,
+    look: Instant,
+    ends: Option<Instant>,
 }
 
 impl Watch {
-    fn new(timer: Timer) -> Self {
-        timer.set(now() + IDLE);
-        Self { timer, seen: 0 }
+    fn new(timer: Timer, ends: Option<Ends>) -> Self {
+        let watch = Self {
+            timer,
+            seen: 0,
+            look: now() + IDLE,
+            ends: ends.map(|ends| ends.at),
+        };
+        watch.arm();
+        watch
     }
 
-    /// Ready when nothing has moved for one to two times the limit.
-    fn poll_idle(&mut self, cx: &mut TaskContext<'_>, total: u64) -> Poll<()> {
+    fn arm(&self) {
+        self.timer
+            .set(self.ends.map_or(self.look, |ends| ends.min(self.look)));
+    }
+
+    /// Ready, with the reason, when nothing has moved for one to two times the limit, or the time is
+    /// over.
+    fn poll_over(&mut self, cx: &mut TaskContext<'_>, total: u64) -> Poll<Termination> {
         while self.timer.poll_expired(cx).is_ready() {
-            if std::mem::replace(&mut self.seen, total) == total {
-                return Poll::Ready(());
+            let at = now();
+            if self.ends.is_some_and(|ends| ends <= at) {
+                return Poll::Ready(Termination::DeadlineExceeded);
             }
-            self.timer.set(now() + IDLE);
+            if std::mem::replace(&mut self.seen, total) == total {
+                return Poll::Ready(Termination::Tunnelled);
+            }
+            self.look = at + IDLE;
+            self.arm();
         }
         Poll::Pending
     }
@@ -401,22 +426,42 @@ mod tests {
         );
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_tunnel_that_stands_still_is_noticed() {
-        let minutes = |count: u64| Duration::from_secs(60 * count);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// Why and when a tunnel ends that moves for 90 minutes.
+    async fn watched(bound: Option<Duration>) -> (Termination, Duration) {
         let watching = async {
             let wheel = Wheel::new(now());
             tokio::task::spawn_local(wheel.run());
-            let mut watch = Watch::new(wheel.timer());
             let began = now();
-            let moved = || (now() - began).min(minutes(90)).as_secs();
-            poll_fn(|cx| watch.poll_idle(cx, moved())).await;
-            now() - began
+            let ends = bound.map(|bound| Ends {
+                at: began + bound,
+                grpc: false,
+            });
+            let mut watch = Watch::new(wheel.timer(), ends);
+            let moved = || (now() - began).min(90 * MINUTE).as_secs();
+            let why = poll_fn(|cx| watch.poll_over(cx, moved())).await;
+            (why, now() - began)
         };
-        let ended = LocalSet::new().run_until(watching).await;
-        assert!(
-            ended >= minutes(90) + IDLE && ended < minutes(90) + 2 * IDLE,
-            "{ended:?}"
-        );
+        LocalSet::new().run_until(watching).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_that_stands_still_is_noticed() {
+        for bound in [None, Some(600 * MINUTE)] {
+            let (why, ended) = watched(bound).await;
+            assert_eq!(why, Termination::Tunnelled);
+            let still = ended - 90 * MINUTE;
+            assert!(still >= IDLE && still < 2 * IDLE, "{ended:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_ends_with_its_time() {
+        for bound in [30 * MINUTE, 70 * MINUTE] {
+            let (why, ended) = watched(Some(bound)).await;
+            assert_eq!(why, Termination::DeadlineExceeded);
+            assert!(ended >= bound && ended < bound + MINUTE, "{ended:?}");
+        }
     }
 }

@@ -236,6 +236,9 @@ async fn serve_one(
         return switch_over(context, conn, answer, switch).await;
     }
     let read = || progress.as_ref().is_none_or(|progress| progress.is_done());
+    if let (true, true, Some(unread)) = (keep_alive, answer.body.is_whole(), &progress) {
+        unread.discard(&mut conn.borrow_mut());
+    }
     answer_one(context, conn, answer, &asked, keep_alive, read).await
 }
 

@@ -289,3 +289,44 @@ async fn a_route_may_bound_the_whole_exchange() {
     assert_eq!((code(&answer), &answer.body[..]), ("4", MESSAGE));
     assert!(answer.is_whole());
 }
+
+/// WebSockets too.
+#[tokio::test]
+async fn a_tunnel_ends_with_its_routes_time() {
+    let mut script = Action::answer(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+    );
+    script.push(Action::Stall);
+    let upstream = raw(vec![script]).await;
+    let mut setup = Setup::to(upstream.addr());
+    setup.route().max_duration = Some(Duration::from_millis(100));
+    let rig = setup.start();
+    let mut client = H1::connect(rig.addr()).await;
+    let head = "GET / HTTP/1.1\r\nhost: a.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+        sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    client.send(head).await;
+    client.head().await;
+    assert_eq!(client.bytes(100).await, b"\x88\x02\x03\xe9");
+    drop(client);
+    assert_eq!(rig.log(1).await[0]["reason"], "deadline_exceeded");
+}
+
+/// Where nothing else is left to ask, an endpoint is asked again, unless it wants more time for that
+/// than anybody would wait.
+#[tokio::test]
+async fn who_asks_for_a_wait_is_not_asked_before() {
+    for (wait, expected) in [
+        ("", 200),
+        ("retry-after: 0\r\n", 200),
+        ("retry-after: 3600\r\n", 503),
+    ] {
+        let busy =
+            format!("HTTP/1.1 503 Busy\r\n{wait}connection: close\r\ncontent-length: 0\r\n\r\n");
+        let fine = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        let upstream = raw(vec![Action::answer(busy), answering(fine)]).await;
+        let rig = Setup::to(upstream.addr()).start();
+        let answer = Ask::get("/").send(Down::H1, rig.addr()).await;
+        assert_eq!(answer.status, expected, "{wait:?}");
+    }
+}

@@ -23,6 +23,7 @@ mod hedging;
 mod leaving;
 mod limits;
 mod redispatch;
+mod refusals;
 mod region_down;
 mod residency;
 mod resume;
