@@ -168,7 +168,9 @@ impl Answer {
         }
         if let Some(call) = call {
             let fields = call.fields();
-            fields.iter().for_each(|(name, value)| sink.add_typed(name, value));
+            fields
+                .iter()
+                .for_each(|(name, value)| sink.add_typed(name, value));
         }
         local_fields(&self.words.additions(), sink);
     }

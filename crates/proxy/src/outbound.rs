@@ -13,6 +13,7 @@ use crate::forward::{RequestAdditions, Sink, request_fields};
 use crate::h1::client as h1;
 use crate::h2::client as h2;
 use crate::pipeline::Serving;
+use crate::resume::Unconditional;
 use crate::tunnel;
 use crate::upstream::pool::{Checked, Link};
 
@@ -83,6 +84,18 @@ fn additions<'a>(
     }
 }
 
+/// The client's fields and ours; for the rest of an answer that broke off, those that ask for it in the
+/// place of the client's own range and conditions.
+fn fields_of(serving: &Serving, additions: &RequestAdditions<'_>, sink: &mut impl Sink) {
+    match &serving.part {
+        None => request_fields(&serving.head, additions, sink),
+        Some(part) => {
+            request_fields(&serving.head, additions, &mut Unconditional(sink));
+            part.write(sink);
+        }
+    }
+}
+
 /// A body of unknown length is sent in chunks. A method that usually carries a body says that it is
 /// empty (RFC 9110 section 8.6); a bodiless GET says nothing.
 fn h1_framing(serving: &Serving) -> Framing {
@@ -102,7 +115,7 @@ fn write_h1(serving: &Serving, told: &Told<'_>, framing: Framing, out: &mut Byte
     };
     encode::request_line(out, method, head.path_and_query().as_bytes());
     encode::field(out, b"host", head.authority().as_bytes());
-    request_fields(head, &additions(serving, told, serving.continued), out);
+    fields_of(serving, &additions(serving, told, serving.continued), out);
     if let Some(protocol) = upgrade {
         tunnel::write_upgrade(
             head,
@@ -136,7 +149,7 @@ fn h2_request(
 ) -> Result<http::Request<()>, ExchangeError> {
     let head = &serving.head;
     let mut fields = HeaderMap::with_capacity(FIELDS);
-    request_fields(head, &additions(serving, told, true), &mut fields);
+    fields_of(serving, &additions(serving, told, true), &mut fields);
     if head.te_trailers() {
         fields.add(b"te", b"trailers");
     }

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use tidegate_core::Termination;
 
-use crate::answer::{Answer, AnswerHead, AnswerWords, Download};
+use crate::answer::{Answer, AnswerHead, AnswerWords};
 use crate::context::Context;
+use crate::download::Download;
 use crate::finish::Finish;
 use crate::grpc::{CallEnd, Dialect};
 use crate::request_id::RequestId;
