@@ -61,7 +61,7 @@ catalogue! {
     REQUEST_DURATION = Histogram "tidegate_request_duration_seconds" in "seconds" by [route, region]:
         "Time from a request's head to the end of its answer.";
     REQUESTS_RESCUED = Counter "tidegate_requests_rescued_total" in "requests" by [from, to, why]:
-        "Requests that were answered because of a later attempt: the region that failed, the region that answered and what the failed attempt met.";
+        "Requests that were answered because of a later attempt: the region that failed, the region that answered (the same, if another endpoint did) and what the failed attempt met. `truncated`: the rest of the answer came from elsewhere; `hedged`: the second attempt was faster.";
     RESCUE_ADDED = Histogram "tidegate_rescue_added_seconds" in "seconds" by [upstream]:
         "What a rescue cost: time from the begin of the first attempt to the begin of the one that answered.";
     REQUESTS_LOST = Counter "tidegate_requests_lost_total" in "requests" by [why]:
@@ -73,7 +73,7 @@ catalogue! {
     ATTEMPTS = Counter "tidegate_attempts_total" in "attempts" by [upstream, region, outcome]:
         "Attempts that ended, by where they went and how they ended.";
     RETRIES = Counter "tidegate_retries_total" in "attempts" by [upstream, scope]:
-        "Attempts after the first of their request; scope `in_region` or `cross_region`.";
+        "Attempts after the first of their request, hedges and resumes included; scope `in_region` or `cross_region`.";
     RETRY_REFUSED = Counter "tidegate_retry_refused_total" in "requests" by [why]:
         "Failed attempts after which no other was made, by the reason.";
     RETRY_BUDGET_USED = Gauge "tidegate_retry_budget_used_ratio" in "1" by [upstream, purse]:
