@@ -83,6 +83,11 @@ fn assert_receipt(answer: &Answer, body: &Bytes, what: &str) {
     assert_eq!(receipt["sha256"], hash.as_str(), "{what}");
 }
 
+/// What a client sends.
+fn upload(length: usize) -> Bytes {
+    content::bytes(content::SEED, 0, length)
+}
+
 fn put(body: &Bytes) -> Ask {
     Ask {
         method: Method::PUT,
@@ -95,7 +100,7 @@ async fn check_rescue(size: usize, down: Down, h2_up: bool, ask: impl Fn(&Bytes)
     let spooling = spooling(Setup::world(&world), |setup| setup.h2_up(h2_up));
     let what = format!("{size} {down:?} {h2_up}");
     die_in_upload(&world, size / 10 * 9);
-    let body = Bytes::from(content::bytes(content::SEED, 0, size));
+    let body = upload(size);
     let answer = ask(&body).send(down, spooling.rig.addr()).await;
     assert_receipt(&answer, &body, &what);
     let line = &spooling.rig.log(1).await[0];
@@ -134,7 +139,7 @@ async fn trailers_are_replayed() {
         let spooling = spooling(Setup::world(&world), |_| {});
         // It reads the body to its end, and is gone before it answers.
         die_in_upload(&world, MB);
-        let body = Bytes::from(content::bytes(content::SEED, 0, MB));
+        let body = upload(MB);
         let answer = with_trailer(&body).send(down, spooling.rig.addr()).await;
         assert_receipt(&answer, &body, "trailers");
         assert_eq!(answer.json()["trailers"][0][1], "7", "{down:?}");
@@ -147,7 +152,7 @@ async fn trailers_are_replayed() {
 async fn what_no_attempt_could_use_is_not_spooled() {
     let world = world(&["eu"]).await;
     let spooling = spooling(Setup::world(&world), |_| {});
-    let body = Bytes::from(content::bytes(content::SEED, 0, MB));
+    let body = upload(MB);
     for (ask, lost) in [(Ask::post("/sha256", body.clone()), 1), (put(&body), 1)] {
         let answer = ask.send(Down::H1, spooling.rig.addr()).await;
         assert_receipt(&answer, &body, "streamed");
@@ -163,7 +168,7 @@ async fn check_lost(why: &str, change: impl Fn(&mut Setup)) {
     let world = world(&["eu", "us"]).await;
     for down in BOTH {
         let spooling = spooling(Setup::world(&world), &change);
-        let body = Bytes::from(content::bytes(content::SEED, 0, 3 * MB));
+        let body = upload(3 * MB);
         let answer = put(&body).send(down, spooling.rig.addr()).await;
         assert_receipt(&answer, &body, why);
         assert_eq!(spooling.lost(why), 1, "{down:?} {why}");
@@ -193,7 +198,7 @@ async fn a_body_that_is_lost_is_not_sent_again() {
         setup.upstream().body.spool_bytes = MB as u64;
     });
     die_in_upload(&world, 4 * MB);
-    let body = Bytes::from(content::bytes(content::SEED, 0, 5 * MB));
+    let body = upload(5 * MB);
     let ask = put(&body).chunked();
     let answer = ask.send(Down::H2, spooling.rig.addr()).await;
     assert_eq!(
@@ -254,8 +259,8 @@ async fn requests_share_the_total() {
         // What a thread has leased and does not use is not there for the other.
         setup.replay.memory_bytes = 101 * KIB as u64;
     });
-    let body = content::bytes(content::SEED, 0, 100 * KIB);
-    let (first, rest) = body.split_at(60 * KIB);
+    let whole = upload(100 * KIB);
+    let (first, rest) = whole.split_at(60 * KIB);
     let mut clients = Vec::new();
     for _ in 0..2 {
         let mut client = H1::connect(spooling.rig.addr()).await;
@@ -268,7 +273,6 @@ async fn requests_share_the_total() {
         })
         .await;
     }
-    let whole = Bytes::from(body.clone());
     for client in &mut clients {
         client.send(rest).await;
         assert_receipt(&client.answer().await, &whole, "shared");
@@ -295,7 +299,7 @@ async fn a_slow_upload_reaches_an_upstream_whole_or_not_at_all() {
     for down in BOTH {
         let upstream = raw(vec![answering(OK)]).await;
         let spooling = gathering(Setup::to(upstream.addr()));
-        let body = Bytes::from(content::bytes(content::SEED, 0, 100 * KIB));
+        let body = upload(100 * KIB);
         let (first, rest) = (body.slice(..60 * KIB), body.slice(60 * KIB..));
         let half = || async {
             until("half of it", || {
@@ -365,8 +369,8 @@ async fn only_what_must_not_be_sent_twice_is_gathered() {
         setup.upstream().body.gather_bytes = MB as u64;
         setup.route().idempotency_key = true;
     });
-    let small = Bytes::from(content::bytes(content::SEED, 0, 100 * KIB));
-    let large = Bytes::from(content::bytes(content::SEED, 0, 2 * MB));
+    let small = upload(100 * KIB);
+    let large = upload(2 * MB);
     let post = |body: &Bytes| Ask::post("/sha256", body.clone());
     for (ask, gathered) in [
         (post(&small), 1),
