@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use crate::budget::Budget;
 use crate::plan::RetryPolicy;
-use crate::retry::{Failure, NextTry, Phase, Reach, Situation, WhyNot, next_try};
+use crate::retry::{Failure, NextTries, NextTry, Phase, Reach, Situation, WhyNot, next_try};
 
 pub use answer::{AnswerFacts, Misfit, Representation};
 pub use pace::Pace;
@@ -147,16 +147,11 @@ impl Transfer {
     }
 }
 
-/// Where an answer that broke off is continued, and the token for it. `situation.attempts` counts
-/// those without progress; the failure's kind and the list of `retry.on` do not matter, for the
-/// request is safe and the route has said that answers are to be continued.
-///
-/// Another region comes first, as its neighbours may share what the endpoint died of; then another
-/// endpoint, and the same one when nothing else is left.
+/// Where an answer that broke off is continued, and the token for it: the best of [`ways`] that can be
+/// paid.
 ///
 /// # Errors
-/// [`WhyNot::Attempts`], [`WhyNot::Deadline`], and those of
-/// [`NextTries::pay`](crate::retry::NextTries::pay).
+/// Those of [`ways`], and those of [`NextTries::pay`].
 pub fn next(
     policy: &RetryPolicy,
     situation: &Situation,
@@ -164,6 +159,23 @@ pub fn next(
     budget: &Budget,
     now: Instant,
 ) -> Result<NextTry, WhyNot> {
+    ways(policy, situation, reach)?.pay(budget, now)
+}
+
+/// The ways to continue an answer that broke off, best first. `situation.attempts` counts those
+/// without progress; the failure's kind and the list of `retry.on` do not matter, for the request is
+/// safe and the route has said that answers are to be continued.
+///
+/// Another region comes first, as its neighbours may share what the endpoint died of; then another
+/// endpoint, and the same one when nothing else is left.
+///
+/// # Errors
+/// [`WhyNot::Attempts`] and [`WhyNot::Deadline`].
+pub fn ways(
+    policy: &RetryPolicy,
+    situation: &Situation,
+    reach: Reach,
+) -> Result<NextTries, WhyNot> {
     if situation.attempts >= policy.attempts {
         return Err(WhyNot::Attempts);
     }
@@ -179,7 +191,7 @@ pub fn next(
         phase: Phase::BodyUnderWay,
         ..*situation
     };
-    next_try(policy, &situation, situation.scope, reach).pay(budget, now)
+    Ok(next_try(policy, &situation, situation.scope, reach))
 }
 
 #[cfg(test)]

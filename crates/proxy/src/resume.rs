@@ -7,7 +7,7 @@
 //! of that moment, paid for, within the attempts and the time of its route. Nothing is given up that
 //! may still come before the next attempt is decided and paid for.
 //!
-//! An answer that can be continued costs 16 KiB and the request's head while it runs; what is whole
+//! An answer that can be continued costs 16 KiB and less than 4 more for its request while it runs; what is whole
 //! when its head is passed on, and what has no validator, costs one look at the head. What does not
 //! fit ends the client's stream visibly: there is no way from here to a spliced body.
 
@@ -114,7 +114,7 @@ impl Resumable {
             flow,
             place,
             transfer,
-            watch: Watch::new(&serving),
+            watch: Watch::new(&serving, place),
             mark: 0,
             before: 0,
             resumes: 0,
@@ -211,25 +211,26 @@ impl Resumable {
         }
     }
 
-    /// Gives up an exchange that has stopped, if there is a better place and a token to go there.
+    /// Gives up an exchange that has stopped, if another place is there, has room and is paid for.
     fn leave(&mut self, finish: &mut Finish) -> bool {
         let State::Flowing(mut serving) = std::mem::replace(&mut self.state, State::Over) else {
             return false;
         };
         let at = now();
-        match self.decide(&mut serving, Failure::Timeout, at) {
-            Ok(next) => {
-                self.flow.cancel();
-                serving.cancelled = true;
-                self.close_books(&Death::stopped(), at, finish);
-                self.begin(serving, next, finish);
-                true
-            }
-            Err(_) => {
-                self.state = State::Flowing(serving);
-                false
-            }
-        }
+        std::mem::swap(&mut serving.finish, finish);
+        let next = match self.prepare(&mut serving, at) {
+            Ok(()) => serving.leave_body(self.place),
+            Err(_) => None,
+        };
+        std::mem::swap(&mut serving.finish, finish);
+        let Some(next) = next else {
+            self.state = State::Flowing(serving);
+            return false;
+        };
+        self.flow.cancel();
+        self.close_books(&Death::stopped(), at, finish);
+        self.begin(serving, next, finish);
+        true
     }
 
     /// The exchange has died: another attempt begins, or the request ends.
@@ -240,9 +241,10 @@ impl Resumable {
         };
         self.flow.cancel();
         let tried = self.unproved.is_some();
-        let decision = self.decide(&mut serving, death.failure, at);
+        let next = self.prepare(&mut serving, at);
+        let next = next.and_then(|()| serving.next_resume(death.failure, self.place));
         self.close_books(&death, at, finish);
-        match decision {
+        match next {
             Ok(next) => {
                 self.begin(serving, next, finish);
                 Ok(())
@@ -258,13 +260,8 @@ impl Resumable {
         }
     }
 
-    /// Where the rest is asked for, paid for. Attempts count anew after progress.
-    fn decide(
-        &mut self,
-        serving: &mut Serving,
-        failure: Failure,
-        at: Instant,
-    ) -> Result<NextTry, WhyNot> {
+    /// Prepares `serving` for attempts for the rest: they count anew after progress, and so does time.
+    fn prepare(&mut self, serving: &mut Serving, at: Instant) -> Result<(), WhyNot> {
         if self.resumes >= RESUMES_MAX {
             return Err(WhyNot::Attempts);
         }
@@ -277,7 +274,7 @@ impl Resumable {
             serving.run_anew(at);
         }
         serving.enter_place(self.place);
-        serving.next_resume(failure, self.place)
+        Ok(())
     }
 
     /// Closes the books of the exchange that died.
@@ -296,14 +293,15 @@ impl Resumable {
         }
     }
 
+    /// Attempts begin, the first by the way `next`, which is entered in the request.
     fn begin(&mut self, mut serving: Box<Serving>, next: NextTry, finish: &mut Finish) {
         let what: Representation = self.transfer.representation().clone();
         let span: Span = self.transfer.span();
         serving.part = Some(Part::of(&what, span));
         std::mem::swap(&mut serving.finish, finish);
-        let (slot, place) = (Slot::default(), self.place);
+        let slot = Slot::default();
         let mut loan = Loan::new(serving, &slot);
-        let work = async move { loan.resume(&what, span, next, place).await };
+        let work = async move { loan.resume(&what, span, next).await };
         self.state = State::Resuming {
             slot,
             work: Box::pin(work),
@@ -357,8 +355,8 @@ impl Resumable {
         }
         let region = &serving.upstream().1.regions[usize::from(answered.place.position)].cell;
         self.flow = Flow::new(answered.ahead, answered.exchange, region);
-        self.watch.begin_anew(serving);
         self.place = answered.place;
+        self.watch.begin_anew(serving, self.place);
         self.resumes += 1;
         self.unproved = Some(answered.in_flight);
         if self.transfer.is_proved() {
@@ -390,22 +388,22 @@ impl Resumable {
 }
 
 impl Watch {
-    fn new(serving: &Serving) -> Self {
+    fn new(serving: &Serving, place: Place) -> Self {
         Self {
             pace: Pace::default(),
             timer: serving.context.worker.wheel.timer_in_region(),
             since: None,
             heard: serving.context.worker.news(),
-            doubted: false,
+            doubted: serving.trouble(place) == Trouble::Out,
         }
     }
 
     /// Another place has another pace.
-    fn begin_anew(&mut self, serving: &Serving) {
+    fn begin_anew(&mut self, serving: &Serving, place: Place) {
         self.pace = Pace::default();
         self.since = None;
         self.heard = serving.context.worker.news();
-        self.doubted = false;
+        self.doubted = serving.trouble(place) == Trouble::Out;
     }
 
     fn came(&mut self) {

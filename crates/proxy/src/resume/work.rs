@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use http::HeaderName;
 use tidegate_core::limits::Turn;
 use tidegate_core::resume::{self, Misfit, Representation, Span};
-use tidegate_core::retry::{Failure, NextTry, Phase, WhyNot};
+use tidegate_core::retry::{Destination, Failure, NextTry, Phase, WhyNot};
 use tidegate_core::{Ask, RegionSet, Termination};
 use tidegate_http1::{FieldRef, Fields, Known};
 use tidegate_telemetry::labels::{Label, ResumeResult};
@@ -57,10 +57,9 @@ impl Loan {
         what: &Representation,
         span: Span,
         next: NextTry,
-        place: Place,
     ) -> Result<Answered, GaveUp> {
         match &mut self.serving {
-            Some(serving) => serving.resume(what, span, next, place).await,
+            Some(serving) => serving.resume(what, span, next).await,
             None => Err(GaveUp::failed(WhyNot::NoCandidate.word())),
         }
     }
@@ -124,26 +123,49 @@ impl Serving {
             .insert(place.position, place.set_version, place.at);
     }
 
-    /// Where the rest is asked for after a failure there, paid for.
-    pub(super) fn next_resume(&self, failure: Failure, place: Place) -> Result<NextTry, WhyNot> {
+    /// Chooses another place for the rest of a body that has stopped at `place`, and pays for it; only
+    /// then anything is entered. None if there is none, no room there, or no token: what has stopped
+    /// may still come.
+    pub(super) fn leave_body(&mut self, place: Place) -> Option<NextTry> {
+        let (upstream, live) = self.upstream();
+        let situation = self.situation(Failure::Timeout, Phase::BodyUnderWay);
+        let ways = resume::ways(&upstream.retry, &situation, self.reach(place)).ok()?;
+        let budget = live.budget.clone();
+        let other = |way: &&NextTry| way.to != Destination::SameEndpoint;
+        let mut ways = ways.as_slice().iter().filter(other);
+        let (next, choice) = ways
+            .find_map(|way| self.try_way(way, place, |_, _| budget.withdraw(way.purse(), now())))?;
+        self.chosen = Some(choice);
+        self.cancelled = true;
+        Some(NextTry {
+            backoff: Duration::ZERO,
+            ..next
+        })
+    }
+
+    /// Where the rest is asked for after a failure at `place`, paid for and entered.
+    pub(super) fn next_resume(
+        &mut self,
+        failure: Failure,
+        place: Place,
+    ) -> Result<NextTry, WhyNot> {
         let (upstream, live) = self.upstream();
         let situation = self.situation(failure, Phase::BodyUnderWay);
         let reach = self.reach(place);
-        resume::next(&upstream.retry, &situation, reach, &live.budget, now())
+        let next = resume::next(&upstream.retry, &situation, reach, &live.budget, now())?;
+        self.ask.follow(&next, place.region, place.position);
+        Ok(next)
     }
 
-    /// Makes attempts until one has exactly `span` of `what`. The first goes the way of `next`, after
-    /// what broke off at `place`.
+    /// Makes attempts until one has exactly `span` of `what`, the first by the way `next`.
     async fn resume(
         &mut self,
         what: &Representation,
         span: Span,
         mut next: NextTry,
-        mut place: Place,
     ) -> Result<Answered, GaveUp> {
         let mut gave_up = GaveUp::failed("");
         loop {
-            self.ask.follow(&next, place.region, place.position);
             self.finish.resuming(&next);
             let wait = next.wait(&mut self.context.worker.rng.borrow_mut());
             self.back_off(wait).await;
@@ -156,14 +178,10 @@ impl Serving {
                     None => return Ok(answered),
                     Some(misfit) => {
                         gave_up.result = ResumeResult::Refused;
-                        place = answered.place;
                         self.mismatched(answered, misfit)
                     }
                 },
-                Err(Ended::Failed(failed)) => {
-                    place = failed.place;
-                    self.next_after(&failed)
-                }
+                Err(Ended::Failed(failed)) => self.next_after(&failed),
                 Err(Ended::Client(termination)) => {
                     return Err(gave_up.because(termination.as_str()));
                 }
@@ -175,7 +193,7 @@ impl Serving {
     fn next_after(&mut self, failed: &Failed) -> Result<NextTry, WhyNot> {
         self.enter_try(failed);
         match failed.decided {
-            // What was given up for it goes there at once.
+            // What was given up for it goes there at once, and has been entered.
             Some(decided) => decided.map(|next| NextTry {
                 backoff: Duration::ZERO,
                 ..next

@@ -6,9 +6,9 @@ mod shelf;
 use bytes::Bytes;
 use serde_json::Value;
 use tidegate_core::Health;
-use tidegate_lab::content;
+use tidegate_lab::{Mode, content};
 
-use crate::harness::{Answer, Ask, Down, Rig, Setup, nowhere, until};
+use crate::harness::{Answer, Ask, Down, Rig, Setup, nowhere, until, world};
 use shelf::{Cut, Habit, MODIFIED, Seen, Server, Shelf};
 
 const SIZE: usize = 200_000;
@@ -332,6 +332,38 @@ async fn a_place_that_cannot_be_reached_is_passed_over() {
     );
 }
 
+/// What has stopped may still come: it is left for another place only.
+#[tokio::test]
+async fn what_stops_waits_on_when_there_is_no_other_place() {
+    let world = world(&["eu"]).await;
+    let rig = Setup::world(&world).start();
+    let link = &world.site("eu").unwrap().link;
+    link.set_shape(tidegate_lab::link::Shape {
+        bandwidth: Some(20_000_000),
+        ..Default::default()
+    });
+    let addr = rig.addr();
+    let asked = tokio::spawn(async move { Ask::get("/bytes/20000000").send(Down::H1, addr).await });
+    until("the body to flow", || {
+        link.stats().bytes_to_client > 100_000
+    })
+    .await;
+    let cell = rig.board.region("shop", "eu");
+    link.set(Mode::BlackHole).await.unwrap();
+    cell.set_health(Health::Unhealthy);
+    // Longer than a region that is out is waited for.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    cell.set_health(Health::Healthy);
+    link.set(Mode::Up).await.unwrap();
+    let answer = asked.await.unwrap();
+    assert!(answer.is_whole(), "{:?}", answer.end);
+    assert_eq!(
+        content::first_difference(content::SEED, 0, &answer.body),
+        None
+    );
+    assert_eq!(attempts(&rig.log(1).await[0]), ["eu answered"]);
+}
+
 /// A single place may go on by itself.
 #[tokio::test]
 async fn the_same_place_is_asked_when_there_is_no_other() {
@@ -465,15 +497,12 @@ async fn a_region_that_is_out_needs_no_patience() {
         let places = Places::with(shelves, h2_up, slow).await;
         let addr = places.rig.addr();
         let asked = tokio::spawn(async move { Ask::get("/file").send(down, addr).await });
-        until("the answer to begin", || {
-            !places.servers[0].seen().is_empty()
-        })
-        .await;
         let eu = places.rig.board.region("shop", "eu");
+        until("the answer to begin", || eu.tally().attempts() == 1).await;
         eu.set_health(Health::Unhealthy);
         assert_whole(&asked.await.unwrap(), &file(), &what);
         let line = places.line().await;
-        assert_eq!(attempts(&line).last().unwrap(), "us answered", "{what}");
+        assert_eq!(attempts(&line), ["eu truncated", "us answered"], "{what}");
     }
 }
 
@@ -509,6 +538,43 @@ async fn nobody_asks_on_for_a_client_that_has_gone() {
             0,
             "{what}"
         );
+    }
+}
+
+/// Breaks of every kind at random bytes of random parts, until the attempts are used up or not: the
+/// client has what it asked for, or the beginning of it and sees that.
+#[tokio::test]
+async fn whatever_happens_nothing_is_spliced() {
+    const ROUNDS: usize = 60;
+    let mut rng = fastrand::Rng::with_seed(11);
+    for (down, h2_up) in WAYS {
+        let shelf = Shelf::of(&file());
+        let mut broken = || {
+            (0..ROUNDS * 2).fold(shelf.clone(), |shelf, _| {
+                shelf.cut(rng.usize(..SIZE), [Cut::Fin, Cut::Reset][rng.usize(..2)])
+            })
+        };
+        let places = Places::new([broken(), broken(), broken()], h2_up).await;
+        let mut whole = 0;
+        for round in 0..ROUNDS {
+            let (first, last) = (rng.usize(..SIZE / 2), rng.usize(SIZE / 2..SIZE));
+            let range = format!("bytes={first}-{last}");
+            let ask = Ask::get("/file").field("range", &*range);
+            let answer = ask.send(down, places.rig.addr()).await;
+            let what = format!("{down:?} {h2_up} {round} {range}");
+            if answer.status == 206 {
+                let expected = &file()[first..=last];
+                assert!(expected.starts_with(&answer.body), "{what}: spliced");
+                assert_eq!(
+                    answer.is_whole(),
+                    answer.body.len() == expected.len(),
+                    "{what}"
+                );
+                whole += usize::from(answer.is_whole());
+            }
+        }
+        assert!(whole > ROUNDS / 2, "{down:?} {h2_up}: {whole}");
+        places.rig.until_idle().await;
     }
 }
 
