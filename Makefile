@@ -1,9 +1,10 @@
 # The entry points. `make demo` and `make test` work on a fresh machine that has Rust.
 CARGO ?= cargo
 BENCH ?= all
+SOAK_SECONDS ?= 600
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test build setup fmt lint unit docs bench bench-failover bench-install microbench sim fuzz
+.PHONY: help demo test build setup fmt lint unit soak docs bench bench-failover bench-install microbench sim fuzz
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +30,9 @@ lint: ## Clippy, warnings denied
 
 unit: ## Unit, property, integration tests and the guards
 	$(CARGO) test --workspace --locked
+
+soak: setup ## Clients that go away at every moment, for ten minutes; nothing may be left (SOAK_SECONDS=...)
+	TIDEGATE_SOAK_SECONDS=$(SOAK_SECONDS) $(CARGO) test --locked --test tidegate -- --nocapture soak
 
 docs: ## Write the generated references anew
 	UPDATE_DOCS=1 $(CARGO) test --workspace --locked --quiet -- reference catalogue docs

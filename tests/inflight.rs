@@ -2,6 +2,7 @@
 //! place of a request, with every kind of request and both protocols on both sides. Each case has an
 //! upstream of its own, so none learns from another; all of them share one process.
 
+mod bodies;
 mod case;
 mod declared;
 mod grpc;

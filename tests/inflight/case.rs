@@ -151,13 +151,24 @@ impl Case {
         }
     }
 
-    /// How much of the machine it takes while it runs.
+    /// How much of the machine it takes while it runs: what mostly waits takes none.
     pub(super) fn weight(self) -> u32 {
         match self.bytes {
+            0..MB if self.waits() => 0,
             0..MB => 1,
-            MB..50_000_000 => 8,
-            _ => 32,
+            MB..50_000_000 => 12,
+            _ => 36,
         }
+    }
+
+    /// Whether time must pass before anything is known.
+    pub(super) fn waits(self) -> bool {
+        let silent = [
+            Fault::BlackHoleBeforeHead,
+            Fault::BlackHoleInUpload,
+            Fault::BlackHoleInAnswer,
+        ];
+        silent.contains(&self.fault)
     }
 }
 
@@ -194,8 +205,8 @@ fn both_ways() -> impl Iterator<Item = (Protocol, Protocol)> {
 fn is_worth_it(kind: Kind, down: Protocol, up: Protocol) -> bool {
     match kind {
         Kind::Get | Kind::Put => true,
-        Kind::Post | Kind::Keyed => down == up,
-        Kind::KeyedAnywhere | Kind::Declared => false,
+        Kind::Post => down == up,
+        Kind::Keyed | Kind::KeyedAnywhere | Kind::Declared => false,
     }
 }
 

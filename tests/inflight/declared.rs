@@ -92,6 +92,11 @@ async fn check(protocol: &str, declared: Declared) {
         assert_eq!(books.regions["far"], GETS / 2);
     }
     let ids: Vec<_> = (0..POSTS).map(|number| posts.id_of(number)).collect();
+    if let Declared::ByDrainNow = declared {
+        // It lives, and what cannot be made elsewhere is waited for: until it is down.
+        assert_eq!(tidegate.region("near").await["in_flight"], POSTS);
+        declare(&tidegate, &world, Declared::ByWord).await;
+    }
     honest(&posts.finish().await);
     for id in ids {
         assert!(world.times_seen(&id) <= 1, "{id}");
@@ -152,4 +157,28 @@ async fn a_word_moves_a_thousand_requests() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_now_moves_a_thousand_requests() {
     check("http1", Declared::ByDrainNow).await;
+}
+
+/// A path that was frozen may thaw: what must not be done twice waits there for its answer, while its
+/// region is down, and gets it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_gets_its_answer_when_the_path_thaws() {
+    let world = world().await;
+    let near = world.site("near").unwrap();
+    near.region.change(|how| how.death = None);
+    let mut config = config(&world, "http1", Declared::ByWord);
+    config.retry = "{ attempts: 4, per_try: 15m }".to_owned();
+    let tidegate = Tidegate::start(&config.yaml()).await;
+    near.link.set(Mode::BlackHole).await.unwrap();
+    let post = send(&tidegate, Protocol::H1, RequestSpec::echo(1_000), 1);
+    let waits = async || tidegate.region("near").await["in_flight"] == 1;
+    until("it waits in the near region", &waits).await;
+    declare(&tidegate, &world, Declared::ByWord).await;
+    tidegate.region_is("near", "unhealthy").await;
+    assert!(waits().await, "its attempt was given up");
+    near.link.set(Mode::Up).await.unwrap();
+    let id = post.id_of(0);
+    let books = post.finish().await;
+    assert_eq!((books.ok(), books.regions["near"]), (1, 1));
+    assert_eq!(world.times_seen(&id), 1);
 }

@@ -20,7 +20,7 @@ const UPSTREAM: &str = "    steering: { policy: priority }
     health: { probe: off, region: { silence: off } }
     circuit_breaker: { ejection: off }
     connection: { warm_standby: 0 }
-    retry: { attempts: 4, per_try: 3s }
+    retry: { attempts: 4, per_try: 4s }
     body: { replay: 64KiB, spool: 256MiB }
 ";
 
@@ -33,6 +33,7 @@ pub(super) struct Stage {
 }
 
 /// What came of one case.
+#[derive(Clone)]
 pub(super) struct Played {
     pub(super) case: Case,
     pub(super) name: String,
@@ -95,7 +96,7 @@ impl Stage {
             writeln!(
                 routes,
                 "  - {{ name: {name}, match: {{ host: {name}.test }}, upstream: {name}, {route} \
-                 timeout: 12s, idle_timeout: 3s }}"
+                 timeout: 12s, idle_timeout: 4s }}"
             )
             .unwrap();
         }

@@ -11,6 +11,9 @@ use crate::harness::{Books, Config, Metrics, Tidegate, Traffic, until};
 const NEAR: &str = "near";
 const NEXT: &str = "next";
 
+/// Attempts that the budgets allow for each request: one, 20 % more within a region, 100 % in another.
+const BUDGETS: f64 = 2.2;
+
 /// Reads that can be continued, and uploads that can be sent again.
 fn replayable() -> Vec<RequestSpec> {
     vec![
@@ -102,6 +105,11 @@ async fn ledgers_agree(world: &World, tidegate: &Tidegate, books: &Books) {
     let made = |line: &serde_json::Value| line["attempts"].as_array().map_or(0, Vec::len) as u64;
     let attempts = metrics.sum("tidegate_attempts_total", &[]);
     assert_eq!(attempts, log.iter().map(made).sum::<u64>());
+    let most = sent as f64 * BUDGETS + reserve(books);
+    assert!(
+        attempts as f64 <= most,
+        "{attempts} attempts, at most {most}"
+    );
     for line in log.iter().filter(|line| line["reason"] != "completed") {
         // An upload whose receipt broke after its head was passed on cannot be made whole.
         let told = line["method"] == "PUT" && line["status"] == 200;
@@ -115,6 +123,12 @@ async fn ledgers_agree(world: &World, tidegate: &Tidegate, books: &Books) {
     arrivals_add_up(world, &metrics_by_region(&metrics), sent);
     assert_eq!(metrics.sum("tidegate_replay_bytes", &[]), 0);
     assert_eq!(metrics.sum("tidegate_upstream_in_flight", &[]), 0);
+}
+
+/// What budgets give beyond their shares: ten a second in each of two purses, for ten seconds at once.
+fn reserve(books: &Books) -> f64 {
+    let elapsed = books.0.iter().map(|book| book.elapsed).max().unwrap();
+    2.0 * 10.0 * (10.0 + elapsed.as_secs_f64())
 }
 
 fn metrics_by_region(metrics: &Metrics) -> BTreeMap<String, u64> {
