@@ -37,6 +37,8 @@ pub(crate) enum Event {
     Body(AttemptId),
     /// Nothing has come of the answer's body for long.
     Idle(AttemptId),
+    /// A request whose answer broke off in this region, at this position, asks again for room elsewhere.
+    Rest(usize, u8, u8),
     /// The request's backoff is over.
     Again(usize),
     /// An endpoint (region, endpoint) is to be probed; the number is the schedule's.

@@ -62,8 +62,8 @@ pub(crate) struct Ledger {
     pub(crate) seconds: Vec<Vec<u64>>,
     /// Per second and region: it was coming back at some moment of it.
     pub(crate) returning: Vec<Vec<bool>>,
-    /// Per second: at some moment of it no region was wholly well, or one ceased to be, so that others
-    /// had to stand in at once.
+    /// Per second: at some moment of it no region was wholly well, or one ceased to be or was full, so
+    /// that others had to stand in at once.
     pub(crate) pressed: Vec<bool>,
     /// Which regions were wholly well at the last look.
     well: Vec<bool>,

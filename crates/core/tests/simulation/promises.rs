@@ -42,8 +42,8 @@ impl Promises {
         Self {
             window: VecDeque::new(),
             paid: 0,
-            most: 0.0,
-            dead: scenario.kind.is_total().then_some(dead),
+            most: 1.0,
+            dead: (scenario.kind.is_total() && !scenario.blind).then_some(dead),
             broken: Vec::new(),
         }
     }

@@ -9,7 +9,8 @@ use tidegate_core::retry::{
     self, BodyState, Failure, Idempotency, NextTry, Phase, Reach, Situation, Verdict, WhyNot,
 };
 use tidegate_core::{
-    Ask, Decision, HedgeCell, InFlight, RegionIdx, RegionSet, RouteIdx, Termination, choose, reach,
+    Ask, Decision, Exclusion, HedgeCell, InFlight, RegionIdx, RegionSet, RouteIdx, Termination,
+    choose, reach,
 };
 
 use crate::clock::{AttemptId, Event};
@@ -211,6 +212,10 @@ impl World {
         let (decision, choice) = choose(&self.live, UPSTREAM, &request.ask, &mut self.draws);
         self.promises
             .chosen(&self.live, &request.ask, choice.as_ref());
+        let mut excluded = decision.excluded.iter();
+        if excluded.any(|excluded| excluded.why == Exclusion::Full) {
+            self.ledger.pressed[self.now.as_secs() as usize] = true;
+        }
         (decision, choice)
     }
 

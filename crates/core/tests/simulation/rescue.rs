@@ -7,7 +7,7 @@ use fastrand::Rng;
 use tidegate_core::choose::should_leave;
 use tidegate_core::plan::HedgeTo;
 use tidegate_core::retry::{
-    self, BodyState, Failure, Idempotency, NextTry, Phase, Scope, Situation,
+    self, BodyState, Failure, Idempotency, NextTry, Phase, Scope, Situation, WhyNot,
 };
 use tidegate_core::{Drain, Health, RegionIdx, RouteIdx, Termination, resume};
 
@@ -19,6 +19,8 @@ use crate::world::World;
 
 /// A body of which nothing came for so long is dead.
 const IDLE: Duration = Duration::from_secs(1);
+/// Whoever found no room asks again after this.
+const ROOM: Duration = Duration::from_millis(100);
 /// A body that was broken off has so long to be continued.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -31,6 +33,8 @@ pub(crate) struct Download {
     since: Option<Duration>,
     /// Attempts since something came; 0 before the first head.
     attempts: u8,
+    /// Until when it has to be continued, once it is broken off.
+    until: Duration,
 }
 
 impl Download {
@@ -39,6 +43,7 @@ impl Download {
             left: Duration::from_millis(rng.u64(500..6_000)),
             since: None,
             attempts: 0,
+            until: Duration::MAX,
         }
     }
 }
@@ -230,6 +235,7 @@ impl World {
         if let Some(download) = &mut self.requests.get(id.request).download {
             let flowed = now - download.since.take().unwrap_or(now);
             download.left = download.left.saturating_sub(flowed.saturating_sub(frozen));
+            download.until = now + PATIENCE;
         }
         self.resume(id.request, region, position);
     }
@@ -248,12 +254,18 @@ impl World {
                 }
                 self.follow(slot, &next, region, position);
             }
+            // There will be room: what moved before is answered meanwhile.
+            Err(WhyNot::RetriesFull) => {
+                self.enter_in(ROOM, Event::Rest(slot, region.0, position));
+            }
             Err(why) => self.lose(slot, End::Lost(Termination::UpstreamTruncated), why),
         }
     }
 
     fn resuming(&mut self, slot: usize) -> Situation {
+        let now = self.now;
         let request = self.requests.get(slot);
+        let until = request.download.map_or(now, |download| download.until);
         Situation {
             failure: Failure::Reset,
             phase: Phase::Sent,
@@ -262,7 +274,7 @@ impl World {
             scope: Scope::Global,
             retry_after: None,
             attempts: request.download.map_or(1, |download| download.attempts),
-            left: PATIENCE,
+            left: until.saturating_sub(now).min(PATIENCE),
         }
     }
 }

@@ -165,6 +165,9 @@ pub(crate) struct Scenario {
     pub(crate) downloads: bool,
     /// Retries under way in a region at most.
     pub(crate) max_retries: Option<u32>,
+    /// Nobody judges: a dead region gets its requests until it is alive again, and every one of them has
+    /// to be saved by itself.
+    pub(crate) blind: bool,
 }
 
 impl Kind {
@@ -282,9 +285,16 @@ impl Scenario {
             hedge: matches!(kind, Kind::TwoRegionsDie | Kind::HedgedSlow).then_some(HEDGE),
             downloads: kind.is_rescue(),
             max_retries: None,
+            blind: false,
         };
         if kind.is_rescue() {
             scenario.max_retries = rng.bool().then(|| rng.u32(20..200));
+            scenario.blind = kind == Kind::TwoRegionsDie && rng.bool();
+        }
+        if kind == Kind::HedgedSlow {
+            // Where all regions take their part, the far ones are the tail.
+            scenario.steering = latency(10);
+            scenario.sites[target].endpoints = rng.usize(2..5);
         }
         if kind == Kind::OneEndpoint {
             // Of fewer, one is so many that the region really is degraded.
@@ -302,16 +312,18 @@ impl Scenario {
 
     /// Enters policies and probes into the plan.
     pub(crate) fn configure(&self, upstream: &mut Upstream) {
-        upstream.health.probe = Some(self.probe());
+        let seeing = |is: f64| Some(is).filter(|_| !self.blind);
+        upstream.health.probe = Some(self.probe()).filter(|_| !self.blind);
         upstream.health.region = RegionPolicy {
             min_healthy: 0.3,
-            error_rate: Some(0.5),
+            error_rate: seeing(0.5),
             window: Duration::from_secs(1),
             min_requests: 20,
             silence: Some(Silence::Auto {
                 at_least: Duration::from_millis(300),
-            }),
-            degraded_latency: Some(3.0),
+            })
+            .filter(|_| !self.blind),
+            degraded_latency: seeing(3.0),
         };
         upstream.health.failback = self.scale.failback();
         upstream.circuit_breaker.region.max_retries = self.max_retries;

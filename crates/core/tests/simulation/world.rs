@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use tidegate_core::health::Judge;
-use tidegate_core::{Drain, Health, Live, LiveUpstream};
+use tidegate_core::{Drain, Health, Live, LiveUpstream, RegionIdx};
 
 use crate::clock::{Agenda, AttemptId, Event};
 use crate::ledger::Ledger;
@@ -68,7 +68,9 @@ impl World {
             self.agenda.enter(fault.from, Event::Turn(number, true));
             self.agenda.enter(fault.until, Event::Turn(number, false));
         }
-        self.begin_probes();
+        if !self.scenario.blind {
+            self.begin_probes();
+        }
         self.agenda
             .enter(Duration::from_millis(500), Event::Arrival);
         self.agenda.enter(Duration::ZERO, Event::Look);
@@ -115,6 +117,9 @@ impl World {
             Event::Late(id) => self.late(id),
             Event::Body(id) => self.body_ends(id),
             Event::Idle(id) => self.body_idles(id),
+            Event::Rest(request, region, position) => {
+                self.resume(request, RegionIdx(region), position);
+            }
             Event::Probe(region, endpoint, number) => self.probe(region, endpoint, number),
             Event::Probed(region, endpoint, well, took) => {
                 self.probed(region, endpoint, well, took);
@@ -138,7 +143,9 @@ impl World {
         let changes = self.judge.look(wanted, live, now);
         self.ledger.changed(self.now, changes);
         self.ledger.standings(self.now, &self.live.upstreams[0]);
-        self.hasten_probes();
+        if !self.scenario.blind {
+            self.hasten_probes();
+        }
         self.wake_those_who_wait();
     }
 
