@@ -452,7 +452,7 @@ pub(crate) struct Fault {
 
 impl EndedBy {
     /// Connecting took until this limit; `waits`: for a connection that others use, perhaps.
-    fn no_connection(end: End, waits: bool) -> Self {
+    pub(crate) fn no_connection(end: End, waits: bool) -> Self {
         let (whole, detail) = match end {
             End::PerTry => (!waits, "no connection within per_try"),
             End::Connect => (true, "no connection within connect_timeout"),

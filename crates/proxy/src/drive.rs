@@ -444,6 +444,7 @@ impl<'s> Drive<'s> {
             End::Deadline if for_client && !exchange.is_blocked() => {
                 return Some(EndedBy::Client(Termination::DeadlineExceeded));
             }
+            _ if self.is_over() => return Some(EndedBy::no_connection(end, true)),
             End::PerTry | End::FirstByte if self.outlasts(phase) => {
                 self.outlast(exchange);
                 return None;
@@ -455,7 +456,7 @@ impl<'s> Drive<'s> {
 
     fn outlasts(&self, phase: Phase) -> bool {
         let place = self.attempt.place;
-        !self.is_over() && self.serving.outlasts(place, Failure::Timeout, phase)
+        self.serving.outlasts(place, Failure::Timeout, phase)
     }
 
     /// The place hears that its time is over, once; the attempt stays until the request's own is.

@@ -189,6 +189,7 @@ impl Serving {
             End::PerTry => "no answer within per_try",
             End::FirstByte => "no answer within first_byte",
             End::Blocked => "it took no more of the request for idle_timeout",
+            // The first two end in words of their own.
             End::Client | End::Connect | End::Deadline => "the request's deadline passed",
         };
         let mut fault = Fault::of(Failure::Timeout, phase, detail.to_owned());

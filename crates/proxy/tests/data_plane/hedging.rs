@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -12,7 +12,7 @@ use http::{Method, Response};
 use serde_json::Value;
 use tidegate_core::cell::ErrorClass;
 use tidegate_core::plan::{Hedge, HedgeAfter, HedgeTo};
-use tidegate_core::{Health, RegionIdx, RegionSet, Standing};
+use tidegate_core::{Health, RegionIdx, RegionSet, RouteIdx, Standing};
 use tidegate_lab::{Action, Mode};
 use tokio::sync::Notify;
 
@@ -185,8 +185,8 @@ async fn both_answer(
         script
     };
     let pause = |ms| Some(Action::Pause(Duration::from_millis(ms)));
-    let eu = late(first, pause(if first_waits { 200 } else { 70 }));
-    let us = late(second, pause(if first_waits { 0 } else { 200 }));
+    let eu = late(first, pause(if first_waits { 400 } else { 150 }));
+    let us = late(second, pause(if first_waits { 0 } else { 400 }));
     let (eu, us) = (raw(vec![eu]).await, raw(vec![us]).await);
     let mut setup = Setup::new([("eu", eu.addr()), ("us", us.addr())]);
     setup.route().hedge = hedge(HedgeTo::Region);
@@ -350,13 +350,16 @@ async fn a_percentile_is_learned_from_the_routes_answers() {
     for _ in 0..120 {
         assert_eq!(client.ask(&Ask::get("/")).await.status, 200);
     }
-    world
-        .site("eu")
-        .unwrap()
-        .link
-        .set(Mode::BlackHole)
-        .await
-        .unwrap();
+    let live = rig.plan.newest().unwrap();
+    let (cell, hedge) = (live.hedge(RouteIdx(0)), live.plan.routes[0].hedge);
+    let known = || {
+        cell.unwrap()
+            .delay(&hedge.unwrap(), Instant::now())
+            .is_some()
+    };
+    until("a percentile", known).await;
+    let link = &world.site("eu").unwrap().link;
+    link.set(Mode::BlackHole).await.unwrap();
     let answer = client.ask(&Ask::get("/")).await;
     assert_eq!(answer.header("x-lab-region"), "us");
     assert_over(&rig).await;
