@@ -4,8 +4,9 @@
 //! A client says so in `grpc-timeout` (calls of gRPC only) or in the route's `deadline_header`, and
 //! its time runs from its request's head. The route's `timeout` runs from the moment at which the
 //! client's body is read, so that a slow uploader takes nothing from the upstream. Clients that the
-//! listener trusts are believed, above the route's `timeout` too; everybody else is bounded by it,
-//! and a call, which includes its streams, by `max_duration` where there is one. Every attempt is
+//! listener trusts are believed, above the route's `timeout` too; everybody else waits no longer than
+//! that for a head, and a call, whose time includes its streams, ends with `max_duration` where there
+//! is one. Every attempt is
 //! told anew what is left then, rounded down; with nothing left nothing is sent.
 //!
 //! A `grpc-timeout` that breaks its grammar is not heeded and passed on as it is: its server answers
@@ -104,8 +105,9 @@ impl Allowance {
         let header = header.and_then(|name| header_timeout(value_of(head, name)?));
         let bound = match (trusted, dialect, route.max_duration) {
             (true, ..) => LONGEST,
-            (false, Some(_), Some(whole)) => whole,
-            (false, ..) => route.timeout,
+            // It includes the streams, which nothing would bound without it either.
+            (false, Some(_), whole) => whole.unwrap_or(LONGEST),
+            (false, None, _) => route.timeout,
         };
         let times = [call, header.map(|(time, _)| time)];
         let given = times.into_iter().flatten().min().map(|time| Given {
@@ -487,7 +489,7 @@ mod tests {
         );
         check(&[left("junk")], (10, None), true, (Some(11), None, false));
         check(&call("4S"), (10, None), false, (Some(4), Some(4), true));
-        check(&call("40S"), (10, None), false, (Some(10), Some(10), true));
+        check(&call("40S"), (10, None), false, (Some(11), Some(40), false));
         check(
             &call("40S"),
             (10, Some(60)),

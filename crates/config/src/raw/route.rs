@@ -39,7 +39,7 @@ pub(crate) struct Route {
     /// Where a request that may have been processed may be sent again: within its `region`, anywhere (`global`), or `auto`: within its region if only its `Idempotency-Key` makes it repeatable (another region has usually not seen the key), else anywhere.
     #[schemars(extend("default" = defaults::REPLAY_SCOPE))]
     pub(crate) replay_scope: Field<ReplayScope>,
-    /// Request header in which clients say how much time they give: whole milliseconds (`1500`), or a number and a unit (`1.5s`). It shortens `timeout` (from clients that the listener trusts it may also be longer), and upstreams get what is left. `grpc-timeout` of calls of gRPC always counts.
+    /// Request header in which clients say how much time they give: whole milliseconds (`1500`), or a number and a unit (`1.5s`). It shortens `timeout` (from clients that the listener trusts it may also be longer), and upstreams get what is left. 0 means that no time is left; what is not understood goes no further. `grpc-timeout` always counts for calls of gRPC, whose time includes their streams.
     pub(crate) deadline_header: Field<String>,
     /// Whether the answer to a GET whose upstream dies is continued from another region, with `Range` and `If-Range`, if that provably gives the same bytes: `auto` or `off`.
     #[schemars(extend("default" = defaults::RESUME))]
