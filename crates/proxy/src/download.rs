@@ -284,8 +284,10 @@ impl Download {
     /// Ready as [`poll_timer`](Self::poll_timer) while the client takes nothing: nothing is expected of
     /// the upstream meanwhile.
     pub(crate) fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Termination> {
-        if let Source::Resumable(body) = &mut self.source {
-            body.is_not_awaited();
+        match &mut self.source {
+            Source::Relay(relay) => relay.flow.leave_unread(),
+            Source::Resumable(body) => body.leave_unread(),
+            Source::Empty | Source::Full(_) => {}
         }
         self.poll_timer(cx)
     }
@@ -337,9 +339,20 @@ impl Flow {
         if let Some(piece) = self.ahead.next() {
             return Poll::Ready(Some(Ok(piece)));
         }
+        self.exchange.leave_unread(false);
         let piece = ready!(self.exchange.poll_body(cx));
         self.region.heard(now());
         Poll::Ready(piece)
+    }
+
+    /// The client takes nothing: what comes is left lying until the next piece is asked for.
+    pub(crate) fn leave_unread(&mut self) {
+        self.exchange.leave_unread(true);
+    }
+
+    /// Whether others, whose clients do not read, may be why nothing comes.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.exchange.is_held_up()
     }
 
     /// Whether nothing will come.

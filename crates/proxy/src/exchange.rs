@@ -102,6 +102,22 @@ impl Exchange {
         }
     }
 
+    /// Tells whether the answer's body is left lying because the client takes nothing.
+    pub(crate) fn leave_unread(&mut self, unread: bool) {
+        match self {
+            Self::H1(_) => {}
+            Self::H2(exchange) => exchange.leave_unread(unread),
+        }
+    }
+
+    /// Whether other requests, whose clients do not read, may be why nothing comes.
+    pub(crate) fn is_held_up(&self) -> bool {
+        match self {
+            Self::H1(_) => false,
+            Self::H2(exchange) => exchange.is_held_up(),
+        }
+    }
+
     /// Cancels it on the wire. Nothing but its drop may follow.
     pub(crate) fn cancel(&mut self) {
         match self {

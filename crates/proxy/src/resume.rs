@@ -7,23 +7,23 @@
 //! of that moment, paid for, within the attempts and the time of its route. Nothing is given up that
 //! may still come before the next attempt is decided and paid for.
 //!
-//! An answer that can be continued costs 16 KiB and less than 4 more for its request while it runs; what is whole
-//! when its head is passed on, and what has no validator, costs one look at the head. What does not
-//! fit ends the client's stream visibly: there is no way from here to a spliced body.
+//! An answer that can be continued costs 16 KiB, and less than 4 for its request, while it runs; what
+//! is whole when its head is passed on, and what has no validator, costs one look at the head. What
+//! does not fit ends the client's stream visibly: there is no way from here to a spliced body.
 
 mod facts;
+mod part;
+mod watch;
 mod work;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Buf;
 use tidegate_core::cell::ErrorClass;
-use tidegate_core::resume::{
-    PROGRESS_BYTES, Pace, RESUMES_MAX, Representation, Span, Spliced, Transfer,
-};
+use tidegate_core::resume::{PROGRESS_BYTES, RESUMES_MAX, Representation, Span, Spliced, Transfer};
 use tidegate_core::retry::{Failure, NextTry, Phase, WhyNot};
 use tidegate_core::{InFlight, Termination};
 use tidegate_telemetry::labels::{Label, ResumeResult};
@@ -34,13 +34,12 @@ use crate::clock::now;
 use crate::download::{Flow, termination};
 use crate::exchange::ExchangeError;
 use crate::finish::Finish;
-use crate::leave::Trouble;
 use crate::pipeline::Serving;
-use crate::wheel::Timer;
 
 pub(crate) use facts::transfer;
+pub(crate) use part::{Part, Unconditional};
+use watch::Watch;
 use work::{GaveUp, Loan, Slot};
-pub(crate) use work::{Part, Unconditional};
 
 /// The body of an answer, and the request that can be made again for the rest of it.
 pub(crate) struct Resumable {
@@ -69,18 +68,6 @@ enum State {
 }
 
 type Work = Pin<Box<dyn Future<Output = Result<Answered, GaveUp>>>>;
-
-/// Notices that nothing comes.
-struct Watch {
-    pace: Pace,
-    timer: Timer,
-    /// Since when something is waited for.
-    since: Option<Instant>,
-    /// What was heard of regions: see `Worker::news`.
-    heard: u64,
-    /// The region is out.
-    doubted: bool,
-}
 
 /// What a piece, or the want of one, means.
 enum Step {
@@ -134,9 +121,10 @@ impl Resumable {
         flows && self.flow.is_ended() && self.transfer.is_whole()
     }
 
-    /// The client takes nothing, so nothing is expected.
-    pub(crate) fn is_not_awaited(&mut self) {
-        self.watch.since = None;
+    /// The client takes nothing: nothing is expected, and what comes is left lying.
+    pub(crate) fn leave_unread(&mut self) {
+        self.watch.rest();
+        self.flow.leave_unread();
     }
 
     /// The next piece; `None` after the last. An error is the reason why the request ends, whose
@@ -205,7 +193,7 @@ impl Resumable {
                 return Poll::Ready(());
             };
             ready!(self.watch.poll(cx, serving, self.place, &self.flow));
-            if self.leave(finish) {
+            if !self.flow.is_held_up() && self.leave(finish) {
                 return Poll::Ready(());
             }
         }
@@ -384,60 +372,6 @@ impl Resumable {
         finish.attempt_mismatched(now());
         finish.not_resumed(ResumeResult::Refused, spliced.word());
         Termination::UpstreamTruncated
-    }
-}
-
-impl Watch {
-    fn new(serving: &Serving, place: Place) -> Self {
-        Self {
-            pace: Pace::default(),
-            timer: serving.context.worker.wheel.timer_in_region(),
-            since: None,
-            heard: serving.context.worker.news(),
-            doubted: serving.trouble(place) == Trouble::Out,
-        }
-    }
-
-    /// Another place has another pace.
-    fn begin_anew(&mut self, serving: &Serving, place: Place) {
-        self.pace = Pace::default();
-        self.since = None;
-        self.heard = serving.context.worker.news();
-        self.doubted = serving.trouble(place) == Trouble::Out;
-    }
-
-    fn came(&mut self) {
-        let waited = self.since.take();
-        let waited = waited.map_or(Duration::ZERO, |since| {
-            now().saturating_duration_since(since)
-        });
-        self.pace.came(waited);
-    }
-
-    /// Ready each time when what comes has stopped for so long that it counts as dead.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        serving: &Serving,
-        place: Place,
-        flow: &Flow,
-    ) -> Poll<()> {
-        let at = now();
-        if serving.hears_news(&mut self.heard) {
-            self.doubted = serving.trouble(place) == Trouble::Out;
-        }
-        let since = *self.since.get_or_insert(at);
-        let (rtt, most) = (flow.region().latency(), serving.route().idle_timeout);
-        let due = since
-            + match self.doubted {
-                true => self.pace.patience_in_doubt(rtt, most),
-                false => self.pace.patience(rtt, most),
-            };
-        self.timer.set(due);
-        ready!(self.timer.poll_expired(cx));
-        // Should there be no better place, it is asked for again after as long a wait.
-        self.since = Some(now());
-        Poll::Ready(())
     }
 }
 

@@ -23,6 +23,7 @@ use super::coalesce::{Coalesce, Drain, coalesce};
 use super::duplex::H2Duplex;
 use super::given_up::{Abandoned, GivenUp};
 use super::keep_alive::{KeepAlive, Observed, Sign};
+use super::unread::{Unread, UnreadStreams};
 use super::{CONNECTION_WINDOW, HEADER_LIST, SEND_BUFFER, STREAM_WINDOW};
 use crate::body::{Piece, ReplayBody};
 use crate::clock::now;
@@ -68,6 +69,7 @@ struct State {
     started: AtomicU64,
     doubted: AtomicBool,
     given_up: GivenUp,
+    unread: UnreadStreams,
     /// Who wants to hear of each stream that ends.
     free_stream: Option<FreeStream>,
     /// Set once the peer's SETTINGS are in, or the connection has ended.
@@ -279,6 +281,8 @@ pub(crate) struct Exchange {
     upload: Option<SendBody>,
     download: Option<RecvBody>,
     permit: Option<Permit>,
+    /// What has arrived is left lying.
+    unread: Option<Unread>,
     blocked: bool,
     kept_open: bool,
 }
@@ -302,6 +306,7 @@ impl Exchange {
             upload: Some(upload),
             download: None,
             permit: Some(handle.permit),
+            unread: None,
             blocked: false,
             kept_open: false,
         })
@@ -384,6 +389,23 @@ impl Exchange {
     /// Bytes of its body that the peer had room for.
     pub(crate) fn taken(&self) -> u64 {
         self.upload.as_ref().map_or(0, SendBody::taken)
+    }
+
+    /// Tells whether the answer's body is left lying because the client takes nothing.
+    pub(crate) fn leave_unread(&mut self, unread: bool) {
+        match &self.permit {
+            Some(permit) if unread => {
+                self.unread
+                    .get_or_insert_with(|| permit.0.unread.begin());
+            }
+            _ => self.unread = None,
+        }
+    }
+
+    /// Whether streams of other requests, unread, may be why nothing comes.
+    pub(crate) fn is_held_up(&self) -> bool {
+        let permit = self.permit.as_ref();
+        permit.is_some_and(|permit| permit.0.unread.may_fill_the_window())
     }
 
     /// How far the request got: sent, for it cannot be known, or its answer's head is there.

@@ -11,6 +11,7 @@ mod given_up;
 mod keep_alive;
 pub(crate) mod server;
 mod stream;
+mod unread;
 mod validate;
 
 /// A peer may send so much of one stream before we have taken any of it, in bytes.

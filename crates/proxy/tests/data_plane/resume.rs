@@ -8,7 +8,7 @@ use serde_json::Value;
 use tidegate_core::Health;
 use tidegate_lab::{Mode, content};
 
-use crate::harness::{Answer, Ask, Down, Rig, Setup, nowhere, until, world};
+use crate::harness::{Answer, Ask, Down, H1, HOST, Rig, Setup, nowhere, until, world};
 use shelf::{Cut, Habit, MODIFIED, Seen, Server, Shelf};
 
 const SIZE: usize = 200_000;
@@ -362,6 +362,54 @@ async fn what_stops_waits_on_when_there_is_no_other_place() {
         None
     );
     assert_eq!(attempts(&rig.log(1).await[0]), ["eu answered"]);
+}
+
+/// Clients that do not read fill the window of a connection that they share with others: those wait,
+/// and that is nobody's death.
+#[tokio::test]
+async fn who_waits_for_other_clients_is_not_moved() {
+    // More than enough: what of its window a stream has not been given back yet it cannot fill.
+    const UNREAD: usize = 10;
+    let world = world(&["eu", "us"]).await;
+    let mut setup = Setup::world(&world).one_thread();
+    setup.h2_up(true);
+    let rig = setup.start();
+    let mut unread = Vec::new();
+    for _ in 0..UNREAD {
+        let mut client = H1::connect(rig.addr()).await;
+        let head = format!(
+            "GET /chunked/{} HTTP/1.1\r\nhost: {HOST}\r\n\r\n",
+            1u64 << 32
+        );
+        client.send(head).await;
+        client.head().await;
+        unread.push(client);
+    }
+    let (addr, cell) = (rig.addr(), rig.board.region("shop", "eu"));
+    let asked = loop {
+        cell.set_health(Health::Healthy);
+        let before = cell.tally().attempts();
+        let ask = async move { Ask::get("/bytes/2000000").send(Down::H1, addr).await };
+        let asked = tokio::spawn(ask);
+        until("its head", || cell.tally().attempts() > before).await;
+        cell.set_health(Health::Unhealthy);
+        // Longer than a region that is out is waited for.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        assert_eq!(world.site("us").unwrap().link.stats().connections, 0);
+        // The others have not filled the window yet if it was not held up.
+        if !asked.is_finished() {
+            break asked;
+        }
+    };
+    drop(unread);
+    let answer = asked.await.unwrap();
+    assert!(answer.is_whole(), "{:?}", answer.end);
+    assert_eq!(
+        content::first_difference(content::SEED, 0, &answer.body),
+        None
+    );
+    let errors: u64 = cell.tally().errors.iter().sum();
+    assert_eq!(errors, 0, "nothing is held against the region");
 }
 
 /// A single place may go on by itself.
