@@ -33,7 +33,8 @@ impl Pace {
     }
 
     /// How long a wait is no death yet, for a place that is `rtt` away. At least half a second, two
-    /// while little is known of the pace; at most `most`, which is the route's idle limit.
+    /// while little is known of the pace; at most `most`, which is to be less than the limit at which
+    /// the request ends.
     pub fn patience(&self, rtt: Option<Duration>, most: Duration) -> Duration {
         let floor = match self.pieces < KNOWN_AFTER {
             true => UNKNOWN,

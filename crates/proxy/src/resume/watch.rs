@@ -71,7 +71,8 @@ impl Watch {
             self.doubted = serving.trouble(place) == Trouble::Out;
         }
         let since = *self.since.get_or_insert(at);
-        let (rtt, most) = (flow.region().latency(), serving.route().idle_timeout);
+        // The idle limit ends the request: it must not come first.
+        let (rtt, most) = (flow.region().latency(), serving.route().idle_timeout / 2);
         let due = since
             + match self.doubted {
                 true => self.pace.patience_in_doubt(rtt, most),

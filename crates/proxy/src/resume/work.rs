@@ -153,15 +153,16 @@ impl Serving {
                     None => return Ok(answered),
                     Some(misfit) => {
                         gave_up.result = ResumeResult::Refused;
-                        self.mismatched(answered, misfit)
+                        let next = self.mismatched(answered, misfit);
+                        next.map_err(|_| misfit.word())
                     }
                 },
-                Err(Ended::Failed(failed)) => self.next_after(&failed),
+                Err(Ended::Failed(failed)) => self.next_after(&failed).map_err(Label::word),
                 Err(Ended::Client(termination)) => {
                     return Err(gave_up.because(termination.as_str()));
                 }
             };
-            next = after.map_err(|why| gave_up.because(why.word()))?;
+            next = after.map_err(|why| gave_up.because(why))?;
         }
     }
 

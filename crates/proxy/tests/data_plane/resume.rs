@@ -259,19 +259,19 @@ async fn other_bytes_under_the_same_tag_are_never_spliced() {
 #[tokio::test]
 async fn a_place_that_has_something_else_does_not_go_on() {
     let habits = [
-        Habit::Whole,
-        Habit::Later,
-        Habit::Shorter,
-        Habit::Retagged,
-        Habit::Grown,
-        Habit::Coded,
-        Habit::Status(404),
-        Habit::Status(412),
-        Habit::Status(416),
-        Habit::Status(503),
+        (Habit::Whole, "no_part"),
+        (Habit::Later, "other_start"),
+        (Habit::Shorter, "other_end"),
+        (Habit::Retagged, "other_version"),
+        (Habit::Grown, "other_length"),
+        (Habit::Coded, "other_coding"),
+        (Habit::Status(404), "no_part"),
+        (Habit::Status(412), "no_part"),
+        (Habit::Status(416), "no_part"),
+        (Habit::Status(503), "no_part"),
     ];
     for (down, h2_up) in WAYS {
-        for habit in habits {
+        for (habit, why) in habits {
             let what = format!("{down:?} {h2_up} {habit:?}");
             let shelf = Shelf::of(&file());
             let eu = shelf.clone().cut(90_000, Cut::Fin).cut(0, Cut::Fin);
@@ -282,6 +282,7 @@ async fn a_place_that_has_something_else_does_not_go_on() {
             let second = refusal(habit);
             assert_eq!(attempts(&line), ["eu truncated", second], "{what}");
             assert_eq!(line["reason"], "upstream_truncated", "{what}");
+            assert_eq!(line["why_not"], why, "{what}");
             assert_eq!(places.resumes("us", "refused"), 1, "{what}");
         }
     }
