@@ -9,8 +9,9 @@ use tidegate_core::health::{Change, Stage};
 use tidegate_core::retry::Idempotency;
 use tidegate_core::{Dial, Health, LiveUpstream, Standing, Termination};
 
+use crate::kind::Kind;
 use crate::request::Request;
-use crate::scenario::{Kind, Scenario};
+use crate::scenario::Scenario;
 
 /// Answered later than this is late.
 const LATE: Duration = Duration::from_secs(1);
@@ -37,6 +38,10 @@ pub(crate) struct Ledger {
     /// When the last of them ended.
     pub(crate) last_failure: Option<Duration>,
     pub(crate) late: u64,
+    /// Why what was safe to repeat was not.
+    pub(crate) unsaved: BTreeMap<String, u64>,
+    /// Nobody judged.
+    pub(crate) blind: bool,
     /// Attempts that were given up for another elsewhere.
     pub(crate) redispatches: u64,
     /// Hedges of what was slow.
@@ -87,6 +92,8 @@ impl Ledger {
             repeatable_lost: 0,
             last_failure: None,
             late: 0,
+            unsaved: BTreeMap::new(),
+            blind: scenario.blind,
             redispatches: 0,
             hedges: 0,
             resumes: 0,

@@ -5,11 +5,13 @@
 //! them, at true times, and prints what it takes to find out each kind of fault.
 
 mod clock;
+mod kind;
 mod ledger;
 mod physics;
 mod probes;
 mod promises;
 mod request;
+mod requests;
 mod rescue;
 mod scenario;
 #[path = "../support/mod.rs"]
@@ -17,8 +19,9 @@ mod support;
 mod table;
 mod world;
 
+use kind::{DISTURBANCES, Kind, OUTAGES, RESCUES};
 use ledger::Ledger;
-use scenario::{DISTURBANCES, Kind, OUTAGES, RESCUES, Scale, Scenario};
+use scenario::{Scale, Scenario};
 use world::World;
 
 /// Seeds for each kind in every test run.

@@ -14,10 +14,11 @@ use tidegate_core::{
 };
 
 use crate::clock::{AttemptId, Event};
+use crate::kind::Kind;
 use crate::ledger::End;
 use crate::physics::Traits;
 use crate::rescue::Download;
-use crate::scenario::{Effect, Kind, exponential};
+use crate::scenario::{Effect, exponential};
 use crate::support::UPSTREAM;
 use crate::world::World;
 
@@ -32,7 +33,7 @@ const SLOW_UPLOAD: Duration = Duration::from_secs(3);
 pub(crate) struct Request {
     pub(crate) began: Duration,
     pub(crate) idempotency: Idempotency,
-    traits: Traits,
+    pub(crate) traits: Traits,
     pub(crate) ask: Ask,
     attempts: u8,
     /// At most two: the second is a hedge.
@@ -49,7 +50,7 @@ pub(crate) struct Request {
 /// One of its attempts.
 #[derive(Debug)]
 pub(crate) struct Attempt {
-    number: u64,
+    pub(crate) number: u64,
     in_flight: InFlight,
     pub(crate) region: RegionIdx,
     pub(crate) position: u8,
@@ -64,80 +65,6 @@ impl Attempt {
             request,
             number: self.number,
         }
-    }
-}
-
-/// All requests under way.
-#[derive(Default)]
-pub(crate) struct Requests {
-    slots: Vec<Option<Request>>,
-    free: Vec<usize>,
-    attempts: u64,
-}
-
-impl Requests {
-    fn insert(&mut self, request: Request) -> usize {
-        match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot] = Some(request);
-                slot
-            }
-            None => {
-                self.slots.push(Some(request));
-                self.slots.len() - 1
-            }
-        }
-    }
-
-    fn remove(&mut self, slot: usize) -> Request {
-        self.free.push(slot);
-        self.slots[slot].take().expect("a request ends once")
-    }
-
-    pub(crate) fn get(&mut self, slot: usize) -> &mut Request {
-        self.slots[slot].as_mut().expect("its request lives on")
-    }
-
-    /// The attempt, if it is still under way.
-    pub(crate) fn attempt(&mut self, id: AttemptId) -> Option<(&mut Attempt, Traits)> {
-        let request = self.slots[id.request].as_mut()?;
-        let mut attempts = request.under_way.iter_mut();
-        let attempt = attempts.find(|attempt| attempt.number == id.number)?;
-        Some((attempt, request.traits))
-    }
-
-    /// Ends the attempt, which is under way.
-    pub(crate) fn end(&mut self, id: AttemptId) -> Attempt {
-        let under_way = &mut self.get(id.request).under_way;
-        let at = under_way
-            .iter()
-            .position(|attempt| attempt.number == id.number);
-        under_way.remove(at.expect("it is under way"))
-    }
-
-    /// The attempts in a region that wait for their head.
-    pub(crate) fn waiting_in(&self, position: u8) -> Vec<AttemptId> {
-        self.those_of(|attempt| {
-            attempt.position == position && attempt.phase != Phase::BodyUnderWay
-        })
-    }
-
-    /// The attempts in a region.
-    pub(crate) fn under_way_in(&self, position: u8) -> Vec<AttemptId> {
-        self.those_of(|attempt| attempt.position == position)
-    }
-
-    fn those_of(&self, wanted: impl Fn(&Attempt) -> bool) -> Vec<AttemptId> {
-        let mut there = Vec::new();
-        for (slot, request) in self.slots.iter().enumerate() {
-            let under_way = request.iter().flat_map(|request| &request.under_way);
-            let here = under_way.filter(|attempt| wanted(attempt));
-            there.extend(here.map(|attempt| AttemptId {
-                request: slot,
-                number: attempt.number,
-            }));
-        }
-        there
     }
 }
 
@@ -492,6 +419,12 @@ impl World {
         let request = self.requests.get(slot);
         request.ask.now = self.origin + self.now;
         self.promises.lost(&self.live, request, why, self.now);
+        if matches!(
+            request.idempotency,
+            Idempotency::Safe | Idempotency::Idempotent
+        ) {
+            *self.ledger.unsaved.entry(format!("{why:?}")).or_default() += 1;
+        }
         self.finish(slot, end);
     }
 

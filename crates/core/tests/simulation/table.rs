@@ -1,12 +1,14 @@
 //! What `make sim` prints: what it takes to find out each kind of fault, what clients see of it
 //! meanwhile, and how often somebody is suspected for nothing.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::kind::{DISTURBANCES, Kind, OUTAGES, RESCUES};
 use crate::ledger::Ledger;
-use crate::scenario::{DISTURBANCES, Kind, OUTAGES, RESCUES, Scale, Scenario};
+use crate::scenario::{Scale, Scenario};
 use crate::{live, replay_line, seeds, times};
 
 /// Seeds for each kind of outage, unless `TIDEGATE_SIM_SEEDS` says otherwise. Disturbances last longer
@@ -110,7 +112,9 @@ fn rescues(seeds: u64) {
     println!(
         "lost although safe to repeat; attempts for a request in the worst window, on average and at"
     );
-    println!("most (2.2 and the reserves are allowed).");
+    println!(
+        "most (2.2 and the reserves are allowed); and why the lost were lost. Unseen: nobody judges."
+    );
     let titles = [
         "requests",
         "failed",
@@ -123,11 +127,17 @@ fn rescues(seeds: u64) {
         "most",
     ];
     let titles = titles.map(|title| format!("{title:>11}")).concat();
-    println!("\n  {:<17}{titles}", "what happens");
+    println!("\n  {:<19}{titles}", "what happens");
     for kind in RESCUES {
         let worlds = lived(kind, seeds);
-        println!("  {:<17}{}", kind.word(), rescue(&worlds));
         tell_broken(kind, &worlds);
+        let (blind, seeing): (Vec<_>, Vec<_>) = worlds.into_iter().partition(|world| world.blind);
+        for (worlds, how) in [(seeing, ""), (blind, ", unseen")] {
+            if !worlds.is_empty() {
+                let word = format!("{}{how}", kind.word());
+                println!("  {word:<19}{}", rescue(&worlds));
+            }
+        }
     }
     let few = seeds.min(20);
     let tails = [false, true].map(|hedged| {
@@ -160,7 +170,15 @@ fn rescue(worlds: &[Ledger]) -> String {
     let most = worlds.iter().map(|world| world.most);
     let average = most.clone().sum::<f64>() / many;
     let most = most.fold(0.0, f64::max);
-    format!("{}{average:>11.2}{most:>11.2}", counts.concat())
+    let mut unsaved = BTreeMap::new();
+    for (why, count) in worlds.iter().flat_map(|world| &world.unsaved) {
+        *unsaved.entry(why).or_insert(0.0) += *count as f64 / many;
+    }
+    let unsaved = unsaved
+        .iter()
+        .map(|(why, count)| format!(" {why} {count:.1}"));
+    let unsaved: String = unsaved.collect();
+    format!("{}{average:>11.2}{most:>11.2} {unsaved}", counts.concat())
 }
 
 fn tell_broken(kind: Kind, worlds: &[Ledger]) {

@@ -15,7 +15,7 @@ use crate::ledger::Ledger;
 use crate::physics::Physics;
 use crate::probes::Probers;
 use crate::promises::Promises;
-use crate::request::Requests;
+use crate::requests::Requests;
 use crate::scenario::{Effect, Scenario, Scope};
 use crate::support;
 
