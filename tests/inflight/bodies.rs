@@ -122,8 +122,12 @@ async fn a_body_beyond_the_caps_is_told_of() {
     let log = tidegate.logged(4).await;
     assert!(
         log.iter()
-            .all(|line| line["replay_lost"] == "request_limit"),
+            .all(|line| line["replay"] == "lost:request_limit"),
         "{log:?}"
     );
-    assert_eq!(log[3]["why_not"], "body_lost", "{}", log[3]);
+    let lost = log
+        .iter()
+        .find(|line| line["reason"] != "completed")
+        .unwrap();
+    assert_eq!(lost["why_not"], "body_lost", "{lost}");
 }

@@ -18,11 +18,11 @@ const POSTS: u64 = 20;
 #[derive(Clone, Copy)]
 enum Declared {
     /// Probes, once the path is a black hole for them as well.
-    ByProbes,
+    Probes,
     /// An operator.
-    ByWord,
+    Word,
     /// An operator who drains it and does not want to wait for what is there.
-    ByDrainNow,
+    DrainNow,
 }
 
 /// Whoever waits for a limit of time fails the test, not the machine that is slow.
@@ -43,8 +43,8 @@ async fn world() -> World {
 
 fn config(world: &World, protocol: &str, declared: Declared) -> Config {
     let probe = match declared {
-        Declared::ByProbes => "{ http: /healthz, interval: 1s, timeout: 1s, rise: 1, fall: 2 }",
-        Declared::ByWord | Declared::ByDrainNow => "off",
+        Declared::Probes => "{ http: /healthz, interval: 1s, timeout: 1s, rise: 1, fall: 2 }",
+        Declared::Word | Declared::DrainNow => "off",
     };
     let mut config = Config {
         probe: probe.to_owned(),
@@ -74,8 +74,8 @@ async fn check(protocol: &str, declared: Declared) {
     let world = world().await;
     let config = config(&world, protocol, declared);
     let tidegate = match declared {
-        Declared::ByProbes => Tidegate::start_healthy(&config.yaml()).await,
-        Declared::ByWord | Declared::ByDrainNow => Tidegate::start(&config.yaml()).await,
+        Declared::Probes => Tidegate::start_healthy(&config.yaml()).await,
+        Declared::Word | Declared::DrainNow => Tidegate::start(&config.yaml()).await,
     };
     let gets = [Protocol::H1, Protocol::H2]
         .map(|down| send(&tidegate, down, RequestSpec::content(1_000), GETS / 2));
@@ -92,10 +92,10 @@ async fn check(protocol: &str, declared: Declared) {
         assert_eq!(books.regions["far"], GETS / 2);
     }
     let ids: Vec<_> = (0..POSTS).map(|number| posts.id_of(number)).collect();
-    if let Declared::ByDrainNow = declared {
+    if let Declared::DrainNow = declared {
         // It lives, and what cannot be made elsewhere is waited for: until it is down.
         assert_eq!(tidegate.region("near").await["in_flight"], POSTS);
-        declare(&tidegate, &world, Declared::ByWord).await;
+        declare(&tidegate, &world, Declared::Word).await;
     }
     honest(&posts.finish().await);
     for id in ids {
@@ -106,12 +106,12 @@ async fn check(protocol: &str, declared: Declared) {
 
 async fn declare(tidegate: &Tidegate, world: &World, declared: Declared) {
     let path = match declared {
-        Declared::ByProbes => {
+        Declared::Probes => {
             let near = world.site("near").unwrap();
             return near.link.set(Mode::BlackHole).await.unwrap();
         }
-        Declared::ByWord => "/regions/near/health?is=unhealthy",
-        Declared::ByDrainNow => "/regions/near/drain?now=true",
+        Declared::Word => "/regions/near/health?is=unhealthy",
+        Declared::DrainNow => "/regions/near/drain?now=true",
     };
     let reply = tidegate.admin_post(path).await;
     assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
@@ -146,17 +146,17 @@ async fn ledgers_agree(tidegate: &Tidegate) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn probes_move_a_thousand_requests() {
-    check("http2", Declared::ByProbes).await;
+    check("http2", Declared::Probes).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_word_moves_a_thousand_requests() {
-    check("http1", Declared::ByWord).await;
+    check("http1", Declared::Word).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_now_moves_a_thousand_requests() {
-    check("http1", Declared::ByDrainNow).await;
+    check("http1", Declared::DrainNow).await;
 }
 
 /// A path that was frozen may thaw: what must not be done twice waits there for its answer, while its
@@ -166,14 +166,14 @@ async fn what_waits_gets_its_answer_when_the_path_thaws() {
     let world = world().await;
     let near = world.site("near").unwrap();
     near.region.change(|how| how.death = None);
-    let mut config = config(&world, "http1", Declared::ByWord);
+    let mut config = config(&world, "http1", Declared::Word);
     config.retry = "{ attempts: 4, per_try: 15m }".to_owned();
     let tidegate = Tidegate::start(&config.yaml()).await;
     near.link.set(Mode::BlackHole).await.unwrap();
     let post = send(&tidegate, Protocol::H1, RequestSpec::echo(1_000), 1);
     let waits = async || tidegate.region("near").await["in_flight"] == 1;
     until("it waits in the near region", &waits).await;
-    declare(&tidegate, &world, Declared::ByWord).await;
+    declare(&tidegate, &world, Declared::Word).await;
     tidegate.region_is("near", "unhealthy").await;
     assert!(waits().await, "its attempt was given up");
     near.link.set(Mode::Up).await.unwrap();

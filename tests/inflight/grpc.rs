@@ -18,8 +18,12 @@ async fn world(death: Ending) -> World {
     let world = builder.region("far", Duration::from_millis(4));
     let world = world.start().await.unwrap();
     let near = world.site("near").unwrap();
-    near.region
-        .change(|how| how.death = Some(Death::AtHead(death)));
+    // At the end of the call's own message: before it nobody may hold the answer's head.
+    let death = Death::InUpload {
+        after: u64::MAX,
+        how: death,
+    };
+    near.region.change(|how| how.death = Some(death));
     world
 }
 
@@ -50,7 +54,9 @@ async fn check(death: Ending, twice: bool, expected: &str) {
     config.upstream += "    protocol: http2\n";
     let tidegate = Tidegate::start_healthy(&config.yaml()).await;
     let told = format!("{death:?} {twice}");
-    assert_eq!(code(&tidegate, "call", twice).await, expected, "{told}");
+    let got = code(&tidegate, "call", twice).await;
+    let log = tidegate.logged(1).await;
+    assert_eq!(got, expected, "{told}: {log:?}");
     let arrivals = if twice { 2 } else { 1 };
     let seen = |name| world.site(name).unwrap().region.times_seen("call");
     assert!(world.times_seen("call") <= arrivals, "{told}");

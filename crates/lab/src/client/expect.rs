@@ -23,6 +23,15 @@ pub enum Expect {
         /// How much of it.
         bytes: u64,
     },
+    /// So many bytes of the content of `seed`, from `first` on: the answer to a range.
+    Part {
+        /// Which content.
+        seed: u64,
+        /// Where it begins.
+        first: u64,
+        /// How much of it.
+        bytes: u64,
+    },
     /// A body with this hash.
     Sha256 {
         /// Lower-case hex.
@@ -58,6 +67,7 @@ enum Check {
     },
     Content {
         seed: u64,
+        first: u64,
         bytes: u64,
     },
     Hash {
@@ -90,10 +100,17 @@ impl BodyCheck {
             Expect::Length(bytes) => Check::Length { bytes: *bytes },
             Expect::Content { seed, bytes } => Check::Content {
                 seed: *seed,
+                first: 0,
+                bytes: *bytes,
+            },
+            Expect::Part { seed, first, bytes } => Check::Content {
+                seed: *seed,
+                first: *first,
                 bytes: *bytes,
             },
             Expect::Upload => Check::Content {
                 seed: upload.seed,
+                first: 0,
                 bytes: upload.bytes,
             },
             Expect::Sha256 { hex, bytes } => Check::Hash {
@@ -121,11 +138,11 @@ impl BodyCheck {
         }
         match &mut self.check {
             Check::Anything | Check::Length { .. } => {}
-            Check::Content { seed, .. } => {
-                if let Some(at) = content::first_difference(*seed, at, data) {
+            Check::Content { seed, first, .. } => {
+                if let Some(wrong) = content::first_difference(*seed, *first + at, data) {
                     return Err(Mismatch {
                         kind: WrongBody::Differs,
-                        at,
+                        at: wrong - *first,
                     });
                 }
             }
@@ -217,7 +234,12 @@ mod tests {
         };
         let (told, mistold) = (receipt(40), receipt(41));
         let long = [&good[..], b"x"].concat();
-        let cases: [Case<'_>; 16] = [
+        let part = Expect::Part {
+            seed: 9,
+            first: 7,
+            bytes: 33,
+        };
+        let cases: [Case<'_>; 18] = [
             (&Expect::Anything, &[b"whatever"], Ok(())),
             (&Expect::Length(3), &[b"ab", b"c"], Ok(())),
             (&Expect::Length(3), &[b"ab"], wrong(WrongBody::Short, 2)),
@@ -240,6 +262,8 @@ mod tests {
                 &[&good],
                 wrong(WrongBody::Differs, 0),
             ),
+            (&part, &[&good[7..20], &good[20..]], Ok(())),
+            (&part, &[&bad[7..]], wrong(WrongBody::Differs, 26)),
             (&hash, &[&good], Ok(())),
             (&hash, &[&bad], wrong(WrongBody::Differs, 40)),
             (&hash, &[&good[1..]], wrong(WrongBody::Short, 39)),
