@@ -14,7 +14,7 @@ mod tail;
 
 use std::time::Instant;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Purse};
 use crate::plan::RetryPolicy;
 use crate::retry::{Failure, NextTries, NextTry, Phase, Reach, Situation, WhyNot, next_try};
 
@@ -192,6 +192,26 @@ pub fn ways(
         ..*situation
     };
     Ok(next_try(policy, &situation, situation.scope, reach))
+}
+
+/// Whether to wait, after [`next`] has found no way for this reason: what is missing comes back by
+/// itself, and what the client has waits with it. A purse that is shut never pays.
+pub fn is_worth_waiting(
+    policy: &RetryPolicy,
+    situation: &Situation,
+    reach: Reach,
+    why: WhyNot,
+) -> bool {
+    let share = |way: &NextTry| match way.purse() {
+        Purse::InRegion => policy.budget,
+        Purse::CrossRegion => policy.cross_region_budget,
+    };
+    match why {
+        WhyNot::RetriesFull => true,
+        WhyNot::Budget => ways(policy, situation, reach)
+            .is_ok_and(|ways| ways.as_slice().iter().any(|way| share(way) > 0.0)),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -376,6 +396,32 @@ mod tests {
             now,
         );
         assert_eq!(refused, Err(WhyNot::Budget));
+    }
+
+    #[test]
+    fn a_token_is_waited_for_where_there_will_be_one() {
+        let check = |budget, cross_region_budget, reach, why, worth| {
+            let policy = RetryPolicy {
+                budget,
+                cross_region_budget,
+                ..RetryPolicy::default()
+            };
+            let found = is_worth_waiting(&policy, &SITUATION, reach, why);
+            assert_eq!(found, worth, "{budget} {cross_region_budget} {why:?}");
+        };
+        let here = Reach {
+            elsewhere: false,
+            ..everything()
+        };
+        check(0.0, 1.0, everything(), WhyNot::Budget, true);
+        check(0.2, 0.0, everything(), WhyNot::Budget, true);
+        check(0.0, 0.0, everything(), WhyNot::Budget, false);
+        check(0.0, 1.0, here, WhyNot::Budget, false);
+        check(0.2, 0.0, here, WhyNot::Budget, true);
+        check(0.0, 0.0, here, WhyNot::RetriesFull, true);
+        for why in [WhyNot::Attempts, WhyNot::Deadline, WhyNot::NoCandidate] {
+            check(0.2, 1.0, everything(), why, false);
+        }
     }
 
     #[test]

@@ -103,7 +103,7 @@ fn download(
         content_range: Some(range.as_bytes()),
         ..AnswerFacts::default()
     };
-    let what = Representation::of(&Resume::default(), &facts).unwrap();
+    let what = Representation::of(&Resume::default(), &facts).expect("a strong tag");
     let mut transfer = Transfer::new(what);
     let mut bytes = Vec::new();
     let mut body = &content[begin..];

@@ -24,7 +24,7 @@ use std::time::Instant;
 use bytes::Buf;
 use tidegate_core::cell::ErrorClass;
 use tidegate_core::resume::{PROGRESS_BYTES, RESUMES_MAX, Representation, Span, Spliced, Transfer};
-use tidegate_core::retry::{Failure, NextTry, Phase, WhyNot};
+use tidegate_core::retry::{Failure, Phase, WhyNot};
 use tidegate_core::{InFlight, Termination};
 use tidegate_telemetry::labels::{Label, ResumeResult};
 
@@ -39,7 +39,7 @@ use crate::pipeline::Serving;
 pub(crate) use facts::transfer;
 pub(crate) use part::{Part, Unconditional};
 use watch::Watch;
-use work::{GaveUp, Loan, Slot};
+use work::{First, GaveUp, Loan, Slot};
 
 /// The body of an answer, and the request that can be made again for the rest of it.
 pub(crate) struct Resumable {
@@ -217,7 +217,7 @@ impl Resumable {
         };
         self.flow.cancel();
         self.close_books(&Death::stopped(), at, finish);
-        self.begin(serving, next, finish);
+        self.begin(serving, First::By(next), finish);
         true
     }
 
@@ -229,12 +229,12 @@ impl Resumable {
         };
         self.flow.cancel();
         let tried = self.unproved.is_some();
-        let next = self.prepare(&mut serving, at);
-        let next = next.and_then(|()| serving.next_resume(death.failure, self.place));
+        let first = self.prepare(&mut serving, at);
+        let first = first.and_then(|()| serving.first_resume(death.failure, self.place));
         self.close_books(&death, at, finish);
-        match next {
-            Ok(next) => {
-                self.begin(serving, next, finish);
+        match first {
+            Ok(first) => {
+                self.begin(serving, first, finish);
                 Ok(())
             }
             Err(why) if tried => {
@@ -281,15 +281,15 @@ impl Resumable {
         }
     }
 
-    /// Attempts begin, the first by the way `next`, which is entered in the request.
-    fn begin(&mut self, mut serving: Box<Serving>, next: NextTry, finish: &mut Finish) {
+    /// Attempts begin.
+    fn begin(&mut self, mut serving: Box<Serving>, first: First, finish: &mut Finish) {
         let what: Representation = self.transfer.representation().clone();
         let span: Span = self.transfer.span();
         serving.part = Some(Part::of(&what, span));
         std::mem::swap(&mut serving.finish, finish);
         let slot = Slot::default();
         let mut loan = Loan::new(serving, &slot);
-        let work = async move { loan.resume(&what, span, next).await };
+        let work = async move { loan.resume(&what, span, first).await };
         self.state = State::Resuming {
             slot,
             work: Box::pin(work),

@@ -395,8 +395,7 @@ impl Exchange {
     pub(crate) fn leave_unread(&mut self, unread: bool) {
         match &self.permit {
             Some(permit) if unread => {
-                self.unread
-                    .get_or_insert_with(|| permit.0.unread.begin());
+                self.unread.get_or_insert_with(|| permit.0.unread.begin());
             }
             _ => self.unread = None,
         }

@@ -17,6 +17,9 @@ use crate::clock::now;
 use crate::head::ResponseHead;
 use crate::pipeline::{Client, Serving};
 
+/// Who finds no token asks again after so long, more or less.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+
 /// Where a request lies that was lent.
 pub(super) type Slot = Rc<Cell<Option<Box<Serving>>>>;
 
@@ -24,6 +27,15 @@ pub(super) type Slot = Rc<Cell<Option<Box<Serving>>>>;
 pub(super) struct Loan {
     slot: Slot,
     serving: Option<Box<Serving>>,
+}
+
+/// How attempts begin.
+#[derive(Clone, Copy)]
+pub(super) enum First {
+    /// By this way, which is paid for and entered.
+    By(NextTry),
+    /// After this failure at this place, as soon as a way can be paid.
+    Once(Failure, Place),
 }
 
 /// No place goes on with the answer.
@@ -47,10 +59,10 @@ impl Loan {
         &mut self,
         what: &Representation,
         span: Span,
-        next: NextTry,
+        first: First,
     ) -> Result<Answered, GaveUp> {
         match &mut self.serving {
-            Some(serving) => serving.resume(what, span, next).await,
+            Some(serving) => serving.resume(what, span, first).await,
             None => Err(GaveUp::failed(WhyNot::NoCandidate.word())),
         }
     }
@@ -118,12 +130,43 @@ impl Serving {
         })
     }
 
+    /// How attempts begin after a failure at `place`.
+    pub(super) fn first_resume(&mut self, failure: Failure, place: Place) -> Result<First, WhyNot> {
+        match self.next_resume(failure, place) {
+            Ok(next) => Ok(First::By(next)),
+            Err(why) if self.is_worth_waiting(failure, place, why) => {
+                Ok(First::Once(failure, place))
+            }
+            Err(why) => Err(why),
+        }
+    }
+
+    /// A region that dies under many long downloads asks for more tokens at once than the requests of
+    /// the last seconds have left. Those who find none wait: late is better than lost.
+    async fn next_once_paid(&mut self, failure: Failure, place: Place) -> Result<NextTry, WhyNot> {
+        let mut missing = None;
+        loop {
+            match self.next_resume(failure, place) {
+                Err(WhyNot::Deadline) => return Err(missing.unwrap_or(WhyNot::Deadline)),
+                Err(why) if self.is_worth_waiting(failure, place, why) => missing = Some(why),
+                next => return next,
+            }
+            let part = self.context.worker.rng.borrow_mut().f64();
+            let wait = ASK_AGAIN.mul_f64(0.5 + part);
+            let left = self.deadline.map(|by| by.saturating_duration_since(now()));
+            self.back_off(left.map_or(wait, |left| left.min(wait)))
+                .await;
+        }
+    }
+
+    fn is_worth_waiting(&self, failure: Failure, place: Place, why: WhyNot) -> bool {
+        let policy = &self.upstream().0.retry;
+        let situation = self.situation(failure, Phase::BodyUnderWay);
+        resume::is_worth_waiting(policy, &situation, self.reach(place), why)
+    }
+
     /// Where the rest is asked for after a failure at `place`, paid for and entered.
-    pub(super) fn next_resume(
-        &mut self,
-        failure: Failure,
-        place: Place,
-    ) -> Result<NextTry, WhyNot> {
+    fn next_resume(&mut self, failure: Failure, place: Place) -> Result<NextTry, WhyNot> {
         let (upstream, live) = self.upstream();
         let situation = self.situation(failure, Phase::BodyUnderWay);
         let reach = self.reach(place);
@@ -132,14 +175,19 @@ impl Serving {
         Ok(next)
     }
 
-    /// Makes attempts until one has exactly `span` of `what`, the first by the way `next`.
+    /// Makes attempts until one has exactly `span` of `what`.
     async fn resume(
         &mut self,
         what: &Representation,
         span: Span,
-        mut next: NextTry,
+        first: First,
     ) -> Result<Answered, GaveUp> {
         let mut gave_up = GaveUp::failed("");
+        let next = match first {
+            First::By(next) => Ok(next),
+            First::Once(failure, place) => self.next_once_paid(failure, place).await,
+        };
+        let mut next = next.map_err(|why| gave_up.because(why.word()))?;
         loop {
             self.finish.resuming(&next);
             let wait = next.wait(&mut self.context.worker.rng.borrow_mut());
@@ -153,11 +201,11 @@ impl Serving {
                     None => return Ok(answered),
                     Some(misfit) => {
                         gave_up.result = ResumeResult::Refused;
-                        let next = self.mismatched(answered, misfit);
+                        let next = self.mismatched(answered, misfit).await;
                         next.map_err(|_| misfit.word())
                     }
                 },
-                Err(Ended::Failed(failed)) => self.next_after(&failed).map_err(Label::word),
+                Err(Ended::Failed(failed)) => self.next_after(&failed).await.map_err(Label::word),
                 Err(Ended::Client(termination)) => {
                     return Err(gave_up.because(termination.as_str()));
                 }
@@ -166,7 +214,7 @@ impl Serving {
         }
     }
 
-    fn next_after(&mut self, failed: &Failed) -> Result<NextTry, WhyNot> {
+    async fn next_after(&mut self, failed: &Failed) -> Result<NextTry, WhyNot> {
         self.enter_try(failed);
         match failed.decided {
             // What was given up for it goes there at once, and has been entered.
@@ -174,12 +222,16 @@ impl Serving {
                 backoff: Duration::ZERO,
                 ..next
             }),
-            None => self.next_resume(failed.failure, failed.place),
+            None => self.next_once_paid(failed.failure, failed.place).await,
         }
     }
 
     /// The answer is none that goes on: a place that has something else is not asked again.
-    fn mismatched(&mut self, mut answered: Answered, misfit: Misfit) -> Result<NextTry, WhyNot> {
+    async fn mismatched(
+        &mut self,
+        mut answered: Answered,
+        misfit: Misfit,
+    ) -> Result<NextTry, WhyNot> {
         let place = answered.place;
         tracing::debug!(%misfit, region = self.finish.region().as_deref(), "no resume here");
         answered.exchange.cancel();
@@ -190,8 +242,10 @@ impl Serving {
             self.ask.allowed =
                 RegionSet::from_iter(others.filter(|region| *region != place.region));
         }
-        let status = answered.head.status().as_u16();
-        self.next_resume(Failure::Status(status), place)
+        let failure = Failure::Status(answered.head.status().as_u16());
+        // Its connection and its place among what is under way are free while the next is waited for.
+        drop(answered);
+        self.next_once_paid(failure, place).await
     }
 }
 

@@ -590,6 +590,26 @@ async fn nobody_asks_on_for_a_client_that_has_gone() {
     }
 }
 
+/// More break off at once than there are tokens: those who find none wait for one.
+#[tokio::test]
+async fn what_cannot_be_paid_at_once_goes_on_later() {
+    const MANY: usize = tidegate_core::budget::RESERVE as usize + 10;
+    let shelf = Shelf::of(&file());
+    let broken = (0..MANY).fold(shelf.clone(), |shelf, _| shelf.cut(90_000, Cut::Fin));
+    let poor = |setup: &mut Setup| {
+        setup.retry().cross_region_budget = 0.001;
+        setup.retry().budget = 0.0;
+    };
+    let places = Places::with([broken, shelf], false, poor).await;
+    let addr = places.rig.addr();
+    let asks = (0..MANY).map(|_| async move { Ask::get("/file").send(Down::H1, addr).await });
+    for answer in futures_util::future::join_all(asks).await {
+        assert_whole(&answer, &file(), "late");
+    }
+    places.rig.until_idle().await;
+    assert_eq!(places.resumes("us", "resumed"), MANY as u64);
+}
+
 /// Breaks of every kind at random bytes of random parts, until the attempts are used up or not: the
 /// client has what it asked for, or the beginning of it and sees that.
 #[tokio::test]
