@@ -111,7 +111,7 @@ pub enum ReplayScope {
 pub struct Resume {
     /// Whether it is continued at all.
     pub enabled: bool,
-    /// Whether `Last-Modified` means the same in all regions, and so counts where there is no strong
+    /// Whether `Last-Modified` means the same in all regions, and so counts where there is no
     /// `ETag`.
     pub last_modified: bool,
 }
