@@ -141,7 +141,11 @@ async fn ledgers_agree(tidegate: &Tidegate) {
     assert_eq!(moved, GETS, "sent elsewhere at the declaration");
     let far = [("region", "far")];
     assert_eq!(metrics.sum("tidegate_attempts_total", &far), GETS);
-    assert_eq!(metrics.sum("tidegate_upstream_in_flight", &[]), 0);
+    until("nothing is under way", || async {
+        let metrics = tidegate.metrics().await;
+        metrics.sum("tidegate_upstream_in_flight", &[]) == 0
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

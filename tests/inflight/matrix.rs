@@ -14,7 +14,7 @@ use super::stage::{Played, Stage};
 use crate::harness::{Metrics, Tidegate, until};
 
 /// Weight of the cases that run at a time: what waits for a busy machine must not look silent.
-const AT_A_TIME: usize = 36;
+const AT_A_TIME: usize = 144;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_meets_every_request() {

@@ -80,9 +80,11 @@ impl Fuse {
 
     fn set(&self, state: State) {
         let mut inner = locked(&self.0);
-        if matches!(inner.state, State::Whole) {
-            inner.state = state;
+        if !matches!(inner.state, State::Whole) {
+            // Whoever is told again and again must not keep itself awake by it.
+            return;
         }
+        inner.state = state;
         // The connection's task always waits for the next request as well: this reaches it from any task.
         if let Some(waker) = inner.reader.take() {
             waker.wake();
