@@ -85,11 +85,14 @@ impl GaveUp {
 }
 
 impl Serving {
-    /// Counts attempts from one again, as if nothing had been tried: there was progress.
+    /// Counts attempts from one again: there was progress. Regions that this answer has left stay behind
+    /// those that it has not: two sick ones must not pass it to and fro beside a well one.
     pub(super) fn count_anew(&mut self, at: Instant) {
         self.attempts = 1;
         self.ask = Ask {
             within: self.ask.within,
+            tried_regions: self.ask.tried_regions,
+            left: self.ask.left,
             turn: Turn::Retry,
             ..Ask::new(self.ask.allowed, at)
         };

@@ -209,6 +209,20 @@ async fn several_breaks_in_one_answer() {
 }
 
 #[tokio::test]
+async fn a_region_that_has_not_failed_comes_before_those_that_have() {
+    for (down, h2_up) in WAYS {
+        let what = format!("{down:?} {h2_up}");
+        let shelf = Shelf::of(&file());
+        let eu = shelf.clone().cut(50_000, Cut::Fin).cut(40_000, Cut::Fin);
+        let us = shelf.clone().cut(60_000, Cut::Fin).cut(45_000, Cut::Fin);
+        let places = Places::new([eu, us, shelf], h2_up).await;
+        assert_whole(&places.get(down).await, &file(), &what);
+        let expected = ["eu truncated", "us truncated", "ap answered"];
+        assert_eq!(attempts(&places.line().await), expected, "{what}");
+    }
+}
+
+#[tokio::test]
 async fn a_clients_own_range_goes_on() {
     for (down, h2_up) in WAYS {
         let what = format!("{down:?} {h2_up}");
