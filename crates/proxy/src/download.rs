@@ -194,11 +194,18 @@ impl Download {
                 return Poll::Ready((!body.is_empty()).then_some(Ok(Piece::Data(body))));
             }
             Source::Relay(relay) => relay.poll_piece(cx),
-            Source::Resumable(body) => match body.poll_piece(cx, finish) {
-                // That has a time limit of its own.
-                Poll::Pending if body.is_resuming() => return Poll::Pending,
-                piece => piece,
-            },
+            Source::Resumable(body) => {
+                let resuming = body.is_resuming();
+                let piece = body.poll_piece(cx, finish);
+                // That has a time limit of its own, and what follows has all of the idle limit.
+                if piece.is_pending() && body.is_resuming() {
+                    return Poll::Pending;
+                }
+                if resuming {
+                    self.moved();
+                }
+                piece
+            }
         };
         if piece.is_pending() && self.poll_home(cx).is_ready() {
             return self.go_home();

@@ -80,6 +80,10 @@ impl<'s> Drive<'s> {
                 other => other,
             };
             if let Some(headed) = headed {
+                if let Err(EndedBy::Client(_) | EndedBy::Upload(_)) = headed {
+                    let phase = self.phase(exchange);
+                    self.serving.finish.got_to(phase);
+                }
                 return Poll::Ready(headed);
             }
         }

@@ -55,6 +55,14 @@ impl Finish {
         }
     }
 
+    /// The attempt is given up by the client or for its sake, and got so far: a part of the request may
+    /// have been processed.
+    pub(crate) fn got_to(&mut self, phase: Phase) {
+        if let Some(attempt) = self.tries.current_mut() {
+            attempt.phase = attempt.phase.max(phase);
+        }
+    }
+
     /// The attempt's answer has begun; says how long the endpoint took for it, from when it had
     /// the whole request.
     pub(crate) fn head_received(&mut self, status: StatusCode, at: Instant) -> Duration {

@@ -11,6 +11,7 @@ mod accounts;
 mod bad_answers;
 mod bodies;
 mod bounds;
+mod corners;
 mod deadlines;
 mod downgrade;
 mod drain_home;

@@ -1,0 +1,115 @@
+//! Where two promises meet: the limit of one must not break the other.
+
+use std::time::Duration;
+
+use http::HeaderName;
+use serde_json::Value;
+use tidegate_lab::{Action, RawUpstream, content};
+
+use crate::harness::{Answer, Ask, Down, H1, HOST, Rig, Setup, raw, received};
+
+const FIELD: &str = "x-time-left";
+
+fn two(eu: &RawUpstream, us: &RawUpstream) -> Setup {
+    Setup::new([("eu", eu.addr()), ("us", us.addr())])
+}
+
+fn stalling() -> Vec<Action> {
+    vec![Action::ReadHead, Action::Stall]
+}
+
+/// How the attempts of the only request ended: `eu answered`.
+async fn attempts(rig: &Rig) -> Vec<String> {
+    let line = rig.log(1).await.remove(0);
+    let word = |attempt: &Value, name: &str| attempt[name].as_str().unwrap().to_owned();
+    let attempts = line["attempts"].as_array().unwrap();
+    let outcome = |attempt| word(attempt, "region") + " " + &word(attempt, "outcome");
+    attempts.iter().map(outcome).collect()
+}
+
+fn is_unknown(answer: &Answer) -> bool {
+    let kind = answer.json()["type"].as_str().unwrap().to_owned();
+    kind.ends_with("outcome-unknown")
+}
+
+/// The time in which another place is asked for the rest is no standstill of the body: the idle limit
+/// runs anew from there on.
+#[tokio::test]
+async fn what_goes_on_elsewhere_late_has_the_whole_idle_limit_again() {
+    const SIZE: usize = 40_000;
+    const PASSED: usize = 20_000;
+    const IDLE: Duration = Duration::from_secs(2);
+    let file = content::bytes(content::SEED, 0, SIZE);
+    let begun = format!("HTTP/1.1 200 OK\r\netag: \"v1\"\r\ncontent-length: {SIZE}\r\n\r\n");
+    let begun = [begun.as_bytes(), &file[..PASSED]].concat();
+    let eu = raw(vec![vec![
+        Action::ReadHead,
+        Action::send(begun),
+        Action::Stall,
+    ]])
+    .await;
+    let first = PASSED - 16 * 1024;
+    let part = format!(
+        "HTTP/1.1 206 Part\r\netag: \"v1\"\r\ncontent-range: bytes {first}-{}/{SIZE}\r\n\
+         content-length: {}\r\n\r\n",
+        SIZE - 1,
+        SIZE - first
+    );
+    // The body counts as dead after half of the limit, the head comes after three quarters more, and
+    // then the rest takes its time.
+    let us = raw(vec![vec![
+        Action::ReadHead,
+        Action::Pause(IDLE * 3 / 4),
+        Action::send(part),
+        Action::Pause(IDLE / 4),
+        Action::send(&file[first..]),
+        Action::Stall,
+    ]])
+    .await;
+    let mut setup = two(&eu, &us);
+    setup.route().idle_timeout = IDLE;
+    let rig = setup.start();
+    let answer = Ask::get("/file").send(Down::H1, rig.addr()).await;
+    assert!(
+        answer.is_whole(),
+        "{} bytes: {:?}",
+        answer.body.len(),
+        answer.end
+    );
+    assert!(answer.body == file, "other bytes");
+    assert_eq!(attempts(&rig).await, ["eu truncated", "us answered"]);
+}
+
+/// What was sent in part may have been processed in part: nobody knows.
+#[tokio::test]
+async fn the_outcome_of_half_an_upload_is_unknown() {
+    type Change = fn(&mut Setup);
+    let cases: [(Change, &str, u16, &str); 2] = [
+        (|_| {}, "200ms", 504, "deadline_exceeded"),
+        (
+            |setup| setup.route().idle_timeout = Duration::from_millis(200),
+            "1h",
+            408,
+            "client_timeout",
+        ),
+    ];
+    for (change, time, status, reason) in cases {
+        for (method, unknown) in [("POST", true), ("PUT", false)] {
+            let upstream = raw(vec![stalling()]).await;
+            let mut setup = Setup::to(upstream.addr());
+            setup.route().deadline_header = Some(HeaderName::from_static(FIELD));
+            change(&mut setup);
+            let rig = setup.start();
+            let mut client = H1::connect(rig.addr()).await;
+            let head = format!(
+                "{method} / HTTP/1.1\r\nhost: {HOST}\r\n{FIELD}: {time}\r\n\
+                 transfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"
+            );
+            let answer = client.ask_raw(&head).await;
+            let told = (answer.status, answer.reason());
+            assert_eq!(told, (status, reason.to_owned()), "{method}");
+            assert_eq!(is_unknown(&answer), unknown, "{method} {reason}");
+            received(&upstream, 0, |bytes| bytes.ends_with(b"half\r\n")).await;
+        }
+    }
+}
