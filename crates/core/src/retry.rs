@@ -202,8 +202,12 @@ fn refusal(policy: &RetryPolicy, situation: &Situation) -> Option<WhyNot> {
     .find_map(|(holds, why)| holds.then_some(why))
 }
 
+/// Whoever refuses what it has begun to answer contradicts itself, and is not believed.
 fn possibly_processed(situation: &Situation) -> bool {
-    situation.failure != Failure::Refused && situation.phase >= Phase::Sent
+    match situation.failure {
+        Failure::Refused => situation.phase > Phase::Sent,
+        _ => situation.phase >= Phase::Sent,
+    }
 }
 
 fn listed(policy: &RetryPolicy, situation: &Situation) -> bool {
@@ -327,6 +331,7 @@ mod tests {
             (Failure::Timeout, Phase::Sent),
             (Failure::RegionDown, Phase::Sent),
             (Failure::BadResponse, Phase::HeadReceived),
+            (Failure::Refused, Phase::HeadReceived),
             (Failure::Status(503), Phase::HeadReceived),
             (Failure::Grpc(14), Phase::HeadReceived),
             (Failure::Grpc(8), Phase::Sent),

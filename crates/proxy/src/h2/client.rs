@@ -472,7 +472,12 @@ fn not_sent(error: &h2::Error) -> ExchangeError {
 }
 
 fn broken(error: &h2::Error, phase: Phase) -> ExchangeError {
-    ExchangeError::upstream(failure(error), phase, format!("the stream broke: {error}"))
+    let failure = match failure(error) {
+        // Whoever has begun to answer has begun to process.
+        Failure::Refused if phase > Phase::Sent => Failure::Reset,
+        failure => failure,
+    };
+    ExchangeError::upstream(failure, phase, format!("the stream broke: {error}"))
 }
 
 /// What kind of failure an error of a stream is.

@@ -1,12 +1,15 @@
 //! Where two promises meet: the limit of one must not break the other.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::HeaderName;
+use bytes::Bytes;
+use http::{HeaderName, Response};
 use serde_json::Value;
 use tidegate_lab::{Action, RawUpstream, content};
 
-use crate::harness::{Answer, Ask, Down, H1, HOST, Rig, Setup, raw, received};
+use crate::harness::{Answer, Ask, Down, H1, HOST, Rig, Setup, h2_upstream, raw, received};
 
 const FIELD: &str = "x-time-left";
 
@@ -111,5 +114,34 @@ async fn the_outcome_of_half_an_upload_is_unknown() {
             assert_eq!(is_unknown(&answer), unknown, "{method} {reason}");
             received(&upstream, 0, |bytes| bytes.ends_with(b"half\r\n")).await;
         }
+    }
+}
+
+/// A peer that refuses a stream it has begun to answer contradicts itself: the request counts as
+/// processed.
+#[tokio::test]
+async fn what_was_answered_is_not_refused() {
+    for body in ["", "body"] {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let count = seen.clone();
+        let upstream = h2_upstream(move |_request, mut respond| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async move {
+                let head = Response::builder().header("content-length", 5);
+                let stream = respond.send_response(head.body(()).unwrap(), false);
+                let mut stream = stream.unwrap();
+                stream.send_data(Bytes::from_static(b"ha"), false).unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                stream.send_reset(h2::Reason::REFUSED_STREAM);
+            }
+        });
+        let upstream = upstream.await;
+        let mut setup = Setup::new([("eu", upstream), ("us", upstream)]);
+        setup.h2_up(true);
+        let rig = setup.start();
+        let answer = Ask::post("/", body).send(Down::H1, rig.addr()).await;
+        assert_eq!(answer.status, 502, "{}", answer.text());
+        assert_eq!(attempts(&rig).await.len(), 1, "{body:?}");
+        assert_eq!(seen.load(Ordering::Relaxed), 1, "{body:?}");
     }
 }
