@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
 /// A disk serves no more requests at a time any better.
-const THREADS: usize = 4;
+pub(super) const THREADS: usize = 4;
 
 /// What works on the disk. Dropping it waits for nothing.
 pub(super) struct Disk {

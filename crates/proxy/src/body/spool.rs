@@ -164,13 +164,15 @@ impl Spool {
         let mut batch = std::mem::replace(&mut self.filling, Batch::new(&self.ledger));
         batch.run.close();
         let batch = Arc::new(batch);
-        // A request that has ended by then wants nothing to be written.
+        // A request that has ended by then wants nothing to be written, and a disk that hangs must not
+        // hold what it had.
         let (file, at) = (Arc::downgrade(&self.file), self.written);
-        let writes = batch.clone();
-        let work = self.ledger.totals.disk.run(move || match file.upgrade() {
-            Some(file) => file.write(at, &writes.run),
+        let writes = Arc::downgrade(&batch);
+        let write = move || match file.upgrade().zip(writes.upgrade()) {
+            Some((file, batch)) => file.write(at, &batch.run),
             None => Ok(()),
-        });
+        };
+        let work = self.ledger.totals.disk.run(write);
         let work = Some(work);
         self.writing = Some(Writing { batch, work });
         self.stall.set(now() + STALL);
@@ -213,14 +215,12 @@ impl Spool {
         if length == 0 {
             return;
         }
-        let held = Held::new(&self.ledger.totals, ReplayStore::Memory);
-        held.more(length);
-        let file = Arc::clone(&self.file);
-        let work = self
-            .ledger
-            .totals
-            .disk
-            .run(move || file.read(at, length as usize, held));
+        let file = Arc::downgrade(&self.file);
+        let read = move || match file.upgrade() {
+            Some(file) => file.read(at, length as usize),
+            None => Err(no_file()),
+        };
+        let work = self.ledger.totals.disk.run(read);
         self.reading = Some(Reading { at, work });
         self.stall.set(now() + STALL);
     }
@@ -281,7 +281,9 @@ impl SpoolFile {
         self.file.get().ok_or_else(no_file)
     }
 
-    fn read(&self, at: u64, length: usize, held: Held) -> io::Result<Bytes> {
+    fn read(&self, at: u64, length: usize) -> io::Result<Bytes> {
+        let held = Held::new(self.held.totals(), ReplayStore::Memory);
+        held.more(length as u64);
         let mut data = vec![0; length];
         let file = self.file.get().ok_or_else(no_file)?;
         file.read_exact_at(&mut data, at)?;
@@ -310,21 +312,39 @@ mod tests {
     use tidegate_core::plan::ReplayLimits;
     use tidegate_telemetry::metrics::Metrics;
 
+    use super::super::disk::THREADS;
     use super::super::totals::Totals;
     use super::*;
     use crate::wheel::Wheel;
 
     const BYTES: usize = 2 * BATCH as usize;
 
-    /// One whose first batches are on disk.
-    async fn written(dir: &tempfile::TempDir) -> Spool {
+    fn empty(dir: &tempfile::TempDir) -> Spool {
         let totals = Totals::new(Metrics::new()).unwrap();
         let ledger = Ledger::new(totals, Wheel::new(now()));
         ledger.limit(&ReplayLimits {
             spool_dir: dir.path().into(),
             ..ReplayLimits::default()
         });
-        let mut spool = Spool::new(&ledger, u64::MAX);
+        Spool::new(&ledger, u64::MAX)
+    }
+
+    /// Keeps every thread of the disk busy until this is dropped.
+    fn hang(spool: &Spool) -> Vec<std::sync::mpsc::Sender<()>> {
+        let hang = |_| {
+            let (held, hangs) = std::sync::mpsc::channel();
+            let _detached = spool.ledger.totals.disk.run(move || {
+                let _dropped: Result<(), _> = hangs.recv();
+                Ok(())
+            });
+            held
+        };
+        (0..THREADS).map(hang).collect()
+    }
+
+    /// One whose first batches are on disk.
+    async fn written(dir: &tempfile::TempDir) -> Spool {
+        let mut spool = empty(dir);
         spool.push(&Bytes::from(vec![7; BYTES])).unwrap();
         poll_fn(|cx| spool.poll_room(cx)).await.unwrap();
         poll_fn(|cx| spool.poll_written(cx)).await.unwrap();
@@ -343,6 +363,29 @@ mod tests {
             at += data.len() as u64;
         }
         assert_eq!(at, BYTES as u64);
+    }
+
+    /// A disk that hangs holds nothing of requests that have ended.
+    #[tokio::test]
+    async fn what_waits_for_the_disk_goes_with_its_request() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = empty(&dir);
+        let (hung, totals) = (hang(&spool), spool.ledger.totals.clone());
+        spool.push(&Bytes::from(vec![7; BYTES])).unwrap();
+        poll_fn(|cx| spool.poll_room(cx)).await.unwrap();
+        assert!(spool.writing.is_some());
+        drop(spool);
+        assert_eq!(totals.taken(ReplayStore::Memory), 0);
+        assert_eq!(totals.taken(ReplayStore::Spool), 0);
+        drop(hung);
+
+        let mut spool = written(&dir).await;
+        let (hung, totals) = (hang(&spool), spool.ledger.totals.clone());
+        let mut asked = std::pin::pin!(poll_fn(|cx| spool.poll_from(cx, 0)));
+        assert!(futures_util::poll!(asked.as_mut()).is_pending());
+        drop(spool);
+        assert_eq!(totals.taken(ReplayStore::Memory), 0);
+        drop(hung);
     }
 
     /// Nobody takes what is missing for the end.

@@ -64,7 +64,7 @@ impl Totals {
         }))
     }
 
-    fn taken(&self, store: ReplayStore) -> u64 {
+    pub(super) fn taken(&self, store: ReplayStore) -> u64 {
         self.taken[store.index()].load(Ordering::Relaxed)
     }
 
