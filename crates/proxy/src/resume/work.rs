@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use tidegate_core::choose::TriedEndpoints;
 use tidegate_core::limits::Turn;
 use tidegate_core::resume::{self, Misfit, Representation, Span};
 use tidegate_core::retry::{Destination, Failure, NextTry, Phase, WhyNot};
@@ -108,9 +109,7 @@ impl Serving {
 
     /// The endpoint there is not asked again while there are others.
     pub(super) fn enter_place(&mut self, place: Place) {
-        self.ask
-            .tried_endpoints
-            .insert(place.position, place.set_version, place.at);
+        enter(&mut self.ask.tried_endpoints, place);
     }
 
     /// Chooses another place for the rest of a body that has stopped at `place`, and pays for it; only
@@ -258,6 +257,15 @@ impl GaveUp {
     }
 }
 
+/// Enters a place once: a body that has stopped is looked at again and again, and there is room for so
+/// many only.
+fn enter(tried: &mut TriedEndpoints, place: Place) {
+    let known = tried.within(place.position, place.set_version);
+    if !known.contains(place.at) {
+        tried.insert(place.position, place.set_version, place.at);
+    }
+}
+
 fn misfit(what: &Representation, span: Span, head: &ResponseHead) -> Option<Misfit> {
     match facts::of(head, false) {
         Some(facts) => what.continues(span, &facts).err(),
@@ -278,5 +286,30 @@ impl Client for Downstream {
 
     fn poll_gone(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidegate_core::RegionIdx;
+    use tidegate_core::choose::MAX_ATTEMPTS;
+    use tidegate_core::decision::Because;
+
+    use super::*;
+
+    #[test]
+    fn however_often_a_body_stops_its_place_is_entered_once() {
+        let place = |at| Place {
+            region: RegionIdx(0),
+            position: 0,
+            because: Because::Nearest,
+            at,
+            set_version: 1,
+        };
+        let mut tried = TriedEndpoints::default();
+        (0..2 * MAX_ATTEMPTS).for_each(|_| enter(&mut tried, place(3)));
+        enter(&mut tried, place(4));
+        let tried = tried.within(0, 1);
+        assert!(tried.contains(3) && tried.contains(4) && !tried.contains(5));
     }
 }
