@@ -2,6 +2,7 @@
 //! harmless stand-in, so the last step sees every problem; whatever was built is thrown away when
 //! one of them is an error.
 
+mod balance;
 mod body;
 mod breaker;
 mod certificates;

@@ -18,6 +18,16 @@ pub(crate) const H2_STREAMS: u64 = 128;
 pub(crate) const POLICY: &str = "latency";
 pub(crate) const TOLERANCE: &str = "10ms";
 pub(crate) const BALANCE: &str = "peak_ewma";
+/// Envoy's.
+pub(crate) const CHOICE_COUNT: u64 = 2;
+/// Not Envoy's: points that depend on how many endpoints there are move keys whenever that changes.
+pub(crate) const MINIMUM_RING_SIZE: u64 = 1;
+/// Not Envoy's: a ring of 8 million points takes seconds to make anew.
+pub(crate) const MAXIMUM_RING_SIZE: u64 = 262_144;
+/// Envoy's.
+pub(crate) const TABLE_SIZE: u64 = 65_537;
+/// Stands in for one that is not valid.
+pub(crate) const HASH_BALANCE_FACTOR: &str = "125%";
 pub(crate) const WEIGHT: u64 = 1;
 
 pub(crate) const PROBE_INTERVAL: &str = "2s";

@@ -2,6 +2,7 @@
 //! text, and everything may be absent. The doc comments here are what users read: editors show
 //! them from the schema, and the reference is made of them.
 
+mod balance;
 mod breaker;
 mod failover;
 mod health;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use crate::defaults;
 use crate::yaml::{Entries, Field, WordOr};
 
+pub(crate) use balance::{Balance, BalanceEntry, BalancePolicy, HashKey, HashOn, HashWord};
 pub(crate) use breaker::{
     BreakerLimits, CircuitBreaker, Ejection, FailurePercentage, SlowStart, SuccessRate,
 };
@@ -32,8 +34,8 @@ pub(crate) use text::{
     OffOrSize, PathPattern, RetryOn, StatusRange, Threads, Tolerance, Version,
 };
 pub(crate) use upstream::{
-    Balance, Connection, EndpointEntry, Policy, Protocol, Steering, Upstream, UpstreamRegion,
-    UpstreamTls, WeightedEndpoint,
+    Connection, EndpointEntry, Policy, Protocol, Steering, Upstream, UpstreamRegion, UpstreamTls,
+    WeightedEndpoint,
 };
 
 /// A Tidegate configuration.

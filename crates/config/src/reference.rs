@@ -12,7 +12,7 @@ use crate::schema::{keys, schema};
 type Keys = fn() -> &'static [&'static str];
 
 /// Every mapping of the file: where it stands, its name in the schema, its keys.
-const SECTIONS: [(&str, &str, Keys); 37] = [
+const SECTIONS: [(&str, &str, Keys); 39] = [
     ("", "Config", keys::<raw::Config>),
     ("pop", "Pop", keys::<raw::Pop>),
     ("listeners[]", "Listener", keys::<raw::Listener>),
@@ -40,6 +40,12 @@ const SECTIONS: [(&str, &str, Keys); 37] = [
         keys::<raw::WeightedEndpoint>,
     ),
     ("upstreams.NAME.steering", "Steering", keys::<raw::Steering>),
+    ("upstreams.NAME.balance", "Balance", keys::<raw::Balance>),
+    (
+        "upstreams.NAME.balance.hash_on[]",
+        "HashKey",
+        keys::<raw::HashKey>,
+    ),
     ("upstreams.NAME.health", "Health", keys::<raw::Health>),
     ("upstreams.NAME.health.probe", "Probe", keys::<raw::Probe>),
     (

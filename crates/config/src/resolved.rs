@@ -2,6 +2,7 @@
 //! form. Made from the compiled values and not from the file, so it shows what will happen. It is
 //! also what the content hash is taken over: comments, order of keys and spelling do not count.
 
+mod balance;
 mod breaker;
 mod failover;
 mod health;
@@ -14,8 +15,8 @@ use std::time::Duration;
 use http::HeaderName;
 use sha2::{Digest, Sha256};
 use tidegate_core::plan::{
-    Balance, ConnectionPolicy, EndpointSpec, Location, Plan, ProbeTls, Route, Steering, Tolerance,
-    Upstream, UpstreamProtocol, UpstreamRegion, UpstreamTls,
+    ConnectionPolicy, EndpointSpec, Location, Plan, ProbeTls, Route, Steering, Tolerance, Upstream,
+    UpstreamProtocol, UpstreamRegion, UpstreamTls,
 };
 use tidegate_core::route::{PathMatch, RouteMatch};
 use tidegate_core::settings::{AccessLog, Listener, ListenerLimits, ListenerTls, TlsVersion};
@@ -241,7 +242,12 @@ fn region(region: &tidegate_core::plan::Region) -> Doc<'static> {
     ])
 }
 
-fn upstream(plan: &Plan, upstream: &Upstream, files: &UpstreamFiles, base: &Path) -> Doc<'static> {
+fn upstream<'a>(
+    plan: &Plan,
+    upstream: &'a Upstream,
+    files: &UpstreamFiles,
+    base: &Path,
+) -> Doc<'a> {
     let priority = upstream.steering == Steering::Priority;
     let regions = upstream.regions.iter().map(|region| {
         (
@@ -249,12 +255,11 @@ fn upstream(plan: &Plan, upstream: &Upstream, files: &UpstreamFiles, base: &Path
             upstream_region(region, priority),
         )
     });
-    let Balance::PeakEwma = upstream.balance;
     let connection = &upstream.connection;
     Doc::map([
         ("regions", Some(Doc::Map(regions.collect()))),
         ("steering", Some(steering(&upstream.steering))),
-        ("balance", Some(Doc::plain("peak_ewma"))),
+        ("balance", Some(balance::balance(&upstream.balance))),
         (
             "health",
             Some(health::health(&upstream.health, &files.probe, base)),

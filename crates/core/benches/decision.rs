@@ -7,8 +7,10 @@
 use divan::{AllocProfiler, Bencher, black_box};
 use fastrand::Rng;
 use http::Method;
+use tidegate_core::hash::xxh64;
+use tidegate_core::plan::{Balance, HashKey, Hashing, Upstream};
 use tidegate_core::route::{PathMatch, RouteMatch, RouteTable};
-use tidegate_core::{Ask, Health, RegionSet, View, balance, choose, steer};
+use tidegate_core::{Ask, EndpointSet, Health, RegionSet, View, balance, choose, steer};
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -97,18 +99,19 @@ fn steer(bencher: Bencher<'_, '_>) {
 #[divan::bench(args = [0, 50, 95])]
 fn balance(bencher: Bencher<'_, '_>, down: usize) {
     let world = world(Vec::new());
-    let set = world.set(0);
+    let (set, region) = (world.set(0), &world.live.upstreams[0].regions[0].cell);
     for endpoint in &set.endpoints[..down] {
         endpoint.cell.set_health(Health::Unhealthy);
     }
     let mut rng = Rng::with_seed(1);
     bencher.bench_local(|| {
-        balance::pick(
-            &set,
-            &balance::Barred::default(),
-            black_box(world.now),
-            &mut rng,
-        )
+        let seek = balance::Seek {
+            barred: balance::Barred::default(),
+            hash: None,
+            region,
+            now: black_box(world.now),
+        };
+        balance::pick(&set, &seek, &mut rng)
     });
 }
 
@@ -133,4 +136,101 @@ fn whole(bencher: Bencher<'_, '_>, count: usize) {
             .1
             .map(|choice| choice.at)
     });
+}
+
+/// One decision without a route, for each policy, at 8 regions of 100 endpoints: with nothing under way
+/// and the hash of its own request.
+#[divan::bench(args = POLICIES, sample_count = 50, sample_size = 10_000)]
+fn policy(bencher: Bencher<'_, '_>, policy: &str) {
+    decide(bencher, policy, None);
+}
+
+/// The same with every other endpoint down in each region.
+#[divan::bench(args = POLICIES, sample_count = 50, sample_size = 10_000)]
+fn policy_half_down(bencher: Bencher<'_, '_>, policy: &str) {
+    decide(bencher, policy, Some(2));
+}
+
+/// The names of [`support::policies`]; `+` is with a bound on load.
+const POLICIES: [&str; 8] = [
+    "peak_ewma",
+    "least_request",
+    "round_robin",
+    "random",
+    "ring_hash",
+    "ring_hash+",
+    "maglev",
+    "maglev+",
+];
+
+fn named(policy: &str) -> Balance {
+    let at = POLICIES.iter().position(|name| *name == policy);
+    support::policies()[at.expect("one of them")].clone()
+}
+
+fn decide(bencher: Bencher<'_, '_>, policy: &str, every: Option<usize>) {
+    let balance = |upstream: &mut Upstream| upstream.balance = named(policy);
+    let world = World::changed(latency(10), &[100; 8], balance);
+    world.measure(&ROUND_TRIPS);
+    for region in 0..8 {
+        let set = world.set(region);
+        let down = every.map(|every| set.endpoints.iter().step_by(every));
+        for endpoint in down.into_iter().flatten() {
+            endpoint.cell.set_health(Health::Unhealthy);
+        }
+    }
+    let (mut rng, mut key) = (Rng::with_seed(1), 0u64);
+    bencher.bench_local(|| {
+        key += 1;
+        let mut ask = Ask::new(RegionSet::ALL, black_box(world.now));
+        ask.hash = Some(xxh64(0, &key.to_le_bytes()));
+        choose(&world.live, UPSTREAM, &ask, &mut rng)
+            .1
+            .map(|choice| choice.at)
+    });
+}
+
+/// What a change of the set costs, for each policy that needs a table: the argument is the number of
+/// endpoints.
+#[divan::bench(args = [100, 1_000], sample_count = 20, sample_size = 1)]
+fn rebuild_ring_hash(bencher: Bencher<'_, '_>, endpoints: usize) {
+    rebuild(bencher, "ring_hash", endpoints);
+}
+
+#[divan::bench(args = [100, 1_000], sample_count = 20, sample_size = 1)]
+fn rebuild_maglev(bencher: Bencher<'_, '_>, endpoints: usize) {
+    rebuild(bencher, "maglev", endpoints);
+}
+
+#[divan::bench(args = [100, 1_000], sample_count = 20, sample_size = 1)]
+fn rebuild_round_robin(bencher: Bencher<'_, '_>, endpoints: usize) {
+    rebuild(bencher, "round_robin", endpoints);
+}
+
+fn rebuild(bencher: Bencher<'_, '_>, policy: &str, endpoints: usize) {
+    let balance = named(policy);
+    let members = World::new(latency(10), &[endpoints])
+        .set(0)
+        .endpoints
+        .clone();
+    bencher
+        .with_inputs(|| members.clone())
+        .bench_local_values(|members| EndpointSet::new(1, members, &balance));
+}
+
+/// Reading and hashing what decides: a cookie among others.
+#[divan::bench]
+fn hash_of_a_cookie(bencher: Bencher<'_, '_>) {
+    let line = "theme=dark; lang=en; session=5f2c9e1ab37d4c50a1; consent=1";
+    let asked = Asked {
+        method: Method::GET,
+        host: String::new(),
+        path: "/".to_owned(),
+        headers: vec![(http::header::COOKIE, line.to_owned())],
+    };
+    let hashing = Hashing {
+        on: [HashKey::Cookie("session".into())].into(),
+        balance_factor: None,
+    };
+    bencher.bench_local(|| hashing.of(black_box(&asked)).map(|hashed| hashed.hash));
 }

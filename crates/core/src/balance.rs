@@ -1,21 +1,36 @@
-//! Which endpoint of the chosen region: power of two choices by peak EWMA (ALGORITHMS 5.3, 5.4).
+//! Which endpoint of the chosen region (ALGORITHMS 5.3, 5.4, 5.10).
 //!
-//! Two draws and the cheaper one. Always taking the cheapest of all would send every thread's
-//! requests to the same endpoint until its figures catch up; two draws spread them and still avoid
-//! whatever is slow. An endpoint of weight `w` counts as `w` equal servers that share its load: it
-//! is drawn `w` times as often, and its attempts in flight count for a `w`-th. So shares follow
-//! weights while idle, when costs are equal, as well as under load. An endpoint that takes only a part
-//! of its share (slow start, a try after an ejection) counts as that part of its weight: its draws are
-//! thinned, which costs nothing while nobody is thinned.
+//! Each policy of [`Balance`] has a module; this one says what holds for all of them. An endpoint of
+//! weight `w` counts as `w` equal servers that share its load. One that is not open (down, ejected,
+//! full, tried by this request) is passed over as its policy says, and something open is always found
+//! if there is anything. One that takes only a part of its share (slow start, a try after an ejection)
+//! counts as that part of its weight: what falls to it is thinned, which costs nothing while nobody is
+//! thinned (where keys are hashed, it takes that part of its own keys). Tables are made when the set of endpoints changes; a decision allocates nothing and changes
+//! nothing.
+//!
+//! The default draws two and takes the one with the lower peak EWMA. Always taking the cheapest of all
+//! would send every thread's requests to the same endpoint until its figures catch up; two draws
+//! spread them and still avoid whatever is slow.
+
+mod draw;
+mod hashed;
+mod maglev;
+mod ring;
+mod stride;
 
 use std::time::Instant;
 
 use fastrand::Rng;
 
+use crate::cell::RegionCell;
 use crate::choose::MAX_ATTEMPTS;
-use crate::endpoint::EndpointSet;
+use crate::endpoint::{Endpoint, EndpointSet};
 use crate::limits::Bound;
+use crate::plan::Balance;
 use crate::standing::Dial;
+use draw::{cheapest_drawn, drawn};
+use hashed::Hashed;
+use stride::Stride;
 
 /// The endpoints that a request has tried already, by position in the set of one version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,9 +48,79 @@ pub struct Barred {
     pub bound: Bound,
 }
 
-/// Draws before every endpoint is looked at: enough that a region where half are down is still
-/// balanced by chance in 99 of 100 cases.
-const DRAWS: usize = 8;
+/// What one attempt needs of its region's endpoints.
+#[derive(Clone, Copy, Debug)]
+pub struct Seek<'a> {
+    /// What it must not take.
+    pub barred: Barred,
+    /// The hash of its request, for policies that hash. None: the endpoint is drawn at random.
+    pub hash: Option<u64>,
+    /// The region.
+    pub region: &'a RegionCell,
+    /// The moment of the attempt.
+    pub now: Instant,
+}
+
+/// An endpoint that was picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Picked {
+    /// Its position in the set.
+    pub at: usize,
+    /// Under `round_robin`, the turn after this one: [`Method::taken`] wants it once an attempt is
+    /// made.
+    pub after: u64,
+}
+
+/// A policy with what it needs to know of one set of endpoints.
+#[derive(Debug, Default)]
+pub(crate) struct Method {
+    balance: Balance,
+    tables: Tables,
+}
+
+#[derive(Debug, Default)]
+enum Tables {
+    #[default]
+    None,
+    Stride(Stride),
+    Hashed(Box<Hashed>),
+}
+
+impl Method {
+    /// The policy for these endpoints.
+    pub(crate) fn new(balance: &Balance, endpoints: &[Endpoint]) -> Self {
+        let members = || {
+            endpoints
+                .iter()
+                .map(|one| (one.address.as_ref(), one.weight))
+        };
+        let tables = match balance {
+            _ if endpoints.is_empty() => Tables::None,
+            Balance::RoundRobin => Tables::Stride(Stride::new(members().map(|(_, weight)| weight))),
+            Balance::RingHash(_) | Balance::Maglev(_) => {
+                let hashed = Hashed::new(&members().collect::<Vec<_>>(), balance);
+                hashed.map_or(Tables::None, |hashed| Tables::Hashed(Box::new(hashed)))
+            }
+            Balance::PeakEwma | Balance::LeastRequest { .. } | Balance::Random => Tables::None,
+        };
+        Self {
+            balance: balance.clone(),
+            tables,
+        }
+    }
+
+    /// The policy.
+    pub(crate) fn balance(&self) -> &Balance {
+        &self.balance
+    }
+
+    /// Enters that an attempt was made with what was picked.
+    pub(crate) fn taken(&self, picked: Picked) {
+        if let Tables::Stride(stride) = &self.tables {
+            stride.taken(picked.after);
+        }
+    }
+}
 
 impl Tried {
     /// Adds the endpoint at `position`. It is not remembered after [`MAX_ATTEMPTS`] others, nor
@@ -55,94 +140,36 @@ impl Tried {
     }
 }
 
-/// The position of the endpoint to use; none when no usable one is left that is neither tried nor
+/// The endpoint to use, by the set's policy; none when no usable one is left that is neither tried nor
 /// full. Of two that cost the same, the first drawn: shares then follow the weights exactly, each
 /// times the part that its endpoint takes. Where all take a part only, the parts count in relation to
 /// each other; an endpoint that is left alone takes everything.
-pub fn pick(set: &EndpointSet, barred: &Barred, now: Instant, rng: &mut Rng) -> Option<usize> {
-    match set.endpoints.len() {
-        0 => None,
-        1 => set.open(0, barred).then_some(0),
-        _ => by_chance(set, barred, now, rng).or_else(|| of_all(set, barred, now, rng)),
-    }
-}
-
-fn by_chance(set: &EndpointSet, barred: &Barred, now: Instant, rng: &mut Rng) -> Option<usize> {
-    let mut first = None;
-    for _ in 0..DRAWS {
-        let share = draw(set.total_weight(), first.map(|(share, _)| share), rng);
-        let at = set.at_share(share);
-        match first {
-            _ if !set.open(at, barred) || !passes(set, at, rng) => {}
-            None => first = Some((share, at)),
-            Some((_, first)) => return Some(cheaper(set, first, at, now)),
+pub fn pick(set: &EndpointSet, seek: &Seek<'_>, rng: &mut Rng) -> Option<Picked> {
+    let method = set.method();
+    let at = match (set.endpoints.len(), &method.tables, &method.balance) {
+        (0, ..) => None,
+        (1, ..) => set.open(0, &seek.barred).then_some(0),
+        (_, Tables::Stride(stride), _) => return stride.pick(set, seek, rng),
+        (_, Tables::Hashed(hashed), _) => {
+            hashed.pick(set, seek, seek.hash.unwrap_or_else(|| rng.u64(..)))
         }
-    }
-    first.map(|(_, at)| at)
-}
-
-/// Whether a draw of the endpoint stands; drawn for only where it takes less than its share.
-fn passes(set: &EndpointSet, at: usize, rng: &mut Rng) -> bool {
-    let part = set.endpoints[at].cell.share();
-    part == Dial::FULL || part.passes(rng.f64())
-}
-
-/// For sets of which so little is open, or taken, that chance found none: the cheapest, or one drawn
-/// by weight times part if there are parts.
-fn of_all(set: &EndpointSet, barred: &Barred, now: Instant, rng: &mut Rng) -> Option<usize> {
-    let thinned = |at: usize| set.endpoints[at].cell.share() != Dial::FULL;
-    let drawn = open(set, barred)
-        .any(thinned)
-        .then(|| by_part(set, barred, rng));
-    drawn.flatten().or_else(|| cheapest(set, barred, now))
-}
-
-fn open(set: &EndpointSet, barred: &Barred) -> impl Iterator<Item = usize> {
-    (0..set.endpoints.len()).filter(|&at| set.open(at, barred))
-}
-
-/// None if no open endpoint takes anything.
-fn by_part(set: &EndpointSet, barred: &Barred, rng: &mut Rng) -> Option<usize> {
-    let parts = || open(set, barred).map(|at| (at, effective_weight(set, at)));
-    let total: f64 = parts().map(|(_, part)| part).sum();
-    let mut share = rng.f64() * total;
-    let mut last = None;
-    for (at, part) in parts().filter(|(_, part)| *part > 0.0) {
-        last = Some(at);
-        if share < part {
-            break;
+        (_, Tables::None, Balance::LeastRequest { choice_count }) => {
+            cheapest_drawn(set, seek, *choice_count, |at| load(set, at), rng)
         }
-        share -= part;
+        (_, Tables::None, Balance::Random) => drawn(set, seek, rng),
+        (_, Tables::None, _) => cheapest_drawn(set, seek, 2, |at| cost(set, at, seek.now), rng),
+    };
+    at.map(|at| Picked { at, after: 0 })
+}
+
+/// Attempts under way for each unit of the weight that the endpoint takes.
+fn load(set: &EndpointSet, at: usize) -> f64 {
+    let (endpoint, part) = (&set.endpoints[at], set.endpoints[at].cell.share());
+    let load = f64::from(endpoint.cell.in_flight()) / f64::from(endpoint.weight);
+    if part == Dial::FULL {
+        return load;
     }
-    last
-}
-
-fn effective_weight(set: &EndpointSet, at: usize) -> f64 {
-    let endpoint = &set.endpoints[at];
-    f64::from(endpoint.weight) * endpoint.cell.share().share()
-}
-
-/// A share below `total`, which is at least 2, other than `held`.
-fn draw(total: u32, held: Option<u32>, rng: &mut Rng) -> u32 {
-    match held {
-        None => rng.u32(..total),
-        Some(held) => {
-            let share = rng.u32(..total - 1);
-            share + u32::from(share >= held)
-        }
-    }
-}
-
-fn cheaper(set: &EndpointSet, first: usize, second: usize, now: Instant) -> usize {
-    if first != second && cost(set, second, now) < cost(set, first, now) {
-        second
-    } else {
-        first
-    }
-}
-
-fn cheapest(set: &EndpointSet, barred: &Barred, now: Instant) -> Option<usize> {
-    open(set, barred).min_by(|&a, &b| cost(set, a, now).total_cmp(&cost(set, b, now)))
+    load / part.share().max(1e-3)
 }
 
 fn cost(set: &EndpointSet, at: usize, now: Instant) -> f64 {
@@ -165,8 +192,13 @@ mod tests {
     use crate::cell::{ErrorClass, InFlight, Outcome};
     use crate::endpoint::Endpoint;
     use crate::health::Health;
+    use crate::plan::{Hashing, Maglev, RingHash, TableSize};
 
     fn set(weights: &[u32], origin: Instant) -> EndpointSet {
+        balanced(&Balance::PeakEwma, weights, origin)
+    }
+
+    fn balanced(balance: &Balance, weights: &[u32], origin: Instant) -> EndpointSet {
         let board = Board::new(origin);
         let endpoint = |(at, &weight): (usize, &u32)| {
             let address = format!("10.0.0.{at}:80");
@@ -176,25 +208,80 @@ mod tests {
                 weight,
             }
         };
-        EndpointSet::new(1, weights.iter().enumerate().map(endpoint).collect())
+        let endpoints = weights.iter().enumerate().map(endpoint).collect();
+        EndpointSet::new(1, endpoints, balance)
+    }
+
+    fn picked(set: &EndpointSet, barred: &Barred, now: Instant, rng: &mut Rng) -> Option<usize> {
+        let region = RegionCell::new(now);
+        let seek = Seek {
+            barred: *barred,
+            hash: None,
+            region: &region,
+            now,
+        };
+        pick(set, &seek, rng).map(|picked| {
+            set.taken(picked);
+            picked.at
+        })
+    }
+
+    /// Each policy, hashing what is drawn for it.
+    fn policies() -> [Balance; 7] {
+        let hashing = |balance_factor| Hashing {
+            on: Box::default(),
+            balance_factor,
+        };
+        let ring = |factor| {
+            Balance::RingHash(RingHash {
+                minimum_ring_size: 1,
+                maximum_ring_size: 262_144,
+                hashing: hashing(factor),
+            })
+        };
+        [
+            Balance::PeakEwma,
+            Balance::LeastRequest { choice_count: 3 },
+            Balance::RoundRobin,
+            Balance::Random,
+            ring(None),
+            ring(Some(1.25)),
+            Balance::Maglev(Maglev {
+                table_size: TableSize::DEFAULT,
+                hashing: hashing(None),
+            }),
+        ]
     }
 
     fn shares(set: &EndpointSet, barred: &Barred, now: Instant) -> Vec<u32> {
         let (mut rng, mut counts) = (Rng::with_seed(7), vec![0; set.endpoints.len()]);
         for _ in 0..40_000 {
-            counts[pick(set, barred, now, &mut rng).expect("one is open")] += 1;
+            counts[picked(set, barred, now, &mut rng).expect("one is open")] += 1;
         }
         counts
     }
 
     fn check_shares(weights: &[u32]) {
         let now = Instant::now();
-        let counts = shares(&set(weights, now), &Barred::default(), now);
-        let total: u32 = weights.iter().sum();
-        for (count, weight) in counts.iter().zip(weights) {
-            let expected = f64::from(40_000 * weight) / f64::from(total);
-            let off = (f64::from(*count) - expected).abs();
-            assert!(off < 0.05 * expected + 60.0, "{weights:?} -> {counts:?}");
+        for balance in policies() {
+            let set = balanced(&balance, weights, now);
+            let counts = shares(&set, &Barred::default(), now);
+            let total: u32 = weights.iter().sum();
+            // Points of a ring lie where they lie.
+            let within = if matches!(balance, Balance::RingHash(_)) {
+                0.3
+            } else {
+                0.05
+            };
+            for (count, weight) in counts.iter().zip(weights) {
+                let expected = f64::from(40_000 * weight) / f64::from(total);
+                let off = (f64::from(*count) - expected).abs();
+                let word = balance.as_str();
+                assert!(
+                    off < within * expected + 60.0,
+                    "{word} {weights:?} -> {counts:?}"
+                );
+            }
         }
     }
 
@@ -216,7 +303,7 @@ mod tests {
         let mut rng = Rng::with_seed(3);
         let _guards: Vec<_> = (0..800)
             .map(|_| {
-                let at = pick(&set, &Barred::default(), now, &mut rng).expect("one is open");
+                let at = picked(&set, &Barred::default(), now, &mut rng).expect("one is open");
                 InFlight::begin(set.endpoints[at].cell.clone(), region.clone())
             })
             .collect();
@@ -267,26 +354,23 @@ mod tests {
     #[test]
     fn what_is_down_or_tried_is_left_out_and_the_rest_found() {
         let now = Instant::now();
-        let set = set(&[1; 100], now);
-        let mut barred = Barred::default();
-        for at in 0..98 {
-            set.endpoints[at].cell.set_health(Health::Unhealthy);
+        for balance in policies() {
+            let set = balanced(&balance, &[1; 30], now);
+            let mut barred = Barred::default();
+            for at in 0..28 {
+                set.endpoints[at].cell.set_health(Health::Unhealthy);
+            }
+            let word = balance.as_str();
+            let counts = shares(&set, &barred, now);
+            assert_eq!(counts[28] + counts[29], 40_000, "{word}");
+            assert!(counts[28].min(counts[29]) > 1_000, "{word} {counts:?}");
+            barred.tried.insert(29);
+            assert_eq!(shares(&set, &barred, now)[28], 40_000, "{word}");
+            barred.tried.insert(28);
+            assert_eq!(picked(&set, &barred, now, &mut Rng::with_seed(1)), None);
+            let none = balanced(&balance, &[], now);
+            assert_eq!(picked(&none, &barred, now, &mut Rng::with_seed(1)), None);
         }
-        let counts = shares(&set, &barred, now);
-        assert!(counts[98] > 0 && counts[99] > 0 && counts[98] + counts[99] == 40_000);
-        barred.tried.insert(99);
-        assert_eq!(shares(&set, &barred, now)[98], 40_000);
-        barred.tried.insert(98);
-        assert_eq!(pick(&set, &barred, now, &mut Rng::with_seed(1)), None);
-        assert_eq!(
-            pick(
-                &EndpointSet::default(),
-                &barred,
-                now,
-                &mut Rng::with_seed(1)
-            ),
-            None
-        );
     }
 
     #[test]
@@ -308,14 +392,20 @@ mod tests {
     /// `parts` are what each endpoint takes of its share.
     fn check_parts(weights: &[u32], parts: &[f64], expected: &[u32]) {
         let now = Instant::now();
-        let set = set(weights, now);
-        for (endpoint, part) in set.endpoints.iter().zip(parts) {
-            endpoint.cell.set_share(Dial::new(*part));
-        }
-        let counts = shares(&set, &Barred::default(), now);
-        for (count, percent) in counts.iter().zip(expected) {
-            let off = count.abs_diff(percent * 400);
-            assert!(off < 500, "{weights:?} {parts:?} -> {counts:?}");
+        for balance in policies()
+            .iter()
+            .filter(|policy| policy.hashing().is_none())
+        {
+            let set = balanced(balance, weights, now);
+            for (endpoint, part) in set.endpoints.iter().zip(parts) {
+                endpoint.cell.set_share(Dial::new(*part));
+            }
+            let counts = shares(&set, &Barred::default(), now);
+            for (count, percent) in counts.iter().zip(expected) {
+                let off = count.abs_diff(percent * 400);
+                let word = balance.as_str();
+                assert!(off < 500, "{word} {weights:?} {parts:?} -> {counts:?}");
+            }
         }
     }
 
@@ -332,8 +422,12 @@ mod tests {
 
     #[test]
     fn what_is_full_is_passed_over() {
+        policies().iter().for_each(check_full);
+    }
+
+    fn check_full(balance: &Balance) {
         let now = Instant::now();
-        let (set, mut rng) = (set(&[1, 1, 1], now), Rng::with_seed(3));
+        let (set, mut rng) = (balanced(balance, &[1, 1, 1], now), Rng::with_seed(3));
         let region = std::sync::Arc::new(crate::cell::RegionCell::new(now));
         let breaker = crate::plan::CircuitBreaker {
             endpoint: crate::plan::Limits {
@@ -347,7 +441,7 @@ mod tests {
             ..Barred::default()
         };
         let mut begin = || {
-            let at = pick(&set, &barred, now, &mut rng)?;
+            let at = picked(&set, &barred, now, &mut rng)?;
             Some(InFlight::begin(
                 set.endpoints[at].cell.clone(),
                 region.clone(),
@@ -357,5 +451,192 @@ mod tests {
         assert_eq!(guards.len(), 6, "two each");
         guards.pop();
         assert!(begin().is_some());
+    }
+
+    fn turns(weights: &[u32], count: usize, down: &[usize]) -> String {
+        let now = Instant::now();
+        let set = balanced(&Balance::RoundRobin, weights, now);
+        for &at in down {
+            set.endpoints[at].cell.set_health(Health::Unhealthy);
+        }
+        let (mut rng, barred) = (Rng::with_seed(1), Barred::default());
+        let mut next = || picked(&set, &barred, now, &mut rng).expect("one is open");
+        (0..count)
+            .map(|_| char::from(b'a' + next() as u8))
+            .collect()
+    }
+
+    #[test]
+    fn turns_go_round_and_are_spread_by_weight() {
+        assert_eq!(turns(&[1, 1, 1], 7, &[]), "abcabca");
+        assert_eq!(turns(&[7, 7], 5, &[]), "ababa");
+        assert_eq!(turns(&[5, 1, 1], 14, &[]), "aabaacaaabaaca");
+        assert_eq!(turns(&[2, 1], 6, &[]), "abaaba");
+        // Who is out hands its turns to nobody.
+        assert_eq!(turns(&[1, 1, 1, 1], 6, &[1]), "acdacd");
+        assert_eq!(turns(&[3, 1], 3, &[0]), "bbb");
+    }
+
+    #[test]
+    fn a_decision_that_nobody_acts_on_takes_no_turn() {
+        let now = Instant::now();
+        let (set, region) = (
+            balanced(&Balance::RoundRobin, &[1; 3], now),
+            RegionCell::new(now),
+        );
+        let seek = Seek {
+            barred: Barred::default(),
+            hash: None,
+            region: &region,
+            now,
+        };
+        let look = || pick(&set, &seek, &mut Rng::with_seed(1)).expect("all are open");
+        let first = look();
+        assert_eq!((first.at, look()), (0, first));
+        set.taken(first);
+        set.taken(first);
+        assert_eq!(look().at, 1, "two threads with one turn take one turn");
+    }
+
+    #[test]
+    fn the_one_with_the_fewest_under_way_is_taken() {
+        let now = Instant::now();
+        let set = balanced(&Balance::LeastRequest { choice_count: 16 }, &[1, 4, 1], now);
+        let region = std::sync::Arc::new(RegionCell::new(now));
+        let begin = |at: usize| InFlight::begin(set.endpoints[at].cell.clone(), region.clone());
+        let _two_each = [begin(0), begin(1), begin(0), begin(1), begin(2), begin(2)];
+        // 2, 2 / 4 and 2; how fast they are does not count.
+        set.endpoints[1]
+            .cell
+            .record(Outcome::Answered(Duration::from_secs(9)), now);
+        assert_eq!(shares(&set, &Barred::default(), now), [0, 40_000, 0]);
+    }
+
+    /// Where `keys` go by hash.
+    fn homes(set: &EndpointSet, region: &RegionCell, keys: u64, barred: Barred) -> Vec<usize> {
+        let (now, mut rng) = (Instant::now(), Rng::with_seed(1));
+        let home = |key: u64| {
+            let seek = Seek {
+                barred,
+                hash: Some(crate::hash::xxh64(0, &key.to_le_bytes())),
+                region,
+                now,
+            };
+            pick(set, &seek, &mut rng).expect("one is open").at
+        };
+        (0..keys).map(home).collect()
+    }
+
+    fn hashing() -> impl Iterator<Item = Balance> {
+        policies()
+            .into_iter()
+            .filter(|policy| policy.hashing().is_some())
+    }
+
+    #[test]
+    fn an_outage_moves_the_keys_of_what_is_out_and_its_end_moves_them_back() {
+        let now = Instant::now();
+        for balance in hashing() {
+            let (set, region) = (balanced(&balance, &[1; 20], now), RegionCell::new(now));
+            let before = homes(&set, &region, 20_000, Barred::default());
+            set.endpoints[7].cell.set_ejected(true);
+            let during = homes(&set, &region, 20_000, Barred::default());
+            let moved: Vec<_> = before.iter().zip(&during).filter(|(a, b)| a != b).collect();
+            assert!(
+                moved.iter().all(|(from, _)| **from == 7),
+                "{}",
+                balance.as_str()
+            );
+            let to: std::collections::BTreeSet<_> = moved.iter().map(|(_, to)| **to).collect();
+            assert!(to.len() > 10 && !to.contains(&7), "they spread: {to:?}");
+            set.endpoints[7].cell.set_ejected(false);
+            assert_eq!(homes(&set, &region, 20_000, Barred::default()), before);
+        }
+    }
+
+    #[test]
+    fn a_part_that_grows_takes_more_keys_and_gives_none_back() {
+        let now = Instant::now();
+        for balance in hashing() {
+            let (set, region) = (balanced(&balance, &[1; 5], now), RegionCell::new(now));
+            let mut held: Vec<bool> = vec![false; 10_000];
+            for part in [0.1, 0.4, 0.8, 1.0] {
+                set.endpoints[2].cell.set_share(Dial::new(part));
+                let homes = homes(&set, &region, 10_000, Barred::default());
+                let now_held: Vec<_> = homes.iter().map(|at| *at == 2).collect();
+                let kept = held.iter().zip(&now_held).all(|(was, is)| !was || *is);
+                assert!(kept, "{} {part}", balance.as_str());
+                let share = now_held.iter().filter(|is| **is).count() as f64 / 10_000.0;
+                assert!((share - part / 5.0).abs() < 0.05, "{share} of {part}");
+                held = now_held;
+            }
+        }
+    }
+
+    #[test]
+    fn a_tried_endpoint_is_followed_by_the_same_next_one() {
+        let now = Instant::now();
+        for balance in hashing() {
+            let (set, region) = (balanced(&balance, &[1; 10], now), RegionCell::new(now));
+            let first = homes(&set, &region, 500, Barred::default());
+            for at in 0..10 {
+                let mut barred = Barred::default();
+                barred.tried.insert(at);
+                let once = homes(&set, &region, 500, barred);
+                assert_eq!(once, homes(&set, &region, 500, barred));
+                let others = first.iter().zip(&once).filter(|(first, _)| **first != at);
+                assert!(others.into_iter().all(|(first, then)| first == then));
+            }
+        }
+    }
+
+    #[test]
+    fn no_endpoint_has_more_than_its_factor_of_the_average() {
+        let now = Instant::now();
+        let check = |balance: &Balance, weights: &[u32], down: usize| {
+            let set = balanced(balance, weights, now);
+            let region = std::sync::Arc::new(RegionCell::new(now));
+            for endpoint in &set.endpoints[..down] {
+                endpoint.cell.set_health(Health::Unhealthy);
+            }
+            // All with the same key.
+            let seek = |region| Seek {
+                barred: Barred::default(),
+                hash: Some(4_711),
+                region,
+                now,
+            };
+            let mut rng = Rng::with_seed(1);
+            let guards: Vec<_> = (0..1_000)
+                .map(|_| {
+                    let at = pick(&set, &seek(&region), &mut rng).expect("open").at;
+                    InFlight::begin(set.endpoints[at].cell.clone(), region.clone())
+                })
+                .collect();
+            let open: u32 = weights[down..].iter().sum();
+            for (endpoint, weight) in set.endpoints[down..].iter().zip(&weights[down..]) {
+                let average = f64::from(1_000 * weight) / f64::from(open);
+                let held = f64::from(endpoint.cell.in_flight());
+                assert!(held <= (average * 1.25).ceil(), "{held} of {average}");
+            }
+            drop(guards);
+        };
+        for balance in hashing() {
+            let balance = match balance {
+                Balance::RingHash(mut policy) => {
+                    policy.hashing.balance_factor = Some(1.25);
+                    Balance::RingHash(policy)
+                }
+                Balance::Maglev(mut policy) => {
+                    policy.hashing.balance_factor = Some(1.25);
+                    Balance::Maglev(policy)
+                }
+                other => other,
+            };
+            check(&balance, &[1; 10], 0);
+            check(&balance, &[1, 2, 3, 10], 0);
+            check(&balance, &[1; 10], 6);
+            check(&balance, &[5, 1, 1], 1);
+        }
     }
 }

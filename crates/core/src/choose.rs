@@ -13,7 +13,7 @@ use arc_swap::Guard;
 use arrayvec::ArrayVec;
 use fastrand::Rng;
 
-use crate::balance::{self, Barred, Tried};
+use crate::balance::{self, Barred, Picked, Seek, Tried};
 use crate::cell::{Drain, InFlight, RegionCell};
 use crate::decision::{Because, Candidate, Decision, Eligibility, Exclusion, View};
 use crate::endpoint::{Endpoint, EndpointSet};
@@ -55,6 +55,9 @@ pub struct Ask {
     pub deadline: Option<Instant>,
     /// Whether it is the first attempt: retries have bounds of their own.
     pub turn: Turn,
+    /// The hash of the request, if its upstream's policy hashes: [`Hashing::of`](crate::plan::Hashing::of)
+    /// makes it, once for all attempts. None: endpoints are drawn at random.
+    pub hash: Option<u64>,
     /// The moment of the attempt.
     pub now: Instant,
 }
@@ -91,6 +94,7 @@ pub struct Choice {
     pub turn: Turn,
     /// The set that was chosen from.
     pub set: Guard<Arc<EndpointSet>>,
+    after: u64,
 }
 
 impl Ask {
@@ -106,6 +110,7 @@ impl Ask {
             repeatable: true,
             deadline: None,
             turn: Turn::First,
+            hash: None,
             now,
         }
     }
@@ -218,6 +223,10 @@ impl Choice {
     /// one. `upstream` is the one that was chosen from.
     pub fn begin(&self, upstream: &LiveUpstream) -> InFlight {
         let region = &upstream.regions[usize::from(self.position)].cell;
+        self.set.taken(Picked {
+            at: self.at,
+            after: self.after,
+        });
         let attempt = InFlight::begin(self.endpoint().cell.clone(), region.clone());
         match self.turn {
             Turn::First => attempt,
@@ -293,12 +302,18 @@ fn endpoint_of(
         position,
         because,
     } = candidate;
-    let set = observed.regions[usize::from(position)].endpoints.load();
-    let barred = Barred {
-        tried: ask.tried_endpoints.within(position, set.version),
-        bound: Bounds::of(&wanted.circuit_breaker, ask.turn).endpoint,
+    let observed = &observed.regions[usize::from(position)];
+    let set = observed.endpoints.load();
+    let seek = Seek {
+        barred: Barred {
+            tried: ask.tried_endpoints.within(position, set.version),
+            bound: Bounds::of(&wanted.circuit_breaker, ask.turn).endpoint,
+        },
+        hash: ask.hash,
+        region: &observed.cell,
+        now: ask.now,
     };
-    let at = balance::pick(&set, &barred, ask.now, rng)?;
+    let Picked { at, after } = balance::pick(&set, &seek, rng)?;
     Some(Choice {
         region,
         position,
@@ -306,6 +321,7 @@ fn endpoint_of(
         at,
         turn: ask.turn,
         set,
+        after,
     })
 }
 

@@ -2,17 +2,18 @@
 //!
 //! A set is immutable and versioned; discovery swaps it in its [`EndpointSlot`] without minting a
 //! plan generation. Each endpoint carries its [`EndpointCell`], so that the hot path goes from
-//! choice to observed state by pointer, never by name.
+//! choice to observed state by pointer, never by name. The set carries its policy too, with the tables
+//! that the policy needs: they are made once for each change of the set and shared like it.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::balance::Barred;
+use crate::balance::{Barred, Method, Picked};
 use crate::board::Board;
 use crate::cell::EndpointCell;
 use crate::limits::Room;
-use crate::plan::EndpointSpec;
+use crate::plan::{Balance, EndpointSpec};
 
 /// One endpoint with its observed state.
 #[derive(Clone, Debug)]
@@ -34,21 +35,34 @@ pub struct EndpointSet {
     pub endpoints: Box<[Endpoint]>,
     /// Sum of the weights up to and including each endpoint, for draws by weight.
     cumulative: Box<[u32]>,
+    method: Method,
 }
 
 impl EndpointSet {
-    /// The set of `endpoints` under the number `version`.
-    pub fn new(version: u64, endpoints: Box<[Endpoint]>) -> Self {
+    /// The set of `endpoints` under the number `version`, chosen from by `balance`.
+    pub fn new(version: u64, endpoints: Box<[Endpoint]>, balance: &Balance) -> Self {
         let running = |sum: &mut u32, endpoint: &Endpoint| {
             *sum = sum.saturating_add(endpoint.weight);
             Some(*sum)
         };
         let cumulative = endpoints.iter().scan(0, running).collect();
+        let method = Method::new(balance, &endpoints);
         Self {
             version,
             endpoints,
             cumulative,
+            method,
         }
+    }
+
+    pub(crate) fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Enters that an attempt was made with what was picked: under `round_robin` it is the next one's
+    /// turn.
+    pub fn taken(&self, picked: Picked) {
+        self.method.taken(picked);
     }
 
     /// Sum of all weights; 0 for an empty set.
@@ -96,7 +110,7 @@ impl EndpointSlot {
     }
 
     /// Puts `specs` in place unless they are what is there already; cells are found by identity
-    /// on `board`, so what was observed carries over. Says whether anything changed.
+    /// on `board`, so what was observed carries over. The policy stays. Says whether anything changed.
     pub fn replace(
         &self,
         upstream: &str,
@@ -104,8 +118,21 @@ impl EndpointSlot {
         specs: &[EndpointSpec],
         board: &Board,
     ) -> bool {
+        let balance = self.0.load().method.balance().clone();
+        self.replace_with(upstream, region, specs, &balance, board)
+    }
+
+    /// The same with a policy, which is put in place as well.
+    pub fn replace_with(
+        &self,
+        upstream: &str,
+        region: &str,
+        specs: &[EndpointSpec],
+        balance: &Balance,
+        board: &Board,
+    ) -> bool {
         let current = self.0.load();
-        if same(&current.endpoints, specs) {
+        if same(&current.endpoints, specs) && current.method.balance() == balance {
             return false;
         }
         let endpoints = specs
@@ -116,8 +143,8 @@ impl EndpointSlot {
                 cell: board.endpoint(upstream, region, &spec.address),
             })
             .collect();
-        self.0
-            .store(Arc::new(EndpointSet::new(current.version + 1, endpoints)));
+        let set = EndpointSet::new(current.version + 1, endpoints, balance);
+        self.0.store(Arc::new(set));
         true
     }
 }

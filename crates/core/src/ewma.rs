@@ -28,6 +28,9 @@ pub const TAU_US: f64 = 10_000_000.0;
 /// What a failure counts as, in microseconds.
 pub const PENALTY_US: f64 = 5_000_000.0;
 
+/// No wish to be asked later counts for longer.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
 /// No average is smaller, in microseconds. Keeps a word with a value apart from an empty one, and
 /// the number of attempts in flight in force however long an endpoint was idle.
 const FLOOR_US: f64 = 1.0;
@@ -58,6 +61,26 @@ impl PeakEwma {
     /// Enters a failure, as an answer after 5 seconds: failing fast must not look like being fast.
     pub fn penalise(&self, origin: Instant, now: Instant) {
         self.enter(PENALTY_US, origin, now);
+    }
+
+    /// Enters a failure whose endpoint asked not to be asked again for `wait`, 300 s at most: until then
+    /// it costs at least as much as a failure of this moment, whatever is observed in between.
+    pub fn penalise_for(&self, wait: Duration, origin: Instant, now: Instant) {
+        let wait_us = wait.min(WAIT_MAX).as_secs_f64() * 1e6;
+        self.enter(PENALTY_US * (wait_us / TAU_US).exp(), origin, now);
+    }
+
+    /// Enters an answer that is an error, but may be the request's own fault: it counts as 5 seconds
+    /// (or as long as it took), as an average and not as a peak. The estimate then is what a request
+    /// costs on the whole: where every endpoint has its few errors nothing is drowned by them, and who
+    /// has more of them than others is the dearer, however fast it has them.
+    pub fn observe_error(&self, took: Duration, origin: Instant, now: Instant) {
+        let (us, now_ms) = (took.as_secs_f64() * 1e6, ms_since(origin, now));
+        let us = us.max(PENALTY_US);
+        update(&self.0, |last| match last {
+            Some(last) => last.blend(us, now_ms),
+            None => Sample { us, at_ms: now_ms },
+        });
     }
 
     fn enter(&self, us: f64, origin: Instant, now: Instant) {
@@ -220,6 +243,42 @@ mod tests {
             ewma.get(origin, origin + MS * 20_000),
             PENALTY_US * (-2.0f64).exp(),
         );
+    }
+
+    #[test]
+    fn a_wish_to_wait_holds_until_it_is_over() {
+        let (origin, ewma) = (Instant::now(), PeakEwma::default());
+        let at = |seconds| origin + MS * 1_000 * seconds;
+        ewma.penalise_for(MS * 20_000, origin, origin);
+        near(ewma.get(origin, at(20)), PENALTY_US);
+        near(ewma.get(origin, at(30)), PENALTY_US * (-1.0f64).exp());
+        // Good answers do not shorten it.
+        for second in 0..20 {
+            ewma.observe(MS, origin, at(second));
+            assert!(ewma.get(origin, at(second)) > PENALTY_US);
+        }
+        ewma.penalise_for(Duration::MAX, origin, at(20));
+        near(ewma.get(origin, at(320)), PENALTY_US);
+    }
+
+    #[test]
+    fn an_error_moves_the_average_and_makes_no_peak() {
+        let average = |errors_in_100: u32| {
+            let (origin, ewma) = (Instant::now(), PeakEwma::default());
+            for n in 0..6_000u32 {
+                let at = origin + MS * 10 * n;
+                match n % 100 < errors_in_100 {
+                    true => ewma.observe_error(MS, origin, at),
+                    false => ewma.observe(MS * 40, origin, at),
+                }
+            }
+            ewma.get(origin, origin + MS * 60_000) / 1e3
+        };
+        let (none, few, half, all) = (average(0), average(1), average(50), average(100));
+        assert!((39.0..41.0).contains(&none), "{none}");
+        assert!((70.0..110.0).contains(&few), "{few}");
+        assert!((2_000.0..3_000.0).contains(&half), "{half}");
+        assert!((4_900.0..5_001.0).contains(&all), "{all}");
     }
 
     fn check_plain(samples: &[(u32, u32)], expected_ms: Option<f64>) {

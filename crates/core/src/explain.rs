@@ -11,7 +11,10 @@ use serde::Serialize;
 use crate::choose::Choice;
 use crate::decision::{Because, Decision, Exclusion};
 use crate::ids::{RegionIdx, RouteIdx};
-use crate::plan::Plan;
+use crate::plan::{HashKey, Plan};
+
+/// What a policy hashes of a request that has none of its keys.
+const NO_KEY: &str = "nothing: drawn at random";
 
 /// One decision, told with names. `Display` prints it in aligned lines, without a line end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,6 +23,10 @@ pub struct Explanation {
     pub route: Arc<str>,
     /// The upstream that it leads to.
     pub upstream: Arc<str>,
+    /// The policy by which an endpoint of the region is chosen.
+    pub balance: &'static str,
+    /// What of the request decides about its endpoint; none if the policy hashes nothing.
+    pub hashed_on: Option<Box<str>>,
     /// The jurisdictions that the route allows; empty without a residency rule.
     pub residency: Box<[Arc<str>]>,
     /// Regions in the order in which they would be tried.
@@ -62,11 +69,14 @@ impl Explanation {
     pub fn new(plan: &Plan, route: RouteIdx, decision: &Decision, choice: Option<&Choice>) -> Self {
         let name = |region: RegionIdx| plan.region(region).name.clone();
         let route = plan.route(route);
+        let upstream = plan.upstream(route.upstream);
         let ranked = decision.candidates.iter();
         let left_out = decision.excluded.iter();
         Self {
             route: route.name.clone(),
-            upstream: plan.upstream(route.upstream).name.clone(),
+            upstream: upstream.name.clone(),
+            balance: upstream.balance.as_str(),
+            hashed_on: upstream.balance.hashing().map(|_| NO_KEY.into()),
             residency: route.residency.clone(),
             candidates: ranked
                 .map(|c| Ranked {
@@ -87,6 +97,15 @@ impl Explanation {
         }
     }
 
+    /// Adds what of the request was hashed for the choice, if there was anything.
+    #[must_use]
+    pub fn hashed_on(mut self, key: Option<&HashKey>) -> Self {
+        if let Some(key) = key {
+            self.hashed_on = Some(key.to_string().into());
+        }
+        self
+    }
+
     /// Width of the longest region name.
     fn width(&self) -> usize {
         let names = self.candidates.iter().map(|ranked| &ranked.region);
@@ -100,6 +119,10 @@ impl fmt::Display for Explanation {
         let width = self.width();
         writeln!(f, "route     {}", self.route)?;
         writeln!(f, "upstream  {}", self.upstream)?;
+        match &self.hashed_on {
+            Some(key) => writeln!(f, "balance   {} by {key}", self.balance)?,
+            None => writeln!(f, "balance   {}", self.balance)?,
+        }
         if !self.residency.is_empty() {
             writeln!(f, "residency {}", self.residency.join(", "))?;
         }

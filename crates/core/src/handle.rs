@@ -99,7 +99,13 @@ fn bind_upstream(plan: &Plan, upstream: &Upstream, board: &Board) -> LiveUpstrea
         .map(|spec| {
             let region = plan.region(spec.region);
             let endpoints = board.slot(&upstream.name, &region.name);
-            endpoints.replace(&upstream.name, &region.name, &spec.endpoints, board);
+            endpoints.replace_with(
+                &upstream.name,
+                &region.name,
+                &spec.endpoints,
+                &upstream.balance,
+                board,
+            );
             let distance_km = plan
                 .pop
                 .location

@@ -17,6 +17,7 @@ pub mod ewma;
 pub mod explain;
 pub mod geo;
 pub mod handle;
+pub mod hash;
 pub mod health;
 pub mod hedge;
 pub mod ids;

@@ -4,6 +4,7 @@
 //! a set of regions; whatever is still a string is there to be shown to people. A plan holds no
 //! observed state: that is the [`Board`](crate::Board)'s, which outlives plans.
 
+mod balance;
 mod failover;
 mod health;
 
@@ -15,6 +16,7 @@ use http::HeaderName;
 use crate::ids::{RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
 use crate::route::{RouteMatch, RouteTable};
 
+pub use balance::{Balance, HashKey, Hashing, Maglev, RingHash, TableSize};
 pub use failover::{
     Backoff, BodyPolicy, Hedge, HedgeAfter, HedgeTo, ReplayLimits, ReplayScope, Resume, RetryOn,
     RetryPolicy, UnknownOutcome,
@@ -145,13 +147,6 @@ pub enum Tolerance {
     Absolute(Duration),
     /// So many parts of the nearest's latency, 0.1 for 10 %.
     Relative(f64),
-}
-
-/// How an endpoint is chosen inside the region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// The cheaper of two drawn at random by weight, by peak EWMA x (in flight / weight + 1).
-    PeakEwma,
 }
 
 /// The protocol spoken to an upstream.

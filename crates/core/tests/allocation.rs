@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use http::Method;
 use tidegate_core::budget::{Budget, Purse};
-use tidegate_core::plan::{Hedge, HedgeAfter, HedgeTo};
+use tidegate_core::plan::{HashKey, Hashing, Hedge, HedgeAfter, HedgeTo};
 use tidegate_core::route::{PathMatch, RouteMatch};
 use tidegate_core::{
     Ask, Dial, Health, HedgeCell, RegionSet, RouteIdx, Standing, choose, reach, should_leave,
@@ -55,6 +55,45 @@ fn routing_steering_and_balancing_allocate_nothing() {
     put_in_doubt(&world);
     assert_eq!(allocations(decide), 0, "nor while regions come and go");
     assert_eq!(allocations(|| drop(Box::new(1))), 1, "the counter counts");
+}
+
+#[test]
+fn no_policy_allocates_for_a_decision() {
+    for balance in support::policies() {
+        let world = World::changed(latency(10), &[100; 3], |upstream| {
+            upstream.balance = balance.clone();
+        });
+        let keys = Hashing {
+            on: [HashKey::Cookie("user".into()), HashKey::Path].into(),
+            balance_factor: None,
+        };
+        let asked = Asked {
+            method: Method::GET,
+            host: String::new(),
+            path: "/a?b=c".to_owned(),
+            headers: vec![(http::header::COOKIE, "a=b; user=7".to_owned())],
+        };
+        let mut rng = Rng::with_seed(1);
+        let mut decide = || {
+            let mut ask = Ask::new(RegionSet::ALL, world.now);
+            ask.hash = keys.of(&asked).map(|hashed| hashed.hash);
+            for _ in 0..3 {
+                let choice = choose(&world.live, UPSTREAM, &ask, &mut rng).1;
+                let choice = choice.expect("open");
+                ask.tried(&choice);
+                drop(choice.begin(&world.live.upstreams[0]));
+            }
+        };
+        decide();
+        assert_eq!(allocations(&mut decide), 0, "{balance:?}");
+        for region in 0..3 {
+            for endpoint in &world.set(region).endpoints[4..] {
+                endpoint.cell.set_health(Health::Unhealthy);
+            }
+        }
+        put_in_doubt(&world);
+        assert_eq!(allocations(decide), 0, "next to nothing open: {balance:?}");
+    }
 }
 
 #[test]

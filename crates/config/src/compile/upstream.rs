@@ -1,10 +1,12 @@
 //! One upstream: how its region and endpoint are chosen. Health, retry, bodies and connections have
 //! modules of their own.
 
-use tidegate_core::plan::{Balance, Steering, Tolerance, Upstream, UpstreamRegion};
+use tidegate_core::plan::{Steering, Tolerance, Upstream, UpstreamRegion};
 
 use crate::compile::body::{self, Totals};
-use crate::compile::{Context, TlsFiles, breaker, connection, default_duration, health, retry};
+use crate::compile::{
+    Context, TlsFiles, balance, breaker, connection, default_duration, health, retry,
+};
 use crate::defaults;
 use crate::raw::{self, Policy};
 use crate::units::{self, UnitError};
@@ -38,9 +40,7 @@ pub(crate) fn compile(
     let upstream = Upstream {
         name: name.into(),
         steering: steering(cx, raw),
-        balance: match raw.balance.or(raw::Balance::PeakEwma) {
-            raw::Balance::PeakEwma => Balance::PeakEwma,
-        },
+        balance: balance::compile(cx, &raw.balance, &regions),
         health,
         circuit_breaker: breaker::compile(cx, &raw.circuit_breaker, &regions),
         slow_start: breaker::slow_start(cx, &raw.slow_start),

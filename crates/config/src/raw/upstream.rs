@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::defaults;
 use crate::raw::text::{Duration, OffOrMap, Tolerance};
-use crate::raw::{Body, CircuitBreaker, Health, Retry, SlowStart};
+use crate::raw::{BalanceEntry, Body, CircuitBreaker, Health, Retry, SlowStart};
 use crate::yaml::{Entries, Field, WordOr};
 
 /// An upstream: a named service that lives in one or more regions.
@@ -17,9 +17,9 @@ pub(crate) struct Upstream {
     pub(crate) regions: Field<Entries<UpstreamRegion>>,
     /// How a region is chosen.
     pub(crate) steering: Field<Steering>,
-    /// How an endpoint of the region is chosen: `peak_ewma` takes the cheaper of two drawn at random, by recent latency and requests in flight.
+    /// How an endpoint of the region is chosen: a policy by its name, or a mapping if it needs options.
     #[schemars(extend("default" = defaults::BALANCE))]
-    pub(crate) balance: Field<Balance>,
+    pub(crate) balance: Field<BalanceEntry>,
     /// How health is found out, and how a region that was down comes back.
     pub(crate) health: Field<Health>,
     /// What bounds the load on endpoints and regions, and when an endpoint is left out.
@@ -87,13 +87,6 @@ pub(crate) enum Policy {
     Latency,
     Priority,
     Weighted,
-}
-
-/// How an endpoint of a region is chosen.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Balance {
-    PeakEwma,
 }
 
 /// A protocol towards an upstream.

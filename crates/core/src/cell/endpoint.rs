@@ -49,14 +49,17 @@ struct EndpointLoad {
 pub enum Outcome {
     /// The head came after so long; its time is the endpoint's own.
     Answered(Duration),
+    /// So was the head of a 429 that nobody calls a failure: it is usually about one client, so it is
+    /// none of the endpoint's, but to say no is not to be fast.
+    Throttled(Duration),
     /// It failed.
     Failed {
         /// What it met.
         class: ErrorClass,
         /// Whether that was the status 502, 503 or 504.
         gateway: bool,
-        /// The time to the head, of an answer that counts for its speed although its status is an
-        /// error. None charges a penalty, so that fast errors attract nobody.
+        /// The time to the head, of an answer whose error may be the request's own: it is charged as an
+        /// average. None charges a peak. Fast errors attract nobody either way.
         took: Option<Duration>,
     },
     /// Ended for a reason that is not the endpoint's (the client left): nothing is recorded.
@@ -137,6 +140,10 @@ impl EndpointCell {
                 load.cost.observe(took, load.origin, now);
                 load.rows.succeeded();
             }
+            Outcome::Throttled(took) => {
+                load.cost.observe_error(took, load.origin, now);
+                load.rows.succeeded();
+            }
             Outcome::Failed {
                 class,
                 gateway,
@@ -145,6 +152,13 @@ impl EndpointCell {
             Outcome::Abandoned => return,
         }
         load.attempts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Enters that it asked, with an answer that failed, not to be asked again for `wait`
+    /// (`Retry-After`): until then it costs as much as if it had just failed. 300 s at most.
+    pub fn charge_wait(&self, wait: Duration, now: Instant) {
+        let load = &self.load.0;
+        load.cost.penalise_for(wait, load.origin, now);
     }
 
     fn record_failure(
@@ -156,7 +170,7 @@ impl EndpointCell {
     ) {
         let load = &self.load.0;
         match took {
-            Some(took) => load.cost.observe(took, load.origin, now),
+            Some(took) => load.cost.observe_error(took, load.origin, now),
             None => load.cost.penalise(load.origin, now),
         }
         let errors = match class.is_local_origin() {

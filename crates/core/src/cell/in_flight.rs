@@ -71,13 +71,14 @@ impl InFlight {
     }
 
     /// The answer's head came after `took`, with `status`. `listed`: the retry policy counts the
-    /// status as a failure, and so its speed is no merit.
+    /// status as a failure. The speed of an error, and of a 429, is no merit.
     pub fn answered(&mut self, took: Duration, status: u16, listed: bool, now: Instant) {
         self.settle();
         self.region.heard(now);
         let class = match status {
             500.. => ErrorClass::ServerError,
             _ if listed => ErrorClass::Declared,
+            429 => return self.endpoint.record(Outcome::Throttled(took), now),
             _ => {
                 self.region.observe_service(took, now);
                 return self.endpoint.record(Outcome::Answered(took), now);

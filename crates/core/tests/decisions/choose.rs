@@ -248,6 +248,7 @@ fn a_decision_is_told_with_names() {
     let expected = "\
 route     route-0
 upstream  shop
+balance   peak_ewma
       1.  r1  by its tier
       2.  r2  by its tier
       -   r0  being drained

@@ -1,15 +1,18 @@
 //! A plan, a board and their binding for tests and benches, made of a few plain numbers.
 #![allow(dead_code)] // Each binary that includes it uses a part.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, Method};
+use tidegate_core::hash::KeyFacts;
 use tidegate_core::ids::{Generation, RegionIdx, RegionSet, UpstreamIdx};
 use tidegate_core::plan::{
-    Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, EndpointSpec, HealthPolicy,
-    MetricsPolicy, Plan, Pop, Region, RegionPolicy, ReplayLimits, ReplayScope, Resume, RetryOn,
-    RetryPolicy, Reveal, Route, Steering, Tolerance, Upstream, UpstreamProtocol, UpstreamRegion,
+    Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, EndpointSpec, Hashing, HealthPolicy,
+    Maglev, MetricsPolicy, Plan, Pop, Region, RegionPolicy, ReplayLimits, ReplayScope, Resume,
+    RetryOn, RetryPolicy, Reveal, RingHash, Route, Steering, TableSize, Tolerance, Upstream,
+    UpstreamProtocol, UpstreamRegion,
 };
 use tidegate_core::route::{RequestFacts, RouteMatch, RouteTable};
 use tidegate_core::{Board, EndpointSet, Live};
@@ -87,6 +90,43 @@ impl World {
     pub(crate) fn retry(&self) -> &RetryPolicy {
         &self.live.plan.upstreams[0].retry
     }
+}
+
+/// A ring as configurations have it by default.
+pub(crate) fn ring_hash(balance_factor: Option<f64>) -> Balance {
+    Balance::RingHash(RingHash {
+        minimum_ring_size: 1,
+        maximum_ring_size: 262_144,
+        hashing: Hashing {
+            on: Box::default(),
+            balance_factor,
+        },
+    })
+}
+
+/// A table as configurations have it by default.
+pub(crate) fn maglev(balance_factor: Option<f64>) -> Balance {
+    Balance::Maglev(Maglev {
+        table_size: TableSize::DEFAULT,
+        hashing: Hashing {
+            on: Box::default(),
+            balance_factor,
+        },
+    })
+}
+
+/// Every policy for endpoints, those that hash with and without a bound on load.
+pub(crate) fn policies() -> [Balance; 8] {
+    [
+        Balance::PeakEwma,
+        Balance::LeastRequest { choice_count: 2 },
+        Balance::RoundRobin,
+        Balance::Random,
+        ring_hash(None),
+        ring_hash(Some(1.25)),
+        maglev(None),
+        maglev(Some(1.25)),
+    ]
 }
 
 /// Latency steering with a tolerance in milliseconds.
@@ -233,5 +273,22 @@ impl RequestFacts for Asked {
         self.headers
             .iter()
             .any(|(have, is)| have == name && is == value)
+    }
+}
+
+impl KeyFacts for Asked {
+    fn client(&self) -> Option<IpAddr> {
+        None
+    }
+    fn find_field<T>(
+        &self,
+        name: &HeaderName,
+        mut find: impl FnMut(&[u8]) -> Option<T>,
+    ) -> Option<T> {
+        let mut lines = self.headers.iter().filter(|(have, _)| have == name);
+        lines.find_map(|(_, value)| find(value.as_bytes()))
+    }
+    fn path_and_query(&self) -> &str {
+        &self.path
     }
 }

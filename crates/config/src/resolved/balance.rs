@@ -1,0 +1,55 @@
+//! How an endpoint is chosen: the policy's name, with its options if it has any.
+
+use tidegate_core::plan::{Balance, HashKey, Hashing};
+
+use super::{off_or, percent};
+use crate::emit::Doc;
+
+pub(super) fn balance(balance: &Balance) -> Doc<'_> {
+    let policy = Some(Doc::plain(balance.as_str()));
+    match balance {
+        Balance::PeakEwma | Balance::RoundRobin | Balance::Random => Doc::plain(balance.as_str()),
+        Balance::LeastRequest { choice_count } => Doc::map([
+            ("policy", policy),
+            ("choice_count", Some(Doc::plain(choice_count))),
+        ]),
+        Balance::RingHash(ring) => Doc::map([
+            ("policy", policy),
+            ("hash_on", Some(hash_on(&ring.hashing))),
+            ("hash_balance_factor", Some(factor(&ring.hashing))),
+            (
+                "minimum_ring_size",
+                Some(Doc::plain(ring.minimum_ring_size)),
+            ),
+            (
+                "maximum_ring_size",
+                Some(Doc::plain(ring.maximum_ring_size)),
+            ),
+        ]),
+        Balance::Maglev(maglev) => Doc::map([
+            ("policy", policy),
+            ("hash_on", Some(hash_on(&maglev.hashing))),
+            ("hash_balance_factor", Some(factor(&maglev.hashing))),
+            ("table_size", Some(Doc::plain(maglev.table_size.get()))),
+        ]),
+    }
+}
+
+fn factor(hashing: &Hashing) -> Doc<'static> {
+    off_or(hashing.balance_factor.as_ref(), |factor| percent(*factor))
+}
+
+fn hash_on(hashing: &Hashing) -> Doc<'_> {
+    Doc::List(hashing.on.iter().map(hash_key).collect())
+}
+
+fn hash_key(key: &HashKey) -> Doc<'_> {
+    let named = |kind, name| Doc::map([(kind, Some(Doc::quote(name)))]);
+    match key {
+        HashKey::ClientAddress => Doc::plain("client_address"),
+        HashKey::Path => Doc::plain("path"),
+        HashKey::Header(name) => named("header", name.as_str()),
+        HashKey::Cookie(name) => named("cookie", name),
+        HashKey::Query(name) => named("query", name),
+    }
+}
