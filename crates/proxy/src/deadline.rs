@@ -51,6 +51,8 @@ pub(crate) struct Allowance {
     /// When the route's `timeout` is over; none until the request's body is read.
     route: Option<Instant>,
     grpc: bool,
+    /// Its client reads trailers: those of gRPC-Web would have to be in the body.
+    trailers: bool,
 }
 
 /// What a client gives its request, as far as it is believed.
@@ -121,6 +123,7 @@ impl Allowance {
             whole: route.max_duration.map(|whole| at + whole),
             route: None,
             grpc: dialect.is_some(),
+            trailers: dialect == Some(Dialect::Grpc),
         }
     }
 
@@ -161,7 +164,7 @@ impl Allowance {
     pub(crate) fn ends(&self) -> Option<Ends> {
         let call = self.given.filter(|_| self.grpc).map(|given| given.until);
         let at = [call, self.whole].into_iter().flatten().min()?;
-        let grpc = self.grpc;
+        let grpc = self.trailers;
         Some(Ends { at, grpc })
     }
 

@@ -80,6 +80,14 @@ impl Dialect {
         Self::named(head.field(Known::ContentType, &header::CONTENT_TYPE)?)
     }
 
+    /// Whether an answer with this head ends in trailers that its client reads: that of gRPC-Web has
+    /// them in its body.
+    pub(crate) fn ends_in_trailers(head: &ResponseHead) -> bool {
+        let kind = head.field(Known::ContentType);
+        let kind = kind.and_then(|kind| std::str::from_utf8(kind).ok());
+        kind.and_then(Self::named) == Some(Self::Grpc)
+    }
+
     fn named(content_type: &str) -> Option<Self> {
         let format = content_type.strip_prefix("application/grpc")?;
         let end = format.find(['+', ';']).unwrap_or(format.len());

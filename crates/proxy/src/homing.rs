@@ -21,6 +21,7 @@ use tidegate_core::{
 use crate::attempt::Place;
 use crate::clock::now;
 use crate::context::Context;
+use crate::grpc::Dialect;
 use crate::head::ResponseHead;
 use crate::pipeline::Serving;
 use crate::wheel::Timer;
@@ -85,7 +86,7 @@ impl Homing {
             look,
             timer,
             ends: None,
-            grpc: body.is_some_and(ResponseHead::is_grpc),
+            grpc: body.is_some_and(Dialect::ends_in_trailers),
         }))
     }
 

@@ -100,6 +100,10 @@ impl Writer<'_> {
                 Poll::Ready(piece) => self.encode(piece),
             }
         }
+        if self.framing != Framing::Chunked {
+            // Only chunks have an end that tells; every other body that was cut breaks off.
+            self.broken = self.broken.or(answer.body.cut());
+        }
         false
     }
 

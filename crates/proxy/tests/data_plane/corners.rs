@@ -145,3 +145,42 @@ async fn what_was_answered_is_not_refused() {
         assert_eq!(seen.load(Ordering::Relaxed), 1, "{body:?}");
     }
 }
+
+/// A call's time ends within its answer. Where its client could not read our trailers the end is
+/// visible: a part is never taken for the whole.
+#[tokio::test]
+async fn a_call_that_is_cut_short_shows_it_whatever_frames_its_answer() {
+    let length = "content-length: 100000";
+    let chunks = "transfer-encoding: chunked";
+    let cases = [
+        ("application/grpc-web", length, Down::H1),
+        ("application/grpc-web", length, Down::H2),
+        ("application/grpc-web+proto", chunks, Down::H1),
+        ("application/grpc-web-text", chunks, Down::H2),
+        ("application/grpc", length, Down::H1),
+    ];
+    for (kind, framing, down) in cases {
+        let what = format!("{kind} {framing} {down:?}");
+        let part = if framing == length {
+            "part"
+        } else {
+            "4\r\npart\r\n"
+        };
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n{framing}\r\n\r\n{part}");
+        let upstream = raw(vec![vec![
+            Action::ReadHead,
+            Action::send(head),
+            Action::Stall,
+        ]])
+        .await;
+        let rig = Setup::to(upstream.addr()).start();
+        let call = Ask::post("/call", "")
+            .field("content-type", kind)
+            .field("grpc-timeout", "300m");
+        let answer = call.send(down, rig.addr()).await;
+        assert_eq!(answer.status, 200, "{what}");
+        assert!(!answer.is_whole(), "{what}: {:?}", answer.text());
+        let line = rig.log(1).await.remove(0);
+        assert_eq!(line["reason"], "deadline_exceeded", "{what}");
+    }
+}
