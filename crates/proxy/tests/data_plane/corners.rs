@@ -9,7 +9,9 @@ use http::{HeaderName, Response};
 use serde_json::Value;
 use tidegate_lab::{Action, RawUpstream, content};
 
-use crate::harness::{Answer, Ask, Down, H1, HOST, Rig, Setup, h2_upstream, raw, received};
+use crate::harness::{
+    Answer, Ask, Down, H1, HOST, Rig, Setup, answering, h2_upstream, raw, received,
+};
 
 const FIELD: &str = "x-time-left";
 
@@ -182,5 +184,104 @@ async fn a_call_that_is_cut_short_shows_it_whatever_frames_its_answer() {
         assert!(!answer.is_whole(), "{what}: {:?}", answer.text());
         let line = rig.log(1).await.remove(0);
         assert_eq!(line["reason"], "deadline_exceeded", "{what}");
+    }
+}
+
+/// An error comes while half of the upload is still at its client: what may be done twice is sent anew,
+/// from its beginning, and goes on as it comes; anything else has its answer.
+#[tokio::test]
+async fn an_error_that_comes_early_moves_what_may_be_done_twice() {
+    let early = "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n";
+    for (method, again) in [("PUT", true), ("POST", false)] {
+        let eu = raw(vec![vec![
+            Action::ReadHead,
+            Action::ReadBytes(4),
+            Action::send(early),
+            Action::Stall,
+        ]])
+        .await;
+        let us = raw(vec![vec![
+            Action::ReadHead,
+            Action::ReadBytes(8),
+            Action::send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"),
+            Action::Stall,
+        ]])
+        .await;
+        let rig = two(&eu, &us).start();
+        let mut client = H1::connect(rig.addr()).await;
+        let head = format!("{method} / HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 8\r\n\r\nhalf");
+        client.send(head).await;
+        if again {
+            received(&us, 0, |bytes| bytes.ends_with(b"half")).await;
+            client.send("rest").await;
+            let answer = client.answer().await;
+            assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+            received(&us, 0, |bytes| bytes.ends_with(b"halfrest")).await;
+            assert_eq!(attempts(&rig).await, ["eu status", "us answered"]);
+        } else {
+            assert_eq!(client.answer().await.status, 503);
+            assert!(client.is_ended().await, "where the body ends nobody knows");
+            assert_eq!(attempts(&rig).await, ["eu status"]);
+        }
+    }
+}
+
+/// A client that was told to continue is not told again, and the next upstream is not asked for it.
+#[tokio::test]
+async fn continue_is_said_once_whoever_said_it() {
+    let eu = raw(vec![vec![
+        Action::ReadHead,
+        Action::send("HTTP/1.1 100 Continue\r\n\r\n"),
+        Action::ReadBytes(4),
+        Action::Reset,
+    ]])
+    .await;
+    let us = raw(vec![vec![
+        Action::ReadHead,
+        Action::send("HTTP/1.1 100 Continue\r\n\r\n"),
+        Action::ReadBytes(4),
+        Action::send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"),
+        Action::Stall,
+    ]])
+    .await;
+    let rig = two(&eu, &us).start();
+    let mut client = H1::connect(rig.addr()).await;
+    let head =
+        "PUT / HTTP/1.1\r\nhost: a.test\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
+    client.send(head).await;
+    let told = client.head().await;
+    assert!(told.starts_with("HTTP/1.1 100 "), "{told}");
+    client.send("body").await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "ok"));
+    assert!(answer.interims.is_empty(), "{:?}", answer.interims);
+    let asked = received(&us, 0, |bytes| bytes.ends_with(b"body")).await;
+    assert!(!asked.contains("expect"), "{asked}");
+    let asked = received(&eu, 0, |bytes| bytes.ends_with(b"body")).await;
+    assert!(asked.contains("expect: 100-continue"), "{asked}");
+}
+
+/// Half of a small answer is no answer, and no reason to do it again.
+#[tokio::test]
+async fn what_breaks_off_while_it_is_held_was_processed() {
+    let half = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf";
+    for (ask, status, asked) in [(Ask::get("/"), 200, 1), (Ask::post("/", "body"), 502, 0)] {
+        let eu = raw(vec![vec![
+            Action::ReadHead,
+            Action::send(half),
+            Action::Close,
+        ]])
+        .await;
+        let us = raw(vec![answering(
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+        )])
+        .await;
+        let rig = two(&eu, &us).start();
+        let answer = ask.send(Down::H1, rig.addr()).await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+        assert_eq!(attempts(&rig).await.len(), 1 + asked);
+        if status == 502 {
+            assert!(is_unknown(&answer));
+        }
     }
 }
