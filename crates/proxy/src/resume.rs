@@ -248,7 +248,8 @@ impl Resumable {
         }
     }
 
-    /// Prepares `serving` for attempts for the rest: they count anew after progress, and so does time.
+    /// Prepares `serving` for attempts for the rest: they count anew after progress, and so does time, and
+    /// residency holds as it is now.
     fn prepare(&mut self, serving: &mut Serving, at: Instant) -> Result<(), WhyNot> {
         if self.resumes >= RESUMES_MAX {
             return Err(WhyNot::Attempts);
@@ -261,6 +262,7 @@ impl Resumable {
             }
             serving.run_anew(at);
         }
+        serving.heed_newest_plan();
         serving.enter_place(self.place);
         Ok(())
     }

@@ -9,7 +9,7 @@ use tidegate_core::choose::TriedEndpoints;
 use tidegate_core::limits::Turn;
 use tidegate_core::resume::{self, Misfit, Representation, Span};
 use tidegate_core::retry::{Destination, Failure, NextTry, Phase, WhyNot};
-use tidegate_core::{Ask, RegionSet, Termination};
+use tidegate_core::{Ask, RegionIdx, RegionSet, Termination};
 use tidegate_telemetry::labels::{Label, ResumeResult};
 
 use super::facts;
@@ -95,8 +95,38 @@ impl Serving {
             tried_regions: self.ask.tried_regions,
             left: self.ask.left,
             turn: Turn::Retry,
+            hash: self.ask.hash,
             ..Ask::new(self.ask.allowed, at)
         };
+    }
+
+    /// A download may outlive the plan under which it began: what the newest one has taken from its route,
+    /// or has no more, is no place for the rest. A route that is no more forbids nothing.
+    pub(super) fn heed_newest_plan(&mut self) {
+        let Some(newest) = self.context.worker.bound() else {
+            return;
+        };
+        let (began, newest) = (&self.bound.live, &newest.live);
+        if began.generation == newest.generation {
+            return;
+        }
+        let (began, newest, name) = (&began.plan, &newest.plan, &self.route().name);
+        let Some(route) = newest.routes.iter().find(|route| route.name == *name) else {
+            return;
+        };
+        let allowed = newest
+            .regions
+            .iter()
+            .zip(0..)
+            .filter(|(_, at)| route.allowed.contains(RegionIdx(*at)));
+        let allowed: Vec<_> = allowed.map(|(region, _)| &region.name).collect();
+        let own = began
+            .regions
+            .iter()
+            .zip(0..)
+            .filter(|(own, _)| allowed.contains(&&own.name));
+        let own = own.map(|(_, at)| RegionIdx(at));
+        self.ask.allowed = RegionSet::from_iter(own.filter(|own| self.ask.allowed.contains(*own)));
     }
 
     /// The time for a resume runs from now: as long as a head may take, or a body may stand still.

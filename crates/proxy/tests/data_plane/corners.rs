@@ -7,7 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, Response};
 use serde_json::Value;
+use tidegate_core::{RegionIdx, RegionSet};
 use tidegate_lab::{Action, RawUpstream, content};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::harness::{
     Answer, Ask, Down, H1, HOST, Rig, Setup, answering, h2_upstream, raw, received,
@@ -283,5 +286,48 @@ async fn what_breaks_off_while_it_is_held_was_processed() {
         if status == 502 {
             assert!(is_unknown(&answer));
         }
+    }
+}
+
+/// A download outlives the plan under which it began. What the newest one has taken from its route is no
+/// place for the rest of it.
+#[tokio::test]
+async fn a_region_that_is_forbidden_meanwhile_is_no_place_for_the_rest() {
+    type Change = fn(&mut Setup);
+    const SIZE: usize = 40_000;
+    let file = content::bytes(content::SEED, 0, SIZE);
+    let head = format!("HTTP/1.1 200 OK\r\netag: \"v1\"\r\ncontent-length: {SIZE}\r\n\r\n");
+    let eu_alone: Change = |setup| {
+        setup.route().allowed = RegionSet::from_iter([RegionIdx(0)]);
+    };
+    let changes: [(Change, usize); 2] = [(eu_alone, 0), (|_| {}, 1)];
+    for (change, asked) in changes {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let us = raw(vec![stalling()]).await;
+        let plan = || {
+            let places = [("eu", listener.local_addr().unwrap()), ("us", us.addr())];
+            let mut setup = Setup::new(places);
+            setup.retry().budget = 0.0;
+            setup.route().idle_timeout = Duration::from_secs(2);
+            setup
+        };
+        let rig = plan().start();
+        let mut client = H1::connect(rig.addr()).await;
+        client
+            .send(format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n"))
+            .await;
+        let (mut eu, _) = listener.accept().await.unwrap();
+        eu.read_buf(&mut Vec::new()).await.unwrap();
+        eu.write_all(head.as_bytes()).await.unwrap();
+        eu.write_all(&file[..SIZE / 2]).await.unwrap();
+        client.head().await;
+        client.bytes(SIZE / 2).await;
+        let mut newer = plan();
+        change(&mut newer);
+        rig.plan.activate(newer.into_plan(), &rig.board);
+        eu.set_zero_linger().unwrap();
+        drop(eu);
+        client.rest().await;
+        assert_eq!(attempts(&rig).await.len(), 1 + asked);
     }
 }
