@@ -3,12 +3,14 @@
 //! The answer comes from the same functions that serve requests, with what is observed at this
 //! moment; nothing is sent anywhere and nothing is recorded.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use fastrand::Rng;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Serialize;
+use tidegate_core::hash::KeyFacts;
 use tidegate_core::route::RequestFacts;
 use tidegate_core::{Ask, Explanation, Live, Termination, choose};
 
@@ -21,6 +23,8 @@ pub struct Question {
     method: Method,
     host: String,
     path: String,
+    /// Path and query.
+    target: String,
     headers: HeaderMap,
 }
 
@@ -78,6 +82,9 @@ impl Question {
                 .map_err(|_| InvalidQuestion::Method(shortened(method)))?,
             host: host_of(&uri, &headers),
             path: uri.path().to_owned(),
+            target: uri
+                .path_and_query()
+                .map_or_else(String::new, ToString::to_string),
             headers,
         })
     }
@@ -93,17 +100,16 @@ impl Question {
             };
         };
         let matched = live.plan.route(route);
-        let ask = Ask::new(matched.allowed, now);
+        let mut ask = Ask::new(matched.allowed, now);
+        let hashing = live.plan.upstream(matched.upstream).balance.hashing();
+        let hashed = hashing.and_then(|hashing| hashing.of(self));
+        ask.hash = hashed.map(|hashed| hashed.hash);
         let (decision, choice) = choose(live, matched.upstream, &ask, rng);
+        let explanation = Explanation::new(&live.plan, route, &decision, choice.as_ref());
         Told {
             generation,
             termination: choice.is_none().then(|| decision.termination()),
-            explanation: Some(Explanation::new(
-                &live.plan,
-                route,
-                &decision,
-                choice.as_ref(),
-            )),
+            explanation: Some(explanation.hashed_on(hashed.map(|hashed| hashed.key))),
         }
     }
 }
@@ -124,6 +130,29 @@ impl RequestFacts for Question {
     fn has_header(&self, name: &HeaderName, value: &str) -> bool {
         let mut values = self.headers.get_all(name).iter();
         values.any(|found| found.as_bytes() == value.as_bytes())
+    }
+}
+
+/// A question comes from nowhere, so it has no address: `X-Forwarded-For` tells one.
+impl KeyFacts for Question {
+    fn client(&self) -> Option<IpAddr> {
+        let field = self.headers.get("x-forwarded-for")?.to_str().ok()?;
+        field
+            .rsplit(',')
+            .find_map(|member| member.trim().parse().ok())
+    }
+
+    fn find_field<T>(
+        &self,
+        name: &HeaderName,
+        mut find: impl FnMut(&[u8]) -> Option<T>,
+    ) -> Option<T> {
+        let mut values = self.headers.get_all(name).iter();
+        values.find_map(|value| find(value.as_bytes()))
+    }
+
+    fn path_and_query(&self) -> &str {
+        &self.target
     }
 }
 

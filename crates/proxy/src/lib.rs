@@ -37,6 +37,7 @@ mod hedge;
 mod hold;
 mod homing;
 mod io;
+mod keys;
 mod leave;
 mod listener;
 mod outbound;

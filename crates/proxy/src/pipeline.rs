@@ -34,6 +34,7 @@ use crate::gather::replay_body;
 use crate::head::{RequestHead, ResponseHead};
 use crate::hold::Ahead;
 use crate::homing::Homing;
+use crate::keys;
 use crate::problem;
 use crate::request_id::RequestId;
 use crate::resume::{self, Part, Resumable};
@@ -145,7 +146,7 @@ impl Serving {
         let body = replay_body(context, &admitted, &request.head, request.upload, framing);
         let trusted = context.words.trusted();
         let allowance = Allowance::new(&request.head, admitted.dialect, route, trusted, at);
-        let ask = Ask::new(route.allowed, at);
+        let ask = keys::ask(context, &request.head, &bound.live.plan, route, at);
         let mut serving = Box::new(Self {
             timer: context.worker.wheel.timer_in_region(),
             context: context.clone(),

@@ -80,12 +80,14 @@ fn hear_words(head: &ResponseHead, endpoint: &EndpointCell, at: Instant) {
     }
 }
 
+/// The wish counts as load: see [`EndpointCell::charge_wait`].
 fn hear_wait(head: &ResponseHead, endpoint: &EndpointCell, at: Instant) {
-    // What it has said outright is worse, or was said for longer.
-    if !matches!(endpoint.said(), Health::Unknown | Health::Healthy) {
+    let Some(wait) = retry_after(head).filter(|wait| !wait.is_zero()) else {
         return;
-    }
-    if let Some(wait) = retry_after(head).filter(|wait| !wait.is_zero()) {
+    };
+    endpoint.charge_wait(wait, at);
+    // What it has said outright is worse, or was said for longer.
+    if matches!(endpoint.said(), Health::Unknown | Health::Healthy) {
         say(endpoint, Health::Degraded, at + wait);
     }
 }

@@ -8,14 +8,14 @@ use fastrand::Rng;
 use tidegate_core::choose::should_leave;
 use tidegate_core::decision::Because;
 use tidegate_core::explain::Explanation;
-use tidegate_core::plan::{CircuitBreaker, EndpointSpec, Limits, Steering};
+use tidegate_core::plan::{CircuitBreaker, EndpointSpec, HashKey, Limits, Steering, Upstream};
 use tidegate_core::retry::{Destination, NextTry, Scope};
 use tidegate_core::{
     Ask, Choice, Decision, Dial, Drain, Exclusion, Health, InFlight, RegionIdx, RegionSet,
     RouteIdx, Standing, Termination, choose, reach,
 };
 
-use crate::support::{UPSTREAM, World, latency};
+use crate::support::{UPSTREAM, World, latency, maglev};
 
 fn ask(world: &World) -> Ask {
     Ask::new(RegionSet::ALL, world.now)
@@ -264,6 +264,26 @@ chosen    r1 at r1-0:80";
         serde_json::json!({ "region": "r0", "why": "draining" })
     );
     assert_eq!(json["chosen"]["endpoint"], "r1-0:80");
+}
+
+#[test]
+fn what_decided_about_the_endpoint_is_told() {
+    let hashing = |upstream: &mut Upstream| upstream.balance = maglev(None);
+    let world = World::changed(latency(0), &[2], hashing);
+    let (decision, choice) = chosen(&world, &ask(&world));
+    let tell = || Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref());
+    let key = HashKey::Cookie("user".into());
+    let check = |told: Explanation, expected: &str| {
+        assert_eq!(told.to_string().lines().nth(2), Some(expected));
+    };
+    check(
+        tell().hashed_on(Some(&key)),
+        "balance   maglev by cookie user",
+    );
+    check(
+        tell().hashed_on(None),
+        "balance   maglev by nothing: drawn at random",
+    );
 }
 
 #[test]

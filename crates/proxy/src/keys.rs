@@ -1,0 +1,131 @@
+//! What of a request decides about its endpoint, where an upstream's policy hashes.
+//!
+//! It is looked at once, when the request is admitted, and only for upstreams whose policy hashes;
+//! every attempt has the same hash. `core` says which part counts and how it is hashed; this says
+//! where the parts are in a head, and who the client is.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use http::HeaderName;
+use tidegate_core::Ask;
+use tidegate_core::hash::KeyFacts;
+use tidegate_core::plan::{Plan, Route};
+
+use crate::context::Context;
+use crate::head::RequestHead;
+
+/// Where `X-Forwarded-For` is looked for.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// What a request of `route` asks for at first.
+pub(crate) fn ask(
+    context: &Context,
+    head: &RequestHead,
+    plan: &Plan,
+    route: &Route,
+    at: Instant,
+) -> Ask {
+    let mut ask = Ask::new(route.allowed, at);
+    if let Some(hashing) = plan.upstream(route.upstream).balance.hashing() {
+        ask.hash = hashing
+            .of(&Parts { context, head })
+            .map(|hashed| hashed.hash);
+    }
+    ask
+}
+
+struct Parts<'a> {
+    context: &'a Context,
+    head: &'a RequestHead,
+}
+
+impl KeyFacts for Parts<'_> {
+    /// Who connected; of a client that the listener trusts, whom it says it speaks for.
+    fn client(&self) -> Option<IpAddr> {
+        let listener = &self.context.listener;
+        let mut behind = Behind::default();
+        if self.context.words.trusted() {
+            self.find_field(&FORWARDED_FOR, |line| {
+                behind.hear(line, |address| listener.trusts(address));
+                None::<()>
+            });
+        }
+        Some(behind.client().unwrap_or(self.context.facts.client.ip()))
+    }
+
+    fn find_field<T>(&self, name: &HeaderName, find: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
+        match self.head {
+            RequestHead::H1(head) => head.fields.get_all_named(name.as_str()).find_map(find),
+            RequestHead::H2(parts) => {
+                let values = parts.headers.get_all(name).iter();
+                values.map(|value| value.as_bytes()).find_map(find)
+            }
+        }
+    }
+
+    fn path_and_query(&self) -> &str {
+        self.head.path_and_query()
+    }
+}
+
+/// Whom a chain of proxies speaks for: each adds at the end who asked it, so it is the last one that is
+/// no trusted proxy itself. What stands before that, anybody may have written.
+#[derive(Debug, Default)]
+struct Behind {
+    first: Option<IpAddr>,
+    stranger: Option<IpAddr>,
+}
+
+impl Behind {
+    /// Reads one line of `X-Forwarded-For`. What is no address is passed over.
+    fn hear(&mut self, line: &[u8], trusts: impl Fn(IpAddr) -> bool) {
+        let members = line.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        for address in members.filter_map(address) {
+            self.first.get_or_insert(address);
+            if !trusts(address) {
+                self.stranger = Some(address);
+            }
+        }
+    }
+
+    fn client(&self) -> Option<IpAddr> {
+        self.stranger.or(self.first)
+    }
+}
+
+/// `192.0.2.1`, `2001:db8::1`, and both with a port (the latter in brackets), as proxies write them.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?;
+    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+    let in_brackets = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    text.parse().ok().or_else(with_port).or_else(in_brackets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_the_last_one_that_is_no_trusted_proxy() {
+        let ours = |address: IpAddr| address.to_string().starts_with("10.");
+        let check = |lines: &[&str], expected: Option<&str>| {
+            let mut behind = Behind::default();
+            lines
+                .iter()
+                .for_each(|line| behind.hear(line.as_bytes(), ours));
+            let expected = expected.map(|text| text.parse::<IpAddr>().unwrap());
+            assert_eq!(behind.client(), expected, "{lines:?}");
+        };
+        check(&[], None);
+        check(&["192.0.2.1"], Some("192.0.2.1"));
+        check(&["198.51.100.9, 192.0.2.1"], Some("192.0.2.1"));
+        check(&["198.51.100.9,192.0.2.1 , 10.0.0.1"], Some("192.0.2.1"));
+        check(&["192.0.2.1", "10.0.0.1, 10.0.0.2"], Some("192.0.2.1"));
+        check(&["10.0.0.1, 10.0.0.2"], Some("10.0.0.1"));
+        check(&["192.0.2.1:4711, unknown"], Some("192.0.2.1"));
+        check(&["[2001:db8::1]:443"], Some("2001:db8::1"));
+        check(&["[2001:db8::2]", "", ",,"], Some("2001:db8::2"));
+        check(&["_hidden, 1.2.3.4.5, \u{e9}"], None);
+    }
+}
