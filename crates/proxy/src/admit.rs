@@ -21,6 +21,8 @@ pub(crate) struct Admitted {
     pub(crate) idempotency: Idempotency,
     /// How it is spoken, if it is a call of gRPC.
     pub(crate) dialect: Option<Dialect>,
+    /// Whether its client wants to switch to another protocol.
+    pub(crate) upgrade: bool,
 }
 
 /// Loads the plan once, finds the route, checks the limits.
@@ -47,8 +49,13 @@ fn check(
         .ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
     let route = plan.route(index);
     refuse_large(request, plan.upstream(route.upstream).body.max_bytes)?;
-    let idempotency = idempotency_of(request, route);
+    let upgrade = request.head.upgrade().is_some();
+    let idempotency = match upgrade {
+        true => Idempotency::No,
+        false => idempotency_of(request, route),
+    };
     Ok(Admitted {
+        upgrade,
         route: index,
         idempotency,
         dialect,
@@ -59,11 +66,10 @@ fn check(
 /// CONNECT asks for a tunnel to anywhere, which this is not, unless it asks for a WebSocket
 /// (RFC 8441). Other protocols would carry what no rule of ours looks at.
 fn refuse_proxying(request: &Request) -> Result<(), Refusal> {
-    let websocket = request
-        .head
-        .upgrade()
-        .is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"));
-    if *request.head.method() == Method::CONNECT && !websocket {
+    let is_websocket = |protocol: &str| protocol.eq_ignore_ascii_case("websocket");
+    if *request.head.method() == Method::CONNECT
+        && !request.head.upgrade().is_some_and(is_websocket)
+    {
         let detail =
             "CONNECT to other hosts, or for other protocols than WebSocket, is not offered here"
                 .to_owned();
@@ -84,9 +90,6 @@ fn refuse_large(request: &Request, max: Option<u64>) -> Result<(), Refusal> {
 }
 
 fn idempotency_of(request: &Request, route: &Route) -> Idempotency {
-    if request.head.upgrade().is_some() {
-        return Idempotency::No;
-    }
     let has_key = || {
         let name = http::HeaderName::from_static("idempotency-key");
         request.head.field(Known::IdempotencyKey, &name).is_some()

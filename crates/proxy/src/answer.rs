@@ -20,7 +20,8 @@ use crate::tunnel::Tunnel;
 /// So many fields are added to an answer, more or less.
 const ADDED_FIELDS: usize = 4;
 
-/// An answer: its head, its body on the way, and what must be done at its end.
+/// An answer: its head, its body on the way, and what must be done at its end. Boxed, because it is
+/// handed on.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) head: AnswerHead,
@@ -29,7 +30,7 @@ pub(crate) struct Answer {
     pub(crate) tunnel: Option<Tunnel>,
     /// What the answer's added fields are made of.
     pub(crate) words: AnswerWords,
-    pub(crate) finish: Finish,
+    pub(crate) finish: Box<Finish>,
 }
 
 /// Where the head's fields come from.

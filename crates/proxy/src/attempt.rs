@@ -17,7 +17,7 @@ use tidegate_core::decision::Because;
 use tidegate_core::retry::{Failure, NextTry, Phase, WhyNot};
 use tidegate_core::{Endpoint, InFlight, RegionIdx, Termination};
 
-use crate::clock::now;
+use crate::clock::{now, span};
 use crate::drive::Drive;
 use crate::exchange::Exchange;
 use crate::head::{RequestHead, ResponseHead};
@@ -115,11 +115,11 @@ pub(crate) enum Ended {
 }
 
 impl Failed {
-    /// A failure that is an answer's status.
-    pub(crate) fn by_status(status: u16, answered: Answered) -> Self {
+    /// A failure that is an answer, by its status or its code.
+    pub(crate) fn by_answer(failure: Failure, answered: Answered) -> Self {
         Self {
             place: answered.place,
-            failure: Failure::Status(status),
+            failure,
             phase: Phase::HeadReceived,
             stale: false,
             answered: Some(Box::new(answered)),
@@ -185,7 +185,7 @@ impl Serving {
     pub(crate) fn connected(&mut self, attempt: &mut Attempt, checked: &Checked) {
         self.finish.connected(checked.reused, checked.connect);
         attempt.in_flight.connected();
-        attempt.connecting = now().saturating_duration_since(attempt.began);
+        attempt.connecting = span(attempt.began, now());
         attempt.reused = checked.reused;
         attempt.alone = !checked.is_h2();
     }
@@ -200,7 +200,7 @@ impl Serving {
         self.finish.sent_upstream(at);
         attempt.in_flight.sent();
         let before = attempt.began + attempt.connecting;
-        attempt.uploading = at.saturating_duration_since(before);
+        attempt.uploading = span(before, at);
         attempt.sent = Some(at);
     }
 
@@ -221,13 +221,17 @@ impl Serving {
         let (context, bound) = (self.context.clone(), self.bound.clone());
         let target = bound.target(self.route().upstream, attempt.place.position, endpoint);
         let mut patience = Patience::default();
-        patience.until(Some(self.limit_of_connect(attempt)), &self.timer);
+        let mut waits = false;
         let freshness = self.freshness();
         let mut checkout = pin!(pool::checkout(&context.worker, &target, freshness));
         poll_fn(|cx| {
             loop {
                 if let Poll::Ready(checked) = checkout.as_mut().poll(cx) {
                     return Poll::Ready(checked.map_err(EndedBy::from));
+                }
+                // Most find a connection that is there: they wait for nothing.
+                if !std::mem::replace(&mut waits, true) {
+                    patience.until(Some(self.limit_of_connect(attempt)), &self.timer);
                 }
                 attempt.in_flight.connecting();
                 if client.poll_gone(cx).is_ready() {
@@ -261,7 +265,7 @@ impl Serving {
     /// How fresh a connection the next attempt needs.
     pub(crate) fn freshness(&self) -> Freshness {
         match () {
-            () if self.head.upgrade().is_some() => Freshness::Upgrade,
+            () if self.admitted.upgrade => Freshness::Upgrade,
             () if self.stale => Freshness::New,
             () if needs_fresh_connection(self.admitted.idempotency) => Freshness::Recent,
             () => Freshness::Any,
@@ -275,7 +279,7 @@ impl Serving {
         attempt: &mut Attempt,
         client: &mut C,
     ) -> Result<Arrived, EndedBy> {
-        if self.head.expects_continue() && !self.continued && checked.is_h2() {
+        if checked.is_h2() && !self.continued && self.head.expects_continue() {
             client.send_continue();
             self.continued = true;
         }
@@ -297,7 +301,7 @@ impl Serving {
     /// To an HTTP/2 client any 2xx says that its tunnel is open (RFC 8441 section 5); from an
     /// HTTP/1.1 upstream only 101 says so.
     fn refuse_misleading(&self, exchange: &Exchange, head: &ResponseHead) -> Result<(), EndedBy> {
-        let asked = matches!(self.head, RequestHead::H2(_)) && self.head.upgrade().is_some();
+        let asked = self.admitted.upgrade && matches!(self.head, RequestHead::H2(_));
         match exchange {
             Exchange::H1(_) if asked && head.status().is_success() => {
                 Err(EndedBy::bad("switch_ignored"))
@@ -322,7 +326,7 @@ impl Serving {
         if self.upstream().0.health.said {
             said::hear(&head, listed, attempt.in_flight.endpoint(), at);
         }
-        let upgrade = self.head.upgrade().is_some();
+        let upgrade = self.admitted.upgrade;
         let (exchange, tunnel) = crate::tunnel::upstream_side(exchange, head.status(), upgrade);
         Answered {
             place: attempt.place,

@@ -37,7 +37,7 @@ pub(crate) enum Piece {
     /// Content. Never empty.
     Data(Bytes),
     /// Trailer fields; nothing follows.
-    Trailers(HeaderMap),
+    Trailers(Box<HeaderMap>),
 }
 
 /// Why a request's body could not be read, from the client or from where it was kept.
@@ -266,7 +266,7 @@ impl ReplayBody {
             return Poll::Ready(None);
         };
         let data = ready!(kept.poll_from(cx, self.given_bytes));
-        let trailers = || kept.trailers.as_deref().cloned().map(Piece::Trailers);
+        let trailers = || kept.trailers.clone().map(Piece::Trailers);
         Poll::Ready(match data {
             Ok(Some(data)) => Some(Ok(Piece::Data(data))),
             Ok(None) => trailers().map(Ok),
@@ -328,7 +328,7 @@ impl ReplayBody {
         };
         match piece {
             Piece::Data(data) => kept.push(data)?,
-            Piece::Trailers(trailers) => kept.trailers = Some(Box::new(trailers.clone())),
+            Piece::Trailers(trailers) => kept.trailers = Some(trailers.clone()),
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 thread_local! {
     static TURN: Cell<Option<Instant>> = const { Cell::new(None) };
@@ -20,6 +20,15 @@ thread_local! {
 /// The moment; within a turn, that of its beginning.
 pub(crate) fn now() -> Instant {
     TURN.get().unwrap_or_else(read)
+}
+
+/// The span from `since` until `at`, zero if that is not later. Most of what is timed begins and ends
+/// within a turn, where there is nothing to compute.
+pub(crate) fn span(since: Instant, at: Instant) -> Duration {
+    match since == at {
+        true => Duration::ZERO,
+        false => at.saturating_duration_since(since),
+    }
 }
 
 fn read() -> Instant {
@@ -69,8 +78,6 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[tokio::test]

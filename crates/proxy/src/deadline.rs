@@ -132,6 +132,11 @@ impl Allowance {
         self.route.get_or_insert(by);
     }
 
+    /// Whether the route's `timeout` runs.
+    fn is_running(&self) -> bool {
+        self.route.is_some()
+    }
+
     /// The limits of another request, for the rest of an answer that broke off, whose head must be
     /// there by `by`. What the client gave was for the first.
     pub(crate) fn for_the_rest(&self, by: Instant) -> Self {
@@ -214,13 +219,12 @@ impl Told<'_> {
 
 impl Serving {
     /// The whole request was read by `at`: from then on its route's own time runs, unless it does
-    /// already. Says when the answer's head must be there.
-    pub(crate) fn time_runs(&mut self, at: Instant) -> Instant {
-        let by = at + self.route().timeout;
-        self.allowance.runs(by);
-        let deadline = self.allowance.head_by().unwrap_or(by);
-        self.deadline = Some(deadline);
-        deadline
+    /// already.
+    pub(crate) fn time_runs(&mut self, at: Instant) {
+        if !self.allowance.is_running() {
+            self.allowance.runs(at + self.route().timeout);
+            self.deadline = self.allowance.head_by();
+        }
     }
 
     /// `at`, or the deadline if that is earlier.

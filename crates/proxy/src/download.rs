@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tidegate_core::retry::Failure;
@@ -28,6 +28,9 @@ use crate::wheel::Timer;
 pub(crate) struct Download {
     source: Source,
     timer: Option<Timer>,
+    /// When it has moved last, and for how long it may stand still. The timer is set when somebody
+    /// waits, so that what never waits sets none.
+    moved: Instant,
     idle: Duration,
     /// When it is to be ended, if it comes from another region than it should.
     homing: Option<Box<Homing>>,
@@ -65,6 +68,7 @@ impl Download {
         Self {
             source: Source::Empty,
             timer: None,
+            moved: now(),
             idle: Duration::ZERO,
             homing: None,
             ends: None,
@@ -109,7 +113,6 @@ impl Download {
     }
 
     fn moving(source: Source, timer: Timer, idle: Duration) -> Self {
-        timer.set(now() + idle);
         Self {
             source,
             timer: Some(timer),
@@ -127,7 +130,6 @@ impl Download {
     /// Ends it at its latest moment, if it has one.
     pub(crate) fn until(mut self, ends: Option<Ends>) -> Self {
         self.ends = ends;
-        self.moved();
         self
     }
 
@@ -253,16 +255,13 @@ impl Download {
             return Poll::Ready(Some(Err(why)));
         }
         self.cut = Some(why);
-        let trailers = CallEnd::new(why, false, words).fields();
+        let trailers = Box::new(CallEnd::new(why, false, words).fields());
         Poll::Ready(Some(Ok(Piece::Trailers(trailers))))
     }
 
     /// Tells that the client took something: the idle limit starts anew.
-    pub(crate) fn moved(&self) {
-        if let Some(timer) = &self.timer {
-            let idle = now() + self.idle;
-            timer.set(self.ends.map_or(idle, |ends| ends.at.min(idle)));
-        }
+    pub(crate) fn moved(&mut self) {
+        self.moved = now();
     }
 
     fn is_over(&self) -> bool {
@@ -304,6 +303,8 @@ impl Download {
         let Some(timer) = &self.timer else {
             return Poll::Pending;
         };
+        let idle = self.moved + self.idle;
+        timer.set(self.ends.map_or(idle, |ends| ends.at.min(idle)));
         timer.poll_expired(cx).map(|()| match self.is_over() {
             true => Termination::DeadlineExceeded,
             false => Termination::IdleTimeout,

@@ -40,7 +40,7 @@ pub(crate) enum Exchange {
     /// HTTP/1.1: the connection is ours alone.
     H1(Box<h1::Exchange>),
     /// HTTP/2: one stream of a shared connection.
-    H2(h2::Exchange),
+    H2(Box<h2::Exchange>),
 }
 
 impl Exchange {

@@ -20,7 +20,7 @@ use tidegate_core::{Decision, InFlight, RouteIdx, Termination};
 use tidegate_telemetry::labels::{AttemptOutcome, Label, ReplayLost};
 
 use crate::attempt::Place;
-use crate::clock::now;
+use crate::clock::{now, span};
 use crate::context::Context;
 use crate::head::RequestHead;
 use crate::record::Record;
@@ -31,13 +31,13 @@ use tries::Tries;
 
 pub(crate) use tries::{Made, Try};
 
-/// The account of one request.
+/// The account of one request. Boxed, because it is handed on.
 pub(crate) struct Finish {
     context: Rc<Context>,
     bound: Option<Rc<Bound>>,
     route: Option<RouteIdx>,
     started: Instant,
-    first_byte: Option<Duration>,
+    first_byte: Option<Instant>,
     status: Option<StatusCode>,
     reason: Option<Termination>,
     tries: Tries,
@@ -60,22 +60,22 @@ pub(crate) struct Finish {
 
 impl Finish {
     /// Opens the account of a request whose head has arrived.
-    pub(crate) fn begin(context: &Rc<Context>, head: &RequestHead, id: &RequestId) -> Self {
+    pub(crate) fn begin(context: &Rc<Context>, head: &RequestHead, id: &RequestId) -> Box<Self> {
         Self::open(context, || Record::of(head, id))
     }
 
     /// Opens the account of something that was no request.
-    pub(crate) fn unparsed(context: &Rc<Context>, id: &RequestId) -> Self {
+    pub(crate) fn unparsed(context: &Rc<Context>, id: &RequestId) -> Box<Self> {
         Self::open(context, || Record::unparsed(id))
     }
 
-    fn open(context: &Rc<Context>, record: impl FnOnce() -> Record) -> Self {
+    fn open(context: &Rc<Context>, record: impl FnOnce() -> Record) -> Box<Self> {
         let record = context.worker.logs().then(|| Box::new(record()));
         Self::with(context, record)
     }
 
-    fn with(context: &Rc<Context>, record: Option<Box<Record>>) -> Self {
-        Self {
+    fn with(context: &Rc<Context>, record: Option<Box<Record>>) -> Box<Self> {
+        Box::new(Self {
             context: context.clone(),
             bound: None,
             route: None,
@@ -94,12 +94,12 @@ impl Finish {
             in_flight: None,
             record,
             ended: false,
-        }
+        })
     }
 
     /// An account that is closed already and counts nothing: it stands where another one is while that is
     /// elsewhere.
-    pub(crate) fn closed(context: &Rc<Context>) -> Self {
+    pub(crate) fn closed(context: &Rc<Context>) -> Box<Self> {
         let mut finish = Self::with(context, None);
         finish.ended = true;
         finish
@@ -132,7 +132,7 @@ impl Finish {
         passed: Option<Termination>,
         in_flight: InFlight,
     ) {
-        self.first_byte = Some(self.started.elapsed_until(now()));
+        self.first_byte = Some(now());
         self.status = Some(status);
         self.reason = passed;
         self.tries.answers();
@@ -146,7 +146,7 @@ impl Finish {
 
     /// The answer is one of our own.
     pub(crate) fn answered_locally(&mut self, status: StatusCode) {
-        self.first_byte = Some(self.started.elapsed_until(now()));
+        self.first_byte = Some(now());
         self.status = Some(status);
     }
 
@@ -249,31 +249,20 @@ impl Finish {
     /// so far, in milliseconds.
     pub(crate) fn server_timing(&self) -> String {
         let mut text = String::new();
-        let milliseconds = |span: Duration| span.as_secs_f64() * 1e3;
+        let milliseconds = |took: Duration| took.as_secs_f64() * 1e3;
         if let Some(last) = self.tries.current() {
             let _infallible = write!(
                 text,
                 "connect;dur={:.1}, upstream;dur={:.1}, ",
                 milliseconds(last.connect.unwrap_or_default()),
-                milliseconds(last.took),
+                milliseconds(last.took()),
             );
         }
         let _infallible = write!(
             text,
             "proxy;dur={:.1}",
-            milliseconds(self.started.elapsed_until(now()))
+            milliseconds(span(self.started, now()))
         );
         text
-    }
-}
-
-/// Spans between two readings of our own clock.
-trait ElapsedUntil {
-    fn elapsed_until(self, at: Instant) -> Duration;
-}
-
-impl ElapsedUntil for Instant {
-    fn elapsed_until(self, at: Instant) -> Duration {
-        at.saturating_duration_since(self)
     }
 }

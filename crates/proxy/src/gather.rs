@@ -17,21 +17,19 @@ use crate::admit::Admitted;
 use crate::body::{Caps, ReplayBody, Upload, UploadError};
 use crate::clock::now;
 use crate::context::Context;
-use crate::head::RequestHead;
 use crate::pipeline::{Client, Serving};
 
 /// The body of a request, framed so, with room for as much of it as can be of use.
 pub(crate) fn replay_body(
     context: &Context,
     admitted: &Admitted,
-    head: &RequestHead,
     upload: Upload,
     framing: Framing,
 ) -> ReplayBody {
     let plan = &admitted.bound.live.plan;
     let upstream = plan.upstream(plan.route(admitted.route).upstream);
     let (policy, idempotency) = (&upstream.body, admitted.idempotency);
-    let gathered = is_gathered(policy, idempotency, framing, head.upgrade().is_some());
+    let gathered = is_gathered(policy, idempotency, framing, admitted.upgrade);
     let caps = Caps::of(policy, idempotency, upstream.retry.attempts, gathered);
     let max = policy.max_bytes.unwrap_or(u64::MAX);
     ReplayBody::new(upload, framing, caps, max, &context.worker.replay)
@@ -84,7 +82,7 @@ impl Serving {
 
     fn is_gathered(&self) -> bool {
         let policy = &self.upstream().0.body;
-        let upgrade = self.head.upgrade().is_some();
+        let upgrade = self.admitted.upgrade;
         let (idempotency, framing) = (self.admitted.idempotency, self.body.framing());
         is_gathered(policy, idempotency, framing, upgrade)
     }

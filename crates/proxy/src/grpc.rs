@@ -144,15 +144,6 @@ impl Serving {
 }
 
 impl Failed {
-    /// A failure that is the code of a call without a message.
-    pub(crate) fn by_code(code: u8, answered: Answered) -> Self {
-        let status = answered.head.status().as_u16();
-        Self {
-            failure: Failure::Grpc(code),
-            ..Self::by_status(status, answered)
-        }
-    }
-
     /// How long the answer that failed asks not to be repeated, if it does.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         let answered = self.answered.as_deref()?;
@@ -313,7 +304,7 @@ mod tests {
                 HeaderValue::from_static(value),
             )
         };
-        Piece::Trailers(fields.iter().map(field).collect())
+        Piece::Trailers(Box::new(fields.iter().map(field).collect()))
     }
 
     #[test]

@@ -41,6 +41,14 @@ impl RequestHead {
         }
     }
 
+    /// The same, for whoever copies it.
+    pub(crate) fn authority_bytes(&self) -> &[u8] {
+        match self {
+            Self::H1(head) => head.authority(),
+            Self::H2(parts) => h2_authority(parts).as_bytes(),
+        }
+    }
+
     /// Path and query; `*` for a server-wide OPTIONS, empty for CONNECT.
     pub(crate) fn path_and_query(&self) -> &str {
         match self {

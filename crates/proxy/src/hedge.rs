@@ -175,7 +175,7 @@ impl Serving {
     fn is_hedgeable(&self) -> bool {
         self.admitted.idempotency == Idempotency::Safe
             && self.body.is_empty()
-            && self.head.upgrade().is_none()
+            && !self.admitted.upgrade
             // Nor the rest of an answer that broke off.
             && self.part.is_none()
     }

@@ -25,7 +25,8 @@ const FIELDS: usize = 24;
 /// # Errors
 /// As [`begin`], and when the connection takes no tunnel.
 pub(crate) async fn start(serving: &Serving, checked: Checked) -> Result<Exchange, EndedBy> {
-    if let (Link::H2(handle), Some(_)) = (&checked.link, serving.head.upgrade())
+    if let Link::H2(handle) = &checked.link
+        && serving.admitted.upgrade
         && !handle.takes_extended_connect().await
     {
         return Err(no_extended_connect().into());
@@ -46,7 +47,7 @@ pub(crate) fn begin(serving: &Serving, checked: Checked) -> Result<Exchange, End
             let context = RequestContext {
                 head_request: *serving.head.method() == Method::HEAD,
                 connect: false,
-                upgrade: serving.head.upgrade().is_some(),
+                upgrade: serving.admitted.upgrade,
             };
             let write = |out: &mut BytesMut| write_h1(serving, &told, framing, out);
             Ok(Exchange::H1(Box::new(h1::Exchange::start(
@@ -59,13 +60,13 @@ pub(crate) fn begin(serving: &Serving, checked: Checked) -> Result<Exchange, End
         }
         Link::H2(handle) => {
             let request = h2_request(serving, &told, checked.tls)?;
-            let upgrade = serving.head.upgrade().is_some();
+            let upgrade = serving.admitted.upgrade;
             let end = serving.body.is_empty() && !upgrade;
             let mut exchange = h2::Exchange::start(handle, request, end)?;
             if upgrade {
                 exchange.keep_open();
             }
-            Ok(Exchange::H2(exchange))
+            Ok(Exchange::H2(Box::new(exchange)))
         }
     }
 }
@@ -114,7 +115,7 @@ fn write_h1(serving: &Serving, told: &Told<'_>, framing: Framing, out: &mut Byte
         head.method()
     };
     encode::request_line(out, method, head.path_and_query().as_bytes());
-    encode::field(out, b"host", head.authority().as_bytes());
+    encode::field(out, b"host", head.authority_bytes());
     fields_of(serving, &additions(serving, told, serving.continued), out);
     if let Some(protocol) = upgrade {
         tunnel::write_upgrade(

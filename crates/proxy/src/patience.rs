@@ -128,6 +128,14 @@ fn sooner(first: Limit, second: Option<Limit>) -> Limit {
     }
 }
 
+/// As [`sooner`], where there may be none.
+fn soonest(first: Option<Limit>, second: Option<Limit>) -> Option<Limit> {
+    match first {
+        Some(first) => Some(sooner(first, second)),
+        None => second,
+    }
+}
+
 impl Serving {
     fn deadline_limit(&self) -> Option<Limit> {
         let end = End::Deadline;
@@ -178,9 +186,8 @@ impl Serving {
             at: sent + limit,
             end: End::FirstByte,
         });
-        let own = [self.try_limit(attempt, sent), first_byte];
-        let limits = own.into_iter().chain([self.deadline_limit()]).flatten();
-        limits.min_by_key(|limit| limit.at)
+        let own = soonest(self.try_limit(attempt, sent), first_byte);
+        soonest(own, self.deadline_limit())
     }
 
     /// What is noted of an attempt whose time is over in `phase`.

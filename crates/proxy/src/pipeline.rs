@@ -70,7 +70,7 @@ pub(crate) async fn serve<C: Client>(
     context: &Rc<Context>,
     request: Request,
     client: &mut C,
-) -> Answer {
+) -> Box<Answer> {
     let id = request_id(context, &request.head);
     let mut finish = Finish::begin(context, &request.head, &id);
     match admit(context, &request) {
@@ -107,7 +107,7 @@ pub(crate) struct Serving {
     pub(crate) head: RequestHead,
     pub(crate) body: ReplayBody,
     pub(crate) id: RequestId,
-    pub(crate) finish: Finish,
+    pub(crate) finish: Box<Finish>,
     pub(crate) timer: Timer,
     /// When the answer's head must be there. The route's own time counts once the body is read: a
     /// slow client's time is not the upstream's.
@@ -136,14 +136,14 @@ impl Serving {
         admitted: Admitted,
         request: Request,
         id: RequestId,
-        mut finish: Finish,
+        mut finish: Box<Finish>,
     ) -> Box<Self> {
         let at = now();
         finish.admitted(&admitted.bound, admitted.route);
         let bound = admitted.bound.clone();
         let route = bound.live.plan.route(admitted.route);
         let framing = request.head.framing(request.has_body);
-        let body = replay_body(context, &admitted, &request.head, request.upload, framing);
+        let body = replay_body(context, &admitted, request.upload, framing);
         let trusted = context.words.trusted();
         let allowance = Allowance::new(&request.head, admitted.dialect, route, trusted, at);
         let ask = keys::ask(context, &request.head, &bound.live.plan, route, at);
@@ -181,7 +181,7 @@ impl Serving {
         self.bound.live.upstream(self.route().upstream)
     }
 
-    async fn run<C: Client>(mut self: Box<Self>, client: &mut C) -> Answer {
+    async fn run<C: Client>(mut self: Box<Self>, client: &mut C) -> Box<Answer> {
         self.deposit();
         if let Err(termination) = self.gather(client).await {
             return self.fail(termination);
@@ -192,9 +192,9 @@ impl Serving {
                 Err(termination) => return self.fail(termination),
             };
             let failed = match self.attempt(choice, client).await {
-                Ok(answered) => match self.as_failure(answered) {
-                    Ok(answered) => return self.commit(answered, None),
-                    Err(failed) => failed,
+                Ok(answered) => match self.failure_of(&answered) {
+                    None => return self.commit(answered, None),
+                    Some(failure) => Failed::by_answer(failure, answered),
                 },
                 Err(Ended::Failed(failed)) => failed,
                 Err(Ended::Client(termination)) => return self.fail(termination),
@@ -267,18 +267,14 @@ impl Serving {
     }
 
     /// An answer whose status, or code of gRPC, the policy counts as a failure is one.
-    fn as_failure(&mut self, answered: Answered) -> Result<Answered, Failed> {
+    fn failure_of(&mut self, answered: &Answered) -> Option<Failure> {
         let status = answered.head.status().as_u16();
         if self.upstream().0.retry.on.lists(status) {
-            return Err(Failed::by_status(status, answered));
+            return Some(Failure::Status(status));
         }
-        match self.failed_code(&answered) {
-            Some(code) => {
-                self.finish.grpc_failed(code);
-                Err(Failed::by_code(code, answered))
-            }
-            None => Ok(answered),
-        }
+        let code = self.failed_code(answered)?;
+        self.finish.grpc_failed(code);
+        Some(Failure::Grpc(code))
     }
 
     /// Prepares another attempt: verdict, budget, backoff. An error says why there is none.
@@ -360,7 +356,7 @@ impl Serving {
     }
 
     /// No other attempt: the upstream's own answer if it gave one, else a problem document.
-    fn stop(mut self: Box<Self>, failed: Failed, why: WhyNot) -> Answer {
+    fn stop(mut self: Box<Self>, failed: Failed, why: WhyNot) -> Box<Answer> {
         self.finish.refused_retry(why);
         let termination = match self.is_out_of_time() {
             true if failed.answered.is_none() => Termination::DeadlineExceeded,
@@ -374,7 +370,7 @@ impl Serving {
 
     /// The answer's head goes to the client: from here on nothing is tried again, but an answer that
     /// breaks off may be continued.
-    fn commit(mut self: Box<Self>, answered: Answered, passed: Option<Termination>) -> Answer {
+    fn commit(mut self: Box<Self>, answered: Answered, passed: Option<Termination>) -> Box<Answer> {
         let status = answered.head.status();
         let transfer = resume::transfer(&self, &answered);
         self.settle_body();
@@ -401,14 +397,14 @@ impl Serving {
                 (None, body.homing(homing).until(ends), finish)
             }
         };
-        Answer {
+        Box::new(Answer {
             status,
             head: AnswerHead::Upstream(answered.head),
             body,
             tunnel,
             words,
             finish,
-        }
+        })
     }
 
     /// The body of an answer, beside which the request is kept if it can be continued; and the account.
@@ -418,7 +414,7 @@ impl Serving {
         ahead: Ahead,
         exchange: Exchange,
         transfer: Option<Transfer>,
-    ) -> (Download, Finish) {
+    ) -> (Download, Box<Finish>) {
         let idle = self.route().idle_timeout;
         let live = self.bound.live.upstream(self.route().upstream).1;
         let region = &live.regions[usize::from(place.position)].cell;
@@ -442,7 +438,7 @@ impl Serving {
         }
     }
 
-    fn fail(mut self: Box<Self>, termination: Termination) -> Answer {
+    fn fail(mut self: Box<Self>, termination: Termination) -> Box<Answer> {
         self.settle_body();
         let refusal = problem::Refusal::new(termination, self.finish.detail());
         let refusal =
@@ -455,11 +451,11 @@ impl Serving {
 
     fn words(&mut self) -> AnswerWords {
         let reveal = self.route().reveal;
-        let region = self.finish.region().filter(|_| reveal.region);
+        let region = || self.finish.region();
         AnswerWords {
             request_id: self.id.clone(),
             pop: self.bound.live.plan.pop.name.clone(),
-            region,
+            region: reveal.region.then(region).flatten(),
             attempts: reveal.attempts.then_some(self.attempts),
             server_timing: reveal.server_timing.then(|| self.finish.server_timing()),
         }

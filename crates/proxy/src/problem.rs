@@ -142,27 +142,32 @@ impl Refusal {
 }
 
 /// The answer to a request that was not admitted.
-pub(crate) fn answer(context: &Context, id: RequestId, finish: Finish, refusal: Refusal) -> Answer {
+pub(crate) fn answer(
+    context: &Context,
+    id: RequestId,
+    finish: Box<Finish>,
+    refusal: Refusal,
+) -> Box<Answer> {
     let words = plain_words(context, id);
     local(refusal, words, finish)
 }
 
 /// An answer of our own with these words.
-pub(crate) fn local(refusal: Refusal, words: AnswerWords, mut finish: Finish) -> Answer {
+pub(crate) fn local(refusal: Refusal, words: AnswerWords, mut finish: Box<Finish>) -> Box<Answer> {
     let (head, body) = refusal.head_and_body(&words.request_id);
     let status = match refusal.dialect {
         Some(_) => StatusCode::OK,
         None => refusal.status,
     };
     finish.answered_locally(status);
-    Answer {
+    Box::new(Answer {
         status,
         head,
         body,
         tunnel: None,
         words,
         finish,
-    }
+    })
 }
 
 /// The answer to bytes that are no valid request. `reason` is the rule's stable name.
@@ -171,7 +176,7 @@ pub(crate) fn refused(
     status: StatusCode,
     reason: &str,
     said: &str,
-) -> Answer {
+) -> Box<Answer> {
     let detail = format!("{reason}: {said}");
     unparsed(
         context,
@@ -180,7 +185,7 @@ pub(crate) fn refused(
 }
 
 /// The answer to a head that did not come in time.
-pub(crate) fn late(context: &Rc<Context>) -> Answer {
+pub(crate) fn late(context: &Rc<Context>) -> Box<Answer> {
     let detail = "the request's head was not complete in time".to_owned();
     unparsed(
         context,
@@ -188,7 +193,7 @@ pub(crate) fn late(context: &Rc<Context>) -> Answer {
     )
 }
 
-fn unparsed(context: &Rc<Context>, refusal: Refusal) -> Answer {
+fn unparsed(context: &Rc<Context>, refusal: Refusal) -> Box<Answer> {
     let id = RequestId::make(&mut context.worker.rng.borrow_mut());
     let mut finish = Finish::unparsed(context, &id);
     finish.failed(refusal.termination);

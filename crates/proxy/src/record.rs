@@ -167,7 +167,7 @@ fn attempt<'a>(attempt: &'a Try, ended: &Ended<'a>) -> AttemptRecord<'a> {
         status: attempt.status,
         connect: attempt.connect,
         reused: attempt.reused,
-        took: attempt.took,
+        took: attempt.took(),
         grpc: attempt.grpc,
         hedge: match attempt.made {
             Made::Beside(cause) => Some(cause),

@@ -17,11 +17,11 @@ pub(crate) enum RequestId {
 impl RequestId {
     /// A new one.
     pub(crate) fn make(rng: &mut Rng) -> Self {
-        let mut rest = rng.u128(..);
+        let digit = |half: u8| b"0123456789abcdef"[usize::from(half & 15)];
         let mut digits = [0; 32];
-        for digit in &mut digits {
-            *digit = b"0123456789abcdef"[(rest & 15) as usize];
-            rest >>= 4;
+        for (two, byte) in digits.chunks_exact_mut(2).zip(rng.u128(..).to_le_bytes()) {
+            two[0] = digit(byte);
+            two[1] = digit(byte >> 4);
         }
         Self::Made(digits)
     }

@@ -205,12 +205,12 @@ impl Resumable {
             return false;
         };
         let at = now();
-        std::mem::swap(&mut serving.finish, finish);
+        std::mem::swap(&mut *serving.finish, finish);
         let next = match self.prepare(&mut serving, at) {
             Ok(()) => serving.leave_body(self.place),
             Err(_) => None,
         };
-        std::mem::swap(&mut serving.finish, finish);
+        std::mem::swap(&mut *serving.finish, finish);
         let Some(next) = next else {
             self.state = State::Flowing(serving);
             return false;
@@ -288,7 +288,7 @@ impl Resumable {
         let what: Representation = self.transfer.representation().clone();
         let span: Span = self.transfer.span();
         serving.part = Some(Part::of(&what, span));
-        std::mem::swap(&mut serving.finish, finish);
+        std::mem::swap(&mut *serving.finish, finish);
         let slot = Slot::default();
         let mut loan = Loan::new(serving, &slot);
         let work = async move { loan.resume(&what, span, first).await };
@@ -325,7 +325,7 @@ impl Resumable {
             State::Resuming { slot, work } => {
                 drop(work);
                 if let Some(mut serving) = slot.take() {
-                    std::mem::swap(&mut serving.finish, finish);
+                    std::mem::swap(&mut *serving.finish, finish);
                     self.state = State::Flowing(serving);
                 }
             }

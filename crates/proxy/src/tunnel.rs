@@ -332,7 +332,7 @@ impl<T: Duplex> AsyncWrite for Metered<'_, T> {
 }
 
 /// An upstream's connection as a plain stream, what was read ahead first.
-struct Side(Conn);
+struct Side(Box<Conn>);
 
 /// A client's connection as a plain stream, what was read ahead first.
 pub(crate) struct H1Side(pub(crate) SharedConn);

@@ -135,7 +135,7 @@ impl Given {
                 self.data.extend_from_slice(&data);
                 assert_eq!(body.given_bytes, self.data.len() as u64);
             }
-            Some(Ok(Piece::Trailers(map))) => assert!(self.trailers.replace(map).is_none()),
+            Some(Ok(Piece::Trailers(map))) => assert!(self.trailers.replace(*map).is_none()),
             Some(Err(error)) => panic!("{error}"),
             None => return false,
         }

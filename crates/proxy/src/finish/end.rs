@@ -7,9 +7,9 @@ use tidegate_core::cell::ErrorClass;
 use tidegate_core::retry::WhyNot;
 use tidegate_telemetry::labels::{AttemptOutcome, Label};
 
+use super::Finish;
 use super::tries::Try;
-use super::{ElapsedUntil, Finish};
-use crate::clock::now;
+use crate::clock::{now, span};
 use crate::record::Ended;
 
 impl Finish {
@@ -55,14 +55,14 @@ impl Finish {
         bound
             .series
             .get(self.route, position)
-            .record(self.status, self.started.elapsed_until(at));
+            .record(self.status, span(self.started, at));
         if let Some((from, to)) = self.rescue(reason) {
             let why = from.outcome.unwrap_or(AttemptOutcome::Abandoned);
             bound
                 .series
                 .rescued(from.place.region, to.place.region, why);
             if let Some(series) = self.series(to.place) {
-                series.rescue_added(from.began.elapsed_until(to.began));
+                series.rescue_added(span(from.began, to.began));
             }
         }
     }
@@ -98,8 +98,8 @@ impl Finish {
                 reason,
                 received: self.received,
                 sent: self.sent,
-                took: self.started.elapsed_until(at),
-                first_byte: self.first_byte,
+                took: span(self.started, at),
+                first_byte: self.first_byte.map(|at| span(self.started, at)),
                 rescued: self.rescue(reason).is_some(),
                 resumes: self.resumes,
                 why_not: self.why_not.or_else(|| self.why_not_after_head(reason)),

@@ -12,6 +12,7 @@ use tidegate_core::retry::{Failure, Phase};
 use tidegate_telemetry::labels::{AttemptOutcome, HedgeCause, HedgeResult};
 
 use crate::attempt::Place;
+use crate::clock::span;
 
 /// The account of one attempt.
 pub(crate) struct Try {
@@ -27,7 +28,8 @@ pub(crate) struct Try {
     /// None while it waits for its head.
     pub(crate) outcome: Option<AttemptOutcome>,
     pub(crate) phase: Phase,
-    pub(crate) took: Duration,
+    /// When its head arrived, or it failed; when it began, while neither is so.
+    until: Instant,
     /// What a person needs to know of its failure.
     pub(crate) detail: Option<String>,
     pub(crate) made: Made,
@@ -72,7 +74,7 @@ impl Try {
             grpc: None,
             outcome: None,
             phase: Phase::Connecting,
-            took: Duration::ZERO,
+            until: began,
             detail: None,
             made,
             bytes: None,
@@ -86,9 +88,20 @@ impl Try {
         self.status = Some(status);
         self.phase = Phase::HeadReceived;
         self.outcome = Some(AttemptOutcome::Answered);
-        self.took = at.saturating_duration_since(self.began);
-        let connected = self.began + self.connect.unwrap_or_default();
-        at.saturating_duration_since(self.sent_at.unwrap_or(connected).max(connected))
+        self.until = at;
+        let connected = match self.connect {
+            Some(took) => self.began + took,
+            None => self.began,
+        };
+        span(
+            self.sent_at.map_or(connected, |sent| sent.max(connected)),
+            at,
+        )
+    }
+
+    /// How long it took until its head arrived or it failed.
+    pub(crate) fn took(&self) -> Duration {
+        span(self.began, self.until)
     }
 
     /// Enters what went wrong with it.
@@ -117,7 +130,7 @@ impl Try {
         }
         // The body's time is no measure of the attempt.
         if self.status.is_none() {
-            self.took = at.saturating_duration_since(self.began);
+            self.until = at;
         }
         self.outcome = Some(outcome);
         true
@@ -269,7 +282,7 @@ mod tests {
         assert!(tries.close(AttemptOutcome::Abandoned, late).is_none());
         assert!(tries.close_nth(0, AttemptOutcome::Answered, late).is_none());
         assert_eq!(tries.all()[0].outcome, Some(AttemptOutcome::Reset));
-        assert_eq!(tries.all()[0].took, Duration::ZERO);
+        assert_eq!(tries.all()[0].took(), Duration::ZERO);
     }
 
     #[test]
@@ -280,7 +293,7 @@ mod tests {
         tries.current_mut().unwrap().head(StatusCode::OK, at(2));
         tries.close_nth(1, AttemptOutcome::Truncated, at(5));
         tries.close_nth(0, AttemptOutcome::Timeout, at(5));
-        let took: Vec<_> = tries.all().iter().map(|one| one.took.as_secs()).collect();
+        let took: Vec<_> = tries.all().iter().map(|one| one.took().as_secs()).collect();
         assert_eq!(took, [5, 2]);
     }
 

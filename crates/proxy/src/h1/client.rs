@@ -23,7 +23,7 @@ use crate::upstream::pool::Home;
 
 /// A request under way on a connection.
 pub(crate) struct Exchange {
-    conn: Option<Conn>,
+    conn: Option<Box<Conn>>,
     home: Option<Home>,
     limits: Limits,
     context: RequestContext,
@@ -55,7 +55,7 @@ impl Exchange {
     /// Starts a request on `conn`. `write_head` puts its head into the buffer; the body will be
     /// framed by `framing`. `home` is where the connection goes when it can be used again.
     pub(crate) fn start(
-        mut conn: Conn,
+        mut conn: Box<Conn>,
         home: Option<Home>,
         context: RequestContext,
         framing: Framing,
@@ -225,7 +225,7 @@ impl Exchange {
                 Decoded::Trailers { skip, fields } => {
                     conn.rbuf.advance(skip);
                     self.end();
-                    return Poll::Ready(Some(Ok(Piece::Trailers(to_map(&fields)))));
+                    return Poll::Ready(Some(Ok(Piece::Trailers(Box::new(to_map(&fields))))));
                 }
                 Decoded::End { skip } => {
                     conn.rbuf.advance(skip);
@@ -273,7 +273,7 @@ impl Exchange {
     }
 
     /// The connection itself, after `101 Switching Protocols`.
-    pub(crate) fn take_conn(&mut self) -> Option<Conn> {
+    pub(crate) fn take_conn(&mut self) -> Option<Box<Conn>> {
         self.conn.take()
     }
 
@@ -284,7 +284,7 @@ impl Exchange {
 
     /// Bytes that went to the connection.
     pub(crate) fn taken(&self) -> u64 {
-        self.conn.as_ref().map_or(0, Conn::written)
+        self.conn.as_ref().map_or(0, |conn| conn.written())
     }
 
     /// Closes the connection.

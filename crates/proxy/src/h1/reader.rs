@@ -71,7 +71,7 @@ impl Progress {
             Decoded::Trailers { skip, fields } => {
                 conn.rbuf.advance(skip);
                 self.done.set(true);
-                return Ok(Some(Piece::Trailers(to_map(&fields))));
+                return Ok(Some(Piece::Trailers(Box::new(to_map(&fields)))));
             }
             Decoded::End { skip } => {
                 conn.rbuf.advance(skip);

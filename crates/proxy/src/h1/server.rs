@@ -155,11 +155,11 @@ impl HeadReader<'_> {
     fn poll(&mut self, cx: &mut TaskContext<'_>, conn: &mut Conn) -> Poll<Result<Read, Refusal>> {
         loop {
             if !conn.rbuf.is_empty() {
-                self.start();
                 let parsed = self.parser.parse(&mut conn.rbuf, self.limits);
                 if let Some(head) = parsed.map_err(Refusal::Malformed)? {
                     return Poll::Ready(Ok(Read::Head(head)));
                 }
+                self.start();
             } else if self.context.worker.is_stopping() {
                 return Poll::Ready(Ok(Read::Ended));
             }
@@ -255,7 +255,7 @@ fn upload(conn: &SharedConn, framing: Framing, limits: &Limits) -> (Upload, Opti
 async fn answer_one(
     context: &Context,
     conn: &SharedConn,
-    mut answer: Answer,
+    mut answer: Box<Answer>,
     asked: &Asked,
     keep_alive: bool,
     read: impl Fn() -> bool,
@@ -279,7 +279,7 @@ async fn answer_one(
 async fn switch_over(
     context: &Rc<Context>,
     conn: &SharedConn,
-    mut answer: Answer,
+    mut answer: Box<Answer>,
     switch: Option<Switch>,
 ) -> Next {
     let Some(upstream) = answer.tunnel.take() else {

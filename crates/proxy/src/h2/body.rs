@@ -65,7 +65,7 @@ impl RecvBody {
                     return self
                         .stream
                         .poll_trailers(cx)
-                        .map_ok(|map| map.map(Piece::Trailers));
+                        .map_ok(|map| Some(Piece::Trailers(Box::new(map?))));
                 }
             }
         }
@@ -159,7 +159,7 @@ impl SendBody {
             }
             Piece::Trailers(trailers) => {
                 self.ended = true;
-                self.stream.send_trailers(trailers)
+                self.stream.send_trailers(*trailers)
             }
         }
     }

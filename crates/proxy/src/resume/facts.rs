@@ -14,9 +14,9 @@ pub(crate) fn transfer(serving: &Serving, answered: &Answered) -> Option<Transfe
     let asked = rules.enabled
         && *serving.head.method() == Method::GET
         && serving.body.is_empty()
-        && serving.head.upgrade().is_none();
-    if !asked
-        || answered.exchange.is_ended()
+        && !serving.admitted.upgrade;
+    if answered.exchange.is_ended()
+        || !asked
         || !matches!(answered.head.status().as_u16(), 200 | 206)
     {
         return None;

@@ -32,15 +32,16 @@ pub(crate) struct Checked {
 /// What a request is sent on.
 pub(crate) enum Link {
     /// An HTTP/1.1 connection.
-    H1(Conn),
+    H1(Box<Conn>),
     /// One stream of an HTTP/2 connection.
     H2(h2::client::Handle),
 }
 
-/// A [`Link`] as the pool finds or makes it.
+/// A [`Link`] as the pool finds or makes it. What it is made of is boxed for as long as the
+/// connection lives: it goes from hand to hand with every request.
 pub(super) enum Found {
     /// An HTTP/1.1 connection.
-    H1(Conn, Origin),
+    H1(Box<Conn>, Box<Origin>),
     /// One stream of an HTTP/2 connection.
     H2(h2::client::Handle),
 }
@@ -48,7 +49,7 @@ pub(super) enum Found {
 /// Where a connection goes when it can be used again.
 pub(crate) struct Home {
     pool: Pool,
-    pub(super) origin: Origin,
+    pub(super) origin: Box<Origin>,
 }
 
 /// What a connection was made for. It stays with the connection, so that no request that uses it
@@ -124,7 +125,7 @@ impl Origin {
 impl Home {
     /// Gives a connection back. It must be done with its request, with nothing left to read or
     /// write. To be called on the thread that checked it out.
-    pub(crate) fn put(self, mut conn: Conn) {
+    pub(crate) fn put(self, mut conn: Box<Conn>) {
         conn.release();
         self.pool.put(self.origin, conn);
     }

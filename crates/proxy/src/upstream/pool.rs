@@ -275,12 +275,12 @@ impl Pool {
     async fn connect(&self, target: &Target<'_>, ticket: Ticket) -> Result<Checked, ConnectError> {
         let connected = self.dial(target, target.profile.protocol, ticket).await?;
         let (took, h2) = (connected.took, connected.h2);
-        let origin = Origin::new(target, self.gate(target));
+        let origin = Box::new(Origin::new(target, self.gate(target)));
         self.with_place(&origin, |place| place.speaks_h2 = Some(h2));
         let link = if h2 {
             Found::H2(self.open(target, &origin, connected.stream).await?)
         } else {
-            Found::H1(Conn::new(connected.stream), origin)
+            Found::H1(Box::new(Conn::new(connected.stream)), origin)
         };
         Ok(Checked::new(self, target, link, false, Some(took)))
     }
@@ -292,8 +292,8 @@ impl Pool {
         ticket: Ticket,
     ) -> Result<Checked, ConnectError> {
         let connected = self.dial(target, UpstreamProtocol::Http1, ticket).await?;
-        let origin = Origin::new(target, self.gate(target));
-        let link = Found::H1(Conn::new(connected.stream), origin);
+        let origin = Box::new(Origin::new(target, self.gate(target)));
+        let link = Found::H1(Box::new(Conn::new(connected.stream)), origin);
         Ok(Checked::new(
             self,
             target,
@@ -345,7 +345,7 @@ impl Pool {
     }
 
     /// Puts a connection down for others.
-    pub(super) fn put(&self, origin: Origin, conn: Conn) {
+    pub(super) fn put(&self, origin: Box<Origin>, conn: Box<Conn>) {
         let key = origin.key;
         let put_down = self.0.shelf().put(origin, conn, now());
         if let Some(gate) = put_down.waiting {

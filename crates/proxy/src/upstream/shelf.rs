@@ -38,21 +38,21 @@ pub(super) struct Place {
 /// What a place had for a request.
 pub(super) enum Picked {
     /// An HTTP/1.1 connection, still to be checked.
-    Conn(Conn, Origin),
+    Conn(Box<Conn>, Box<Origin>),
     /// A stream of an HTTP/2 connection.
     Stream(Handle),
 }
 
 /// An idle connection that was taken out to be closed.
 pub(super) enum Evicted {
-    Conn(#[expect(dead_code, reason = "to be dropped")] Conn),
+    Conn(#[expect(dead_code, reason = "to be dropped")] Box<Conn>),
     Channel(#[expect(dead_code, reason = "to be dropped")] Channel),
 }
 
 /// What became of a connection that was put down.
 pub(super) struct PutDown {
     /// The one that idled longest, if there are too many now.
-    pub(super) surplus: Option<Conn>,
+    pub(super) surplus: Option<Box<Conn>>,
     /// Where requests wait that may want it.
     pub(super) waiting: Option<Arc<Gate>>,
 }
@@ -67,9 +67,9 @@ pub(super) struct Warm {
 }
 
 struct Idle {
-    conn: Conn,
+    conn: Box<Conn>,
     since: Instant,
-    origin: Counted<Origin>,
+    origin: Counted<Box<Origin>>,
 }
 
 struct Kept {
@@ -105,7 +105,7 @@ impl Shelf {
     }
 
     /// Puts a connection down.
-    pub(super) fn put(&self, origin: Origin, conn: Conn, since: Instant) -> PutDown {
+    pub(super) fn put(&self, origin: Box<Origin>, conn: Box<Conn>, since: Instant) -> PutDown {
         let mut places = self.lock();
         let place = places.entry(origin.key);
         let place = place.or_insert_with(|| Place::new(&origin));
@@ -168,7 +168,7 @@ impl Place {
         }
     }
 
-    fn put(&mut self, conn: Conn, origin: Origin, since: Instant) -> Option<Conn> {
+    fn put(&mut self, conn: Box<Conn>, origin: Box<Origin>, since: Instant) -> Option<Box<Conn>> {
         let max = origin.profile.idle_max as usize;
         let origin = Counted::new(origin);
         self.idle.push(Idle {
@@ -294,7 +294,7 @@ impl<T: AsRef<UpstreamHandle>> Drop for Counted<T> {
     }
 }
 
-impl AsRef<UpstreamHandle> for Origin {
+impl AsRef<UpstreamHandle> for Box<Origin> {
     fn as_ref(&self) -> &UpstreamHandle {
         &self.series
     }

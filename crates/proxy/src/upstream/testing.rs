@@ -226,7 +226,7 @@ pub(super) async fn take(pool: &Pool, known: &Known, freshness: Freshness) -> Ch
     pool.checkout(&known.target(), freshness).await.unwrap()
 }
 
-pub(super) fn conn(checked: Checked) -> (Conn, Home) {
+pub(super) fn conn(checked: Checked) -> (Box<Conn>, Home) {
     match checked.link {
         Link::H1(conn) => (conn, checked.home.unwrap()),
         Link::H2(_) => panic!("HTTP/2"),

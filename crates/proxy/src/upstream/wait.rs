@@ -91,7 +91,7 @@ impl Picked {
             Self::Stream(handle) => Ok(Found::H2(handle)),
             Self::Conn(mut conn, origin) => match rehome(&mut conn) {
                 true => Ok(Found::H1(conn, origin)),
-                false => Err(Box::new(conn)),
+                false => Err(conn),
             },
         }
     }

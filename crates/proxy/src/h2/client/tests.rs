@@ -67,7 +67,7 @@ async fn rest(exchange: &mut Exchange) -> Result<(usize, bool, Option<HeaderMap>
                 size += data.len();
                 pure &= data.iter().all(|byte| *byte == FILLER);
             }
-            Piece::Trailers(map) => trailers = Some(map),
+            Piece::Trailers(map) => trailers = Some(*map),
         }
     }
     Ok((size, pure, trailers))
@@ -132,7 +132,7 @@ async fn big_bodies_flow_both_ways_at_once_with_trailers() {
         {
             match piece.unwrap() {
                 Piece::Data(data) => size += data.len(),
-                Piece::Trailers(map) => trailers = Some(map),
+                Piece::Trailers(map) => trailers = Some(*map),
             }
         }
         assert_eq!((size, uploaded), (BIG, true));
@@ -164,7 +164,8 @@ async fn replay(wheel: &Wheel) -> ReplayBody {
         send_filler(&mut body, BIG).await;
         let mut trailers = HeaderMap::new();
         trailers.insert("x-sum", HeaderValue::from_static("8"));
-        body.send(Piece::Trailers(trailers), true).unwrap();
+        body.send(Piece::Trailers(Box::new(trailers)), true)
+            .unwrap();
         std::future::pending::<()>().await;
     });
     let (body, respond) = take.await.unwrap();
