@@ -11,6 +11,7 @@ use tidegate_core::retry::{Failure, Phase};
 use tidegate_telemetry::labels::HedgeCause;
 
 use crate::attempt::{Attempt, EndedBy, Fault, Head};
+use crate::body::UploadError;
 use crate::clock::now;
 use crate::exchange::{Exchange, HeadEvent};
 use crate::head::ResponseHead;
@@ -80,7 +81,10 @@ impl<'s> Drive<'s> {
                 other => other,
             };
             if let Some(headed) = headed {
-                if let Err(EndedBy::Client(_) | EndedBy::Upload(_)) = headed {
+                // What the client itself broke is answered with that.
+                if let Err(EndedBy::Client(_) | EndedBy::Upload(UploadError::Unreadable(_))) =
+                    headed
+                {
                     let phase = self.phase(exchange);
                     self.serving.finish.got_to(phase);
                 }
