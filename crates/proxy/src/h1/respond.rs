@@ -36,12 +36,11 @@ pub(crate) async fn respond(
         framing,
         ended: framing == Framing::None,
         broken: None,
+        whole: false,
         sent: 0,
     };
     let written = poll_fn(|cx| writer.poll_relay(cx, answer)).await;
-    if written.is_err() && framing == Framing::UntilClose {
-        conn.borrow_mut().reset_on_close();
-    }
+    writer.whole = written.is_ok();
     let sent = writer.sent;
     answer.moved(sent);
     written.map(|()| !close && framing != Framing::UntilClose)
@@ -54,7 +53,21 @@ struct Writer<'a> {
     /// The answer broke off: what there is of it is still written, so that the client sees a part
     /// and not nothing at all.
     broken: Option<Termination>,
+    whole: bool,
     sent: u64,
+}
+
+impl Drop for Writer<'_> {
+    /// Whatever cuts an answer that ends with its connection, the end of the task too: an orderly end
+    /// would say that this was all.
+    fn drop(&mut self) {
+        if self.framing == Framing::UntilClose
+            && !self.whole
+            && let Ok(mut conn) = self.conn.try_borrow_mut()
+        {
+            conn.reset_on_close();
+        }
+    }
 }
 
 impl Writer<'_> {

@@ -331,3 +331,30 @@ async fn a_region_that_is_forbidden_meanwhile_is_no_place_for_the_rest() {
         assert_eq!(attempts(&rig).await.len(), 1 + asked);
     }
 }
+
+/// A shutdown that cuts an answer without an announced end must not look like its end.
+#[tokio::test]
+async fn what_a_shutdown_cuts_does_not_look_whole() {
+    let part = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npart\r\n";
+    let upstream = raw(vec![vec![
+        Action::ReadHead,
+        Action::send(part),
+        Action::Stall,
+    ]])
+    .await;
+    for (version, connection) in [("1.0", ""), ("1.1", "connection: close\r\n")] {
+        let rig = Setup::to(upstream.addr()).start();
+        let mut client = H1::connect(rig.addr()).await;
+        let head = format!("GET / HTTP/{version}\r\nhost: {HOST}\r\n{connection}\r\n");
+        client.send(head).await;
+        client.head().await;
+        let running = rig.into_running();
+        running.shutdown(Duration::from_millis(100)).await;
+        let (rest, ended) = client.rest().await;
+        let whole = match version {
+            "1.0" => ended == "closed",
+            _ => rest.ends_with("0\r\n\r\n"),
+        };
+        assert!(!whole, "HTTP/{version}: {rest:?}, then {ended}");
+    }
+}
