@@ -9,6 +9,7 @@
 mod accepted;
 mod accounts;
 mod bad_answers;
+mod balancing;
 mod bodies;
 mod bounds;
 mod corners;
