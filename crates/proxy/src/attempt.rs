@@ -28,7 +28,9 @@ use crate::patience::{Due, Patience};
 use crate::pipeline::{Client, Serving, needs_fresh_connection};
 use crate::said;
 use crate::tunnel::Duplex;
-use crate::upstream::pool::{self, Checked, Freshness};
+use crate::upstream::connect::ConnectError;
+use crate::upstream::pool::{self, Checked, Freshness, Target};
+use crate::worker::Worker;
 
 pub(crate) use ended::{EndedBy, Fault};
 
@@ -223,7 +225,7 @@ impl Serving {
         let mut patience = Patience::default();
         let mut waits = false;
         let freshness = self.freshness();
-        let mut checkout = pin!(pool::checkout(&context.worker, &target, freshness));
+        let mut checkout = pin!(checkout(&context.worker, &target, freshness));
         poll_fn(|cx| {
             loop {
                 if let Poll::Ready(checked) = checkout.as_mut().poll(cx) {
@@ -283,7 +285,7 @@ impl Serving {
             client.send_continue();
             self.continued = true;
         }
-        let mut exchange = outbound::start(self, checked).await?;
+        let mut exchange = outbound::start(self, checked)?;
         let mut drive = Drive::new(self, attempt);
         let head = poll_fn(|cx| drive.poll(cx, &mut exchange, client)).await;
         drive.end();
@@ -411,6 +413,19 @@ impl Serving {
             decided: None,
         }
     }
+}
+
+/// A connection; for a tunnel one of which is known whether it takes any, for that is a wait as well.
+async fn checkout(
+    worker: &Worker,
+    target: &Target<'_>,
+    freshness: Freshness,
+) -> Result<Checked, ConnectError> {
+    let checked = pool::checkout(worker, target, freshness).await?;
+    if freshness == Freshness::Upgrade {
+        checked.settled().await;
+    }
+    Ok(checked)
 }
 
 /// An answer's head, and what came with it.

@@ -20,14 +20,13 @@ use crate::upstream::pool::{Checked, Link};
 /// Room for the fields of most requests.
 const FIELDS: usize = 24;
 
-/// Starts the exchange on the connection that was checked out, once that is known to take it.
+/// Starts the exchange on the connection that was checked out, if that takes it.
 ///
 /// # Errors
 /// As [`begin`], and when the connection takes no tunnel.
-pub(crate) async fn start(serving: &Serving, checked: Checked) -> Result<Exchange, EndedBy> {
-    if let Link::H2(handle) = &checked.link
-        && serving.admitted.upgrade
-        && !handle.takes_extended_connect().await
+pub(crate) fn start(serving: &Serving, checked: Checked) -> Result<Exchange, EndedBy> {
+    if let (Link::H2(handle), Some(_)) = (&checked.link, serving.head.upgrade())
+        && !handle.takes_extended_connect()
     {
         return Err(no_extended_connect().into());
     }

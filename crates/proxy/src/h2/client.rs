@@ -186,9 +186,13 @@ impl Drop for Permit {
 }
 
 impl Handle {
-    /// Whether the peer takes extended CONNECT (RFC 8441). Waits for its SETTINGS.
-    pub(crate) async fn takes_extended_connect(&self) -> bool {
+    /// Waits for the peer's SETTINGS, or the connection's end.
+    pub(crate) async fn settled(&self) {
         self.permit.0.settled.wait().await;
+    }
+
+    /// Whether the peer takes extended CONNECT (RFC 8441), once it has [`settled`](Self::settled).
+    pub(crate) fn takes_extended_connect(&self) -> bool {
         self.send.is_extended_connect_protocol_enabled()
     }
 }

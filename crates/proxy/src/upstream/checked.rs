@@ -92,6 +92,13 @@ impl Checked {
         matches!(self.link, Link::H2(_))
     }
 
+    /// Waits until its peer has told its settings, if HTTP/2 is spoken, or the connection has ended.
+    pub(crate) async fn settled(&self) {
+        if let Link::H2(handle) = &self.link {
+            handle.settled().await;
+        }
+    }
+
     /// Leaves the connection to others, unused.
     pub(super) fn lay_down(self) {
         if let (Link::H1(conn), Some(home)) = (self.link, self.home) {

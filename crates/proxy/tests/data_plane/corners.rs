@@ -358,3 +358,25 @@ async fn what_a_shutdown_cuts_does_not_look_whole() {
         assert!(!whole, "HTTP/{version}: {rest:?}, then {ended}");
     }
 }
+
+/// Whether a connection takes tunnels is known once its peer has said something. For one that says
+/// nothing nobody waits longer than for a connection.
+#[tokio::test]
+async fn a_tunnel_waits_for_settings_as_long_as_for_a_connection() {
+    let upstream = raw(vec![vec![Action::Stall]]).await;
+    let mut setup = Setup::to(upstream.addr());
+    setup.h2_up(true);
+    setup.retry().attempts = 1;
+    setup.retry().per_try = Some(Duration::from_millis(200));
+    let rig = setup.start();
+    let mut client = H1::connect(rig.addr()).await;
+    let head = format!(
+        "GET / HTTP/1.1\r\nhost: {HOST}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    let answer = client.ask_raw(&head).await;
+    assert_eq!(answer.reason(), "connect_failed");
+    let detail = answer.detail();
+    assert!(detail.contains("no connection within per_try"), "{detail}");
+    rig.until_idle().await;
+}

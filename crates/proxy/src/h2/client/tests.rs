@@ -432,10 +432,8 @@ async fn the_peers_limit_of_streams_is_kept() {
         });
         let channel = channel(&wheel, near).await;
         let first = handle(&channel);
-        assert!(
-            first.takes_extended_connect().await,
-            "the peer's settings are in"
-        );
+        first.settled().await;
+        assert!(first.takes_extended_connect(), "the peer's settings are in");
         let second = handle(&channel);
         assert!(matches!(channel.reserve(), Reserved::Full));
         drop(second);
