@@ -278,7 +278,7 @@ impl Resumable {
             }
             None => {
                 let bytes = self.transfer.passed() - self.before;
-                finish.attempt_truncated(class, at, bytes);
+                finish.attempt_truncated(class, death.detail.clone(), at, bytes);
             }
         }
     }
@@ -371,7 +371,7 @@ impl Resumable {
             return Termination::BadResponse;
         }
         tracing::warn!(%spliced, region = finish.region().as_deref(), "no resume here");
-        finish.attempt_mismatched(now());
+        finish.attempt_mismatched(spliced.to_string(), now());
         finish.not_resumed(ResumeResult::Refused, spliced.word());
         Termination::UpstreamTruncated
     }

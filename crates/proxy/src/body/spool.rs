@@ -263,13 +263,19 @@ impl Drop for Owned {
 
 /// On the disk's threads.
 impl SpoolFile {
-    fn write(&self, mut at: u64, run: &Run) -> io::Result<()> {
+    fn write(&self, at: u64, run: &Run) -> io::Result<()> {
+        let written = self.write_all(at, run);
+        written.map_err(|error| in_dir(&self.dir, &error))?;
+        self.held.totals().metrics.spooled(run.bytes());
+        Ok(())
+    }
+
+    fn write_all(&self, mut at: u64, run: &Run) -> io::Result<()> {
         let file = self.file()?;
         for piece in run.pieces() {
             file.write_all_at(piece, at)?;
             at += piece.len() as u64;
         }
-        self.held.totals().metrics.spooled(run.bytes());
         Ok(())
     }
 
@@ -295,6 +301,11 @@ impl AsRef<[u8]> for ReadBack {
     fn as_ref(&self) -> &[u8] {
         &self.data
     }
+}
+
+/// The file has no name: what tells a person which disk it is is the directory.
+fn in_dir(dir: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", dir.display()))
 }
 
 fn stalled() -> io::Error {
@@ -386,6 +397,20 @@ mod tests {
         drop(spool);
         assert_eq!(totals.taken(ReplayStore::Memory), 0);
         drop(hung);
+    }
+
+    /// Who reads of it learns which disk it is.
+    #[tokio::test]
+    async fn a_disk_that_fails_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = empty(&dir);
+        let path = dir.path().display().to_string();
+        dir.close().unwrap();
+        spool.push(&Bytes::from(vec![7; BYTES])).unwrap();
+        poll_fn(|cx| spool.poll_room(cx)).await.unwrap();
+        let failed = poll_fn(|cx| spool.poll_written(cx)).await.unwrap_err();
+        assert_eq!(failed.kind(), io::ErrorKind::NotFound);
+        assert!(failed.to_string().starts_with(&path), "{failed}");
     }
 
     /// Nobody takes what is missing for the end.

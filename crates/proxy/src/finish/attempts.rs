@@ -150,10 +150,18 @@ impl Finish {
     }
 
     /// The attempt whose answer the client gets broke within its body, of which the client has `bytes`
-    /// from it. Its books are closed, also those of the cells; what begins next may continue it.
-    pub(crate) fn attempt_truncated(&mut self, class: ErrorClass, at: Instant, bytes: u64) {
+    /// from it, for the reason that `detail` tells. Its books are closed, also those of the cells; what
+    /// begins next may continue it.
+    pub(crate) fn attempt_truncated(
+        &mut self,
+        class: ErrorClass,
+        detail: String,
+        at: Instant,
+        bytes: u64,
+    ) {
         if let Some(attempt) = self.tries.answered_mut() {
             attempt.bytes = Some(bytes);
+            attempt.detail = Some(detail);
         }
         if let Some(mut in_flight) = self.in_flight.take() {
             in_flight.failed(class, at);
@@ -170,9 +178,12 @@ impl Finish {
         self.next_made = Made::ToResume;
     }
 
-    /// The attempt answered, but not with what continues the answer.
-    pub(crate) fn attempt_mismatched(&mut self, at: Instant) {
+    /// The attempt answered, but not with what continues the answer: `misfit` says what does not fit.
+    pub(crate) fn attempt_mismatched(&mut self, misfit: String, at: Instant) {
         let failed = |status: StatusCode| status.is_server_error();
+        if let Some(attempt) = self.tries.current_mut() {
+            attempt.detail = Some(misfit);
+        }
         let current = self.tries.current().and_then(|attempt| attempt.status);
         self.attempt_ends(
             match current.is_some_and(failed) {

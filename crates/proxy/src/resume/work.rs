@@ -267,12 +267,12 @@ impl Serving {
         let place = answered.place;
         tracing::debug!(%misfit, region = self.finish.region().as_deref(), "no resume here");
         answered.exchange.cancel();
-        self.finish.attempt_mismatched(now());
+        self.finish.attempt_mismatched(misfit.to_string(), now());
         self.enter_place(place);
         if misfit.is_lasting() {
-            let others = self.ask.allowed.iter();
-            self.ask.allowed =
-                RegionSet::from_iter(others.filter(|region| *region != place.region));
+            // Not of what is allowed: logs would then say that residency forbids it.
+            let others = self.ask.within.iter();
+            self.ask.within = RegionSet::from_iter(others.filter(|region| *region != place.region));
         }
         let failure = Failure::Status(answered.head.status().as_u16());
         // Its connection and its place among what is under way are free while the next is waited for.

@@ -295,6 +295,9 @@ async fn a_place_that_has_something_else_does_not_go_on() {
             let line = places.line().await;
             let second = refusal(habit);
             assert_eq!(attempts(&line), ["eu truncated", second], "{what}");
+            for attempt in line["attempts"].as_array().unwrap() {
+                assert!(attempt["detail"].is_string(), "{what} {line}");
+            }
             assert_eq!(line["reason"], "upstream_truncated", "{what}");
             assert_eq!(line["why_not"], why, "{what}");
             assert_eq!(places.resumes("us", "refused"), 1, "{what}");
@@ -327,6 +330,7 @@ async fn the_next_place_is_asked_when_one_has_something_else() {
         let line = places.line().await;
         let expected = ["eu truncated", refusal(habit), "ap answered"];
         assert_eq!(attempts(&line), expected, "{what}");
+        assert!(!line.to_string().contains("residency"), "{what} {line}");
         assert_eq!(places.resumes("ap", "resumed"), 1, "{what}");
     }
 }
