@@ -93,6 +93,10 @@ impl Serving {
     }
 
     fn leave_if_there_is_room(&mut self, place: Place, phase: Phase) -> Leave {
+        // A purse that is shut never pays: nothing is worth asking for again and again.
+        if self.upstream().0.retry.cross_region_budget <= 0.0 {
+            return Leave::Never;
+        }
         if !self.has_better(place) {
             // Of a better place everybody hears; of room nobody does.
             return match self.reach(place).full_elsewhere {

@@ -476,19 +476,16 @@ fn not_sent(error: &h2::Error) -> ExchangeError {
 }
 
 fn broken(error: &h2::Error, phase: Phase) -> ExchangeError {
-    let failure = match failure(error) {
-        // Whoever has begun to answer has begun to process.
-        Failure::Refused if phase > Phase::Sent => Failure::Reset,
-        failure => failure,
-    };
-    ExchangeError::upstream(failure, phase, format!("the stream broke: {error}"))
+    let detail = format!("the stream broke: {error}");
+    ExchangeError::upstream(failure(error, phase), phase, detail)
 }
 
 /// What kind of failure an error of a stream is.
-fn failure(error: &h2::Error) -> Failure {
+fn failure(error: &h2::Error, phase: Phase) -> Failure {
     let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
     // A stream sees the peer's GOAWAY as an error only if its id is above the last one.
-    if error.is_remote() && (refused || error.is_go_away()) {
+    // Whoever has begun to answer has begun to process.
+    if error.is_remote() && phase <= Phase::Sent && (refused || error.is_go_away()) {
         Failure::Refused
     } else if error.is_library() {
         Failure::BadResponse

@@ -380,3 +380,23 @@ async fn a_tunnel_waits_for_settings_as_long_as_for_a_connection() {
     assert!(detail.contains("no connection within per_try"), "{detail}");
     rig.until_idle().await;
 }
+
+/// A client whose own upload is at fault hears what was wrong with it.
+#[tokio::test]
+async fn who_sends_too_much_is_told_so() {
+    let upstream = raw(vec![stalling()]).await;
+    let mut setup = Setup::to(upstream.addr());
+    setup.upstream().body.max_bytes = Some(4);
+    let rig = setup.start();
+    let mut client = H1::connect(rig.addr()).await;
+    let head = format!("POST / HTTP/1.1\r\nhost: {HOST}\r\ntransfer-encoding: chunked\r\n\r\n");
+    client.send(head + "4\r\nhalf\r\n").await;
+    received(&upstream, 0, |bytes| bytes.ends_with(b"half\r\n")).await;
+    client.send("4\r\nmore\r\n").await;
+    let answer = client.answer().await;
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (413, "body_too_large")
+    );
+    assert!(!is_unknown(&answer), "{}", answer.text());
+}
