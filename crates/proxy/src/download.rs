@@ -21,6 +21,7 @@ use crate::finish::Finish;
 use crate::grpc::CallEnd;
 use crate::hold::Ahead;
 use crate::homing::Homing;
+use crate::problem;
 use crate::resume::Resumable;
 use crate::wheel::Timer;
 
@@ -36,8 +37,18 @@ pub(crate) struct Download {
     homing: Option<Box<Homing>>,
     /// When it must be over whether it moves or not.
     ends: Option<Ends>,
+    /// It answers a call of gRPC, whose client is told in trailers if it breaks off.
+    call: Option<Call>,
     /// Why it was ended between two pieces, in the words of gRPC.
     cut: Option<Termination>,
+}
+
+/// A call of gRPC that is being answered.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    /// Whether doing it twice is not the same as doing it once: if its answer breaks off, its client
+    /// must not make it again by itself.
+    pub(crate) once: bool,
 }
 
 enum Source {
@@ -72,6 +83,7 @@ impl Download {
             idle: Duration::ZERO,
             homing: None,
             ends: None,
+            call: None,
             cut: None,
         }
     }
@@ -130,6 +142,12 @@ impl Download {
     /// Ends it at its latest moment, if it has one.
     pub(crate) fn until(mut self, ends: Option<Ends>) -> Self {
         self.ends = ends;
+        self
+    }
+
+    /// Tells the client of a call in gRPC's own words if it breaks off.
+    pub(crate) fn of_call(mut self, call: Option<Call>) -> Self {
+        self.call = call;
         self
     }
 
@@ -251,12 +269,35 @@ impl Download {
         grpc: bool,
         words: &str,
     ) -> Poll<Option<Result<Piece, Termination>>> {
-        if !grpc {
-            return Poll::Ready(Some(Err(why)));
+        match grpc {
+            true => self.end_call(why, &CallEnd::new(why, false, words)),
+            false => Poll::Ready(Some(Err(why))),
         }
+    }
+
+    /// Ends it because it broke off or stands still. A call's status is what its client acts on, and a
+    /// reset stream is a fault of the protocol to it.
+    fn break_off(&mut self, why: Termination) -> Poll<Option<Result<Piece, Termination>>> {
+        let upstreams = matches!(
+            why,
+            Termination::UpstreamTruncated | Termination::BadResponse | Termination::IdleTimeout
+        );
+        match self.call.filter(|_| upstreams) {
+            Some(call) => {
+                let words = format!("{}: {}", why.as_str(), problem::title(why, false));
+                self.end_call(why, &CallEnd::new(why, call.once, &words))
+            }
+            None => Poll::Ready(Some(Err(why))),
+        }
+    }
+
+    fn end_call(
+        &mut self,
+        why: Termination,
+        end: &CallEnd,
+    ) -> Poll<Option<Result<Piece, Termination>>> {
         self.cut = Some(why);
-        let trailers = Box::new(CallEnd::new(why, false, words).fields());
-        Poll::Ready(Some(Ok(Piece::Trailers(trailers))))
+        Poll::Ready(Some(Ok(Piece::Trailers(Box::new(end.fields())))))
     }
 
     /// Tells that the client took something: the idle limit starts anew.
@@ -277,13 +318,16 @@ impl Download {
         if goes_on && self.is_over() {
             return self.run_out();
         }
+        if let Poll::Ready(Some(Err(why))) = piece {
+            return self.break_off(why);
+        }
         if piece.is_ready() {
             self.moved();
             return piece;
         }
         match ready!(self.poll_timer(cx)) {
             Termination::DeadlineExceeded => self.run_out(),
-            why => Poll::Ready(Some(Err(why))),
+            why => self.break_off(why),
         }
     }
 

@@ -11,11 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tidegate_core::Termination;
-use tidegate_core::retry::Failure;
+use tidegate_core::retry::{Failure, Idempotency};
 use tidegate_http1::Known;
 
 use crate::attempt::{Answered, Failed};
 use crate::body::Piece;
+use crate::download::Call;
 use crate::exchange::Exchange;
 use crate::head::{RequestHead, ResponseHead};
 use crate::hold::Ahead;
@@ -126,6 +127,16 @@ impl Serving {
             Some(code) => (blamed_status(code), on.lists_grpc(code)),
             None => (status, on.lists(status)),
         }
+    }
+
+    /// The call that an answer with this head is given to, if its client reads trailers.
+    pub(crate) fn call(&self, head: &ResponseHead) -> Option<Call> {
+        let h2 = matches!(self.head, RequestHead::H2(_));
+        let once = matches!(
+            self.admitted.idempotency,
+            Idempotency::No | Idempotency::Keyed
+        );
+        (h2 && Dialect::ends_in_trailers(head)).then_some(Call { once })
     }
 
     /// The code of a call that ended before its first message, if it is to be made again for that.

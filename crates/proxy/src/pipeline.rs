@@ -391,10 +391,10 @@ impl Serving {
             }
             None => {
                 let homing = self.homing(place, &answered.head);
-                let ends = self.allowance.ends();
+                let (ends, call) = (self.allowance.ends(), self.call(&answered.head));
                 let (ahead, exchange) = (answered.ahead, answered.exchange);
                 let (body, finish) = self.download(place, ahead, exchange, transfer);
-                (None, body.homing(homing).until(ends), finish)
+                (None, body.homing(homing).until(ends).of_call(call), finish)
             }
         };
         Box::new(Answer {

@@ -214,7 +214,8 @@ fn plain_words(context: &Context, id: RequestId) -> AnswerWords {
     }
 }
 
-fn title(termination: Termination, outcome_unknown: bool) -> &'static str {
+/// The reason in words for people.
+pub(crate) fn title(termination: Termination, outcome_unknown: bool) -> &'static str {
     if outcome_unknown {
         return "The request was sent, no answer came, and its outcome is unknown";
     }

@@ -32,6 +32,8 @@ pub(crate) enum Serves {
     Begins,
     /// With a head, then a reset.
     Breaks,
+    /// With a head and a message; when it is told so, with a reset.
+    BreaksLate,
     /// With a reset instead of a head.
     Resets,
     /// Not at all.
@@ -104,6 +106,12 @@ async fn finish(serves: Serves, mut stream: SendStream<Bytes>, told: &Notify) {
             std::future::pending().await
         }
         Serves::Breaks => {
+            stream.send_reset(Reason::INTERNAL_ERROR);
+            Ok(())
+        }
+        Serves::BreaksLate => {
+            stream.send_data(MESSAGE.into(), false).unwrap();
+            told.notified().await;
             stream.send_reset(Reason::INTERNAL_ERROR);
             Ok(())
         }
@@ -220,6 +228,39 @@ async fn after_a_message_nothing_is_replayed() {
 async fn a_call_whose_region_dies_after_the_head_is_rescued() {
     let (_rig, answer) = check(Serves::Breaks, true, "0", true).await;
     assert_eq!(answer.body, MESSAGE);
+}
+
+/// Whether twice is once; the code that the client of a stream gets which breaks off after its first
+/// message, and whether it is asked not to make it again.
+async fn check_broken(idempotent: bool, expected: &str, pushback: Option<&str>) {
+    let server = Server::start(Serves::BreaksLate).await;
+    let rig = setup(&server, &server, idempotent).start();
+    let mut client = H2::connect(rig.addr()).await;
+    let sending = client.open(head(), true).await;
+    let answer = patiently("a head", sending.response).await.unwrap();
+    let mut body = answer.into_body();
+    let message = patiently("a message", body.data()).await.unwrap().unwrap();
+    assert_eq!(message, MESSAGE);
+    server.tell.notify_one();
+    assert!(patiently("the end", body.data()).await.is_none());
+    let end = patiently("trailers", body.trailers()).await.unwrap();
+    let end = end.unwrap();
+    let field = |name| end.get(name).map(|value| value.to_str().unwrap());
+    assert_eq!(field("grpc-status"), Some(expected));
+    assert_eq!(field("grpc-retry-pushback-ms"), pushback);
+    let told = field("grpc-message").unwrap();
+    assert!(told.starts_with("upstream_truncated: "), "{told}");
+    let line = &rig.log(1).await[0];
+    assert_eq!(line["reason"], "upstream_truncated");
+    assert_eq!(line["attempts"][0]["outcome"], "truncated", "{line}");
+    assert_eq!(server.seen().len(), 1);
+}
+
+/// To a client of gRPC a reset stream is a fault of the protocol, and no status to act on.
+#[tokio::test]
+async fn a_stream_that_breaks_off_ends_with_a_status() {
+    check_broken(true, "14", None).await;
+    check_broken(false, "2", Some("-1")).await;
 }
 
 /// A server that says so is not asked again on its behalf.
