@@ -189,6 +189,9 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_core::hash::xxh64;
+    use tidegate_core::plan::{HashKey, Hashing};
+
     use super::*;
 
     #[test]
@@ -219,6 +222,26 @@ mod tests {
         let name = HeaderName::from_static("x-tier");
         assert!(question.has_header(&name, "gold") && question.has_header(&name, "silver"));
         assert!(!question.has_header(&name, "bronze"));
+    }
+
+    #[test]
+    fn what_decides_about_an_endpoint_is_found() {
+        let hashing = |key| Hashing {
+            on: [key].into(),
+            balance_factor: None,
+        };
+        let fields = ["Cookie: a=1; user=7", "X-Forwarded-For: 192.0.2.9, unknown"];
+        let question = Question::new("GET", "https://a.example/b?user=7&c", &fields).unwrap();
+        let hash = |key| hashing(key).of(&question).map(|hashed| hashed.hash);
+        let seven = Some(xxh64(0, b"7"));
+        assert_eq!(hash(HashKey::Cookie("user".into())), seven);
+        assert_eq!(hash(HashKey::Query("user".into())), seven);
+        assert_eq!(hash(HashKey::Path), Some(xxh64(0, b"/b")));
+        let address = Some(xxh64(0, &[192, 0, 2, 9]));
+        assert_eq!(hash(HashKey::ClientAddress), address);
+        let nobody = Question::new::<&str>("GET", "/", &[]).unwrap();
+        let key = hashing(HashKey::ClientAddress);
+        assert_eq!(key.of(&nobody), None, "a question comes from nowhere");
     }
 
     #[test]

@@ -190,6 +190,28 @@ fn decide(bencher: Bencher<'_, '_>, policy: &str, every: Option<usize>) {
     });
 }
 
+/// One hot key and a bound on load: everything that is under way has it, and its endpoint is full.
+#[divan::bench(args = ["ring_hash+", "maglev+"])]
+fn policy_hot_key(bencher: Bencher<'_, '_>, policy: &str) {
+    let balance = |upstream: &mut Upstream| upstream.balance = named(policy);
+    let world = World::changed(latency(10), &[100; 8], balance);
+    world.measure(&ROUND_TRIPS);
+    let mut rng = Rng::with_seed(1);
+    let mut ask = Ask::new(RegionSet::ALL, world.now);
+    ask.hash = Some(4_711);
+    let begin = |rng: &mut Rng| {
+        let choice = choose(&world.live, UPSTREAM, &ask, rng).1;
+        choice.map(|choice| choice.begin(&world.live.upstreams[0]))
+    };
+    let guards: Vec<_> = (0..1_000).map(|_| begin(&mut rng)).collect();
+    bencher.bench_local(|| {
+        choose(&world.live, UPSTREAM, black_box(&ask), &mut rng)
+            .1
+            .map(|choice| choice.at)
+    });
+    drop(guards);
+}
+
 /// What a change of the set costs, for each policy that needs a table: the argument is the number of
 /// endpoints.
 #[divan::bench(args = [100, 1_000], sample_count = 20, sample_size = 1)]
