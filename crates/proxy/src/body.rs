@@ -31,6 +31,9 @@ use store::Store;
 pub(crate) use store::Caps;
 pub(crate) use totals::{Ledger, Totals};
 
+/// What a frame of HTTP/2 carries at most, unless more was agreed on (RFC 9113 section 4.2), in bytes.
+const H2_FRAME: usize = 16 * 1024;
+
 /// One piece of a body.
 #[derive(Clone, Debug)]
 pub(crate) enum Piece {
@@ -80,6 +83,16 @@ pub(crate) enum Upload {
 }
 
 impl Upload {
+    /// Pieces of so many bytes or more are most of the buffer that they were read into.
+    fn fills_buffers(&self) -> usize {
+        match self {
+            // A frame of the usual size is read into a buffer of about its own.
+            Self::H2(_) => H2_FRAME,
+            // Whatever comes is read into room for much more.
+            Self::Empty | Self::H1(_) => usize::MAX,
+        }
+    }
+
     /// The next piece; `None` after the last.
     pub(crate) fn poll_piece(
         &mut self,
@@ -132,7 +145,8 @@ impl ReplayBody {
     ) -> Self {
         let ended = matches!(upload, Upload::Empty);
         let ledger = (!ended && !caps.are_none()).then(|| ledger.clone());
-        let store = |ledger: &Rc<Ledger>| Box::new(Store::new(ledger.clone(), caps));
+        let by_reference = upload.fills_buffers();
+        let store = |ledger: &Rc<Ledger>| Box::new(Store::new(ledger.clone(), caps, by_reference));
         Self {
             upload,
             framing,

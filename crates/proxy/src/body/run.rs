@@ -7,21 +7,39 @@
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-/// Pieces of at least this size are kept where they are. Buffers have at most twice as much.
+/// Pieces of at least this size are kept where they are, whoever read them: no buffer has more than
+/// twice as much.
 const BY_REFERENCE: usize = 128 * 1024;
 /// Smallest and largest room that is made for copies at a time.
 const ROOM: (u64, u64) = (4 * 1024, 256 * 1024);
 
 /// Bytes in order. The first piece is kept where it is: most bodies have no other.
-#[derive(Default)]
 pub(super) struct Run {
-    pieces: SmallVec<[Bytes; 1]>,
+    by_reference: usize,
+    /// Each with where it ends.
+    pieces: SmallVec<[(u64, Bytes); 1]>,
     /// Copies of small pieces, behind `pieces`.
     tail: BytesMut,
     bytes: u64,
 }
 
+impl Default for Run {
+    fn default() -> Self {
+        Self::of_pieces(BY_REFERENCE)
+    }
+}
+
 impl Run {
+    /// Nothing yet. Pieces of at least `by_reference` bytes are most of their buffer.
+    pub(super) fn of_pieces(by_reference: usize) -> Self {
+        Self {
+            by_reference: by_reference.min(BY_REFERENCE),
+            pieces: SmallVec::new(),
+            tail: BytesMut::new(),
+            bytes: 0,
+        }
+    }
+
     /// How many bytes there are.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
@@ -29,13 +47,18 @@ impl Run {
 
     /// Adds a piece.
     pub(super) fn push(&mut self, data: &Bytes) {
-        if self.bytes == 0 || data.len() >= BY_REFERENCE {
+        if self.bytes == 0 || data.len() >= self.by_reference {
             self.close();
-            self.pieces.push(data.clone());
+            self.add(data.clone());
         } else {
             self.copy(data);
         }
         self.bytes += data.len() as u64;
+    }
+
+    fn add(&mut self, piece: Bytes) {
+        let begin = self.pieces.last().map_or(0, |(end, _)| *end);
+        self.pieces.push((begin + piece.len() as u64, piece));
     }
 
     fn copy(&mut self, mut data: &[u8]) {
@@ -57,14 +80,15 @@ impl Run {
     /// Lets `pieces` have everything.
     pub(super) fn close(&mut self) {
         if !self.tail.is_empty() {
-            self.pieces.push(self.tail.split().freeze());
+            let copies = self.tail.split().freeze();
+            self.add(copies);
         }
     }
 
     /// All of it, once it is closed.
-    pub(super) fn pieces(&self) -> &[Bytes] {
+    pub(super) fn pieces(&self) -> impl ExactSizeIterator<Item = &Bytes> {
         debug_assert!(self.tail.is_empty(), "closed before");
-        &self.pieces
+        self.pieces.iter().map(|(_, piece)| piece)
     }
 
     /// What begins at byte `at`, up to the end of its piece; nothing behind the end.
@@ -75,15 +99,11 @@ impl Run {
 
     /// The same, of a run that is closed.
     pub(super) fn closed_from(&self, at: u64) -> Option<Bytes> {
-        let mut skip = at;
-        for piece in self.pieces() {
-            let length = piece.len() as u64;
-            if skip < length {
-                return Some(piece.slice(skip as usize..));
-            }
-            skip -= length;
-        }
-        None
+        debug_assert!(self.tail.is_empty(), "closed before");
+        let nth = self.pieces.partition_point(|(end, _)| *end <= at);
+        let (end, piece) = self.pieces.get(nth)?;
+        let begin = end - piece.len() as u64;
+        Some(piece.slice((at - begin) as usize..))
     }
 }
 
@@ -118,6 +138,25 @@ mod tests {
         check(&[200_000, 1, 200_000, 1, 1], 4);
         check(&[1; 5000], 3);
         check(&[16_384; 64], 8);
+    }
+
+    #[test]
+    fn what_is_most_of_its_buffer_is_kept_there() {
+        let mut run = Run::of_pieces(100);
+        let buffer = Bytes::from(vec![7; 300]);
+        for (piece, copied) in [(buffer.slice(..99), false), (buffer.slice(..99), true)] {
+            run.push(&piece);
+            let same = run
+                .from(run.bytes() - 99)
+                .is_some_and(|kept| kept.as_ptr() == piece.as_ptr());
+            assert_eq!(same, !copied);
+        }
+        let large = buffer.slice(100..200);
+        run.push(&large);
+        assert_eq!(
+            run.from(198).map(|kept| kept.as_ptr()),
+            Some(large.as_ptr())
+        );
     }
 
     #[test]

@@ -73,10 +73,10 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Nothing yet.
-    pub(super) fn new(ledger: Rc<Ledger>, caps: Caps) -> Self {
+    /// Nothing yet, of a body whose pieces are most of their buffer from `by_reference` bytes on.
+    pub(super) fn new(ledger: Rc<Ledger>, caps: Caps, by_reference: usize) -> Self {
         Self {
-            memory: Run::default(),
+            memory: Run::of_pieces(by_reference),
             lease: Lease::new(ledger),
             spool: None,
             caps,
