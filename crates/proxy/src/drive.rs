@@ -7,7 +7,7 @@
 use std::task::{Context as TaskContext, Poll, ready};
 
 use tidegate_core::Termination;
-use tidegate_core::retry::{Failure, Phase};
+use tidegate_core::retry::Phase;
 use tidegate_telemetry::labels::HedgeCause;
 
 use crate::attempt::{Attempt, EndedBy, Fault, Head};
@@ -453,18 +453,19 @@ impl<'s> Drive<'s> {
                 return Some(EndedBy::Client(Termination::DeadlineExceeded));
             }
             _ if self.is_over() => return Some(EndedBy::no_connection(end, true)),
-            End::PerTry | End::FirstByte if self.outlasts(phase) => {
-                self.outlast(exchange);
-                return None;
+            End::PerTry | End::FirstByte if self.hedge.is_none() => {
+                let Some(next) = self.serving.instead(self.attempt.place, phase) else {
+                    self.outlast(exchange);
+                    return None;
+                };
+                return Some(EndedBy::GivenUp {
+                    fault: self.serving.overdue(self.attempt, end, phase),
+                    next: Ok(next),
+                });
             }
             _ => {}
         }
         Some(self.serving.overdue(self.attempt, end, phase).into())
-    }
-
-    fn outlasts(&self, phase: Phase) -> bool {
-        let place = self.attempt.place;
-        self.serving.outlasts(place, Failure::Timeout, phase)
     }
 
     /// The place hears that its time is over, once; the attempt stays until the request's own is.

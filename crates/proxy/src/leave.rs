@@ -134,10 +134,23 @@ impl Serving {
         }
     }
 
-    /// Whether an attempt that failed so would be given up for nothing.
-    pub(crate) fn outlasts(&self, place: Place, failure: Failure, phase: Phase) -> bool {
-        let situation = self.situation(failure, phase);
-        retry::outlasts(&self.upstream().0.retry, &situation, self.reach(place))
+    /// The attempt that is made instead of one whose own time is over, decided and paid for. None if
+    /// that would be given up for nothing: it stays.
+    pub(crate) fn instead(&mut self, place: Place, phase: Phase) -> Option<NextTry> {
+        let situation = self.situation(Failure::Timeout, phase);
+        self.enter_place(place);
+        let reach = self.reach(place);
+        let (upstream, live) = self.upstream();
+        let policy = &upstream.retry;
+        if retry::outlasts(policy, &situation, reach) {
+            return None;
+        }
+        let Verdict::Retry(scope) = verdict(policy, &situation) else {
+            return None;
+        };
+        let next = retry::next_try(policy, &situation, scope, reach).pay(&live.budget, now());
+        self.cancelled = next.is_ok();
+        next.ok()
     }
 
     /// An attempt that found no room elsewhere asks again soon.

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate_core::choose::{Ask, Choice, choose, reach};
 use tidegate_core::decision::{Decision, Excluded, Exclusion};
@@ -280,13 +280,9 @@ impl Serving {
     /// Prepares another attempt: verdict, budget, backoff. An error says why there is none.
     async fn move_on(&mut self, failed: &Failed) -> Result<(), WhyNot> {
         let next = match failed.decided {
-            // What was given up for it goes there at once.
             Some(Ok(next)) => {
                 self.enter_try(failed);
-                NextTry {
-                    backoff: Duration::ZERO,
-                    ..next
-                }
+                next
             }
             Some(Err(why)) => return Err(why),
             None => self.pay(failed)?,
@@ -330,10 +326,7 @@ impl Serving {
     pub(crate) fn enter_try(&mut self, failed: &Failed) {
         self.stale = failed.stale;
         if !failed.stale {
-            let place = &failed.place;
-            self.ask
-                .tried_endpoints
-                .insert(place.position, place.set_version, place.at);
+            self.enter_place(failed.place);
         }
     }
 

@@ -1,29 +1,40 @@
-//! Requests whose outcome nobody would ever learn.
+//! Attempts that would be given up for nothing.
 
 use super::next::{Reach, next_try};
 use super::{Failure, Idempotency, Phase, Situation, Verdict, WhyNot, possibly_processed, verdict};
 use crate::plan::{RetryPolicy, UnknownOutcome};
 
-/// Whether an attempt is better kept than given up, now that its `per_try` or `first_byte` has ended
-/// ([`Failure::Timeout`]) or its region went down ([`Failure::RegionDown`]): the request may have been
-/// processed, it will not be sent again, and `on_unknown_outcome` is `wait`. A path that is frozen may
-/// thaw and deliver the answer, and until the deadline nothing is gained by not listening.
+/// Whether an attempt that was sent is better kept than given up, now that its `per_try` or
+/// `first_byte` has ended ([`Failure::Timeout`]) or its region went down ([`Failure::RegionDown`]).
 ///
-/// That is so for what must not be sent twice, for what is made replayable by its key alone and has
-/// nowhere to go in its region, and for what has lost its body. What changes nothing or may be sent
-/// again by its client gets its error at the limit that was set for it. Never after the deadline, and
-/// never once the client has the head. That a region is drained is no failure: there, nobody asks.
+/// Its own limit ends an attempt for the sake of the next one: where none may follow, it stays until
+/// the deadline, because a slow answer is better than none, and a path that is frozen may thaw. Its
+/// region's death ends what is safe to ask again by its client; what may have been processed and will
+/// not be sent again stays, unless `on_unknown_outcome` is `fail`. Never after the deadline, and never
+/// once the client has the head. That a region is drained is no failure: there, nobody asks.
 pub fn outlasts(policy: &RetryPolicy, situation: &Situation, reach: Reach) -> bool {
-    let ours = matches!(situation.failure, Failure::Timeout | Failure::RegionDown);
-    let unknown = possibly_processed(situation) && situation.phase != Phase::BodyUnderWay;
-    let waits = policy.on_unknown_outcome == UnknownOutcome::Wait && !situation.left.is_zero();
-    let once = matches!(situation.idempotency, Idempotency::No | Idempotency::Keyed);
-    ours && unknown
-        && waits
-        && match verdict(policy, situation) {
-            Verdict::Stop(why) => once || why == WhyNot::BodyLost,
-            Verdict::Retry(scope) => once && next_try(policy, situation, scope, reach).is_empty(),
+    let sent = possibly_processed(situation) && situation.phase != Phase::BodyUnderWay;
+    sent && !situation.left.is_zero()
+        && match situation.failure {
+            Failure::Timeout => follows(policy, situation, reach).is_err(),
+            Failure::RegionDown if policy.on_unknown_outcome == UnknownOutcome::Wait => {
+                let once = matches!(situation.idempotency, Idempotency::No | Idempotency::Keyed);
+                let none = follows(policy, situation, reach);
+                none.is_err_and(|why| once || why == WhyNot::BodyLost)
+            }
+            _ => false,
         }
+}
+
+/// Whether there is another attempt to be made, or why not.
+fn follows(policy: &RetryPolicy, situation: &Situation, reach: Reach) -> Result<(), WhyNot> {
+    match verdict(policy, situation) {
+        Verdict::Stop(why) => Err(why),
+        Verdict::Retry(scope) if next_try(policy, situation, scope, reach).is_empty() => {
+            Err(WhyNot::NoCandidate)
+        }
+        Verdict::Retry(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -41,6 +52,11 @@ mod tests {
         ..EVERYWHERE
     };
 
+    const NOTHING: Reach = Reach {
+        elsewhere: false,
+        ..NOWHERE
+    };
+
     /// A POST that was sent and has run out of its per-try limit, but for a change.
     fn check(change: fn(&mut Situation), reach: Reach, expected: bool) {
         let mut situation = Situation {
@@ -55,7 +71,8 @@ mod tests {
             on_unknown_outcome: UnknownOutcome::Fail,
             ..policy()
         };
-        assert!(!outlasts(&fail, &situation, reach), "{situation:?}");
+        let fails = expected && situation.failure == Failure::Timeout;
+        assert_eq!(outlasts(&fail, &situation, reach), fails, "{situation:?}");
     }
 
     #[test]
@@ -65,15 +82,36 @@ mod tests {
         check(|s| s.attempts = 3, EVERYWHERE, true);
         check(|s| s.phase = Phase::HeadReceived, EVERYWHERE, true);
         for idempotency in [Idempotency::Safe, Idempotency::Idempotent] {
-            let mut situation = Situation {
-                failure: Failure::Timeout,
-                idempotency,
-                ..SITUATION
+            let check = |failure, body, reach, expected| {
+                let situation = Situation {
+                    failure,
+                    idempotency,
+                    body,
+                    ..SITUATION
+                };
+                assert_eq!(
+                    outlasts(&policy(), &situation, reach),
+                    expected,
+                    "{situation:?}"
+                );
             };
-            assert!(!outlasts(&policy(), &situation, NOWHERE), "{idempotency:?}");
-            situation.body = BodyState::Lost;
-            assert!(outlasts(&policy(), &situation, NOWHERE), "{idempotency:?}");
+            let (kept, lost) = (BodyState::Untouched, BodyState::Lost);
+            check(Failure::Timeout, kept, EVERYWHERE, false);
+            check(Failure::Timeout, kept, NOTHING, true);
+            check(Failure::Timeout, lost, EVERYWHERE, true);
+            check(Failure::RegionDown, kept, NOTHING, false);
+            check(Failure::RegionDown, lost, NOTHING, true);
         }
+    }
+
+    #[test]
+    fn the_last_attempt_has_all_the_time_that_is_left() {
+        let last = Situation {
+            failure: Failure::Timeout,
+            attempts: policy().attempts,
+            ..SITUATION
+        };
+        assert!(outlasts(&policy(), &last, EVERYWHERE));
     }
 
     #[test]

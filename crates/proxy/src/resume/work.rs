@@ -138,7 +138,7 @@ impl Serving {
     }
 
     /// The endpoint there is not asked again while there are others.
-    pub(super) fn enter_place(&mut self, place: Place) {
+    pub(crate) fn enter_place(&mut self, place: Place) {
         enter(&mut self.ask.tried_endpoints, place);
     }
 

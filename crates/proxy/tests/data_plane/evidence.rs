@@ -45,6 +45,9 @@ async fn waiting(script: Vec<Action>, per_try: Option<Duration>) -> (Rig, RawUps
     let mut setup = Setup::to(upstream.addr());
     setup.retry().attempts = 1;
     setup.retry().per_try = per_try;
+    if per_try.is_some() {
+        setup.route().timeout = Duration::from_millis(500);
+    }
     let rig = setup.start();
     let mut client = H1::connect(rig.addr()).await;
     client.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await;

@@ -69,6 +69,10 @@ fn setup(world: &World, fault: Fault) -> Setup {
     // Only a black hole is waited for, and a healthy region must never take so long.
     let patience = Duration::from_secs(1);
     setup.retry().per_try = (fault == Fault::BlackHole).then_some(patience);
+    if fault == Fault::BlackHole {
+        // What may not be made again waits for as long as its route says.
+        setup.route().timeout = 3 * patience;
+    }
     setup.retry().on_unknown_outcome = UnknownOutcome::Fail;
     setup.retry().attempts = 2;
     setup

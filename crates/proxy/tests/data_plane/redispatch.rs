@@ -256,20 +256,32 @@ async fn what_waits_in_vain_ends_with_its_request() {
     assert_eq!(attempts(&two.rig.log(1).await[0]), ["eu timeout"]);
 }
 
-/// With `fail` the limit of the attempt ends it.
+/// Its own limit ends an attempt for the sake of the next one. The last stays, whatever it is and
+/// whatever becomes of unknown outcomes, and so does one whose next cannot be paid.
 #[tokio::test]
-async fn with_fail_the_limit_of_an_attempt_ends_it() {
-    let two = Two::dark(|setup| {
-        setup.retry().per_try = Some(Duration::from_millis(250));
-        setup.retry().on_unknown_outcome = UnknownOutcome::Fail;
-    })
-    .await;
-    let answer = two.send(Down::H1, Ask::post("/sha256", "x")).await.unwrap();
-    assert_eq!(
-        (answer.status, answer.reason().as_str()),
-        (504, "upstream_timeout")
-    );
-    two.assert_over().await;
+async fn an_attempt_without_a_next_one_has_all_the_time_of_its_request() {
+    let check = async |ask: Ask, change: fn(&mut Setup), last: &str| {
+        let two = Two::dark(|setup| {
+            setup.retry().per_try = Some(Duration::from_millis(250));
+            setup.retry().on_unknown_outcome = UnknownOutcome::Fail;
+            change(setup);
+        })
+        .await;
+        let waits = two.send(Down::H1, ask);
+        let timeouts = || two.cell("eu").tally().errors[ErrorClass::Timeout as usize];
+        until("the place to hear", || timeouts() == 1).await;
+        assert!(!waits.is_finished());
+        two.link(Mode::Up).await;
+        all_from(&answers(vec![waits]).await, last);
+        two.assert_over().await;
+    };
+    check(Ask::post("/sha256", "x"), |_| {}, "eu").await;
+    check(Ask::get("/"), |setup| setup.retry().attempts = 1, "eu").await;
+    let broke = |setup: &mut Setup| {
+        setup.retry().budget = 0.0;
+        setup.retry().cross_region_budget = 0.0;
+    };
+    check(Ask::get("/"), broke, "eu").await;
 }
 
 /// A drain leaves what waits where it is; `now` sends it elsewhere; and no attempt fails for either.

@@ -19,6 +19,7 @@ fn residing(world: &World) -> Setup {
     setup.route().idempotency_key = true;
     setup.retry().attempts = 4;
     setup.retry().per_try = Some(Duration::from_millis(100));
+    setup.route().timeout = Duration::from_secs(1);
     setup.retry().on_unknown_outcome = UnknownOutcome::Fail;
     setup.retry().on.bad_response = true;
     setup
@@ -78,6 +79,7 @@ async fn under_every_fault() {
             (503, "connect_failed"),
             (502, "upstream_reset"),
             (504, "upstream_timeout"),
+            (504, "deadline_exceeded"),
         ];
         check(residing(&world), &world, &lost).await;
     }
