@@ -18,7 +18,7 @@ pub(crate) struct Retry {
     /// What leads to another attempt: `connect` (no connection), `reset` (it ended before the response's head), `timeout` (of `per_try` or `first_byte`), `bad_response` (not valid HTTP), statuses, and what a call of gRPC ended with before its first message (`grpc-unavailable`). HAProxy's words are understood: `conn-failure`, `empty-response`, `response-timeout`, `junk-response`, `all-retryable-errors` (these four, 500, 502, 503, 504), `none`.
     #[schemars(extend("default" = default_retry_on()))]
     pub(crate) on: Field<Vec<Field<RetryOn>>>,
-    /// Limit of one attempt up to the response's head; what the client takes for its upload does not count. `off`: only the route's `timeout`.
+    /// Limit of one attempt up to the response's head; what the client takes for its upload does not count. An attempt after which no other may follow has all the time of `timeout`. `off`: only the route's `timeout`.
     #[schemars(extend("default" = defaults::PER_TRY))]
     pub(crate) per_try: Field<OffOrDuration>,
     /// Limit from the moment at which an attempt has sent the whole request to the response's head.

@@ -15,7 +15,8 @@ pub struct RetryPolicy {
     /// Limit of one attempt up to the response's head: connecting and, from the moment at which it has
     /// sent the whole request, the wait for the head, together; and, in between, every single stretch in
     /// which the upstream takes nothing of what is there to be sent. An upload that moves is no wait, and
-    /// what the client takes for it does not count. None: the request's own deadline.
+    /// what the client takes for it does not count. It ends an attempt for the sake of a next one that is
+    /// decided and paid for; without one the attempt stays. None: the request's own deadline.
     pub per_try: Option<Duration>,
     /// Limit from the moment at which an attempt has sent the whole request to the response's head.
     /// None: only the others.
