@@ -16,7 +16,7 @@ use crate::clock::now;
 use crate::exchange::{Exchange, HeadEvent};
 use crate::head::ResponseHead;
 use crate::hedge::{Event, Hedge, Taken};
-use crate::leave::{Leave, Trouble, given_up};
+use crate::leave::{Leave, Overdue, Trouble, given_up};
 use crate::patience::{Due, End, Patience};
 use crate::pipeline::{Client, Serving};
 
@@ -454,14 +454,19 @@ impl<'s> Drive<'s> {
             }
             _ if self.is_over() => return Some(EndedBy::no_connection(end, true)),
             End::PerTry | End::FirstByte if self.hedge.is_none() => {
-                let Some(next) = self.serving.instead(self.attempt.place, phase) else {
-                    self.outlast(exchange);
-                    return None;
-                };
-                return Some(EndedBy::GivenUp {
-                    fault: self.serving.overdue(self.attempt, end, phase),
-                    next: Ok(next),
-                });
+                match self.serving.time_is_over(self.attempt.place, phase) {
+                    Overdue::Next(next) => {
+                        return Some(EndedBy::GivenUp {
+                            fault: self.serving.overdue(self.attempt, end, phase),
+                            next: Ok(next),
+                        });
+                    }
+                    Overdue::Stay => {
+                        self.outlast(exchange);
+                        return None;
+                    }
+                    Overdue::End => {}
+                }
             }
             _ => {}
         }

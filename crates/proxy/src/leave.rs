@@ -16,7 +16,8 @@ use tidegate_core::cell::Drain;
 use tidegate_core::choose::{Choice, should_leave};
 use tidegate_core::plan::UnknownOutcome;
 use tidegate_core::retry::{
-    self, Destination, Failure, Idempotency, NextTry, Phase, Scope, Verdict, WhyNot, verdict,
+    self, Destination, Failure, Idempotency, NextTry, Phase, Scope, Situation, Verdict, WhyNot,
+    verdict,
 };
 
 use crate::attempt::{EndedBy, Fault, Place};
@@ -43,6 +44,16 @@ pub(crate) enum Leave {
     Later,
     /// It stays.
     Never,
+}
+
+/// What becomes of an attempt whose own time is over.
+pub(crate) enum Overdue {
+    /// It is given up for this one.
+    Next(NextTry),
+    /// It has all the time of its request: it would be given up for nothing.
+    Stay,
+    /// It ends.
+    End,
 }
 
 impl Serving {
@@ -134,23 +145,41 @@ impl Serving {
         }
     }
 
-    /// The attempt that is made instead of one whose own time is over, decided and paid for. None if
-    /// that would be given up for nothing: it stays.
-    pub(crate) fn instead(&mut self, place: Place, phase: Phase) -> Option<NextTry> {
-        let situation = self.situation(Failure::Timeout, phase);
+    /// What follows an attempt whose own time is over: another one that is decided and paid for, or
+    /// more time. In a region that is down, what may be asked again by its client ends.
+    pub(crate) fn time_is_over(&mut self, place: Place, phase: Phase) -> Overdue {
         self.enter_place(place);
         let reach = self.reach(place);
+        let is_down = self.is_down(place);
+        let situation = self.situation(Failure::Timeout, phase);
         let (upstream, live) = self.upstream();
         let policy = &upstream.retry;
-        if retry::outlasts(policy, &situation, reach) {
-            return None;
-        }
-        let Verdict::Retry(scope) = verdict(policy, &situation) else {
-            return None;
+        let next = match verdict(policy, &situation) {
+            Verdict::Retry(scope) => {
+                retry::next_try(policy, &situation, scope, reach).pay(&live.budget, now())
+            }
+            Verdict::Stop(why) => Err(why),
         };
-        let next = retry::next_try(policy, &situation, scope, reach).pay(&live.budget, now());
-        self.cancelled = next.is_ok();
-        next.ok()
+        let failure = match is_down {
+            true => Failure::RegionDown,
+            false => Failure::Timeout,
+        };
+        let gains_nothing = || {
+            let situation = Situation {
+                failure,
+                ..situation
+            };
+            retry::outlasts(policy, &situation, reach)
+        };
+        match next {
+            Ok(next) => {
+                self.cancelled = true;
+                Overdue::Next(next)
+            }
+            Err(WhyNot::Budget | WhyNot::RetriesFull) if !is_down => Overdue::Stay,
+            Err(_) if gains_nothing() => Overdue::Stay,
+            Err(_) => Overdue::End,
+        }
     }
 
     /// An attempt that found no room elsewhere asks again soon.
