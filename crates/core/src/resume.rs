@@ -220,7 +220,7 @@ mod tests {
 
     use super::*;
     use crate::plan::Resume;
-    use crate::retry::{BodyState, Destination, Idempotency, Scope};
+    use crate::retry::{Destination, Scope};
 
     const TAG: &[u8] = b"\"v1\"";
 
@@ -319,15 +319,10 @@ mod tests {
     }
 
     const SITUATION: Situation = Situation {
-        failure: Failure::Reset,
         phase: Phase::BodyUnderWay,
-        idempotency: Idempotency::Safe,
-        body: BodyState::Untouched,
-        scope: Scope::Global,
-        retry_after: None,
-        attempts: 1,
-        left: Duration::from_secs(5),
+        ..crate::retry::tests::SITUATION
     };
+
     fn everything() -> Reach {
         Reach {
             here: true,

@@ -19,7 +19,7 @@ use crate::plan::{ReplayScope, RetryPolicy};
 pub use beside::beside;
 pub use next::{Destination, NextTries, NextTry, Reach, leave, next_try};
 pub use pace::{RETRY_AFTER_MAX, backoff};
-pub use unknown::outlasts;
+pub use unknown::{leaves_unknown, outlasts};
 
 /// What went wrong with an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -76,6 +76,14 @@ pub enum Idempotency {
     Keyed,
     /// Must not be sent twice.
     No,
+}
+
+impl Idempotency {
+    /// Whether it can be known only by the answer if it was done, and asking again is no way to find
+    /// out. A key is one only where it was seen.
+    pub fn is_once(self) -> bool {
+        matches!(self, Self::Keyed | Self::No)
+    }
 }
 
 /// Whether the request's body can be sent again.
@@ -231,7 +239,7 @@ fn listed(policy: &RetryPolicy, situation: &Situation) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::plan::RetryOn;
 
@@ -283,7 +291,7 @@ mod tests {
     }
 
     /// The first attempt at a GET was sent, and its connection ended.
-    pub(super) const SITUATION: Situation = Situation {
+    pub(crate) const SITUATION: Situation = Situation {
         failure: Failure::Reset,
         phase: Phase::Sent,
         idempotency: Idempotency::Safe,

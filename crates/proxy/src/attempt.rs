@@ -25,7 +25,7 @@ use crate::hold::Ahead;
 use crate::leave::Leave;
 use crate::outbound;
 use crate::patience::{Due, Patience};
-use crate::pipeline::{Client, Serving, needs_fresh_connection};
+use crate::pipeline::{Client, Serving};
 use crate::said;
 use crate::tunnel::Duplex;
 use crate::upstream::connect::ConnectError;
@@ -264,12 +264,13 @@ impl Serving {
         Ok(())
     }
 
-    /// How fresh a connection the next attempt needs.
+    /// How fresh a connection the next attempt needs. An old idle one may die under what must not be sent
+    /// again.
     pub(crate) fn freshness(&self) -> Freshness {
         match () {
             () if self.admitted.upgrade => Freshness::Upgrade,
             () if self.stale => Freshness::New,
-            () if needs_fresh_connection(self.admitted.idempotency) => Freshness::Recent,
+            () if self.admitted.idempotency.is_once() => Freshness::Recent,
             () => Freshness::Any,
         }
     }

@@ -228,12 +228,11 @@ impl Finish {
 
     /// Whether a request that must not be done twice was sent and never answered.
     pub(crate) fn outcome_unknown(&self, idempotency: Idempotency) -> bool {
-        let not_twice = matches!(idempotency, Idempotency::No | Idempotency::Keyed);
         let refused = |attempt: &Try| attempt.outcome == Some(AttemptOutcome::Refused);
         let unanswered = |attempt: &Try| {
             attempt.phase >= Phase::Sent && attempt.status.is_none() && !refused(attempt)
         };
-        not_twice && self.tries.all().iter().any(unanswered)
+        idempotency.is_once() && self.tries.all().iter().any(unanswered)
     }
 
     /// The region of the last attempt.

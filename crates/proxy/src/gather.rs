@@ -42,13 +42,12 @@ fn is_gathered(
     framing: Framing,
     upgrade: bool,
 ) -> bool {
-    let once = matches!(idempotency, Idempotency::No | Idempotency::Keyed);
     let room = policy.replay_bytes.saturating_add(policy.spool_bytes);
     let short = match framing {
         Framing::Length(length) => length <= policy.gather_bytes.min(room),
         Framing::None | Framing::Chunked | Framing::UntilClose => false,
     };
-    once && short && !upgrade
+    idempotency.is_once() && short && !upgrade
 }
 
 /// Why gathering ended early.

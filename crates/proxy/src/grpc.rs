@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tidegate_core::Termination;
-use tidegate_core::retry::{Failure, Idempotency};
+use tidegate_core::retry::Failure;
 use tidegate_http1::Known;
 
 use crate::attempt::{Answered, Failed};
@@ -132,10 +132,7 @@ impl Serving {
     /// The call that an answer with this head is given to, if its client reads trailers.
     pub(crate) fn call(&self, head: &ResponseHead) -> Option<Call> {
         let h2 = matches!(self.head, RequestHead::H2(_));
-        let once = matches!(
-            self.admitted.idempotency,
-            Idempotency::No | Idempotency::Keyed
-        );
+        let once = self.admitted.idempotency.is_once();
         (h2 && Dialect::ends_in_trailers(head)).then_some(Call { once })
     }
 

@@ -16,8 +16,7 @@ use tidegate_core::cell::Drain;
 use tidegate_core::choose::{Choice, should_leave};
 use tidegate_core::plan::UnknownOutcome;
 use tidegate_core::retry::{
-    self, Destination, Failure, Idempotency, NextTry, Phase, Scope, Situation, Verdict, WhyNot,
-    verdict,
+    self, Destination, Failure, NextTry, Phase, Scope, Situation, Verdict, WhyNot, verdict,
 };
 
 use crate::attempt::{EndedBy, Fault, Place};
@@ -98,8 +97,10 @@ impl Serving {
         let situation = self.situation(Failure::RegionDown, phase);
         match verdict(&self.upstream().0.retry, &situation) {
             Verdict::Retry(Scope::Global) => self.leave_if_there_is_room(place, phase),
-            Verdict::Retry(Scope::Region) => self.end_if_unknown(place, phase, WhyNot::NoCandidate),
-            Verdict::Stop(why) => self.end_if_unknown(place, phase, why),
+            Verdict::Retry(Scope::Region) => {
+                self.end_if_unknown(place, &situation, WhyNot::NoCandidate)
+            }
+            Verdict::Stop(why) => self.end_if_unknown(place, &situation, why),
         }
     }
 
@@ -128,17 +129,12 @@ impl Serving {
 
     /// Nobody will learn what became of the request, if its region is down: with
     /// `on_unknown_outcome: fail` nobody waits for that.
-    fn end_if_unknown(&self, place: Place, phase: Phase, why: WhyNot) -> Leave {
+    fn end_if_unknown(&self, place: Place, situation: &Situation, why: WhyNot) -> Leave {
         let policy = &self.upstream().0.retry;
-        let once = matches!(
-            self.admitted.idempotency,
-            Idempotency::No | Idempotency::Keyed
-        );
-        let unknown = phase >= Phase::Sent && (once || why == WhyNot::BodyLost);
         let fails = policy.on_unknown_outcome == UnknownOutcome::Fail;
-        match fails && unknown && self.is_down(place) {
+        match fails && retry::leaves_unknown(situation, why) && self.is_down(place) {
             true => Leave::Now(EndedBy::GivenUp {
-                fault: given_up(phase),
+                fault: given_up(situation.phase),
                 next: Err(why),
             }),
             false => Leave::Never,
@@ -149,36 +145,28 @@ impl Serving {
     /// more time. In a region that is down, what may be asked again by its client ends.
     pub(crate) fn time_is_over(&mut self, place: Place, phase: Phase) -> Overdue {
         self.enter_place(place);
-        let reach = self.reach(place);
-        let is_down = self.is_down(place);
         let situation = self.situation(Failure::Timeout, phase);
-        let (upstream, live) = self.upstream();
-        let policy = &upstream.retry;
-        let next = match verdict(policy, &situation) {
-            Verdict::Retry(scope) => {
-                retry::next_try(policy, &situation, scope, reach).pay(&live.budget, now())
-            }
-            Verdict::Stop(why) => Err(why),
-        };
-        let failure = match is_down {
-            true => Failure::RegionDown,
-            false => Failure::Timeout,
-        };
-        let gains_nothing = || {
-            let situation = Situation {
-                failure,
-                ..situation
-            };
-            retry::outlasts(policy, &situation, reach)
-        };
-        match next {
+        match self.pay_next(place, &situation) {
             Ok(next) => {
                 self.cancelled = true;
                 Overdue::Next(next)
             }
-            Err(WhyNot::Budget | WhyNot::RetriesFull) if !is_down => Overdue::Stay,
-            Err(_) if gains_nothing() => Overdue::Stay,
+            Err(why) if self.stays(place, &situation, why) => Overdue::Stay,
             Err(_) => Overdue::End,
+        }
+    }
+
+    /// Whether an attempt stays that has run out of its own time, if nothing follows it for this reason.
+    fn stays(&self, place: Place, situation: &Situation, why: WhyNot) -> bool {
+        let outlasts = |situation: &Situation| {
+            retry::outlasts(&self.upstream().0.retry, situation, self.reach(place))
+        };
+        match self.is_down(place) {
+            true => outlasts(&Situation {
+                failure: Failure::RegionDown,
+                ..*situation
+            }),
+            false => matches!(why, WhyNot::Budget | WhyNot::RetriesFull) || outlasts(situation),
         }
     }
 

@@ -14,8 +14,7 @@ use tidegate_core::limits::fills_only_retries;
 use tidegate_core::plan::{Route, Upstream};
 use tidegate_core::resume::Transfer;
 use tidegate_core::retry::{
-    Failure, Idempotency, NextTry, Phase, Reach, Situation, Verdict, WhyNot, next_try,
-    replay_scope, verdict,
+    Failure, NextTry, Phase, Reach, Situation, Verdict, WhyNot, next_try, replay_scope, verdict,
 };
 use tidegate_core::{LiveUpstream, Termination};
 use tidegate_telemetry::labels::Limit;
@@ -238,10 +237,7 @@ impl Serving {
 
     /// Whether the next attempt, should it fail, can be made again in another region.
     fn is_repeatable(&self) -> bool {
-        let twice = matches!(
-            self.admitted.idempotency,
-            Idempotency::Safe | Idempotency::Idempotent
-        );
+        let twice = !self.admitted.idempotency.is_once();
         let left = self.upstream().0.retry.attempts > self.attempts.saturating_add(1);
         twice && left && self.body.stays_kept()
     }
@@ -301,14 +297,20 @@ impl Serving {
             retry_after: failed.retry_after(),
             ..self.situation(failed.failure, failed.phase)
         };
-        let scope = match verdict(&self.upstream().0.retry, &situation) {
-            Verdict::Retry(scope) => scope,
-            Verdict::Stop(why) => return Err(why),
-        };
         self.enter_try(failed);
+        self.pay_next(failed.place, &situation)
+    }
+
+    /// The attempt that follows one at `place`, where the request stands so, and the token for it.
+    pub(crate) fn pay_next(&self, place: Place, situation: &Situation) -> Result<NextTry, WhyNot> {
         let (upstream, live) = self.upstream();
-        let reach = self.reach(failed.place);
-        next_try(&upstream.retry, &situation, scope, reach).pay(&live.budget, now())
+        match verdict(&upstream.retry, situation) {
+            Verdict::Retry(scope) => {
+                let reach = self.reach(place);
+                next_try(&upstream.retry, situation, scope, reach).pay(&live.budget, now())
+            }
+            Verdict::Stop(why) => Err(why),
+        }
     }
 
     /// What is left to try after an attempt there.
@@ -474,10 +476,4 @@ impl Failed {
             (_, Failure::Status(_) | Failure::Grpc(_)) => Termination::StatusPassed,
         }
     }
-}
-
-/// Whether a request that may have been processed must not be sent again, so that an old idle
-/// connection, which may die under it, is no place for it.
-pub(crate) fn needs_fresh_connection(idempotency: Idempotency) -> bool {
-    matches!(idempotency, Idempotency::No | Idempotency::Keyed)
 }

@@ -1,7 +1,7 @@
 //! Attempts that would be given up for nothing.
 
 use super::next::{Reach, next_try};
-use super::{Failure, Idempotency, Phase, Situation, Verdict, WhyNot, possibly_processed, verdict};
+use super::{Failure, Phase, Situation, Verdict, WhyNot, possibly_processed, verdict};
 use crate::plan::{RetryPolicy, UnknownOutcome};
 
 /// Whether an attempt that was sent is better kept than given up, now that its `per_try` or
@@ -18,12 +18,18 @@ pub fn outlasts(policy: &RetryPolicy, situation: &Situation, reach: Reach) -> bo
         && match situation.failure {
             Failure::Timeout => follows(policy, situation, reach).is_err(),
             Failure::RegionDown if policy.on_unknown_outcome == UnknownOutcome::Wait => {
-                let once = matches!(situation.idempotency, Idempotency::No | Idempotency::Keyed);
                 let none = follows(policy, situation, reach);
-                none.is_err_and(|why| once || why == WhyNot::BodyLost)
+                none.is_err_and(|why| leaves_unknown(situation, why))
             }
             _ => false,
         }
+}
+
+/// Whether nobody would learn what became of a request whose attempt ends without an answer and is
+/// the last for this reason: it may have been processed, and its client must not just ask again.
+pub fn leaves_unknown(situation: &Situation, why: WhyNot) -> bool {
+    let once = situation.idempotency.is_once();
+    possibly_processed(situation) && (once || why == WhyNot::BodyLost)
 }
 
 /// Whether there is another attempt to be made, or why not.
@@ -42,7 +48,7 @@ mod tests {
     use super::*;
     use crate::plan::RetryOn;
     use crate::retry::tests::{EVERYWHERE, SITUATION, policy};
-    use crate::retry::{BodyState, Scope};
+    use crate::retry::{BodyState, Idempotency, Scope};
     use std::time::Duration;
 
     const NOWHERE: Reach = Reach {
