@@ -77,6 +77,7 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
         table,
         replay: totals.limits,
         metrics: metrics(cx, config.metrics.get()),
+        atlas: None,
     };
     Compiled {
         settings,

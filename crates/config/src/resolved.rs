@@ -15,8 +15,8 @@ use std::time::Duration;
 use http::HeaderName;
 use sha2::{Digest, Sha256};
 use tidegate_core::plan::{
-    ConnectionPolicy, EndpointSpec, Location, Plan, ProbeTls, Route, Steering, Tolerance, Upstream,
-    UpstreamProtocol, UpstreamRegion, UpstreamTls,
+    ConnectionPolicy, EndpointSpec, Location, Plan, Policy, ProbeTls, Route, Steering, Tolerance,
+    Upstream, UpstreamProtocol, UpstreamRegion, UpstreamTls,
 };
 use tidegate_core::route::{PathMatch, RouteMatch};
 use tidegate_core::settings::{AccessLog, Listener, ListenerLimits, ListenerTls, TlsVersion};
@@ -248,7 +248,7 @@ fn upstream<'a>(
     files: &UpstreamFiles,
     base: &Path,
 ) -> Doc<'a> {
-    let priority = upstream.steering == Steering::Priority;
+    let priority = matches!(upstream.steering.policy, Policy::Priority { .. });
     let regions = upstream.regions.iter().map(|region| {
         (
             plan.region(region.region).name.to_string().into(),
@@ -318,15 +318,16 @@ fn endpoint(endpoint: &EndpointSpec) -> Doc<'static> {
 }
 
 fn steering(steering: &Steering) -> Doc<'static> {
-    let (policy, tolerance) = match steering {
-        Steering::Latency {
+    let (policy, tolerance) = match &steering.policy {
+        Policy::Latency {
             tolerance: Tolerance::Absolute(d),
+            ..
         } => ("latency", Some(duration(*d))),
-        Steering::Latency {
+        Policy::Latency {
             tolerance: Tolerance::Relative(r),
+            ..
         } => ("latency", Some(percent(*r))),
-        Steering::Priority => ("priority", None),
-        Steering::Weighted => ("weighted", None),
+        other => (other.as_str(), None),
     };
     Doc::map([
         ("policy", Some(Doc::plain(policy))),

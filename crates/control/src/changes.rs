@@ -158,11 +158,21 @@ fn same_upstream_region(
         endpoints,
         weight,
         tier,
+        capacity_rps,
+        pop_share,
+        standby,
+        dial,
+        zones,
     } = old;
     a.region(*region).name == b.region(new.region).name
         && *endpoints == new.endpoints
         && *weight == new.weight
         && *tier == new.tier
+        && *capacity_rps == new.capacity_rps
+        && *pop_share == new.pop_share
+        && *standby == new.standby
+        && *dial == new.dial
+        && *zones == new.zones
 }
 
 fn same_route((a, old): (&Plan, &Route), (b, new): (&Plan, &Route)) -> bool {
@@ -170,11 +180,14 @@ fn same_route((a, old): (&Plan, &Route), (b, new): (&Plan, &Route)) -> bool {
         name: _,
         matches,
         upstream,
+        split,
+        mirror,
         timeout,
         max_duration,
         idle_timeout,
         allowed,
         residency,
+        isolation,
         idempotent,
         idempotency_key,
         replay_scope,
@@ -185,6 +198,9 @@ fn same_route((a, old): (&Plan, &Route), (b, new): (&Plan, &Route)) -> bool {
     } = old;
     *matches == new.matches
         && a.upstream(*upstream).name == b.upstream(new.upstream).name
+        && *split == new.split
+        && *mirror == new.mirror
+        && *isolation == new.isolation
         && *timeout == new.timeout
         && *idle_timeout == new.idle_timeout
         && *residency == new.residency

@@ -146,10 +146,7 @@ mod tests {
     use crate::plan::EndpointSpec;
 
     fn spec(address: &str) -> EndpointSpec {
-        EndpointSpec {
-            address: address.into(),
-            weight: 1,
-        }
+        EndpointSpec::new(address)
     }
 
     #[test]

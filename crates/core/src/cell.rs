@@ -6,6 +6,7 @@
 //! health, suspicion or drain, so that whoever waits on a region can notice cheaply; those who wait
 //! are told by the board's [`News`](crate::news::News).
 
+mod allotment;
 mod drain;
 mod endpoint;
 mod in_flight;
@@ -16,6 +17,7 @@ mod under_way;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use allotment::Allotment;
 pub use drain::Drain;
 pub use endpoint::{EndpointCell, Outcome};
 pub use in_flight::InFlight;

@@ -15,13 +15,14 @@ use fastrand::Rng;
 
 use crate::balance::{self, Barred, Picked, Seek, Tried};
 use crate::cell::{Drain, InFlight, RegionCell};
-use crate::decision::{Because, Candidate, Decision, Eligibility, Exclusion, View};
+use crate::decision::{Because, Candidate, Decision, Eligibility, Exclusion, Pin, View};
 use crate::endpoint::{Endpoint, EndpointSet};
+use crate::geo::Origin;
 use crate::handle::{Live, LiveUpstream};
 use crate::health::Health;
 use crate::ids::{RegionIdx, RegionSet, UpstreamIdx};
 use crate::limits::{Bounds, Turn};
-use crate::plan::Upstream;
+use crate::plan::{Isolation, Upstream};
 use crate::retry::{Destination, NextTry, Reach, Scope};
 use crate::standing::{Dial, Standing};
 use crate::steer;
@@ -58,6 +59,14 @@ pub struct Ask {
     /// The hash of the request, if its upstream's policy hashes: [`Hashing::of`](crate::plan::Hashing::of)
     /// makes it, once for all attempts. None: endpoints are drawn at random.
     pub hash: Option<u64>,
+    /// Whether load or failure may move the request to another region. Set once.
+    pub isolation: Isolation,
+    /// The region, or region and endpoint, that the request is to go to. Set once.
+    pub pin: Option<Pin>,
+    /// The hash by which regions are drawn, for requests that stay together. Set once.
+    pub sticky: Option<u64>,
+    /// Where its client is. None: that is not known, or steering does not ask.
+    pub origin: Option<Origin>,
     /// The moment of the attempt.
     pub now: Instant,
 }
@@ -92,6 +101,8 @@ pub struct Choice {
     pub at: usize,
     /// Whether it is for a first attempt.
     pub turn: Turn,
+    /// Whether the client's affinity must be set to this place, should it answer.
+    pub bind: bool,
     /// The set that was chosen from.
     pub set: Guard<Arc<EndpointSet>>,
     after: u64,
@@ -111,6 +122,10 @@ impl Ask {
             deadline: None,
             turn: Turn::First,
             hash: None,
+            isolation: Isolation::Off,
+            pin: None,
+            sticky: None,
+            origin: None,
             now,
         }
     }
@@ -123,6 +138,9 @@ impl Ask {
             tried: self.tried_regions,
             too_slow: RegionSet::EMPTY,
             repeatable: self.repeatable,
+            isolation: self.isolation,
+            pin: self.pin,
+            sticky: self.sticky,
         }
     }
 
@@ -320,6 +338,7 @@ fn endpoint_of(
         because,
         at,
         turn: ask.turn,
+        bind: false,
         set,
         after,
     })

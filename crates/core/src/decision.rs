@@ -10,8 +10,8 @@ use arrayvec::ArrayVec;
 use serde::Serialize;
 
 use crate::ids::{MAX_REGIONS, RegionIdx, RegionSet};
-use crate::plan::Steering;
-use crate::standing::Standing;
+use crate::plan::{Isolation, Steering, WhenGone};
+use crate::standing::{Dial, Standing};
 use crate::termination::Termination;
 
 /// What steering sees of one upstream at one moment.
@@ -48,6 +48,52 @@ pub struct RegionRow {
     pub weight: u32,
     /// Tier under `priority`.
     pub tier: u16,
+    /// Whether it serves only where others do not suffice.
+    pub standby: bool,
+    /// Whether it has to be started first, and is not known to be healthy yet.
+    pub cold: bool,
+    /// The part of its share that an operator lets it take.
+    pub dial: Dial,
+    /// The part of what is offered to it that it takes; the rest is beyond its capacity.
+    pub take: Dial,
+    /// Requests a second that it can serve for this PoP; 0 if it was not told.
+    pub capacity: f32,
+    /// Of them, those that it could still take; none if it was not told.
+    pub spare: Option<f32>,
+    /// The usable part of its endpoints' weight that is not degraded.
+    pub healthy: Dial,
+    /// The usable part of its endpoints' weight that is degraded.
+    pub degraded: Dial,
+    /// Attempts under way, and the utilization that its endpoints report (0 to 1), if they do: under
+    /// `least_load` only.
+    pub load: (u32, Option<f32>),
+}
+
+impl RegionRow {
+    /// A region of which nothing is known and against which nothing speaks.
+    pub const fn new(region: RegionIdx, position: u8) -> Self {
+        Self {
+            region,
+            position,
+            standing: Standing::UNKNOWN,
+            draining: false,
+            endpoints: 1,
+            full: false,
+            latency: None,
+            distance_km: None,
+            weight: 1,
+            tier: 0,
+            standby: false,
+            cold: false,
+            dial: Dial::FULL,
+            take: Dial::FULL,
+            capacity: 0.0,
+            spare: None,
+            healthy: Dial::FULL,
+            degraded: Dial::NONE,
+            load: (0, None),
+        }
+    }
 }
 
 /// What narrows the choice for one attempt of one request.
@@ -64,6 +110,46 @@ pub struct Eligibility {
     /// Whether the attempt, should it fail, can be made again elsewhere: only such ones try out a
     /// region that comes back.
     pub repeatable: bool,
+    /// Whether load or failure may move the request to another region than steering prefers.
+    pub isolation: Isolation,
+    /// What speaks for one region before steering does.
+    pub pin: Option<Pin>,
+    /// What decides instead of chance where regions share, for requests that stay together.
+    pub sticky: Option<u64>,
+}
+
+impl Eligibility {
+    /// Nothing narrows the choice.
+    pub const ANY: Self = Self {
+        allowed: RegionSet::ALL,
+        within: RegionSet::ALL,
+        tried: RegionSet::EMPTY,
+        too_slow: RegionSet::EMPTY,
+        repeatable: true,
+        isolation: Isolation::Off,
+        pin: None,
+        sticky: None,
+    };
+}
+
+/// A region that a request is to go to, whatever steering says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Which region.
+    pub region: RegionIdx,
+    /// XXH64 of the address of its endpoint, if that is named too.
+    pub endpoint: Option<u64>,
+    /// Who says so.
+    pub by: PinnedBy,
+}
+
+/// Who pins a request to a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PinnedBy {
+    /// A trusted peer, by the `tidegate-region` field: the region comes first, if it may be used.
+    Override,
+    /// Affinity, and what it does when the region may not be used.
+    Affinity(WhenGone),
 }
 
 /// The ordered candidates, and why the others are not among them.
@@ -123,6 +209,28 @@ pub enum Because {
     Suspected,
     /// A retry that stays in its region, at another endpoint.
     Stay,
+    /// A trusted peer named it.
+    Override,
+    /// The client is bound to it.
+    Affinity,
+    /// Drawn by the hash of the request, by weight.
+    Hash,
+    /// By capacity, or by what of it is spare.
+    Capacity,
+    /// A rule for the client's place names it.
+    GeoRule,
+    /// By its distance from the client.
+    Distance,
+    /// The least loaded, or a more loaded one behind it.
+    LeastLoad,
+    /// It takes part, and this attempt is beyond its capacity: behind those that have room.
+    Shed,
+    /// An operator dials it down, and this attempt is not of the part that it takes.
+    DialedDown,
+    /// It stands by: behind all that serve.
+    Standby,
+    /// It is out of order, and so is too much else: better than nothing.
+    Panic,
 }
 
 /// Why a region is no candidate.
@@ -148,6 +256,14 @@ pub enum Exclusion {
     Tried,
     /// Its weight is 0: it takes failovers only.
     NoWeight,
+    /// It is dialed to 0.
+    DialedOut,
+    /// It is cold: it has to be started, and to be healthy.
+    Cold,
+    /// The route's isolation forbids to leave the region that steering prefers.
+    Isolation,
+    /// The client is bound to another region, strictly.
+    Affinity,
 }
 
 impl Decision {
@@ -185,6 +301,17 @@ impl Because {
             Self::HeldBack => "held_back",
             Self::Suspected => "suspected",
             Self::Stay => "stay",
+            Self::Override => "override",
+            Self::Affinity => "affinity",
+            Self::Hash => "hash",
+            Self::Capacity => "capacity",
+            Self::GeoRule => "geo_rule",
+            Self::Distance => "distance",
+            Self::LeastLoad => "least_load",
+            Self::Shed => "shed",
+            Self::DialedDown => "dialed_down",
+            Self::Standby => "standby",
+            Self::Panic => "panic",
         }
     }
 }
@@ -202,6 +329,10 @@ impl Exclusion {
             Self::Scope => "scope",
             Self::Tried => "tried",
             Self::NoWeight => "no_weight",
+            Self::DialedOut => "dialed_out",
+            Self::Cold => "cold",
+            Self::Isolation => "isolation",
+            Self::Affinity => "affinity",
         }
     }
 }

@@ -155,6 +155,17 @@ impl Because {
             Self::HeldBack => "coming back: this attempt is not of the part that it takes by now",
             Self::Suspected => "silent: after all others until it is known whether it is down",
             Self::Stay => "the retry stays here, at another endpoint",
+            Self::Override => "named by a trusted peer",
+            Self::Affinity => "the client is bound to it",
+            Self::Hash => "drawn by the hash of the request, by weight",
+            Self::Capacity => "by capacity",
+            Self::GeoRule => "by the rule for the client's place",
+            Self::Distance => "by its distance from the client",
+            Self::LeastLoad => "by its load",
+            Self::Shed => "full: this attempt is beyond its capacity",
+            Self::DialedDown => "dialed down: this attempt is not of the part that it takes",
+            Self::Standby => "stands by: after all that serve",
+            Self::Panic => "out of order, like too much else: better than nothing",
         }
     }
 }
@@ -172,6 +183,10 @@ impl Exclusion {
             Self::Scope => "the retry must not leave its region",
             Self::Tried => "tried already",
             Self::NoWeight => "weight 0: takes failovers only",
+            Self::DialedOut => "dialed to 0",
+            Self::Cold => "cold: not started, or not healthy yet",
+            Self::Isolation => "the route's isolation forbids to move there",
+            Self::Affinity => "the client is strictly bound to another region",
         }
     }
 }

@@ -1,6 +1,24 @@
-//! Great-circle distance, for an order of regions before anything is measured.
+//! Where clients are, and how far from where.
+//!
+//! Distance gives an order of regions before anything is measured, and one for each client under `geo`
+//! steering.
+
+mod atlas;
 
 use crate::plan::Location;
+
+pub use atlas::{Atlas, AtlasError};
+
+/// Where a client is, as far as that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Origin {
+    /// ISO 3166-1 country, two capital letters.
+    pub country: Option<[u8; 2]>,
+    /// Continent: AF, AN, AS, EU, NA, OC, SA.
+    pub continent: Option<[u8; 2]>,
+    /// Coordinates.
+    pub location: Option<Location>,
+}
 
 /// Mean radius of the Earth in kilometres (IUGG).
 const EARTH_KM: f64 = 6371.0088;

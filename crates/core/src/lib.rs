@@ -35,7 +35,7 @@ pub mod termination;
 mod view;
 
 pub use board::Board;
-pub use cell::{Drain, EndpointCell, InFlight, RegionCell};
+pub use cell::{Allotment, Drain, EndpointCell, InFlight, RegionCell};
 pub use choose::{Ask, Choice, TriedEndpoints, choose, reach, should_leave};
 pub use decision::{Candidate, Decision, Exclusion, View};
 pub use endpoint::{Endpoint, EndpointSet, EndpointSlot};

@@ -7,14 +7,17 @@
 mod balance;
 mod failover;
 mod health;
+mod steering;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::geo::Atlas;
 use crate::ids::{RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
 use crate::route::{RouteMatch, RouteTable};
+use crate::standing::Dial;
 
 pub use balance::{Balance, HashKey, Hashing, Maglev, RingHash, TableSize};
 pub use failover::{
@@ -25,6 +28,11 @@ pub use health::{
     CircuitBreaker, Ejection, Extract, ExtractFrom, Failback, FailurePercentage, HealthPolicy,
     HttpProbe, Limits, Probe, ProbeKind, ProbeTls, Readiness, RegionPolicy, Silence, SlowStart,
     SuccessRate,
+};
+pub use steering::{
+    Affinity, AffinityBy, AffinityCookie, AffinityScope, ColdStart, Fallback, GeoRule, Isolation,
+    Mirror, Panic, Policy, SameSite, Spill, Split, SplitTarget, Spread, Standby, Starter, Steering,
+    Tolerance, WhenGone,
 };
 
 /// One compiled configuration.
@@ -47,6 +55,8 @@ pub struct Plan {
     pub replay: ReplayLimits,
     /// Bounds on what telemetry may keep.
     pub metrics: MetricsPolicy,
+    /// What tells where clients are. None: nothing does.
+    pub atlas: Option<Arc<Atlas>>,
 }
 
 /// The point of presence that this process serves.
@@ -115,6 +125,39 @@ pub struct UpstreamRegion {
     pub weight: u32,
     /// Tier under `priority` steering; lower is preferred. The position by default.
     pub tier: u16,
+    /// Requests a second that the region can serve, from everywhere. None: not told.
+    pub capacity_rps: Option<f64>,
+    /// The part of the capacity that is this PoP's, above 0 to 1.
+    pub pop_share: f64,
+    /// What it is while others serve.
+    pub standby: Standby,
+    /// The part of its share that it takes at most, unless an operator dials it otherwise. At 0 it
+    /// takes nothing, whatever becomes of the others.
+    pub dial: Dial,
+    /// Zones of its endpoints, best first; those not named come last. Empty: zones do not matter.
+    pub zones: Box<[Arc<str>]>,
+}
+
+impl UpstreamRegion {
+    /// A region of an upstream with the defaults of the configuration, at `tier`.
+    pub fn new(region: RegionIdx, tier: u16, endpoints: impl Into<Box<[EndpointSpec]>>) -> Self {
+        Self {
+            region,
+            endpoints: endpoints.into(),
+            weight: 1,
+            tier,
+            capacity_rps: None,
+            pop_share: 1.0,
+            standby: Standby::Hot,
+            dial: Dial::FULL,
+            zones: Box::default(),
+        }
+    }
+
+    /// Requests a second that it can serve for this PoP; none if it was not told.
+    pub fn capacity(&self) -> Option<f64> {
+        Some(self.capacity_rps? * self.pop_share)
+    }
 }
 
 /// One endpoint as configured.
@@ -124,29 +167,19 @@ pub struct EndpointSpec {
     pub address: Arc<str>,
     /// Relative share within its region, 1 to 1000. 1 by default.
     pub weight: u32,
+    /// The zone of its region in which it is, if that was told.
+    pub zone: Option<Arc<str>>,
 }
 
-/// How regions are ordered.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Steering {
-    /// Nearest by measured latency. Regions within `tolerance` of the nearest share the traffic by weight.
-    Latency {
-        /// Width of the band in which regions count as equally near.
-        tolerance: Tolerance,
-    },
-    /// Lowest tier that is usable; regions of one tier share by weight.
-    Priority,
-    /// Drawn at random in proportion to weight.
-    Weighted,
-}
-
-/// Width of the band of equal latency.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Tolerance {
-    /// So much above the nearest.
-    Absolute(Duration),
-    /// So many parts of the nearest's latency, 0.1 for 10 %.
-    Relative(f64),
+impl EndpointSpec {
+    /// The endpoint at this address, of weight 1 and no zone.
+    pub fn new(address: impl Into<Arc<str>>) -> Self {
+        Self {
+            address: address.into(),
+            weight: 1,
+            zone: None,
+        }
+    }
 }
 
 /// The protocol spoken to an upstream.
@@ -212,8 +245,12 @@ pub struct Route {
     pub name: Arc<str>,
     /// What it matches.
     pub matches: RouteMatch,
-    /// Where matching requests go.
+    /// Where matching requests go, unless they are split.
     pub upstream: UpstreamIdx,
+    /// How they are split between upstreams, `upstream` being the first of them. None: they are not.
+    pub split: Option<Box<Split>>,
+    /// Who gets a copy of some of them. None: nobody.
+    pub mirror: Option<Mirror>,
     /// The whole request, retries included, up to the response's head.
     pub timeout: Duration,
     /// The whole exchange, both bodies included. None: no limit.
@@ -224,6 +261,8 @@ pub struct Route {
     pub allowed: RegionSet,
     /// The rule's words, for messages. Empty without a rule.
     pub residency: Box<[Arc<str>]>,
+    /// Whether load or failure may move a request to another region.
+    pub isolation: Isolation,
     /// The operator declares that doing any request of the route twice is the same as once.
     pub idempotent: bool,
     /// `Idempotency-Key` makes a request of any method replayable.
@@ -239,6 +278,32 @@ pub struct Route {
     pub hedge: Option<Hedge>,
     /// Opt-in response headers.
     pub reveal: Reveal,
+}
+
+impl Route {
+    /// A route with the defaults of the configuration.
+    pub fn new(name: impl Into<Arc<str>>, matches: RouteMatch, upstream: UpstreamIdx) -> Self {
+        Self {
+            name: name.into(),
+            matches,
+            upstream,
+            split: None,
+            mirror: None,
+            timeout: Duration::from_secs(30),
+            max_duration: None,
+            idle_timeout: Duration::from_secs(60),
+            allowed: RegionSet::ALL,
+            residency: Box::default(),
+            isolation: Isolation::Off,
+            idempotent: false,
+            idempotency_key: false,
+            replay_scope: ReplayScope::Auto,
+            deadline_header: None,
+            resume: Resume::default(),
+            hedge: None,
+            reveal: Reveal::default(),
+        }
+    }
 }
 
 /// Response headers that a route may add.

@@ -49,6 +49,16 @@ impl Dial {
         f64::from(self.0) / f64::from(Self::PARTS)
     }
 
+    /// From millionths; more than all of them is all.
+    pub(crate) fn from_parts(parts: u32) -> Self {
+        Self(parts.min(Self::PARTS))
+    }
+
+    /// In millionths.
+    pub(crate) fn parts(self) -> u32 {
+        self.0
+    }
+
     /// Whether an attempt passes for which `draw` was drawn evenly from 0 to 1, 1 excluded.
     pub fn passes(self, draw: f64) -> bool {
         self == Self::FULL || draw < self.share()

@@ -16,7 +16,7 @@ use crate::decision::{
 };
 use crate::health::Health;
 use crate::ids::MAX_REGIONS;
-use crate::plan::{Steering, Tolerance};
+use crate::plan::{Policy, Steering, Tolerance};
 use crate::standing::{Dial, Standing};
 
 /// Round-trip kilometres that count as one millisecond until a region is measured: light in fibre
@@ -63,7 +63,7 @@ pub fn decide(view: &View<'_>, eligibility: &Eligibility, rng: &mut Rng) -> Deci
             None => open.push(row, rank(row, eligibility, rng)),
         }
     }
-    if *view.steering == Steering::Weighted && eligibility.tried.is_empty() {
+    if matches!(view.steering.policy, Policy::Weighted { .. }) && eligibility.tried.is_empty() {
         keep_weighted(&mut open, &mut decision);
     }
     if open.plain {
@@ -187,10 +187,10 @@ fn keep_weighted(open: &mut Open<'_>, decision: &mut Decision) {
 }
 
 fn order(steering: &Steering, group: &mut Group<'_>, decision: &mut Decision, rng: &mut Rng) {
-    match steering {
-        Steering::Latency { tolerance } => by_latency(*tolerance, group, decision, rng),
-        Steering::Priority => by_tier(group, decision, rng),
-        Steering::Weighted => {
+    match &steering.policy {
+        Policy::Latency { tolerance, .. } => by_latency(*tolerance, group, decision, rng),
+        Policy::Priority { .. } => by_tier(group, decision, rng),
+        _ => {
             draw(group, rng);
             accept(group, decision, |_| Because::Weight);
         }
@@ -293,28 +293,15 @@ mod tests {
     use super::*;
     use crate::ids::{RegionIdx, RegionSet};
 
-    const BAND: Steering = Steering::Latency {
+    const BAND: Policy = Policy::Latency {
+        hysteresis: Tolerance::HYSTERESIS,
         tolerance: Tolerance::Absolute(Duration::from_millis(10)),
     };
-    const ANY: Eligibility = Eligibility {
-        allowed: RegionSet::ALL,
-        within: RegionSet::ALL,
-        tried: RegionSet::EMPTY,
-        too_slow: RegionSet::EMPTY,
-        repeatable: true,
-    };
+    const ANY: Eligibility = Eligibility::ANY;
 
     const ROW: RegionRow = RegionRow {
-        region: RegionIdx(0),
-        position: 0,
         standing: Standing::full(Health::Healthy),
-        draining: false,
-        endpoints: 1,
-        full: false,
-        latency: None,
-        distance_km: None,
-        weight: 1,
-        tier: 0,
+        ..RegionRow::new(RegionIdx(0), 0)
     };
 
     fn rtt(ms: u64) -> RegionRow {
@@ -351,7 +338,7 @@ mod tests {
     }
 
     fn decided(
-        steering: &Steering,
+        policy: &Policy,
         rows: &[RegionRow],
         eligibility: &Eligibility,
         seed: u64,
@@ -361,8 +348,9 @@ mod tests {
             position: at as u8,
             ..*row
         });
+        let steering = policy.clone().into();
         let view = View {
-            steering,
+            steering: &steering,
             rows: placed.collect(),
         };
         decide(&view, eligibility, &mut Rng::with_seed(seed))
@@ -420,9 +408,9 @@ mod tests {
     }
 
     /// The order and the reasons, where no draw is involved (whatever the seed).
-    fn check(steering: &Steering, rows: &[RegionRow], expected: &[(u8, Because)]) {
+    fn check(policy: &Policy, rows: &[RegionRow], expected: &[(u8, Because)]) {
         for seed in 0..20 {
-            let decision = decided(steering, rows, &ANY, seed);
+            let decision = decided(policy, rows, &ANY, seed);
             let actual: Vec<_> = decision
                 .candidates
                 .iter()
@@ -451,7 +439,8 @@ mod tests {
             &[sick(rtt(80)), sick(rtt(10))],
             &[(1, Degraded), (0, Degraded)],
         );
-        let relative = Steering::Latency {
+        let relative = Policy::Latency {
+            hysteresis: Tolerance::HYSTERESIS,
             tolerance: Tolerance::Relative(0.1),
         };
         check(
@@ -487,12 +476,12 @@ mod tests {
     fn priority_orders_by_tier() {
         use Because::{Degraded, Tier};
         check(
-            &Steering::Priority,
+            &Policy::priority(),
             &[tier(2), tier(0), tier(1)],
             &[(1, Tier), (2, Tier), (0, Tier)],
         );
         check(
-            &Steering::Priority,
+            &Policy::priority(),
             &[tier(1), sick(tier(0))],
             &[(0, Tier), (1, Degraded)],
         );
@@ -505,17 +494,17 @@ mod tests {
             tier(1),
         ];
         check(
-            &Steering::Priority,
+            &Policy::priority(),
             &rows,
             &[(1, Tier), (0, Tier), (2, Tier)],
         );
     }
 
     /// How often each region comes first, in percent.
-    fn check_shares(steering: &Steering, rows: &[RegionRow], expected: &[u32]) {
+    fn check_shares(policy: &Policy, rows: &[RegionRow], expected: &[u32]) {
         let mut first = vec![0u32; rows.len()];
         for seed in 0..20_000 {
-            let decision = decided(steering, rows, &ANY, seed);
+            let decision = decided(policy, rows, &ANY, seed);
             first[decision.candidates[0].region.get()] += 1;
         }
         for (count, percent) in first.iter().zip(expected) {
@@ -533,22 +522,22 @@ mod tests {
             ..rtt(ms)
         };
         check_shares(
-            &Steering::Weighted,
+            &Policy::weighted(),
             &[weight(70), weight(20), weight(10)],
             &[70, 20, 10],
         );
         check_shares(
-            &Steering::Weighted,
+            &Policy::weighted(),
             &[weight(1), weight(0), weight(1)],
             &[50, 0, 50],
         );
         check_shares(
-            &Steering::Weighted,
+            &Policy::weighted(),
             &[sick(weight(9)), weight(1)],
             &[0, 100],
         );
         check_shares(
-            &Steering::Priority,
+            &Policy::priority(),
             &[tier(0), tier(0), tier(1)],
             &[50, 50, 0],
         );
@@ -557,7 +546,8 @@ mod tests {
             &[near(19, 3), near(10, 1), near(21, 9)],
             &[75, 25, 0],
         );
-        let relative = Steering::Latency {
+        let relative = Policy::Latency {
+            hysteresis: Tolerance::HYSTERESIS,
             tolerance: Tolerance::Relative(0.5),
         };
         check_shares(
@@ -572,7 +562,7 @@ mod tests {
         let rows = [weight(50), weight(40), weight(10)];
         let mut second = [0u32; 3];
         for seed in 0..20_000 {
-            let decision = decided(&Steering::Weighted, &rows, &ANY, seed);
+            let decision = decided(&Policy::weighted(), &rows, &ANY, seed);
             second[decision.candidates[1].region.get()] += 1;
         }
         // P(i second) = sum over j first of w_j x w_i / (1 - w_j): 38.9, 44.4 and 16.7 %.
@@ -584,7 +574,7 @@ mod tests {
     #[test]
     fn weight_zero_takes_failovers_only() {
         let rows = [weight(0), weight(5), weight(5)];
-        let first = decided(&Steering::Weighted, &rows, &ANY, 1);
+        let first = decided(&Policy::weighted(), &rows, &ANY, 1);
         assert_eq!(
             first.excluded.as_slice(),
             [Excluded {
@@ -597,14 +587,14 @@ mod tests {
                 tried: set(&[1]),
                 ..ANY
             };
-            let order = decided(&Steering::Weighted, &rows, &failover, seed).candidates;
+            let order = decided(&Policy::weighted(), &rows, &failover, seed).candidates;
             assert_eq!(order.iter().map(|c| c.region.0).collect::<Vec<_>>(), [2, 0]);
         }
         let down = RegionRow {
             standing: Standing::full(Health::Unhealthy),
             ..weight(5)
         };
-        let alone = decided(&Steering::Weighted, &[weight(0), down], &ANY, 1);
+        let alone = decided(&Policy::weighted(), &[weight(0), down], &ANY, 1);
         assert_eq!(alone.candidates[0].region, RegionIdx(0));
     }
 
@@ -681,9 +671,9 @@ mod tests {
         check_shares(&BAND, &[rtt(10), dialled(0.5, rtt(80))], &[100, 0]);
         check_shares(&BAND, &[dialled(0.3, rtt(10)), rtt(11)], &[15, 85]);
         let ramp = dialled(0.5, weight(40));
-        check_shares(&Steering::Weighted, &[ramp, weight(60)], &[20, 80]);
+        check_shares(&Policy::weighted(), &[ramp, weight(60)], &[20, 80]);
         let tiers = [dialled(0.25, tier(0)), tier(1)];
-        check_shares(&Steering::Priority, &tiers, &[25, 75]);
+        check_shares(&Policy::priority(), &tiers, &[25, 75]);
     }
 
     #[test]
@@ -716,7 +706,7 @@ mod tests {
             ..*row
         });
         let view = View {
-            steering: &BAND,
+            steering: &BAND.into(),
             rows: placed.collect(),
         };
         let (mut used, mut fresh) = (Rng::with_seed(1), Rng::with_seed(1));
@@ -728,7 +718,7 @@ mod tests {
     fn weight_zero_stands_in_for_what_is_suspected_or_held_back() {
         let stand_in = weight(0);
         for away in [suspected(weight(5)), dialled(0.0, weight(5))] {
-            let order = decided(&Steering::Weighted, &[away, stand_in], &ANY, 1).candidates;
+            let order = decided(&Policy::weighted(), &[away, stand_in], &ANY, 1).candidates;
             assert_eq!(order.iter().map(|c| c.region.0).collect::<Vec<_>>(), [1, 0]);
         }
     }

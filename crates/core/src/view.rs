@@ -10,7 +10,7 @@ use crate::choose::TriedEndpoints;
 use crate::decision::{RegionRow, View};
 use crate::handle::{LiveRegion, LiveUpstream};
 use crate::limits::{Bounds, Room, Turn};
-use crate::plan::{Steering, Upstream, UpstreamRegion};
+use crate::plan::{Policy, Upstream, UpstreamRegion};
 
 impl<'a> View<'a> {
     /// The rows of `upstream`, in the plan's order, for an attempt on its `turn`. `live` is the
@@ -39,7 +39,7 @@ impl<'a> View<'a> {
         turn: Turn,
     ) {
         let bounds = Bounds::of(&upstream.circuit_breaker, turn);
-        let by_latency = matches!(self.steering, Steering::Latency { .. });
+        let by_latency = matches!(self.steering.policy, Policy::Latency { .. });
         let regions = upstream.regions.iter().zip(&live.regions).enumerate();
         for (position, (wanted, observed)) in regions {
             let mut row = row(position as u8, wanted, observed, tried, &bounds);
@@ -60,16 +60,14 @@ fn row(
 ) -> RegionRow {
     let room = room(position, observed, tried, bounds);
     RegionRow {
-        region: wanted.region,
-        position,
         standing: observed.cell.standing(),
         draining: observed.cell.draining(),
         endpoints: u32::from(room == Room::Open),
         full: room == Room::Full,
-        latency: None,
         distance_km: observed.distance_km,
         weight: wanted.weight,
         tier: wanted.tier,
+        ..RegionRow::new(wanted.region, position)
     }
 }
 

@@ -332,9 +332,9 @@ fn parse_digits(digits: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use http::Request;
-    use tidegate_core::plan::{ReplayScope, Resume, Reveal};
+
+    use tidegate_core::UpstreamIdx;
     use tidegate_core::route::RouteMatch;
-    use tidegate_core::{RegionSet, UpstreamIdx};
 
     use super::*;
 
@@ -436,21 +436,10 @@ mod tests {
 
     fn route(timeout: u64, whole: Option<u64>) -> Route {
         Route {
-            name: "all".into(),
-            matches: RouteMatch::default(),
-            upstream: UpstreamIdx(0),
             timeout: seconds(timeout),
             max_duration: whole.map(seconds),
-            idle_timeout: seconds(60),
-            allowed: RegionSet::ALL,
-            residency: Box::new([]),
-            idempotent: false,
-            idempotency_key: false,
-            replay_scope: ReplayScope::Auto,
             deadline_header: Some(HeaderName::from_static("x-left")),
-            resume: Resume::default(),
-            hedge: None,
-            reveal: Reveal::default(),
+            ..Route::new("all", RouteMatch::default(), UpstreamIdx(0))
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tidegate_core::choose::TriedEndpoints;
 use tidegate_core::decision::{Because, Eligibility, Exclusion, RegionRow};
 use tidegate_core::limits::Turn;
-use tidegate_core::plan::{Steering, UpstreamRegion};
+use tidegate_core::plan::{Policy, Steering, UpstreamRegion};
 use tidegate_core::{
     Decision, Dial, Health, LiveRegion, RegionIdx, RegionSet, Standing, UpstreamIdx, View, steer,
 };
@@ -112,10 +112,7 @@ impl Homing {
         let view = View::of(wanted, observed, &TriedEndpoints::default(), Turn::First);
         let eligibility = Eligibility {
             allowed: self.allowed,
-            within: RegionSet::ALL,
-            tried: RegionSet::EMPTY,
-            too_slow: RegionSet::EMPTY,
-            repeatable: true,
+            ..Eligibility::ANY
         };
         let mut rng = self.context.worker.rng.borrow_mut();
         let decision = steer::decide(&view, &eligibility, &mut rng);
@@ -139,13 +136,14 @@ type Region<'a> = (&'a UpstreamRegion, &'a LiveRegion);
 
 /// Whether steering could put `home`, were it whole, before `mine`.
 fn may_come_first(steering: &Steering, home: Region<'_>, mine: Region<'_>) -> bool {
-    match steering {
-        Steering::Priority => home.0.tier < mine.0.tier,
-        Steering::Weighted => mine.0.weight == 0,
-        Steering::Latency { .. } => match (home.1.cell.latency(), mine.1.cell.latency()) {
+    match steering.policy {
+        Policy::Priority { .. } => home.0.tier < mine.0.tier,
+        Policy::Weighted { .. } => mine.0.weight == 0,
+        Policy::Latency { .. } => match (home.1.cell.latency(), mine.1.cell.latency()) {
             (Some(home), Some(mine)) => home < mine,
             _ => true,
         },
+        Policy::Capacity { .. } | Policy::Geo { .. } | Policy::LeastLoad => true,
     }
 }
 
@@ -191,16 +189,8 @@ mod tests {
     use super::*;
 
     const ROW: RegionRow = RegionRow {
-        region: RegionIdx(0),
-        position: 0,
         standing: Standing::full(Health::Healthy),
-        draining: false,
-        endpoints: 1,
-        full: false,
-        latency: None,
-        distance_km: None,
-        weight: 1,
-        tier: 0,
+        ..RegionRow::new(RegionIdx(0), 0)
     };
 
     fn latency(ms: u64) -> RegionRow {
@@ -211,7 +201,8 @@ mod tests {
     }
 
     /// The first row is the region that is back, the second the one where the stream runs.
-    fn check(steering: Steering, rows: [RegionRow; 2], expected: bool) {
+    fn check(policy: Policy, rows: [RegionRow; 2], expected: bool) {
+        let steering = policy.into();
         let mut view = View {
             steering: &steering,
             rows: ArrayVec::new(),
@@ -223,13 +214,7 @@ mod tests {
                 ..row
             });
         }
-        let eligibility = Eligibility {
-            allowed: RegionSet::ALL,
-            within: RegionSet::ALL,
-            tried: RegionSet::EMPTY,
-            too_slow: RegionSet::EMPTY,
-            repeatable: true,
-        };
+        let eligibility = Eligibility::ANY;
         for seed in 0..20 {
             let decision = steer::decide(&view, &eligibility, &mut Rng::with_seed(seed));
             let behind = is_behind(&view, &decision, RegionIdx(1), RegionIdx(0));
@@ -240,12 +225,10 @@ mod tests {
     #[test]
     fn a_stream_goes_home_only_to_what_steering_prefers_for_certain() {
         let tier = |tier| RegionRow { tier, ..ROW };
-        check(Steering::Priority, [tier(0), tier(1)], true);
-        check(Steering::Priority, [tier(1), tier(1)], false);
-        check(Steering::Priority, [tier(2), tier(1)], false);
-        let near = || Steering::Latency {
-            tolerance: Tolerance::Absolute(Duration::from_millis(10)),
-        };
+        check(Policy::priority(), [tier(0), tier(1)], true);
+        check(Policy::priority(), [tier(1), tier(1)], false);
+        check(Policy::priority(), [tier(2), tier(1)], false);
+        let near = || Policy::latency(Tolerance::Absolute(Duration::from_millis(10)));
         check(near(), [latency(10), latency(80)], true);
         check(near(), [latency(10), latency(20)], false);
         check(near(), [latency(80), latency(10)], false);
@@ -256,8 +239,8 @@ mod tests {
         check(near(), [km(100.0), km(900.0)], true);
         check(near(), [km(900.0), km(100.0)], false);
         let weight = |weight| RegionRow { weight, ..ROW };
-        check(Steering::Weighted, [weight(9), weight(1)], false);
-        check(Steering::Weighted, [weight(9), weight(0)], true);
+        check(Policy::weighted(), [weight(9), weight(1)], false);
+        check(Policy::weighted(), [weight(9), weight(0)], true);
         let degraded = RegionRow {
             standing: Standing::full(Health::Degraded),
             ..latency(10)

@@ -107,10 +107,8 @@ fn route(
     times::check_attempt(cx, raw, timeout, raw_upstream);
     let (idempotent, idempotency_key) = failover::idempotency(cx, raw);
     let hedge = failover::hedge(cx, raw, raw_upstream, &matches.methods, timeout);
+    let upstream = target.map_or(UpstreamIdx(0), |target| target.index);
     Route {
-        name: name(cx, raw),
-        matches,
-        upstream: target.map_or(UpstreamIdx(0), |target| target.index),
         timeout,
         max_duration,
         idle_timeout: cx.duration(&raw.idle_timeout, defaults::ROUTE_IDLE_TIMEOUT),
@@ -123,6 +121,7 @@ fn route(
         resume: failover::resume(cx, raw),
         hedge,
         reveal: raw.reveal.get().map(reveal).unwrap_or_default(),
+        ..Route::new(name(cx, raw), matches, upstream)
     }
 }
 

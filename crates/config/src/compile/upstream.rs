@@ -1,7 +1,7 @@
 //! One upstream: how its region and endpoint are chosen. Health, retry, bodies and connections have
 //! modules of their own.
 
-use tidegate_core::plan::{Steering, Tolerance, Upstream, UpstreamRegion};
+use tidegate_core::plan::{self, Steering, Tolerance, Upstream, UpstreamRegion};
 
 use crate::compile::body::{self, Totals};
 use crate::compile::{
@@ -67,11 +67,9 @@ fn steering(cx: &mut Context<'_>, raw: &raw::Upstream) -> Steering {
         refuse_tiers(cx, raw);
     }
     match policy {
-        Policy::Latency => Steering::Latency {
-            tolerance: tolerance(cx, &steering.tolerance),
-        },
-        Policy::Priority => Steering::Priority,
-        Policy::Weighted => Steering::Weighted,
+        Policy::Latency => plan::Policy::latency(tolerance(cx, &steering.tolerance)).into(),
+        Policy::Priority => plan::Policy::priority().into(),
+        Policy::Weighted => plan::Policy::weighted().into(),
     }
 }
 

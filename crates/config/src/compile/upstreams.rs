@@ -103,10 +103,8 @@ fn region(
     let weight = cx.number(&raw.weight, 0..=1_000_000, defaults::WEIGHT);
     let tier = cx.number(&raw.tier, 0..=TIER_MAX, (position as u64).min(TIER_MAX));
     Some(UpstreamRegion {
-        region: index?,
-        endpoints,
         weight: weight as u32,
-        tier: tier as u16,
+        ..UpstreamRegion::new(index?, tier as u16, endpoints)
     })
 }
 
@@ -152,8 +150,8 @@ fn endpoint(
     let address = syntax::endpoint(text).map_err(report).ok()?;
     Some((
         EndpointSpec {
-            address: address.into(),
             weight: weight as u32,
+            ..EndpointSpec::new(address)
         },
         span,
     ))

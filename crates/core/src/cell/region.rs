@@ -1,8 +1,9 @@
 //! What is observed of one region of one upstream.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::allotment::{Allotment, AtomicAllotment};
 use super::drain::{AtomicDrain, Drain};
 use super::said::Said;
 use super::tally::{Counters, ErrorClass, Tally};
@@ -12,10 +13,13 @@ use crate::ewma::{AtomicEwma, TypicalEwma};
 use crate::health::Health;
 use crate::news::News;
 use crate::recent_min::RecentMin;
-use crate::standing::{AtomicStanding, Standing};
+use crate::standing::{AtomicStanding, Dial, Standing};
 
 /// So long what attempts took tells what the next will take.
 const USUAL_FOR: Duration = Duration::from_secs(60);
+
+/// No operator dials the region.
+const NOT_DIALED: u32 = u32::MAX;
 
 /// What is observed of one region of one upstream.
 #[derive(Debug)]
@@ -29,6 +33,9 @@ struct RegionState {
     origin: Instant,
     standing: AtomicStanding,
     drain: AtomicDrain,
+    /// In millionths, or [`NOT_DIALED`].
+    dial: AtomicU32,
+    allotment: AtomicAllotment,
     said: Said,
     release: AtomicBool,
     epoch: AtomicU64,
@@ -57,6 +64,8 @@ impl RegionCell {
             origin,
             standing: AtomicStanding::default(),
             drain: AtomicDrain::default(),
+            dial: AtomicU32::new(NOT_DIALED),
+            allotment: AtomicAllotment::default(),
             said: Said::default(),
             release: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
@@ -116,6 +125,31 @@ impl RegionCell {
     /// Starts or ends the drain at this pace; says whether that changed anything, and tells it.
     pub fn set_drain(&self, drain: Drain) -> bool {
         self.changed(self.state.0.drain.set(drain))
+    }
+
+    /// The part of its share that an operator lets the region take at most; none while nobody has said:
+    /// then it is the plan's.
+    pub fn dial(&self) -> Option<Dial> {
+        let parts = self.state.0.dial.load(Ordering::Relaxed);
+        (parts != NOT_DIALED).then(|| Dial::from_parts(parts))
+    }
+
+    /// Dials the region, or leaves that to the plan again; says whether that changed anything, and
+    /// tells it.
+    pub fn set_dial(&self, dial: Option<Dial>) -> bool {
+        let parts = dial.map_or(NOT_DIALED, Dial::parts);
+        let before = self.state.0.dial.swap(parts, Ordering::Relaxed);
+        self.changed(before != parts)
+    }
+
+    /// What steering found out at its last look.
+    pub fn allotment(&self) -> Allotment {
+        self.state.0.allotment.load()
+    }
+
+    /// Puts what a look found in place.
+    pub fn set_allotment(&self, allotment: Allotment) {
+        self.state.0.allotment.store(allotment);
     }
 
     /// What was said of the whole region, by itself or by an operator, and is still in force;

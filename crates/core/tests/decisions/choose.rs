@@ -8,7 +8,7 @@ use fastrand::Rng;
 use tidegate_core::choose::should_leave;
 use tidegate_core::decision::Because;
 use tidegate_core::explain::Explanation;
-use tidegate_core::plan::{CircuitBreaker, EndpointSpec, HashKey, Limits, Steering, Upstream};
+use tidegate_core::plan::{CircuitBreaker, EndpointSpec, HashKey, Limits, Policy, Upstream};
 use tidegate_core::retry::{Destination, NextTry, Scope};
 use tidegate_core::{
     Ask, Choice, Decision, Dial, Drain, Exclusion, Health, InFlight, RegionIdx, RegionSet,
@@ -206,10 +206,7 @@ fn tries_do_not_carry_over_to_another_version_of_the_set() {
     let world = World::new(latency(5), &[1]);
     let mut ask = ask(&world);
     ask.tried(&chosen(&world, &ask).1.expect("open"));
-    let spec = EndpointSpec {
-        address: "new:80".into(),
-        weight: 1,
-    };
+    let spec = EndpointSpec::new("new:80");
     let slot = &world.live.upstreams[0].regions[0].endpoints;
     assert!(slot.replace("shop", "r0", std::slice::from_ref(&spec), &world.board));
     assert!(!slot.replace("shop", "r0", &[spec], &world.board));
@@ -241,7 +238,7 @@ fn an_attempt_counts_at_its_endpoint_and_region() {
 
 #[test]
 fn a_decision_is_told_with_names() {
-    let world = World::new(Steering::Priority, &[1, 1, 1]);
+    let world = World::new(Policy::priority().into(), &[1, 1, 1]);
     world.live.upstreams[0].regions[0].cell.set_draining(true);
     let (decision, choice) = chosen(&world, &ask(&world));
     let told = Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref());
@@ -288,7 +285,7 @@ fn what_decided_about_the_endpoint_is_told() {
 
 #[test]
 fn a_dead_end_is_told_too() {
-    let world = World::new(Steering::Priority, &[1]);
+    let world = World::new(Policy::priority().into(), &[1]);
     let (decision, choice) = chosen(&world, &Ask::new(RegionSet::EMPTY, world.now));
     let told =
         Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref()).to_string();

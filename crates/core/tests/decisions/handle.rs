@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tidegate_core::geo::distance_km;
 use tidegate_core::ids::{Generation, RouteIdx};
-use tidegate_core::plan::{Hedge, HedgeAfter, HedgeTo, Location, Steering};
+use tidegate_core::plan::{Hedge, HedgeAfter, HedgeTo, Location, Policy};
 use tidegate_core::route::RouteMatch;
 use tidegate_core::{Board, Live, PlanHandle};
 
@@ -16,7 +16,10 @@ fn an_activated_plan_serves_from_the_next_load_on() {
     let handle = PlanHandle::new();
     assert!(handle.load(0).is_none() && handle.newest().is_none());
     for number in 1..=3 {
-        let live = handle.activate(plan(Steering::Priority, &[1], Vec::new()), &world.board);
+        let live = handle.activate(
+            plan(Policy::priority().into(), &[1], Vec::new()),
+            &world.board,
+        );
         assert_eq!(live.generation, Generation(number));
         assert!(Arc::ptr_eq(
             &live,
@@ -44,7 +47,11 @@ fn a_reload_carries_observed_state_over() {
     let world = World::new(latency(5), &[2, 1]);
     let old = &world.live.upstreams[0];
     old.regions[0].cell.set_draining(true);
-    let next = plan(Steering::Priority, &[3, 1], vec![RouteMatch::default()]);
+    let next = plan(
+        Policy::priority().into(),
+        &[3, 1],
+        vec![RouteMatch::default()],
+    );
     let new = Live::bind(Arc::new(next), &world.board, Generation(2));
     let new = &new.upstreams[0];
     assert!(new.regions[0].cell.draining());

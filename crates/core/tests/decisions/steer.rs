@@ -8,7 +8,7 @@ use proptest::option;
 use proptest::prelude::*;
 use tidegate_core::decision::{Because, Candidate, Eligibility, RegionRow};
 use tidegate_core::ids::MAX_REGIONS;
-use tidegate_core::plan::{Steering, Tolerance};
+use tidegate_core::plan::{Policy, Steering, Tolerance};
 use tidegate_core::steer::{decide, exclusion};
 use tidegate_core::{Dial, Exclusion, Health, RegionIdx, RegionSet, Standing, View};
 
@@ -69,9 +69,9 @@ fn rows() -> impl Strategy<Value = Vec<RegionRow>> {
 fn steering() -> impl Strategy<Value = Steering> {
     let absolute = (0..50u64).prop_map(|ms| Tolerance::Absolute(Duration::from_millis(ms)));
     let relative = (0.0..1.0f64).prop_map(Tolerance::Relative);
-    let latency =
-        prop_oneof![absolute, relative].prop_map(|tolerance| Steering::Latency { tolerance });
-    prop_oneof![latency, Just(Steering::Priority), Just(Steering::Weighted)]
+    let latency = prop_oneof![absolute, relative].prop_map(Policy::latency);
+    let others = prop_oneof![Just(Policy::priority()), Just(Policy::weighted())];
+    prop_oneof![latency, others].prop_map(Steering::from)
 }
 
 fn regions() -> impl Strategy<Value = RegionSet> {
@@ -91,7 +91,7 @@ proptest! {
     ) {
         let tried = tried.into_iter().map(RegionIdx).collect();
         let too_slow = slow.into_iter().map(RegionIdx).collect();
-        let eligibility = Eligibility { allowed, within, tried, too_slow, repeatable };
+        let eligibility = Eligibility { allowed, within, tried, too_slow, repeatable, ..Eligibility::ANY };
         let view = View { steering: &steering, rows: rows.iter().copied().collect() };
         let decision = decide(&view, &eligibility, &mut Rng::with_seed(seed));
 
@@ -106,7 +106,7 @@ proptest! {
         }
         for excluded in &decision.excluded {
             let row = &rows[excluded.region.get()];
-            let weightless = steering == Steering::Weighted && row.weight == 0 && tried.is_empty();
+            let weightless = steering.policy == Policy::weighted() && row.weight == 0 && tried.is_empty();
             let expected = exclusion(row, &eligibility).or(weightless.then_some(Exclusion::NoWeight));
             prop_assert_eq!(Some(excluded.why), expected);
         }
@@ -131,10 +131,7 @@ proptest! {
     #[test]
     fn the_same_seed_decides_alike(rows in rows(), steering in steering(), seed: u64) {
         let view = View { steering: &steering, rows: rows.iter().copied().collect() };
-        let all = RegionSet::ALL;
-        let none = RegionSet::EMPTY;
-        let eligibility = Eligibility { allowed: all, within: all, tried: none, too_slow: none, repeatable: true };
-        let decide = || decide(&view, &eligibility, &mut Rng::with_seed(seed));
+        let decide = || decide(&view, &Eligibility::ANY, &mut Rng::with_seed(seed));
         prop_assert_eq!(decide(), decide());
     }
 }

@@ -195,10 +195,7 @@ fn an_endpoint_that_comes_up_starts_slowly() {
     world.run(secs(31));
     assert_eq!(share(&world, 0), Dial::FULL);
     // Discovery adds one.
-    let spec = |n: usize| EndpointSpec {
-        address: format!("r0-{n}:80").into(),
-        weight: 1,
-    };
+    let spec = |n: usize| EndpointSpec::new(format!("r0-{n}:80"));
     let slot = &world.live.upstreams[0].regions[0].endpoints;
     assert!(slot.replace("shop", "r0", &[spec(2), spec(1), spec(0)], &world.board));
     world.run(ms(300));

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderName, Method};
 use tidegate_core::hash::KeyFacts;
-use tidegate_core::ids::{Generation, RegionIdx, RegionSet, UpstreamIdx};
+use tidegate_core::ids::{Generation, RegionIdx, UpstreamIdx};
 use tidegate_core::plan::{
     Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, EndpointSpec, Hashing, HealthPolicy,
-    Maglev, MetricsPolicy, Plan, Pop, Region, RegionPolicy, ReplayLimits, ReplayScope, Resume,
-    RetryOn, RetryPolicy, Reveal, RingHash, Route, Steering, TableSize, Tolerance, Upstream,
-    UpstreamProtocol, UpstreamRegion,
+    Maglev, MetricsPolicy, Plan, Policy, Pop, Region, RegionPolicy, ReplayLimits, RetryOn,
+    RetryPolicy, RingHash, Route, Steering, TableSize, Tolerance, Upstream, UpstreamProtocol,
+    UpstreamRegion,
 };
 use tidegate_core::route::{RequestFacts, RouteMatch, RouteTable};
 use tidegate_core::{Board, EndpointSet, Live};
@@ -131,9 +131,7 @@ pub(crate) fn policies() -> [Balance; 8] {
 
 /// Latency steering with a tolerance in milliseconds.
 pub(crate) fn latency(tolerance_ms: u64) -> Steering {
-    Steering::Latency {
-        tolerance: Tolerance::Absolute(Duration::from_millis(tolerance_ms)),
-    }
+    Policy::latency(Tolerance::Absolute(Duration::from_millis(tolerance_ms))).into()
 }
 
 /// A plan of one upstream.
@@ -151,6 +149,7 @@ pub(crate) fn plan(steering: Steering, endpoints: &[usize], routes: Vec<RouteMat
         table,
         replay: ReplayLimits::default(),
         metrics: MetricsPolicy { max_series: 100 },
+        atlas: None,
     }
 }
 
@@ -164,21 +163,9 @@ fn region(at: usize) -> Region {
 
 fn route((at, matches): (usize, RouteMatch)) -> Route {
     Route {
-        name: format!("route-{at}").into(),
-        matches,
-        upstream: UPSTREAM,
         timeout: Duration::from_secs(10),
-        idle_timeout: Duration::from_secs(60),
-        allowed: RegionSet::ALL,
-        residency: Box::default(),
-        idempotent: false,
-        replay_scope: ReplayScope::Auto,
-        deadline_header: None,
-        resume: Resume::default(),
-        hedge: None,
-        max_duration: None,
         idempotency_key: true,
-        reveal: Reveal::default(),
+        ..Route::new(format!("route-{at}"), matches, UPSTREAM)
     }
 }
 
@@ -215,16 +202,9 @@ fn upstream(steering: Steering, endpoints: &[usize]) -> Upstream {
 }
 
 fn upstream_region((at, &endpoints): (usize, &usize)) -> UpstreamRegion {
-    let endpoint = |n| EndpointSpec {
-        address: format!("r{at}-{n}:80").into(),
-        weight: 1,
-    };
-    UpstreamRegion {
-        region: RegionIdx(at as u8),
-        endpoints: (0..endpoints).map(endpoint).collect(),
-        weight: 1,
-        tier: at as u16,
-    }
+    let endpoint = |n| EndpointSpec::new(format!("r{at}-{n}:80"));
+    let endpoints: Box<[_]> = (0..endpoints).map(endpoint).collect();
+    UpstreamRegion::new(RegionIdx(at as u8), at as u16, endpoints)
 }
 
 fn retry() -> RetryPolicy {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tidegate_core::ids::RegionIdx;
 use tidegate_core::plan::{
     Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, Ejection, EndpointSpec, Failback,
-    HealthPolicy, MetricsPolicy, Plan, Pop, Probe, Region, RegionPolicy, ReplayLimits, RetryOn,
-    RetryPolicy, Steering, Upstream, UpstreamProtocol, UpstreamRegion,
+    HealthPolicy, MetricsPolicy, Plan, Policy, Pop, Probe, Region, RegionPolicy, ReplayLimits,
+    RetryOn, RetryPolicy, Upstream, UpstreamProtocol, UpstreamRegion,
 };
 use tidegate_core::route::RouteTable;
 
@@ -51,18 +51,15 @@ impl Spec {
     }
 
     fn upstream(&self, name: String) -> Upstream {
-        let region = |region, endpoints: Vec<EndpointSpec>| UpstreamRegion {
-            region: RegionIdx(region),
-            endpoints: endpoints.into(),
-            weight: 1,
-            tier: 0,
+        let region = |region, endpoints: Vec<EndpointSpec>| {
+            UpstreamRegion::new(RegionIdx(region), 0, endpoints)
         };
         let eu = region(0, self.specs());
         let us = (!self.us.is_empty()).then(|| region(1, specs(&self.us)));
         Upstream {
             name: name.into(),
             regions: [eu].into_iter().chain(us).collect(),
-            steering: Steering::Priority,
+            steering: Policy::priority().into(),
             balance: Balance::PeakEwma,
             health: HealthPolicy {
                 probe: self.probe.clone(),
@@ -101,10 +98,7 @@ impl Spec {
 }
 
 fn specs(addresses: &[String]) -> Vec<EndpointSpec> {
-    let spec = |address: &String| EndpointSpec {
-        address: address.as_str().into(),
-        weight: 1,
-    };
+    let spec = |address: &String| EndpointSpec::new(address.as_str());
     addresses.iter().map(spec).collect()
 }
 
@@ -138,5 +132,6 @@ pub(crate) fn plan_of(specs: &[Spec]) -> Plan {
         table: RouteTable::new([]),
         replay: ReplayLimits::default(),
         metrics: MetricsPolicy { max_series: 100 },
+        atlas: None,
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tidegate_core::ids::{RegionSet, UpstreamIdx};
+use tidegate_core::ids::UpstreamIdx;
 use tidegate_core::plan::{
     Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, EndpointSpec, HealthPolicy,
-    MetricsPolicy, Plan, Pop, Region, RegionPolicy, ReplayLimits, ReplayScope, Resume, RetryOn,
-    RetryPolicy, Reveal, Route, Steering, Upstream, UpstreamProtocol, UpstreamRegion,
+    MetricsPolicy, Plan, Policy, Pop, Region, RegionPolicy, ReplayLimits, RetryOn, RetryPolicy,
+    Route, Upstream, UpstreamProtocol, UpstreamRegion,
 };
 use tidegate_core::route::{RouteMatch, RouteTable};
 use tidegate_core::{Board, Generation, Live, RegionIdx};
@@ -27,6 +27,7 @@ pub(crate) fn plan(regions: &[&str], routes: &[&str], max_series: u32) -> Arc<Pl
         table: RouteTable::new(&matches),
         replay: ReplayLimits::default(),
         metrics: MetricsPolicy { max_series },
+        atlas: None,
     })
 }
 
@@ -48,7 +49,7 @@ fn upstream(regions: u8) -> Upstream {
     Upstream {
         name: "shop".into(),
         regions: (0..regions).map(upstream_region).collect(),
-        steering: Steering::Priority,
+        steering: Policy::priority().into(),
         balance: Balance::PeakEwma,
         health: HealthPolicy {
             probe: None,
@@ -84,31 +85,14 @@ fn upstream(regions: u8) -> Upstream {
 }
 
 fn upstream_region(index: u8) -> UpstreamRegion {
-    let address = format!("192.0.2.{index}:80").as_str().into();
-    UpstreamRegion {
-        region: RegionIdx(index),
-        endpoints: [EndpointSpec { address, weight: 1 }].into(),
-        weight: 1,
-        tier: 0,
-    }
+    let endpoint = EndpointSpec::new(format!("192.0.2.{index}:80"));
+    UpstreamRegion::new(RegionIdx(index), 0, [endpoint])
 }
 
 fn route(name: &str) -> Route {
     Route {
-        name: name.into(),
-        matches: RouteMatch::default(),
-        upstream: UpstreamIdx(0),
         timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(10),
-        allowed: RegionSet::ALL,
-        residency: [].into(),
-        idempotent: false,
-        replay_scope: ReplayScope::Auto,
-        deadline_header: None,
-        resume: Resume::default(),
-        hedge: None,
-        max_duration: None,
-        idempotency_key: false,
-        reveal: Reveal::default(),
+        ..Route::new(name, RouteMatch::default(), UpstreamIdx(0))
     }
 }

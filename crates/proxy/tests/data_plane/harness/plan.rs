@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use tidegate_core::plan::{
     Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, EndpointSpec, HealthPolicy,
-    MetricsPolicy, Plan, Pop, Region, RegionPolicy, ReplayLimits, ReplayScope, Resume, RetryOn,
-    RetryPolicy, Reveal, Route, Steering, Upstream, UpstreamProtocol, UpstreamRegion,
+    MetricsPolicy, Plan, Policy, Pop, Region, RegionPolicy, ReplayLimits, RetryOn, RetryPolicy,
+    Route, Upstream, UpstreamProtocol, UpstreamRegion,
 };
 use tidegate_core::route::{RouteMatch, RouteTable};
 use tidegate_core::settings::{
     CertificateFiles, Listener, ListenerLimits, ListenerTls, TlsVersion,
 };
-use tidegate_core::{Board, PlanHandle, RegionIdx, RegionSet, UpstreamIdx};
+use tidegate_core::{Board, PlanHandle, RegionIdx, UpstreamIdx};
 use tidegate_lab::{Authority, World};
 
 use super::Rig;
@@ -72,10 +72,7 @@ impl Setup {
         let mut regions: Vec<(RegionIdx, Vec<EndpointSpec>)> = Vec::new();
         for (region, address) in places {
             let index = self.region(region);
-            let endpoint = EndpointSpec {
-                address: address.to_string().into(),
-                weight: 1,
-            };
+            let endpoint = EndpointSpec::new(address.to_string());
             match regions.iter_mut().find(|(known, _)| *known == index) {
                 Some((_, endpoints)) => endpoints.push(endpoint),
                 None => regions.push((index, vec![endpoint])),
@@ -173,6 +170,7 @@ impl Setup {
             routes: self.routes.into(),
             replay: self.replay,
             metrics: MetricsPolicy { max_series: 100 },
+            atlas: None,
         }
     }
 
@@ -217,21 +215,9 @@ fn listener(name: &str) -> Listener {
 
 fn route(name: &str, upstream: UpstreamIdx) -> Route {
     Route {
-        name: name.into(),
-        matches: RouteMatch::default(),
-        upstream,
         timeout: HOUR,
         idle_timeout: HOUR,
-        allowed: RegionSet::ALL,
-        residency: Box::new([]),
-        idempotent: false,
-        replay_scope: ReplayScope::Auto,
-        deadline_header: None,
-        resume: Resume::default(),
-        hedge: None,
-        max_duration: None,
-        idempotency_key: false,
-        reveal: Reveal::default(),
+        ..Route::new(name, RouteMatch::default(), upstream)
     }
 }
 
@@ -241,17 +227,12 @@ fn upstream(name: &str, regions: Vec<(RegionIdx, Vec<EndpointSpec>)>) -> Upstrea
         .enumerate()
         .map(|(tier, (region, endpoints))| {
             let tier = u16::try_from(tier).unwrap();
-            UpstreamRegion {
-                region,
-                endpoints: endpoints.into(),
-                weight: 1,
-                tier,
-            }
+            UpstreamRegion::new(region, tier, endpoints)
         });
     Upstream {
         name: name.into(),
         regions: regions.collect(),
-        steering: Steering::Priority,
+        steering: Policy::priority().into(),
         balance: Balance::PeakEwma,
         health: HealthPolicy {
             probe: None,
