@@ -39,11 +39,8 @@ fn row() -> impl Strategy<Value = RegionRow> {
     let places = (option::of(0..300u64), option::of(0.0..20_000.0f64));
     (facts, places, 0..5u32, 0..4u16).prop_map(
         |((standing, draining, endpoints, full), (rtt, distance_km), weight, tier)| {
-            let (region, position) = (RegionIdx(0), 0);
             let rtt = rtt.map(Duration::from_millis);
             RegionRow {
-                region,
-                position,
                 standing,
                 draining,
                 endpoints,
@@ -52,6 +49,7 @@ fn row() -> impl Strategy<Value = RegionRow> {
                 distance_km,
                 weight,
                 tier,
+                ..RegionRow::new(RegionIdx(0), 0)
             }
         },
     )

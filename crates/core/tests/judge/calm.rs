@@ -1,7 +1,7 @@
 //! False alarms: worlds in which nothing is wrong, or nothing that a region could help.
 
 use tidegate_core::cell::InFlight;
-use tidegate_core::plan::Steering;
+use tidegate_core::plan::Policy;
 
 use crate::support;
 use crate::world::{Fault, Site, World, ms, secs};
@@ -9,7 +9,7 @@ use crate::world::{Fault, Site, World, ms, secs};
 /// Lets worlds of `rate` requests a second run for `minutes`; nothing may be told.
 fn check(what: &str, rate: f64, minutes: u64, seeds: u64, site: impl Fn(&mut Site)) {
     for seed in 0..seeds {
-        for steering in [support::latency(5), Steering::Weighted] {
+        for steering in [support::latency(5), Policy::weighted().into()] {
             let mut world = World::with(seed, rate, steering, &[2, 2, 2], |_| {});
             world.sites.iter_mut().for_each(&site);
             world.run(secs(60 * minutes));
@@ -103,7 +103,7 @@ fn one_client_that_waits_for_slow_answers_is_one_event() {
 #[test]
 fn a_dependency_that_all_share_and_that_is_slow_moves_nobody() {
     for seed in 0..2 {
-        let mut world = World::with(seed, 200.0, Steering::Weighted, &[1, 1, 1], |_| {});
+        let mut world = World::with(seed, 200.0, Policy::weighted().into(), &[1, 1, 1], |_| {});
         world.run(secs(70));
         for _ in 0..5 {
             (0..3).for_each(|region| world.fault(region, Fault::Slow(8.0)));

@@ -2,14 +2,14 @@
 
 use tidegate_core::Health;
 use tidegate_core::health::{Evidence, Stage};
-use tidegate_core::plan::{Steering, Upstream};
+use tidegate_core::plan::{Policy, Upstream};
 
 use crate::support;
 use crate::world::{Fault, World, ms, secs};
 
 /// Every region takes its part of the traffic.
 fn spread(seed: u64, rate: f64, change: impl FnOnce(&mut Upstream)) -> World {
-    World::with(seed, rate, Steering::Weighted, &[1, 1, 1], change)
+    World::with(seed, rate, Policy::weighted().into(), &[1, 1, 1], change)
 }
 
 /// All traffic goes to the nearest.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tidegate_core::plan::{
-    Failback, Hedge, HedgeAfter, HedgeTo, Probe, ProbeKind, RegionPolicy, RetryPolicy, Silence,
-    Steering, Upstream,
+    Failback, Hedge, HedgeAfter, HedgeTo, Policy, Probe, ProbeKind, RegionPolicy, RetryPolicy,
+    Silence, Steering, Upstream,
 };
 
 use crate::kind::Kind;
@@ -130,7 +130,7 @@ impl Scenario {
             kind,
             scale,
             steering: if shared {
-                Steering::Weighted
+                Policy::weighted().into()
             } else {
                 latency(10)
             },
