@@ -10,9 +10,9 @@ use tidegate_core::budget::Purse;
 use tidegate_core::retry::WhyNot;
 
 use crate::labels::{
-    AttemptOutcome, Cause, HandshakeFailure, HedgeCause, HedgeResult, Label, Limit, ProbeResult,
-    RegionTurn, ReloadResult, ReplayLost, ReplayStore, ResumeResult, RetryScope, StatusClass,
-    TlsVersion,
+    AffinityResult, AttemptOutcome, Cause, HandshakeFailure, HedgeCause, HedgeResult, Label, Limit,
+    MirrorResult, ProbeResult, RegionTurn, ReloadResult, ReplayLost, ReplayStore, ResumeResult,
+    RetryScope, StartResult, StatusClass, TlsVersion,
 };
 
 /// What a metric's value does.
@@ -92,6 +92,12 @@ catalogue! {
         "Requests whose body is no longer kept and cannot be sent again, by the reason.";
     REQUESTS_GATHERED = Counter "tidegate_requests_gathered_total" in "requests" by []:
         "Requests whose body was read whole before it was sent, because they must not be sent twice.";
+    SPILLOVERS = Counter "tidegate_spillovers_total" in "attempts" by [upstream, region]:
+        "Attempts that a region did not take because they were beyond its capacity, by that region; where they went is in `tidegate_attempts_total`.";
+    AFFINITY = Counter "tidegate_affinity_total" in "requests" by [upstream, result]:
+        "Requests of upstreams with affinity, by what it did for them; none for a client that cannot be known again.";
+    MIRRORED = Counter "tidegate_mirrored_requests_total" in "requests" by [upstream, result]:
+        "Requests of which a copy was due, by the upstream that was to get it and what became of it.";
     CONNECTIONS_OPENED = Counter "tidegate_upstream_connections_opened_total" in "connections" by [upstream, region]:
         "Connections to upstreams that were opened.";
     CONNECT_DURATION = Histogram "tidegate_upstream_connect_duration_seconds" in "seconds" by [upstream, region]:
@@ -107,7 +113,11 @@ catalogue! {
     REGION_HEALTH = Gauge "tidegate_region_health" in "1" by [upstream, region]:
         "Health of a region: 0 unknown, 1 healthy, 2 degraded, 3 unhealthy, 4 draining.";
     REGION_DIAL = Gauge "tidegate_region_dial" in "1" by [upstream, region]:
-        "The part of its share that a region takes, 0 to 1; less than 1 while it comes back.";
+        "The part of its share that a region takes as far as its recovery goes, 0 to 1; less than 1 while it comes back.";
+    REGION_DIAL_RATIO = Gauge "tidegate_region_dial_ratio" in "1" by [upstream, region]:
+        "The part of its share that a region may take at most, 0 to 1, as an operator dialed it, else as configured; at 0 it takes nothing.";
+    REGION_TAKE_RATIO = Gauge "tidegate_region_take_ratio" in "1" by [upstream, region]:
+        "The part of what is offered to a region that is within its capacity, 0 to 1; 1 if it has no capacity. It sheds the rest.";
     REGION_SUSPECTED = Gauge "tidegate_region_suspected" in "1" by [upstream, region]:
         "1 while a region has fallen silent and takes nothing new until that is cleared up, else 0.";
     REGION_PROBATION = Gauge "tidegate_region_probation" in "1" by [upstream, region]:
@@ -118,6 +128,8 @@ catalogue! {
         "Network round trip to a region, averaged; absent before the first measurement.";
     REGION_TRANSITIONS = Counter "tidegate_region_transitions_total" in "changes" by [upstream, region, to, why]:
         "Changes of a region's health or stage, by what became of it and by the evidence.";
+    STANDBY_STARTS = Counter "tidegate_standby_starts_total" in "starts" by [upstream, region, result]:
+        "Starts of cold regions that ended, by result.";
     ENDPOINT_HEALTH = Gauge "tidegate_endpoint_health" in "1" by [upstream, region, endpoint]:
         "Health of an endpoint: 0 unknown, 1 healthy, 2 degraded, 3 unhealthy, 4 draining.";
     ENDPOINT_EJECTED = Gauge "tidegate_endpoint_ejected" in "1" by [upstream, region, endpoint]:
@@ -138,6 +150,8 @@ catalogue! {
         "Always 1; the label is the content hash of the plan that serves.";
     RELOADS = Counter "tidegate_reloads_total" in "reloads" by [result]:
         "Attempts to reload the configuration, by result.";
+    GEO_RELOADS = Counter "tidegate_geo_reloads_total" in "reloads" by [result]:
+        "Attempts to reload the database of clients' places, by result.";
     CERTIFICATE_NOT_AFTER = Gauge "tidegate_certificate_not_after_seconds" in "seconds" by [name]:
         "Unix time at which a listener's certificate expires.";
     ACCESS_LOG_DROPPED = Counter "tidegate_access_log_dropped_total" in "records" by []:
@@ -199,13 +213,16 @@ pub fn markdown() -> String {
     words::<HedgeCause>(&mut page, "`why` of a hedge");
     words::<HedgeResult>(&mut page, "`result` of a hedge");
     words::<ResumeResult>(&mut page, "`result` of a resume");
+    words::<AffinityResult>(&mut page, "`result` of affinity");
+    words::<MirrorResult>(&mut page, "`result` of a mirrored request");
     words::<ReplayStore>(&mut page, "`store`");
     words::<ReplayLost>(&mut page, "`why` of a body that is no longer kept");
     words::<Limit>(&mut page, "`limit`");
     words::<RegionTurn>(&mut page, "`to` of a region's transition");
     words::<Cause>(&mut page, "`why` of a region's transition or an ejection");
     words::<ProbeResult>(&mut page, "`result` of a probe");
-    words::<ReloadResult>(&mut page, "`result` of a reload");
+    words::<StartResult>(&mut page, "`result` of a start");
+    words::<ReloadResult>(&mut page, "`result` of a reload, and of a database's");
     words::<TlsVersion>(&mut page, "`tls`");
     words::<HandshakeFailure>(&mut page, "`why` of a failed handshake");
     page

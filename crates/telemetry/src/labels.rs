@@ -40,9 +40,11 @@ macro_rules! labels {
 
 mod failover;
 mod health;
+mod traffic;
 
 pub use failover::{HedgeCause, HedgeResult, ReplayLost, ReplayStore, ResumeResult};
 pub use health::{Cause, RegionTurn};
+pub use traffic::{AffinityResult, MirrorResult, StartResult};
 
 labels! {
     /// How an attempt ended.
@@ -321,6 +323,9 @@ mod tests {
         check::<HedgeResult>();
         check::<ResumeResult>();
         check::<Purse>();
+        check::<MirrorResult>();
+        check::<AffinityResult>();
+        check::<StartResult>();
         check::<TlsVersion>();
         check::<HandshakeFailure>();
         check::<ReloadResult>();

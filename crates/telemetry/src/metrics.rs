@@ -23,11 +23,12 @@ use tidegate_core::{Live, Plan, Termination};
 
 use crate::labels::{
     AttemptOutcome, Cause, Label, RegionTurn, ReloadResult, ReplayLost, ReplayStore, ResumeResult,
+    StartResult,
 };
 
 pub use listener::{ListenerSeries, OpenConnection};
 pub use plan_series::PlanSeries;
-pub use series::{Series, UpstreamHandle, UpstreamSeries};
+pub use series::{Series, ServiceSeries, UpstreamHandle, UpstreamSeries};
 pub use shard::BOUNDS;
 
 use plan_series::Table;
@@ -52,6 +53,7 @@ const MAX_HEALTH_SERIES: usize = 4_096;
 pub struct Metrics {
     routes: Registry<(Name, Name), Series>,
     upstreams: Registry<(Name, Name), UpstreamSeries>,
+    services: Registry<Name, ServiceSeries>,
     rescued: Registry<(Name, Name, &'static str), Padded<AtomicU64>>,
     /// From, to, result.
     resumes: Rare<(Name, Name, &'static str)>,
@@ -59,9 +61,12 @@ pub struct Metrics {
     turns: Rare<(Name, Name, &'static str, &'static str)>,
     /// Upstream, region, why.
     ejections: Rare<(Name, Name, &'static str)>,
+    /// Upstream, region, result.
+    starts: Rare<(Name, Name, &'static str)>,
     listeners: Registry<Name, listener::Shard>,
     global: Shards<Global>,
     reloads: Counts<ReloadResult, { ReloadResult::ALL.len() }>,
+    geo_reloads: Counts<ReloadResult, { ReloadResult::ALL.len() }>,
     access_log_dropped: AtomicU64,
     certificates: Mutex<Vec<(String, i64)>>,
     table: Mutex<Weak<Table>>,
@@ -82,13 +87,16 @@ impl Metrics {
         Arc::new(Self {
             routes: Registry::default(),
             upstreams: Registry::default(),
+            services: Registry::default(),
             rescued: Registry::default(),
             resumes: Rare::default(),
             turns: Rare::default(),
             ejections: Rare::default(),
+            starts: Rare::default(),
             listeners: Registry::default(),
             global: shard::fresh(),
             reloads: Counts::default(),
+            geo_reloads: Counts::default(),
             access_log_dropped: AtomicU64::new(0),
             certificates: Mutex::default(),
             table: Mutex::default(),
@@ -169,9 +177,21 @@ impl Metrics {
         self.ejections.add(key, MAX_HEALTH_SERIES, other);
     }
 
+    /// Counts the start of a cold region, once it has ended.
+    pub fn standby_started(&self, upstream: &Name, region: &Name, result: StartResult) {
+        let key = (upstream.clone(), region.clone(), result.word());
+        let other = || (OTHER.into(), OTHER.into(), result.word());
+        self.starts.add(key, MAX_HEALTH_SERIES, other);
+    }
+
     /// Counts one attempt to reload.
     pub fn reloaded(&self, result: ReloadResult) {
         self.reloads.add(result);
+    }
+
+    /// Counts one attempt to reload the database of clients' places.
+    pub fn geo_reloaded(&self, result: ReloadResult) {
+        self.geo_reloads.add(result);
     }
 
     /// Replaces what is told of certificates: name and the Unix time of expiry in seconds.
@@ -206,6 +226,9 @@ impl Metrics {
         let named = |upstream: &Name| upstreams.contains(&**upstream) || **upstream == *OTHER;
         self.upstreams
             .retain(|(upstream, _)| upstreams.contains(&**upstream));
+        self.services
+            .retain(|upstream| upstreams.contains(&**upstream));
+        self.starts.retain(|(upstream, ..)| named(upstream));
         self.turns.retain(|(upstream, ..)| named(upstream));
         self.ejections.retain(|(upstream, ..)| named(upstream));
     }

@@ -1,6 +1,7 @@
 //! What a scrape gathers: the sums of shards, and the gauges that the plan and the board hold.
 
 mod failover;
+mod steering;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -32,9 +33,11 @@ pub(super) fn render(metrics: &Metrics, live: Option<&Live>) -> String {
     failover::hedges(&upstreams, &mut out);
     failover::resumes(metrics, &mut out);
     failover::replay(metrics, &mut out);
+    steering::traffic(metrics, &upstreams, &mut out);
     connections(&upstreams, &mut out);
     regions(live, &mut out);
     turns(metrics, &mut out);
+    steering::starts(metrics, &mut out);
     endpoints(live, &mut out);
     ejections(metrics, &mut out);
     probes(&upstreams, &mut out);
@@ -156,14 +159,7 @@ fn connections(upstreams: &Upstreams, out: &mut Exposition) {
 }
 
 fn regions(live: Option<&Live>, out: &mut Exposition) {
-    let mut gauge = |metric: &Metric, value: fn(&LiveRegion) -> Option<f64>| {
-        let mut family = out.family(metric);
-        for_each_region(live, |upstream, region, bound| {
-            if let Some(value) = value(bound) {
-                family.add(&[upstream, region], value);
-            }
-        });
-    };
+    let mut gauge = |metric: &Metric, value| region_gauge(live, metric, value, out);
     gauge(&catalogue::IN_FLIGHT, |bound| {
         Some(bound.cell.in_flight().into())
     });
@@ -173,6 +169,8 @@ fn regions(live: Option<&Live>, out: &mut Exposition) {
     gauge(&catalogue::REGION_DIAL, |bound| {
         Some(bound.cell.standing().dial.share())
     });
+    steering::shares(live, out);
+    let mut gauge = |metric: &Metric, value| region_gauge(live, metric, value, out);
     gauge(&catalogue::REGION_SUSPECTED, |bound| {
         Some(u8::from(bound.cell.standing().suspected).into())
     });
@@ -184,6 +182,20 @@ fn regions(live: Option<&Live>, out: &mut Exposition) {
     });
     gauge(&catalogue::REGION_RTT, |bound| {
         bound.cell.rtt().map(|rtt| rtt.as_secs_f64())
+    });
+}
+
+fn region_gauge(
+    live: Option<&Live>,
+    metric: &Metric,
+    value: fn(&LiveRegion) -> Option<f64>,
+    out: &mut Exposition,
+) {
+    let mut family = out.family(metric);
+    for_each_region(live, |upstream, region, bound| {
+        if let Some(value) = value(bound) {
+            family.add(&[upstream, region], value);
+        }
     });
 }
 
@@ -263,6 +275,8 @@ fn plan(live: Option<&Live>, out: &mut Exposition) {
 fn process(metrics: &Metrics, out: &mut Exposition) {
     let mut family = out.family(&catalogue::RELOADS);
     add_counted(&mut family, &[], |result| metrics.reloads.get(result));
+    let mut family = out.family(&catalogue::GEO_RELOADS);
+    add_counted(&mut family, &[], |result| metrics.geo_reloads.get(result));
     let mut family = out.family(&catalogue::CERTIFICATE_NOT_AFTER);
     for (name, not_after) in &*metrics.certificates() {
         family.add(&[name], not_after);

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use tidegate_core::{Plan, RegionIdx, RouteIdx, UpstreamIdx};
 
 use super::shard::{Padded, Shards, mine};
-use super::{Metrics, NONE, Name, Series, UpstreamHandle, UpstreamSeries};
+use super::{Metrics, NONE, Name, Series, ServiceSeries, UpstreamHandle, UpstreamSeries};
 use crate::labels::{AttemptOutcome, Label, ResumeResult};
 
 type Lazy<T> = OnceLock<T>;
@@ -29,6 +29,7 @@ pub(super) struct Table {
     unrouted: Lazy<Shards<Series>>,
     routes: Rows<Shards<Series>>,
     upstreams: Rows<UpstreamHandle>,
+    services: Box<[Lazy<Shards<ServiceSeries>>]>,
     rescued: Box<[Lazy<Shards<Padded<AtomicU64>>>]>,
 }
 
@@ -76,6 +77,7 @@ impl Table {
             unrouted: Lazy::new(),
             routes,
             upstreams,
+            services: unresolved(plan.upstreams.len()),
             rescued: unresolved(pairs * AttemptOutcome::ALL.len()),
             plan,
         }
@@ -141,6 +143,14 @@ impl PlanSeries {
             let name = self.table.plan.upstream(upstream).name.clone();
             UpstreamHandle::new(self.metrics.upstreams.get((name, region)))
         })
+    }
+
+    /// The series of `upstream` as a whole.
+    pub fn service(&self, upstream: UpstreamIdx) -> &ServiceSeries {
+        mine(self.table.services[upstream.get()].get_or_init(|| {
+            let name = self.table.plan.upstream(upstream).name.clone();
+            self.metrics.services.get(name)
+        }))
     }
 
     /// Counts a request that was answered because of a later attempt: `from` is the region of the

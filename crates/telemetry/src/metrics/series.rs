@@ -8,7 +8,8 @@ use http::StatusCode;
 
 use super::shard::{Counts, Histogram, Shards, mine};
 use crate::labels::{
-    AttemptOutcome, HedgeCause, HedgeResult, Label, Limit, ProbeResult, RetryScope, StatusClass,
+    AffinityResult, AttemptOutcome, HedgeCause, HedgeResult, Label, Limit, MirrorResult,
+    ProbeResult, RetryScope, StatusClass,
 };
 
 /// The requests of one route that one region answered.
@@ -32,8 +33,17 @@ pub struct UpstreamSeries {
     /// By cause.
     pub(super) hedges: [Counts<HedgeResult, { HedgeResult::ALL.len() }>; HedgeCause::ALL.len()],
     redispatched: AtomicU64,
+    shed: AtomicU64,
     idle: AtomicI64,
     open: AtomicI64,
+}
+
+/// What is counted of one upstream as a whole.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ServiceSeries {
+    pub(super) mirrored: Counts<MirrorResult, { MirrorResult::ALL.len() }>,
+    pub(super) affinity: Counts<AffinityResult, { AffinityResult::ALL.len() }>,
 }
 
 /// An [`UpstreamSeries`] to keep: it leads every thread to its own part.
@@ -46,6 +56,18 @@ impl Series {
     pub fn record(&self, status: Option<StatusCode>, took: Duration) {
         self.classes.add(status.into());
         self.duration.record(took);
+    }
+}
+
+impl ServiceSeries {
+    /// Counts a request of which a copy was due to this upstream. Once for each, when that is over.
+    pub fn mirrored(&self, result: MirrorResult) {
+        self.mirrored.add(result);
+    }
+
+    /// Counts what affinity did for a request. Once for each.
+    pub fn bound(&self, result: AffinityResult) {
+        self.affinity.add(result);
     }
 }
 
@@ -70,6 +92,12 @@ impl UpstreamSeries {
     /// region. The account of a request calls it.
     pub fn redispatched(&self) {
         self.redispatched.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an attempt that went elsewhere, or came here only for lack of something better, because
+    /// it was beyond the region's capacity.
+    pub fn shed(&self) {
+        self.shed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a hedge that was sent here, once its request is over. The account of a request calls it.
@@ -115,8 +143,11 @@ impl UpstreamSeries {
     }
 
     pub(super) fn redispatched_total(shards: &[Self]) -> u64 {
-        let parts = shards.iter().map(|shard| &shard.redispatched);
-        parts.map(|part| part.load(Ordering::Relaxed)).sum()
+        count(shards, |shard| &shard.redispatched)
+    }
+
+    pub(super) fn shed_total(shards: &[Self]) -> u64 {
+        count(shards, |shard| &shard.shed)
     }
 
     pub(super) fn idle_total(shards: &[Self]) -> i64 {
@@ -126,6 +157,11 @@ impl UpstreamSeries {
     pub(super) fn open_total(shards: &[Self]) -> i64 {
         sum(shards, |shard| &shard.open)
     }
+}
+
+fn count(shards: &[UpstreamSeries], counter: fn(&UpstreamSeries) -> &AtomicU64) -> u64 {
+    let parts = shards.iter().map(counter);
+    parts.map(|part| part.load(Ordering::Relaxed)).sum()
 }
 
 fn sum(shards: &[UpstreamSeries], gauge: fn(&UpstreamSeries) -> &AtomicI64) -> i64 {

@@ -7,11 +7,12 @@ use http::StatusCode;
 use tidegate_core::budget::Purse;
 use tidegate_core::ids::{RouteIdx, UpstreamIdx};
 use tidegate_core::retry::WhyNot;
-use tidegate_core::{Dial, Health, Live, RegionIdx, Standing, Termination};
+use tidegate_core::{Allotment, Dial, Health, Live, RegionIdx, Standing, Termination};
 use tidegate_telemetry::catalogue::METRICS;
 use tidegate_telemetry::labels::{
-    Cause, HandshakeFailure, HedgeCause, HedgeResult, Label, Limit, ProbeResult, RegionTurn,
-    ReloadResult, ReplayLost, ReplayStore, ResumeResult, RetryScope, TlsVersion,
+    AffinityResult, Cause, HandshakeFailure, HedgeCause, HedgeResult, Label, Limit, MirrorResult,
+    ProbeResult, RegionTurn, ReloadResult, ReplayLost, ReplayStore, ResumeResult, RetryScope,
+    StartResult, TlsVersion,
 };
 use tidegate_telemetry::{AttemptOutcome, Metrics, PlanSeries};
 
@@ -57,6 +58,7 @@ fn populate(metrics: &std::sync::Arc<Metrics>, live: &Live) {
     region.opening();
     Limit::ALL.iter().for_each(|limit| region.refused(*limit));
     populate_failover(metrics, &series);
+    populate_steering(metrics, &series, live);
     metrics.terminated(Termination::Completed);
     metrics.terminated(Termination::ResidencyBlocked);
     metrics.retry_refused(WhyNot::Budget);
@@ -103,6 +105,64 @@ fn populate_failover(metrics: &Metrics, series: &PlanSeries) {
     metrics.spooled(30_000);
     metrics.replay_lost(ReplayLost::TotalLimit);
     metrics.gathered();
+}
+
+fn populate_steering(metrics: &Metrics, series: &PlanSeries, live: &Live) {
+    let (shop, us) = ("shop".into(), "us".into());
+    series.upstream(UpstreamIdx(0), 0).shed();
+    let service = series.service(UpstreamIdx(0));
+    service.mirrored(MirrorResult::Sent);
+    service.mirrored(MirrorResult::Sent);
+    service.mirrored(MirrorResult::SkippedBody);
+    service.bound(AffinityResult::Rebound);
+    metrics.standby_started(&shop, &us, StartResult::Timeout);
+    metrics.geo_reloaded(ReloadResult::Refused);
+    let near = &live.upstreams[0].regions[0].cell;
+    near.set_dial(Some(Dial::new(0.3)));
+    near.set_allotment(Allotment {
+        take: Dial::new(0.75),
+        ..Allotment::default()
+    });
+}
+
+#[test]
+fn how_traffic_was_steered_comes_out() {
+    let metrics = Metrics::new();
+    let live = live(plan(&["eu", "us"], &["api"], 100));
+    populate(&metrics, &live);
+    let families = scrape(&metrics, Some(&live));
+    let check = |name: &str, labels: &[&str], expected: Option<f64>| {
+        let name = format!("tidegate_{name}");
+        let found = value(&families, &name, labels);
+        assert_eq!(found, expected, "{name}{labels:?}");
+    };
+    check("spillovers_total", &["shop", "eu"], Some(1.0));
+    check("spillovers_total", &["shop", "us"], None);
+    check("mirrored_requests_total", &["shop", "sent"], Some(2.0));
+    check(
+        "mirrored_requests_total",
+        &["shop", "skipped_body"],
+        Some(1.0),
+    );
+    check("mirrored_requests_total", &["shop", "failed"], None);
+    check("affinity_total", &["shop", "rebound"], Some(1.0));
+    check(
+        "standby_starts_total",
+        &["shop", "us", "timeout"],
+        Some(1.0),
+    );
+    check("geo_reloads_total", &["refused"], Some(1.0));
+    check("region_dial_ratio", &["shop", "eu"], Some(0.3));
+    check("region_dial_ratio", &["shop", "us"], Some(1.0));
+    check("region_take_ratio", &["shop", "eu"], Some(0.75));
+    check("region_take_ratio", &["shop", "us"], Some(1.0));
+    live.upstreams[0].regions[0].cell.set_dial(None);
+    let families = scrape(&metrics, Some(&live));
+    assert_eq!(
+        value(&families, "tidegate_region_dial_ratio", &["shop", "eu"]),
+        Some(1.0),
+        "what the plan says"
+    );
 }
 
 #[test]
