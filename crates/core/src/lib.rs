@@ -24,6 +24,7 @@ pub mod ids;
 pub mod limits;
 pub mod news;
 pub mod plan;
+pub mod priority;
 pub mod recent_min;
 pub mod resume;
 pub mod retry;
