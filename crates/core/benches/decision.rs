@@ -108,6 +108,7 @@ fn balance(bencher: Bencher<'_, '_>, down: usize) {
         let seek = balance::Seek {
             barred: balance::Barred::default(),
             hash: None,
+            named: None,
             region,
             now: black_box(world.now),
         };

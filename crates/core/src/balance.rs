@@ -46,6 +46,9 @@ pub struct Barred {
     pub tried: Tried,
     /// Beyond it, an endpoint is full.
     pub bound: Bound,
+    /// Whether what is believed of endpoints counts for nothing (panic): whoever is unhealthy or
+    /// ejected may be taken like the others. Who drains may not.
+    pub any_health: bool,
 }
 
 /// What one attempt needs of its region's endpoints.
@@ -55,6 +58,9 @@ pub struct Seek<'a> {
     pub barred: Barred,
     /// The hash of its request, for policies that hash. None: the endpoint is drawn at random.
     pub hash: Option<u64>,
+    /// [`EndpointSet::name_of`] the endpoint that is taken if it may be, whatever the policy says
+    /// (affinity). None, or one that is not there or not open: the policy decides.
+    pub named: Option<u64>,
     /// The region.
     pub region: &'a RegionCell,
     /// The moment of the attempt.
@@ -145,6 +151,11 @@ impl Tried {
 /// times the part that its endpoint takes. Where all take a part only, the parts count in relation to
 /// each other; an endpoint that is left alone takes everything.
 pub fn pick(set: &EndpointSet, seek: &Seek<'_>, rng: &mut Rng) -> Option<Picked> {
+    if let Some(at) = seek.named.and_then(|name| set.named(name)) {
+        if set.open(at, &seek.barred) {
+            return Some(Picked { at, after: 0 });
+        }
+    }
     let method = set.method();
     let at = match (set.endpoints.len(), &method.tables, &method.balance) {
         (0, ..) => None,
@@ -217,6 +228,7 @@ mod tests {
         let seek = Seek {
             barred: *barred,
             hash: None,
+            named: None,
             region: &region,
             now,
         };
@@ -374,6 +386,59 @@ mod tests {
     }
 
     #[test]
+    fn in_panic_health_counts_for_nothing_and_a_drain_does() {
+        let now = Instant::now();
+        for balance in policies() {
+            let set = balanced(&balance, &[1; 4], now);
+            set.endpoints[0].cell.set_health(Health::Unhealthy);
+            set.endpoints[1].cell.set_ejected(true);
+            set.endpoints[2].cell.set_health(Health::Draining);
+            let mut barred = Barred {
+                any_health: true,
+                ..Barred::default()
+            };
+            let counts = shares(&set, &barred, now);
+            let word = balance.as_str();
+            assert!(
+                counts[0].min(counts[1]).min(counts[3]) > 1_000,
+                "{word} {counts:?}"
+            );
+            assert_eq!(counts[2], 0, "{word}");
+            [0, 1, 3].into_iter().for_each(|at| barred.tried.insert(at));
+            assert_eq!(picked(&set, &barred, now, &mut Rng::with_seed(1)), None);
+        }
+    }
+
+    #[test]
+    fn who_is_named_is_taken_while_he_may_be() {
+        let now = Instant::now();
+        for balance in policies() {
+            let (set, region) = (balanced(&balance, &[1; 9], now), RegionCell::new(now));
+            let name = EndpointSet::name_of("10.0.0.7:80");
+            let times = |named, barred| {
+                let seek = Seek {
+                    barred,
+                    hash: None,
+                    named: Some(named),
+                    region: &region,
+                    now,
+                };
+                let mut rng = Rng::with_seed(5);
+                let picks = (0..900).map(|_| pick(&set, &seek, &mut rng).expect("open").at);
+                picks.filter(|at| *at == 7).count()
+            };
+            let (mut tried, word) = (Barred::default(), balance.as_str());
+            tried.tried.insert(7);
+            assert_eq!(times(name, Barred::default()), 900, "{word}");
+            assert_eq!(times(name, tried), 0, "{word}");
+            set.endpoints[7].cell.set_health(Health::Unhealthy);
+            assert_eq!(times(name, Barred::default()), 0, "{word}");
+            set.endpoints[7].cell.set_health(Health::Healthy);
+            assert!(times(name ^ 1, Barred::default()) < 900, "{word}");
+        }
+    }
+
+    #[test]
     fn tries_are_remembered_up_to_the_bound() {
         let mut tried = Tried::default();
         for position in [0, 99, 65_535, 65_536] {
@@ -487,6 +552,7 @@ mod tests {
         let seek = Seek {
             barred: Barred::default(),
             hash: None,
+            named: None,
             region: &region,
             now,
         };
@@ -519,6 +585,7 @@ mod tests {
             let seek = Seek {
                 barred,
                 hash: Some(crate::hash::xxh64(0, &key.to_le_bytes())),
+                named: None,
                 region,
                 now,
             };
@@ -603,6 +670,7 @@ mod tests {
             let seek = |region| Seek {
                 barred: Barred::default(),
                 hash: Some(4_711),
+                named: None,
                 region,
                 now,
             };

@@ -326,8 +326,10 @@ fn endpoint_of(
         barred: Barred {
             tried: ask.tried_endpoints.within(position, set.version),
             bound: Bounds::of(&wanted.circuit_breaker, ask.turn).endpoint,
+            any_health: false,
         },
         hash: ask.hash,
+        named: None,
         region: &observed.cell,
         now: ask.now,
     };

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use crate::balance::{Barred, Method, Picked};
 use crate::board::Board;
 use crate::cell::EndpointCell;
+use crate::hash::xxh64;
 use crate::limits::Room;
 use crate::plan::{Balance, EndpointSpec};
 
@@ -35,6 +36,8 @@ pub struct EndpointSet {
     pub endpoints: Box<[Endpoint]>,
     /// Sum of the weights up to and including each endpoint, for draws by weight.
     cumulative: Box<[u32]>,
+    /// [`EndpointSet::name_of`] each address with its position, in order.
+    names: Box<[(u64, u32)]>,
     method: Method,
 }
 
@@ -47,12 +50,29 @@ impl EndpointSet {
         };
         let cumulative = endpoints.iter().scan(0, running).collect();
         let method = Method::new(balance, &endpoints);
+        let name =
+            |(at, endpoint): (usize, &Endpoint)| (Self::name_of(&endpoint.address), at as u32);
+        let mut names: Box<[_]> = endpoints.iter().enumerate().map(name).collect();
+        names.sort_unstable();
         Self {
             version,
             endpoints,
             cumulative,
+            names,
             method,
         }
+    }
+
+    /// What an endpoint of this address is named by where the address itself would be too long, or
+    /// nobody's business: XXH64 with seed 0 of its bytes.
+    pub fn name_of(address: &str) -> u64 {
+        xxh64(0, address.as_bytes())
+    }
+
+    /// The position of the endpoint of this name ([`Self::name_of`]); none if it is not there.
+    pub fn named(&self, name: u64) -> Option<usize> {
+        let found = self.names.binary_search_by_key(&name, |(name, _)| *name);
+        found.ok().map(|found| self.names[found].1 as usize)
     }
 
     pub(crate) fn method(&self) -> &Method {
@@ -86,8 +106,9 @@ impl EndpointSet {
     /// Whether the endpoint at `at` has room for an attempt.
     pub fn room(&self, at: usize, barred: &Barred) -> Room {
         let cell = &self.endpoints[at].cell;
+        let open = || cell.open() || (barred.any_health && !cell.draining());
         match () {
-            () if barred.tried.contains(at) || !cell.open() => Room::Closed,
+            () if barred.tried.contains(at) || !open() => Room::Closed,
             () if barred.bound.fills(cell) => Room::Full,
             () => Room::Open,
         }

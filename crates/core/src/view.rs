@@ -76,6 +76,7 @@ fn room(position: u8, observed: &LiveRegion, tried: &TriedEndpoints, bounds: &Bo
     let barred = Barred {
         tried: tried.within(position, set.version),
         bound: bounds.endpoint,
+        any_health: false,
     };
     let mut best = Room::Closed;
     for at in 0..set.endpoints.len() {

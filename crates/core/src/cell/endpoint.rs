@@ -247,6 +247,11 @@ impl EndpointCell {
         self.health().usable()
     }
 
+    /// Whether it is being emptied, by what was set or by what it said of itself.
+    pub fn draining(&self) -> bool {
+        self.probed_health() == Health::Draining || self.said() == Health::Draining
+    }
+
     /// Whether requests found it to be an outlier and it is out for a while.
     pub fn ejected(&self) -> bool {
         self.state.0.ejected.load(Ordering::Relaxed)

@@ -32,6 +32,7 @@ fn pick_for(
     let seek = Seek {
         barred: *barred,
         hash,
+        named: None,
         region,
         now,
     };
