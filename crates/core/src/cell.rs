@@ -7,10 +7,12 @@
 //! are told by the board's [`News`](crate::news::News).
 
 mod allotment;
+mod demand;
 mod drain;
 mod endpoint;
 mod in_flight;
 mod region;
+mod reported;
 mod said;
 mod tally;
 mod under_way;
@@ -18,6 +20,7 @@ mod under_way;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use allotment::Allotment;
+pub use demand::Demand;
 pub use drain::Drain;
 pub use endpoint::{EndpointCell, Outcome};
 pub use in_flight::InFlight;

@@ -99,6 +99,11 @@ impl AtomicEwma {
         Some(Duration::from_secs_f64(sample.us / 1e6))
     }
 
+    /// The same, if a sample came within the last `within`.
+    pub fn lately(&self, within: Duration, origin: Instant, now: Instant) -> Option<Duration> {
+        lately(&self.0, within, origin, now)
+    }
+
     /// Enters one sample. Of several within one millisecond only the first has weight.
     pub fn observe(&self, took: Duration, origin: Instant, now: Instant) {
         let (us, now_ms) = (took.as_secs_f64() * 1e6, ms_since(origin, now));
@@ -118,10 +123,7 @@ impl TypicalEwma {
 
     /// The same, if a sample came within the last `within`.
     pub fn lately(&self, within: Duration, origin: Instant, now: Instant) -> Option<Duration> {
-        let sample = Sample::unpack(self.0.load(Ordering::Relaxed))?;
-        let age = age_ms(sample.at_ms, ms_since(origin, now));
-        let lately = u128::from(age) <= within.as_millis();
-        lately.then(|| Duration::from_secs_f64(sample.us / 1e6))
+        lately(&self.0, within, origin, now)
     }
 
     /// Enters one sample. Of several within one millisecond only the first has weight.
@@ -168,6 +170,13 @@ impl Sample {
             at_ms: word as u32,
         })
     }
+}
+
+fn lately(word: &AtomicU64, within: Duration, origin: Instant, now: Instant) -> Option<Duration> {
+    let sample = Sample::unpack(word.load(Ordering::Relaxed))?;
+    let age = age_ms(sample.at_ms, ms_since(origin, now));
+    let lately = u128::from(age) <= within.as_millis();
+    lately.then(|| Duration::from_secs_f64(sample.us / 1e6))
 }
 
 fn update(word: &AtomicU64, next: impl Fn(Option<Sample>) -> Sample) {

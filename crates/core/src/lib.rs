@@ -30,13 +30,15 @@ pub mod resume;
 pub mod retry;
 pub mod route;
 pub mod settings;
+mod split;
+pub mod standby;
 pub mod standing;
 pub mod steer;
 pub mod termination;
 mod view;
 
 pub use board::Board;
-pub use cell::{Allotment, Drain, EndpointCell, InFlight, RegionCell};
+pub use cell::{Allotment, Demand, Drain, EndpointCell, InFlight, RegionCell};
 pub use choose::{Ask, Choice, TriedEndpoints, choose, reach, should_leave};
 pub use decision::{Candidate, Decision, Exclusion, View};
 pub use endpoint::{Endpoint, EndpointSet, EndpointSlot};

@@ -22,6 +22,7 @@ impl InFlight {
     pub fn begin(endpoint: Arc<EndpointCell>, region: Arc<RegionCell>) -> Self {
         endpoint.under_way().begin();
         region.under_way().begin();
+        region.begun();
         Self {
             endpoint,
             region,
@@ -37,6 +38,13 @@ impl InFlight {
             self.endpoint.under_way().is_retry();
             self.region.under_way().is_retry();
         }
+        self
+    }
+
+    /// Counts it as bound to its region besides: steering could not have shed it. At most once.
+    #[must_use]
+    pub fn bound(self) -> Self {
+        self.region.begun_bound();
         self
     }
 

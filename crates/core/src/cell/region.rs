@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::allotment::{Allotment, AtomicAllotment};
+use super::demand::{Demand, DemandCounters};
 use super::drain::{AtomicDrain, Drain};
+use super::reported::Reported;
 use super::said::Said;
 use super::tally::{Counters, ErrorClass, Tally};
 use super::under_way::UnderWay;
@@ -49,6 +51,8 @@ struct RegionLoad {
     under_way: UnderWay,
     service: TypicalEwma,
     counters: Counters,
+    demand: DemandCounters,
+    reported: Reported,
 }
 
 impl RegionCell {
@@ -150,6 +154,38 @@ impl RegionCell {
     /// Puts what a look found in place.
     pub fn set_allotment(&self, allotment: Allotment) {
         self.state.0.allotment.store(allotment);
+    }
+
+    /// What the region was offered since the cell was made.
+    pub fn demand(&self) -> Demand {
+        self.load.0.demand.read()
+    }
+
+    /// The region shed an attempt that is made elsewhere. For the data plane, once an attempt begins:
+    /// what is merely decided is not counted. Not for the region where it is made after all.
+    pub fn shed(&self) {
+        self.load.0.demand.shed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn begun(&self) {
+        self.load.0.demand.begun.fetch_add(1, Ordering::Release);
+    }
+
+    pub(super) fn begun_bound(&self) {
+        self.load.0.demand.bound.fetch_add(1, Ordering::Release);
+    }
+
+    /// Enters the utilization that an endpoint of the region reports of itself (ORCA's
+    /// `application_utilization`, else `cpu_utilization`): 0 is idle, 1 is all that it can do. What is
+    /// negative or no number is not believed.
+    pub fn reported(&self, utilization: f32, now: Instant) {
+        let origin = self.state.0.origin;
+        self.load.0.reported.enter(utilization, origin, now);
+    }
+
+    /// What its endpoints report, averaged over about 10 s. None without a report in the last 180 s.
+    pub fn utilization(&self, now: Instant) -> Option<f32> {
+        self.load.0.reported.get(self.state.0.origin, now)
     }
 
     /// What was said of the whole region, by itself or by an operator, and is still in force;
