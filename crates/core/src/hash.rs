@@ -39,12 +39,19 @@ pub fn xxh64(seed: u64, bytes: &[u8]) -> u64 {
     XxHash64::oneshot(seed, bytes)
 }
 
-impl Hashing {
-    /// The first key that the request has, with its hash; none if it has none of them. A value of no
-    /// bytes is none.
-    pub fn of(&self, request: &impl KeyFacts) -> Option<Hashed<'_>> {
+impl<'a> Hashed<'a> {
+    /// The first of `keys` that the request has, with its hash; none if it has none of them. A value of
+    /// no bytes is none.
+    pub fn first(keys: &'a [HashKey], request: &impl KeyFacts) -> Option<Self> {
         let hashed = |key| hash_of(key, request).map(|hash| Hashed { key, hash });
-        self.on.iter().find_map(hashed)
+        keys.iter().find_map(hashed)
+    }
+}
+
+impl Hashing {
+    /// As [`Hashed::first`], of the keys that the policy hashes.
+    pub fn of(&self, request: &impl KeyFacts) -> Option<Hashed<'_>> {
+        Hashed::first(&self.on, request)
     }
 }
 

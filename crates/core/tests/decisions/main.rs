@@ -6,6 +6,7 @@ mod choose;
 mod handle;
 mod routes;
 mod simulation;
+mod split;
 mod steer;
 mod storm;
 #[path = "../support/mod.rs"]
