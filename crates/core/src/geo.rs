@@ -4,20 +4,47 @@
 //! steering.
 
 mod atlas;
+mod database;
+mod networks;
+mod places;
+mod record;
+
+use std::fmt;
 
 use crate::plan::Location;
 
-pub use atlas::{Atlas, AtlasError};
+pub use atlas::Atlas;
+pub use database::{Database, Fingerprint, Fingerprinter, InvalidDatabase};
+pub use places::{Code, code, continent_of, is_continent};
 
 /// Where a client is, as far as that is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Origin {
     /// ISO 3166-1 country, two capital letters.
-    pub country: Option<[u8; 2]>,
+    pub country: Option<Code>,
     /// Continent: AF, AN, AS, EU, NA, OC, SA.
-    pub continent: Option<[u8; 2]>,
+    pub continent: Option<Code>,
     /// Coordinates.
     pub location: Option<Location>,
+}
+
+/// `DE, EU, [52.5, 13.4]`, without what is not known; `unknown` of nothing.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut between = "";
+        for code in [self.country, self.continent].into_iter().flatten() {
+            write!(f, "{between}{}", code.as_slice().escape_ascii())?;
+            between = ", ";
+        }
+        if let Some(place) = self.location {
+            write!(f, "{between}[{}, {}]", place.latitude, place.longitude)?;
+            between = ", ";
+        }
+        match between {
+            "" => f.write_str("unknown"),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Mean radius of the Earth in kilometres (IUGG).
