@@ -6,6 +6,7 @@
 //! four types: [`Plan`] (what is wanted), [`EndpointSet`] (who is there), [`Board`] (what is
 //! observed) and [`View`] -> [`Decision`] (what follows from them).
 
+pub mod allot;
 pub mod balance;
 pub mod board;
 pub mod budget;
@@ -37,6 +38,7 @@ pub mod steer;
 pub mod termination;
 mod view;
 
+pub use allot::Allotter;
 pub use board::Board;
 pub use cell::{Allotment, Demand, Drain, EndpointCell, InFlight, RegionCell};
 pub use choose::{Ask, Choice, TriedEndpoints, choose, reach, should_leave};

@@ -20,6 +20,8 @@ pub struct Allotment {
     pub healthy: Dial,
     /// The part of its endpoints' weight that is usable, but degraded.
     pub degraded: Dial,
+    /// Attempts a second that it was offered lately, taken or shed.
+    pub offered: f32,
 }
 
 impl Default for Allotment {
@@ -31,6 +33,7 @@ impl Default for Allotment {
             latency: None,
             healthy: Dial::FULL,
             degraded: Dial::NONE,
+            offered: 0.0,
         }
     }
 }
@@ -45,6 +48,7 @@ pub(super) struct AtomicAllotment {
     latency: AtomicU64,
     healthy: AtomicU32,
     degraded: AtomicU32,
+    offered: AtomicU32,
 }
 
 impl Default for AtomicAllotment {
@@ -55,6 +59,7 @@ impl Default for AtomicAllotment {
             latency: AtomicU64::default(),
             healthy: AtomicU32::default(),
             degraded: AtomicU32::default(),
+            offered: AtomicU32::default(),
         };
         cell.store(Allotment::default());
         cell
@@ -72,6 +77,7 @@ impl AtomicAllotment {
             latency: (latency > 0).then(|| Duration::from_nanos(latency)),
             healthy: dial(&self.healthy),
             degraded: dial(&self.degraded),
+            offered: f32::from_bits(self.offered.load(Ordering::Relaxed)),
         }
     }
 
@@ -85,6 +91,7 @@ impl AtomicAllotment {
         self.latency.store(nanos, Ordering::Relaxed);
         put(&self.healthy, allotment.healthy.parts());
         put(&self.degraded, allotment.degraded.parts());
+        put(&self.offered, allotment.offered.to_bits());
     }
 }
 
@@ -102,6 +109,7 @@ mod tests {
             latency: Some(Duration::from_micros(1_700)),
             healthy: Dial::new(0.5),
             degraded: Dial::new(0.125),
+            offered: 4_321.5,
         };
         cell.store(allotment);
         assert_eq!(cell.load(), allotment);

@@ -1,0 +1,174 @@
+//! What steering needs to know of an upstream's regions and no decision could find out in passing:
+//! how much each was offered lately and what part of that it can take, which latency counts, how much
+//! of it is usable.
+//!
+//! An [`Allotter`] looks at the cells of all regions whenever the judge does, and leaves an
+//! [`Allotment`] in each. Decisions read those and remember nothing; if nobody looks any more, the
+//! last ones stay in force. What is found depends on what was offered to a region, never on what it
+//! took: so no figure feeds on itself, and nothing swings. It keeps no clock, does no I/O, allocates
+//! nothing while regions stay, and remembers by cell, so that a reload changes nothing of what it
+//! knows.
+
+mod held;
+mod rate;
+mod take;
+mod usable;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::held::Held;
+use self::rate::Rate;
+use self::take::Load;
+use self::usable::Usable;
+use crate::cell::{Allotment, Demand, RegionCell};
+use crate::handle::{LiveRegion, LiveUpstream};
+use crate::plan::{Policy, Spill, Steering, Tolerance, Upstream, UpstreamRegion};
+use crate::standby::dial;
+use crate::standing::Dial;
+
+/// What changes slowly is averaged over so many times what is configured.
+const SLOW: u32 = 8;
+/// No region with a capacity counts as having less to spare than this part of it: where next to
+/// nothing is left, regions that share do so by capacity and not by what noise leaves.
+const SPARE_LEAST: f64 = 0.05;
+
+/// Looks after the regions of one upstream. One per upstream; survives reloads of the plan.
+#[derive(Debug, Default)]
+pub struct Allotter {
+    regions: Vec<Seat>,
+    looked: Option<Instant>,
+}
+
+/// What is remembered of one region.
+#[derive(Debug)]
+struct Seat {
+    cell: Arc<RegionCell>,
+    before: Demand,
+    offered: Rate,
+    bound: Rate,
+    /// The same as `offered` over a longer time.
+    usual: Rate,
+    take: f64,
+    latency: Held,
+}
+
+impl Allotter {
+    /// Looks at the cells of one upstream and puts an allotment in each region's.
+    ///
+    /// `wanted` and `live` are of the same upstream of the same plan. A region that is seen for the
+    /// first time starts without a load. Two looks at one moment are one.
+    pub fn look(&mut self, wanted: &Upstream, live: &LiveUpstream, now: Instant) {
+        self.follow(live);
+        let before = self.looked.replace(now);
+        let passed = before.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let pairs = wanted.regions.iter().zip(&live.regions);
+        for (seat, (region, observed)) in self.regions.iter_mut().zip(pairs) {
+            seat.count(wanted.steering.spill.smoothing, passed);
+            let allotment = seat.allot(&wanted.steering, region, observed, passed);
+            seat.cell.set_allotment(allotment);
+        }
+    }
+
+    /// Matches what is known to the regions of the plan, by their cells.
+    fn follow(&mut self, live: &LiveUpstream) {
+        let pairs = self.regions.iter().zip(&live.regions);
+        let mut same = self.regions.len() == live.regions.len();
+        same &= pairs.fold(true, |same, (have, want)| {
+            same & Arc::ptr_eq(&have.cell, &want.cell)
+        });
+        if same {
+            return;
+        }
+        let mut known = std::mem::take(&mut self.regions);
+        let seat = |want: &LiveRegion| {
+            let mut known_at = known.iter();
+            let at = known_at.position(|have| Arc::ptr_eq(&have.cell, &want.cell));
+            at.map_or_else(|| Seat::new(&want.cell), |at| known.swap_remove(at))
+        };
+        self.regions = live.regions.iter().map(seat).collect();
+    }
+}
+
+impl Seat {
+    fn new(cell: &Arc<RegionCell>) -> Self {
+        Self {
+            cell: cell.clone(),
+            before: cell.demand(),
+            offered: Rate::default(),
+            bound: Rate::default(),
+            usual: Rate::default(),
+            take: 1.0,
+            latency: Held::default(),
+        }
+    }
+
+    /// Counts what was offered since the last look.
+    fn count(&mut self, smoothing: Duration, passed: Duration) {
+        if passed.is_zero() {
+            return;
+        }
+        let demand = self.cell.demand();
+        let since = demand.since(&self.before);
+        self.before = demand;
+        self.offered.enter(since.offered(), passed, smoothing);
+        self.bound.enter(since.bound, passed, smoothing);
+        self.usual.enter(since.offered(), passed, smoothing * SLOW);
+    }
+
+    fn allot(
+        &mut self,
+        steering: &Steering,
+        region: &UpstreamRegion,
+        observed: &LiveRegion,
+        passed: Duration,
+    ) -> Allotment {
+        let dial = dial(region, &self.cell);
+        let usable = Usable::of(observed, dial);
+        let capacity = region
+            .capacity()
+            .map(|all| all * usable.part() * dial.share());
+        self.take = match capacity.filter(|_| sheds(&steering.policy)) {
+            Some(capacity) => self
+                .load()
+                .take(self.take, &steering.spill, capacity, passed),
+            None => 1.0,
+        };
+        let latency = self.cell.latency();
+        Allotment {
+            take: Dial::new(self.take),
+            spare: capacity.map(|capacity| self.spare(&steering.spill, capacity) as f32),
+            latency: self.latency.hold(latency, hysteresis(&steering.policy)),
+            healthy: Dial::new(usable.healthy),
+            degraded: Dial::new(usable.degraded),
+            offered: self.offered.get() as f32,
+        }
+    }
+
+    fn load(&self) -> Load {
+        Load {
+            offered: self.offered.get(),
+            bound: self.bound.get(),
+        }
+    }
+
+    /// Averaged over a longer time than what it takes: what is spare decides what is offered, so this
+    /// one figure does feed on itself, and must move slowly to come to rest.
+    fn spare(&self, spill: &Spill, capacity: f64) -> f64 {
+        (capacity * spill.at - self.usual.get()).max(capacity * SPARE_LEAST)
+    }
+}
+
+/// Whether regions shed what is beyond their capacity: where steering follows something else than
+/// tiers, which shed by health, and load, which evens itself out.
+fn sheds(policy: &Policy) -> bool {
+    !matches!(policy, Policy::Priority { .. } | Policy::LeastLoad)
+}
+
+/// The hysteresis of whatever orders regions by latency, if only in the second place.
+fn hysteresis(policy: &Policy) -> Tolerance {
+    match policy {
+        Policy::Latency { hysteresis, .. } => *hysteresis,
+        _ => Tolerance::HYSTERESIS,
+    }
+}
