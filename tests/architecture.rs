@@ -17,7 +17,7 @@ const EDGES: [(&str, &[&str]); 11] = [
     ("tls", &["core"]),
     ("health", &["core", "http1", "telemetry", "tls"]),
     ("proxy", &["core", "http1", "telemetry", "tls"]),
-    ("control", &["config", "core", "telemetry"]),
+    ("control", &["config", "core", "telemetry", "tls"]),
     (
         "tidegate",
         &[

@@ -7,7 +7,8 @@
 //! | `GET /metrics` | Prometheus text format |
 //! | `GET /status` | plan, uptime, every upstream, region and endpoint as observed |
 //! | `GET /regions` | the regions by name, with what each upstream sees of them |
-//! | `POST /regions/{name}/drain` | no new attempts go there; with `?now=true` those that wait there are made elsewhere; `DELETE` or `/undrain` ends it |
+//! | `POST /regions/{name}/drain` | no new attempts go there; with `?now=true`, or after `?deadline=5m`, those that wait there are made elsewhere; `DELETE` or `/undrain` ends it |
+//! | `POST /regions/{name}/dial?to=25%` | it takes at most that part of its share, with `&upstream=` of one upstream only; `DELETE` or `?to=plan` leaves that to the plan again |
 //! | `POST /regions/{name}/health?is=&for=` | an operator's word on it, or with `&endpoint=` on one endpoint; `DELETE` takes it back |
 //! | `POST /regions/{name}/failback` | a region that waits for an operator may come back |
 //! | `POST /reload` | reads the configuration again: 200 with the verdict, 422 with the problems |
@@ -15,12 +16,14 @@
 //! | `GET /explain?method=&url=&header=` | what would happen to such a request now |
 //! | `GET /events?since=` | what happened after that number |
 //!
+//! What would leave an upstream, or a route, without any region is refused unless `force=true` says so.
 //! Errors are `application/problem+json` (RFC 9457). There is no authentication: bind it to
 //! loopback or to a network of operators. Pages in a browser can change nothing (see `guard`).
 //! Bodies of requests are never read; connections and their time are bounded (see `serve`).
 
 mod events;
 mod guard;
+mod orders;
 mod plan;
 mod probes;
 mod problem;
@@ -28,6 +31,7 @@ mod regions;
 mod say;
 mod serve;
 mod status;
+mod steered;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,7 +68,7 @@ type Context = axum::extract::State<Arc<AdminOptions>>;
 
 /// What `GET /` and unknown paths point to.
 const ENDPOINTS: &str = "/healthz /readyz /metrics /status /regions /regions/{name}/drain \
-                         /regions/{name}/undrain /regions/{name}/health /regions/{name}/failback /reload /plan /explain /events";
+                         /regions/{name}/undrain /regions/{name}/dial /regions/{name}/health /regions/{name}/failback /reload /plan /explain /events";
 
 fn router(options: AdminOptions) -> Router {
     let guarded = guard::Guard::new(options.bind);
@@ -80,9 +84,13 @@ fn router(options: AdminOptions) -> Router {
         .route("/regions", get(regions::list))
         .route(
             "/regions/{name}/drain",
-            post(regions::drain).delete(regions::undrain),
+            post(orders::drain).delete(orders::undrain),
         )
-        .route("/regions/{name}/undrain", post(regions::undrain))
+        .route("/regions/{name}/undrain", post(orders::undrain))
+        .route(
+            "/regions/{name}/dial",
+            post(orders::dial).delete(orders::undial),
+        )
         .route(
             "/regions/{name}/health",
             post(say::post).delete(say::delete),

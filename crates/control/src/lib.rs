@@ -7,10 +7,12 @@
 //! there (certificates) comes in as a trait.
 
 pub mod admin;
+mod call;
 mod certificates;
 mod changes;
-mod drains;
+mod deadlines;
 mod named;
+mod orders;
 mod outcome;
 mod question;
 mod quiet;
@@ -21,17 +23,22 @@ pub mod say;
 mod shared;
 mod signals;
 mod stamp;
+mod standby;
 mod watch;
 
 pub use admin::{Admin, AdminError, AdminOptions};
 pub use certificates::{Certificate, Certificates, NoCertificates};
 pub use changes::{Changes, Difference};
-pub use drains::{Drained, Drains};
+pub use deadlines::Deadlines;
 pub use named::{Kind, UnknownName};
+pub use orders::{
+    Bereft, Dialed, DrainOrder, Drained, InvalidDial, Left, Orders, Refused, parse_dial,
+};
 pub use outcome::{Cause, CertificateOutcome, Outcome, Verdict};
 pub use question::{InvalidQuestion, Question, Told};
 pub use readiness::{Readiness, State};
 pub use reload::{Document, Opened, Reloader};
 pub use shared::Shared;
 pub use signals::{Signal, Signals};
+pub use standby::Starter;
 pub use watch::{WatchError, Watcher};

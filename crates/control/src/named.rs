@@ -3,12 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tidegate_core::plan::UpstreamRegion;
 use tidegate_core::{Live, LiveRegion};
 
 /// A region as one upstream sees it.
 pub(crate) struct Named<'a> {
     /// The upstream.
     pub(crate) upstream: Arc<str>,
+    /// What the plan wants of it there.
+    pub(crate) spec: &'a UpstreamRegion,
     /// What it observes of the region.
     pub(crate) region: &'a LiveRegion,
 }
@@ -89,12 +92,14 @@ impl UnknownName {
 /// The region of this name in every upstream that lives there. Empty when none does.
 pub(crate) fn regions<'a>(live: &'a Live, region: &str) -> Vec<Named<'a>> {
     let upstreams = live.plan.upstreams.iter().zip(&live.upstreams);
-    upstreams
-        .flat_map(|(wanted, observed)| {
-            let regions = wanted.regions.iter().zip(&observed.regions);
-            regions.map(|(spec, cell)| (wanted.name.clone(), spec.region, cell))
+    let all = upstreams.flat_map(|(wanted, observed)| {
+        let regions = wanted.regions.iter().zip(&observed.regions);
+        regions.map(|(spec, region)| Named {
+            upstream: wanted.name.clone(),
+            spec,
+            region,
         })
-        .filter(|(_, index, _)| *live.plan.region(*index).name == *region)
-        .map(|(upstream, _, region)| Named { upstream, region })
+    });
+    all.filter(|named| *live.plan.region(named.spec.region).name == *region)
         .collect()
 }

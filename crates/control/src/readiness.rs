@@ -8,8 +8,8 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use tidegate_core::plan::{Readiness as Policy, Upstream};
-use tidegate_core::{Live, LiveRegion, LiveUpstream};
+use tidegate_core::plan::{Readiness as Policy, Standby, Upstream, UpstreamRegion};
+use tidegate_core::{Dial, Health, Live, LiveRegion, LiveUpstream};
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,24 +56,35 @@ impl Readiness {
 /// Why the upstreams of `live` are not enough; none when they are.
 fn unusable(live: &Live) -> Option<Cow<'static, str>> {
     let pairs = || live.plan.upstreams.iter().zip(&live.upstreams);
-    let usable = |observed: &LiveUpstream| observed.regions.iter().any(takes_requests);
+    let usable = |(wanted, observed): &(&Upstream, &LiveUpstream)| {
+        let mut regions = wanted.regions.iter().zip(&observed.regions);
+        regions.any(|(spec, observed)| takes_requests(spec, observed))
+    };
     let required = |wanted: &Upstream| wanted.health.readiness == Policy::Required;
-    if let Some((down, _)) = pairs().find(|(wanted, is)| required(wanted) && !usable(is)) {
+    if let Some((down, _)) = pairs().find(|pair| required(pair.0) && !usable(pair)) {
         let name = &down.name;
         return Some(format!("the upstream `{name}` has no region that takes requests").into());
     }
     let counted = || pairs().filter(|(wanted, _)| wanted.health.readiness != Policy::Ignored);
-    let none = counted().next().is_some() && !counted().any(|(_, observed)| usable(observed));
+    let none = counted().next().is_some() && !counted().any(|pair| usable(&pair));
     none.then_some("no upstream has a region that takes requests".into())
 }
 
-/// Whether new requests may go there.
-pub(crate) fn takes_requests(region: &LiveRegion) -> bool {
-    let set = region.endpoints.load();
-    region.cell.health().usable()
-        && !region.cell.draining()
-        && set
-            .endpoints
-            .iter()
-            .any(|endpoint| endpoint.cell.health().usable())
+/// Whether no operator and no plan keeps new requests away.
+pub(crate) fn open(spec: &UpstreamRegion, observed: &LiveRegion) -> bool {
+    let dial = observed.cell.dial().unwrap_or(spec.dial);
+    dial != Dial::NONE && !observed.cell.draining()
+}
+
+/// Whether new requests may go there: it is open, and well as far as anybody knows; a cold region must
+/// be known to be well.
+pub(crate) fn takes_requests(spec: &UpstreamRegion, observed: &LiveRegion) -> bool {
+    let health = observed.cell.health();
+    let well = match spec.standby {
+        Standby::Cold(_) => health == Health::Healthy,
+        Standby::Hot | Standby::Warm => health.usable(),
+    };
+    let set = observed.endpoints.load();
+    let mut endpoints = set.endpoints.iter();
+    well && open(spec, observed) && endpoints.any(|endpoint| endpoint.cell.health().usable())
 }

@@ -243,10 +243,10 @@ impl Reloader {
             plan,
             board,
             events,
-            drains,
+            orders,
             ..
         } = &self.shared;
-        let live = drains.activate(loaded.plan, plan, board);
+        let live = orders.activate(loaded.plan, plan, board);
         board.forget_unused();
         let document = Arc::new(Document {
             generation: live.generation.0,

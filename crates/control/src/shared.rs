@@ -6,7 +6,7 @@ use std::time::Instant;
 use tidegate_core::{Board, PlanHandle};
 use tidegate_telemetry::{Events, Metrics};
 
-use crate::drains::Drains;
+use crate::orders::Orders;
 
 /// The meeting points of the process. Cheap to clone; clones share.
 #[derive(Clone, Debug)]
@@ -19,8 +19,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// What happened lately.
     pub events: Events,
-    /// Which regions an operator drains.
-    pub drains: Arc<Drains>,
+    /// What an operator orders of regions.
+    pub orders: Arc<Orders>,
 }
 
 impl Shared {
@@ -31,7 +31,7 @@ impl Shared {
             board: Arc::new(Board::new(origin)),
             metrics: Metrics::new(),
             events: Events::new(),
-            drains: Arc::new(Drains::default()),
+            orders: Arc::new(Orders::default()),
         }
     }
 }

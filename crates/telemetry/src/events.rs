@@ -15,7 +15,7 @@ use tidegate_core::Health;
 use tidegate_core::health::{Evidence, Stage};
 use tokio::sync::broadcast;
 
-use crate::labels::{Label, ProbeResult};
+use crate::labels::{Label, ProbeResult, StartResult};
 
 /// Events kept in memory.
 pub const HISTORY: usize = 1_000;
@@ -71,6 +71,47 @@ pub enum EventKind {
         draining: bool,
         /// Whether the attempts that wait there are made elsewhere.
         now: bool,
+        /// In how many seconds they will be; none: not at a moment that is known.
+        deadline_s: Option<u64>,
+    },
+    /// A drain has come to its deadline, and what could be made elsewhere has been.
+    DrainDue {
+        /// Upstream.
+        upstream: Arc<str>,
+        /// Region.
+        region: Arc<str>,
+        /// Attempts that were under way there at the deadline.
+        in_flight: u32,
+        /// Those that are still under way a moment later; nothing ends them but themselves.
+        left: u32,
+        /// Those of them that wait for an answer; the others are answers or uploads under way.
+        waiting: u32,
+    },
+    /// An operator dialed a region, or left that to the plan again.
+    Dial {
+        /// Upstream.
+        upstream: Arc<str>,
+        /// Region.
+        region: Arc<str>,
+        /// The part of its share that it takes at most, 0 to 1.
+        dial: f64,
+        /// Whether an operator wants it so; else the plan does.
+        operator: bool,
+    },
+    /// The start of a cold region began, or ended.
+    StandbyStart {
+        /// Upstream.
+        upstream: Arc<str>,
+        /// Region.
+        region: Arc<str>,
+        /// What starts it: `command` or `webhook`.
+        by: &'static str,
+        /// How it ended; null when it has just begun.
+        #[serde(serialize_with = "maybe_word")]
+        result: Option<StartResult>,
+        /// Why it is started, or what came of it: the exit status or the answer, and the end of what
+        /// was written.
+        detail: String,
     },
     /// A new plan serves.
     PlanActivated {
@@ -236,9 +277,34 @@ fn log(kind: &EventKind) {
             region,
             draining,
             now,
+            deadline_s,
         } => {
-            tracing::info!(%upstream, %region, draining, now, "drain changed");
+            tracing::info!(%upstream, %region, draining, now, deadline_s, "drain changed");
         }
+        EventKind::DrainDue {
+            upstream,
+            region,
+            in_flight,
+            left,
+            waiting,
+        } => {
+            tracing::info!(%upstream, %region, in_flight, left, waiting, "drain is due");
+        }
+        EventKind::Dial {
+            upstream,
+            region,
+            dial,
+            operator,
+        } => {
+            tracing::info!(%upstream, %region, dial, operator, "dial changed");
+        }
+        EventKind::StandbyStart {
+            upstream,
+            region,
+            by,
+            result,
+            detail,
+        } => log_start(upstream, region, by, *result, detail),
         EventKind::PlanActivated {
             generation,
             hash,
@@ -292,6 +358,26 @@ impl HealthChange {
     }
 }
 
+fn log_start(upstream: &str, region: &str, by: &str, result: Option<StartResult>, detail: &str) {
+    match result {
+        None => tracing::info!(upstream, region, by, "starts a cold region: {detail:?}"),
+        Some(StartResult::Started) => {
+            tracing::info!(upstream, region, by, "the start is done: {detail:?}");
+        }
+        Some(result) => {
+            let result = result.word();
+            tracing::warn!(upstream, region, by, result, "no start: {detail:?}");
+        }
+    }
+}
+
+fn maybe_word<S: Serializer>(label: &Option<impl Label>, serializer: S) -> Result<S::Ok, S::Error> {
+    match label {
+        Some(label) => serializer.serialize_some(label.word()),
+        None => serializer.serialize_none(),
+    }
+}
+
 fn word<S: Serializer>(label: &impl Label, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(label.word())
 }
@@ -310,6 +396,7 @@ mod tests {
             region: region.into(),
             draining: true,
             now: false,
+            deadline_s: None,
         }
     }
 
@@ -403,6 +490,25 @@ mod tests {
             "facts": {"kind": "probes", "in_a_row": 3, "result": "status", "connected": 0.125},
         });
         check_json(probes, expected);
+    }
+
+    #[test]
+    fn a_start_is_told_with_its_result() {
+        let start = |result| EventKind::StandbyStart {
+            upstream: "shop".into(),
+            region: "eu".into(),
+            by: "command",
+            result,
+            detail: "exit status 1".into(),
+        };
+        let told = |result: serde_json::Value| {
+            serde_json::json!({
+                "kind": "standby_start", "upstream": "shop", "region": "eu", "by": "command",
+                "result": result, "detail": "exit status 1",
+            })
+        };
+        check_json(start(None), told(serde_json::Value::Null));
+        check_json(start(Some(StartResult::Failed)), told("failed".into()));
     }
 
     #[test]

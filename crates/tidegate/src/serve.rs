@@ -16,7 +16,8 @@ use std::time::Instant;
 
 use tidegate_config::Report;
 use tidegate_control::{
-    Admin, AdminOptions, Opened, Readiness, Reloader, Shared, Signals, State, Watcher,
+    Admin, AdminOptions, Deadlines, Opened, Readiness, Reloader, Shared, Signals, Starter, State,
+    Watcher,
 };
 use tidegate_core::settings::Settings;
 use tidegate_health::Prober;
@@ -49,6 +50,8 @@ struct Process {
     access: AccessLog,
     proxy: Running,
     _prober: Prober,
+    _deadlines: Deadlines,
+    _starter: Starter,
     admin: Option<Admin>,
     _watcher: Option<Watcher>,
 }
@@ -107,6 +110,8 @@ impl Process {
         let readiness = Arc::new(Readiness::default());
         readiness.set(State::Accepting);
         let prober = start_prober(&shared);
+        let deadlines = Deadlines::start(shared.clone());
+        let starter = Starter::start(shared.clone());
         let admin = match settings.admin {
             None => None,
             Some(bind) => Some(
@@ -132,6 +137,8 @@ impl Process {
             access,
             proxy,
             _prober: prober,
+            _deadlines: deadlines,
+            _starter: starter,
             admin,
         })
     }

@@ -1,22 +1,22 @@
-//! Regions by name: what every upstream sees of them, and their drains.
+//! Regions by name: what every upstream sees of them, what is ordered of them, and how traffic is
+//! steered there.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
-use tidegate_core::cell::Drain;
-use tidegate_core::{Health, Live, RegionIdx, Standing};
+use tidegate_core::{Drain, Health, Live, RegionIdx, Standing};
 
+use super::Context;
 use super::problem::Problem;
 use super::status::micros;
-use super::{AdminOptions, Context};
-use crate::drains::Drained;
+use super::steered::{Dials, Steered, standby};
 use crate::named::{Kind, UnknownName};
+use crate::orders::{Pending, waiting};
 use crate::readiness::takes_requests;
 
 /// One region of the plan.
@@ -25,6 +25,8 @@ pub(super) struct Region {
     name: Arc<str>,
     /// Whether an operator drains it.
     draining: bool,
+    /// How, and how long it has until it is emptied.
+    drain: Option<Pending>,
     jurisdictions: Box<[Arc<str>]>,
     upstreams: Vec<Seen>,
 }
@@ -40,76 +42,51 @@ struct Seen {
     /// What an operator said of it; `unknown` when nothing.
     said: Health,
     takes_requests: bool,
+    /// `hot`, `warm` or `cold`.
+    standby: &'static str,
+    dials: Dials,
+    steered: Steered,
     rtt_us: Option<u64>,
     in_flight: u32,
+    /// Those of them that wait for an answer; the others are answers, uploads and tunnels.
+    waiting: u32,
 }
 
 pub(super) async fn list(State(context): Context) -> Result<Json<Vec<Region>>, Problem> {
     let live = context.shared.plan.newest().ok_or_else(Problem::no_plan)?;
-    let drained: BTreeSet<_> = context.shared.drains.names().into_iter().collect();
+    let now = Instant::now();
+    let mut drains = context.shared.orders.pending(now);
     let regions = live.plan.regions.iter().enumerate();
     let told = regions.map(|(at, region)| Region {
         name: region.name.clone(),
-        draining: drained.contains(&region.name),
+        draining: drains.contains_key(&region.name),
+        drain: drains.remove(&region.name),
         jurisdictions: region.jurisdictions.clone(),
-        upstreams: seen(&live, RegionIdx(at as u8)),
+        upstreams: seen(&live, RegionIdx(at as u8), now),
     });
     Ok(Json(told.collect()))
 }
 
-fn seen(live: &Live, region: RegionIdx) -> Vec<Seen> {
+fn seen(live: &Live, region: RegionIdx, now: Instant) -> Vec<Seen> {
     let mut all = Vec::new();
     for (wanted, observed) in live.plan.upstreams.iter().zip(&live.upstreams) {
         let regions = wanted.regions.iter().zip(&observed.regions);
-        all.extend(
-            regions
-                .filter(|(spec, _)| spec.region == region)
-                .map(|(_, live)| Seen {
-                    upstream: wanted.name.clone(),
-                    leaving: live.cell.drain() == Drain::Now,
-                    standing: live.cell.standing(),
-                    said: live.cell.said(),
-                    takes_requests: takes_requests(live),
-                    rtt_us: micros(live.cell.rtt()),
-                    in_flight: live.cell.in_flight(),
-                }),
-        );
+        let there = regions.filter(|(spec, _)| spec.region == region);
+        all.extend(there.map(|(spec, live)| Seen {
+            upstream: wanted.name.clone(),
+            leaving: live.cell.drain() == Drain::Now,
+            standing: live.cell.standing(),
+            said: live.cell.said(),
+            takes_requests: takes_requests(spec, live),
+            standby: standby(spec),
+            dials: Dials::of(spec, &live.cell),
+            steered: Steered::of(&live.cell, now),
+            rtt_us: micros(live.cell.rtt()),
+            in_flight: live.cell.in_flight(),
+            waiting: waiting(&live.cell),
+        }));
     }
     all
-}
-
-/// How a drain is asked for.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Pace {
-    /// Whether the attempts that wait there are made elsewhere at once.
-    now: bool,
-}
-
-pub(super) async fn drain(
-    State(context): Context,
-    Path(name): Path<String>,
-    pace: Result<Query<Pace>, QueryRejection>,
-) -> Result<Json<Drained>, Problem> {
-    let Query(pace) = pace.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let drain = match pace.now {
-        true => Drain::Now,
-        false => Drain::Soft,
-    };
-    set(&context, &name, drain)
-}
-
-pub(super) async fn undrain(
-    State(context): Context,
-    Path(name): Path<String>,
-) -> Result<Json<Drained>, Problem> {
-    set(&context, &name, Drain::No)
-}
-
-fn set(context: &AdminOptions, name: &str, drain: Drain) -> Result<Json<Drained>, Problem> {
-    let shared = &context.shared;
-    let drained = shared.drains.set_drain(name, drain, shared);
-    drained.map(Json).map_err(|error| unknown(&error))
 }
 
 /// The problem of a name that names nothing.

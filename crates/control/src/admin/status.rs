@@ -12,6 +12,8 @@ use serde_json::Value;
 use tidegate_core::{Dial, Health, Live, LiveRegion, LiveUpstream, Standing};
 
 use super::Context;
+use super::steered::{Dials, Steered, standby};
+use crate::orders::waiting;
 use crate::readiness::takes_requests;
 
 #[derive(Serialize)]
@@ -51,10 +53,16 @@ struct Region {
     said: Health,
     draining: bool,
     takes_requests: bool,
+    /// `hot`, `warm` or `cold`.
+    standby: &'static str,
+    dials: Dials,
+    steered: Steered,
     rtt_us: Option<u64>,
     /// Time to a response's head, the network included.
     service_us: Option<u64>,
     in_flight: u32,
+    /// Those of them that wait for an answer; the others are answers, uploads and tunnels.
+    waiting: u32,
     endpoints: Vec<Endpoint>,
 }
 
@@ -95,7 +103,7 @@ pub(super) async fn status(State(context): Context) -> Json<Status> {
         generation: document.generation,
         hash: document.hash.clone(),
         last_reload: context.reloader.last().map(|outcome| outcome.to_json()),
-        draining: context.shared.drains.names(),
+        draining: context.shared.orders.drained(),
         listeners: context.listeners.iter().map(named).collect(),
         upstreams: live.as_deref().map(upstreams).unwrap_or_default(),
     })
@@ -123,10 +131,14 @@ fn regions(
         standing: observed.cell.standing(),
         said: observed.cell.said(),
         draining: observed.cell.draining(),
-        takes_requests: takes_requests(observed),
+        takes_requests: takes_requests(spec, observed),
+        standby: standby(spec),
+        dials: Dials::of(spec, &observed.cell),
+        steered: Steered::of(&observed.cell, now),
         rtt_us: micros(observed.cell.rtt()),
         service_us: micros(observed.cell.service()),
         in_flight: observed.cell.in_flight(),
+        waiting: waiting(&observed.cell),
         endpoints: endpoints(observed, now),
     });
     told.collect()

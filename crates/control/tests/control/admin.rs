@@ -3,27 +3,14 @@
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
-use tidegate_control::State;
+use tidegate_control::{DrainOrder, State};
 use tidegate_core::Health;
 use tidegate_core::cell::Drain;
 
-use crate::support::{Answer, Site, ask, config};
+use crate::support::{Answer, Site, ask, assert_problem, config};
 
 async fn get(address: SocketAddr, target: &str) -> Answer {
     ask(address, "GET", target, &[]).await
-}
-
-fn assert_problem(answer: &Answer, status: u16, name: &str) -> Value {
-    assert_eq!(answer.status, status, "{}", answer.body);
-    assert_eq!(answer.header("content-type"), "application/problem+json");
-    let problem = answer.json();
-    assert_eq!(problem["status"], json!(status));
-    assert_eq!(
-        problem["type"],
-        json!(format!("urn:tidegate:problem:{name}"))
-    );
-    assert!(problem["title"].is_string() && problem["detail"].is_string());
-    problem
 }
 
 #[tokio::test]
@@ -188,13 +175,7 @@ async fn a_drain_with_now_is_told_kept_and_taken_back() {
         200
     );
     assert_eq!((drain("shop"), drain("cart")), (Drain::Now, Drain::Now));
-    assert!(
-        site.shared
-            .drains
-            .set("eu-west", false, &site.shared)
-            .unwrap()
-            .changed
-    );
+    assert!(site.undrain("eu-west").unwrap().changed);
     assert_eq!(drain("cart"), Drain::No);
     for pace in ["now=perhaps", "later=true"] {
         let target = format!("/regions/eu-west/drain?{pace}");
@@ -208,10 +189,7 @@ async fn a_drain_with_now_is_told_kept_and_taken_back() {
 async fn status_tells_what_is_wanted_and_observed() {
     let site = Site::new(&config("5s"));
     let (admin, _) = site.admin().await;
-    site.shared
-        .drains
-        .set("us-east", true, &site.shared)
-        .unwrap();
+    site.drain("us-east", DrainOrder::default()).unwrap();
     let status = get(admin.address(), "/status").await.json();
     assert_eq!(status["version"], json!("1.2.3"));
     assert_eq!(
@@ -277,10 +255,7 @@ async fn events_go_on_where_one_stopped() {
         (&first["events"][0]["kind"], &first["next"]),
         (&json!("plan_activated"), &json!(1))
     );
-    site.shared
-        .drains
-        .set("us-east", true, &site.shared)
-        .unwrap();
+    site.drain("us-east", DrainOrder::default()).unwrap();
     let news = get(admin.address(), "/events?since=1").await.json();
     assert_eq!(
         (&news["events"][0]["kind"], &news["next"]),

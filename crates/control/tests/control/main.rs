@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod admin;
+mod orders;
 mod reload;
 mod say;
+mod standby;
 mod support;
 mod watch;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tidegate_control::{Cause, CertificateOutcome, Verdict};
+use tidegate_control::{Cause, CertificateOutcome, DrainOrder, Verdict};
 use tidegate_core::Health;
 
 use crate::support::{Counting, Site, config};
@@ -218,10 +218,10 @@ async fn what_was_observed_survives_by_identity() {
 #[tokio::test]
 async fn a_drained_region_stays_drained_for_upstreams_that_come_later() {
     let site = Site::new(&config("5s"));
-    let drains = &site.shared.drains;
-    let drained = drains.set("eu-west", true, &site.shared).unwrap();
+    let drained = site.drain("eu-west", DrainOrder::default()).unwrap();
     assert!(drained.changed && *drained.upstreams == ["shop".into()]);
-    assert!(!drains.set("eu-west", true, &site.shared).unwrap().changed);
+    let again = site.drain("eu-west", DrainOrder::default()).unwrap();
+    assert!(!again.changed);
     site.write(
         &config("5s")
             .replace("shop:", "cart:")
@@ -234,7 +234,7 @@ async fn a_drained_region_stays_drained_for_upstreams_that_come_later() {
     let live = site.shared.plan.newest().unwrap();
     let draining = |at: usize| live.upstreams[0].regions[at].cell.draining();
     assert_eq!((draining(0), draining(1)), (true, false));
-    drains.set("eu-west", false, &site.shared).unwrap();
+    site.undrain("eu-west").unwrap();
     assert!(!draining(0));
     assert_eq!(
         site.events(),

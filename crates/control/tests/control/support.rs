@@ -10,10 +10,11 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_control::{
-    Admin, AdminOptions, Certificate, Certificates, Readiness, Reloader, Shared, State,
+    Admin, AdminOptions, Certificate, Certificates, DrainOrder, Drained, Readiness, Refused,
+    Reloader, Shared, State,
 };
 
 /// A condition that has not come true by then never will.
@@ -71,6 +72,18 @@ impl Site {
     /// The timeout of the only route of the plan that serves.
     pub(crate) fn timeout(&self) -> Duration {
         self.shared.plan.newest().unwrap().plan.routes[0].timeout
+    }
+
+    /// Drains a region.
+    pub(crate) fn drain(&self, region: &str, order: DrainOrder) -> Result<Drained, Refused> {
+        let Shared { orders, .. } = &self.shared;
+        orders.drain(region, order, &self.shared, Instant::now())
+    }
+
+    /// Ends its drain.
+    pub(crate) fn undrain(&self, region: &str) -> Result<Drained, Refused> {
+        let Shared { orders, .. } = &self.shared;
+        orders.undrain(region, &self.shared, Instant::now())
     }
 
     /// The kinds of the events so far.
@@ -202,4 +215,18 @@ pub(crate) async fn ask(
         headers: head.headers,
         body: String::from_utf8(body.to_vec()).unwrap(),
     }
+}
+
+/// A refusal in the form of a problem document.
+pub(crate) fn assert_problem(answer: &Answer, status: u16, name: &str) -> Value {
+    assert_eq!(answer.status, status, "{}", answer.body);
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    let problem = answer.json();
+    assert_eq!(problem["status"], json!(status));
+    assert_eq!(
+        problem["type"],
+        json!(format!("urn:tidegate:problem:{name}"))
+    );
+    assert!(problem["title"].is_string() && problem["detail"].is_string());
+    problem
 }

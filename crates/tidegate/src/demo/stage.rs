@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 use tidegate_config::{Disk, Loaded};
-use tidegate_control::Shared;
+use tidegate_control::{DrainOrder, Shared};
 use tidegate_core::{Health, LiveRegion};
 use tidegate_health::Prober;
 use tidegate_lab::tls::{Alpn, Authority};
@@ -110,7 +110,12 @@ impl Stage {
 
     /// Begins or ends the drain of the nearest region, as an operator would.
     pub(super) fn set_draining(&self, draining: bool) -> Result<(), Failure> {
-        let drained = self.shared.drains.set(REGIONS[0].0, draining, &self.shared);
+        let (region, now) = (REGIONS[0].0, Instant::now());
+        let Shared { orders, .. } = &self.shared;
+        let drained = match draining {
+            true => orders.drain(region, DrainOrder::default(), &self.shared, now),
+            false => orders.undrain(region, &self.shared, now),
+        };
         drained.map(|_| ()).map_err(Failure::no)
     }
 

@@ -1,0 +1,264 @@
+//! What an operator orders of regions: drains and dials, by name, for every upstream that lives there,
+//! now or after a later reload.
+//!
+//! The cells on the board carry an order for the data plane. The names are kept here as well, because
+//! a reload may bring an upstream into a drained region, and it must come drained. One lock covers
+//! orders, reloads and the question what would be left, so that two orders at the same moment cannot
+//! together do what neither may. Orders survive reloads, not restarts.
+
+mod bereft;
+mod dial;
+mod drain;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tidegate_core::{Board, Dial, Drain, Live, Plan, PlanHandle};
+use tidegate_telemetry::{EventKind, Events};
+use tokio::sync::Notify;
+
+use crate::named::{self, Kind, Named, UnknownName};
+use crate::shared::Shared;
+
+pub use bereft::{Bereft, Left};
+pub use dial::{Dialed, InvalidDial, parse_dial};
+pub use drain::{DrainOrder, Drained};
+
+use dial::Dialing;
+use drain::Draining;
+pub(crate) use drain::{Due, Pending, waiting};
+
+/// The orders that are in force.
+#[derive(Debug, Default)]
+pub struct Orders {
+    book: Mutex<Book>,
+    /// A drain got a deadline.
+    deadline: Notify,
+}
+
+/// By region.
+#[derive(Debug, Default)]
+struct Book {
+    drains: BTreeMap<Arc<str>, Draining>,
+    dials: BTreeMap<Arc<str>, Dialing>,
+}
+
+/// Why an order is not carried out. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It is about something that the serving plan does not have.
+    #[error(transparent)]
+    Unknown(#[from] UnknownName),
+    /// It would leave something with nothing, and was not forced.
+    #[error(transparent)]
+    Bereft(#[from] Bereft),
+}
+
+impl Orders {
+    /// The drained regions, sorted.
+    pub fn drained(&self) -> Vec<Arc<str>> {
+        self.lock().drains.keys().cloned().collect()
+    }
+
+    /// Drains `region` in every upstream of the serving plan, at least so fast as before.
+    ///
+    /// # Errors
+    /// [`Refused`] when the plan has no such region and none of that name is drained, or when something
+    /// would be left with nothing and `order` does not force it.
+    pub fn drain(
+        &self,
+        region: &str,
+        order: DrainOrder,
+        shared: &Shared,
+        now: Instant,
+    ) -> Result<Drained, Refused> {
+        let mut book = self.lock();
+        let live = shared.plan.newest();
+        let is_drained = |book: &Book| book.drains.contains_key(region);
+        known(live.as_deref(), region, is_drained(&book))?;
+        if !order.force && !is_drained(&book) {
+            bereft::check(live.as_deref(), region, |_, _| true)?;
+        }
+        let draining = book.drains.entry(region.into()).or_default();
+        draining.follow(order, now);
+        let draining = *draining;
+        self.deadline.notify_one();
+        Ok(apply(
+            live.as_deref(),
+            region,
+            Some(draining),
+            &shared.events,
+            now,
+        ))
+    }
+
+    /// Ends the drain of `region`.
+    ///
+    /// # Errors
+    /// [`Refused`] when the plan has no such region and none of that name is drained.
+    pub fn undrain(&self, region: &str, shared: &Shared, now: Instant) -> Result<Drained, Refused> {
+        let mut book = self.lock();
+        let live = shared.plan.newest();
+        known(live.as_deref(), region, book.drains.contains_key(region))?;
+        book.drains.remove(region);
+        Ok(apply(live.as_deref(), region, None, &shared.events, now))
+    }
+
+    /// Dials `region` to `to` in every upstream of the serving plan, or in this one only; without `to`
+    /// that is left to the plan again. A word on all upstreams takes back those on single ones.
+    ///
+    /// # Errors
+    /// [`Refused`] when the plan has no such region or upstream, or when something would be left with
+    /// nothing and it is not forced.
+    pub fn dial(
+        &self,
+        region: &str,
+        upstream: Option<&str>,
+        to: Option<Dial>,
+        force: bool,
+        shared: &Shared,
+    ) -> Result<Dialed, Refused> {
+        let mut book = self.lock();
+        let live = shared.plan.newest();
+        known(live.as_deref(), region, book.dials.contains_key(region))?;
+        let cells = live.as_deref().map(|live| named::regions(live, region));
+        let cells = only(cells.unwrap_or_default(), upstream)?;
+        if !force {
+            let out = |name: &str, plans: Dial| {
+                upstream.is_none_or(|upstream| upstream == name)
+                    && to.unwrap_or(plans) == Dial::NONE
+            };
+            bereft::check(live.as_deref(), region, out)?;
+        }
+        let dialing = book.dials.entry(region.into()).or_default();
+        dialing.set(upstream, to);
+        if dialing.is_empty() {
+            book.dials.remove(region);
+        }
+        Ok(dial::apply(region, to, &cells, &shared.events))
+    }
+
+    /// Lets `plan` serve with every order in force from the first request.
+    pub(crate) fn activate(&self, plan: Plan, handle: &PlanHandle, board: &Board) -> Arc<Live> {
+        let book = self.lock();
+        for upstream in &plan.upstreams {
+            for spec in &upstream.regions {
+                let region = &plan.region(spec.region).name;
+                let cell = board.region(&upstream.name, region);
+                let draining = book.drains.get(region);
+                cell.set_drain(draining.map_or(Drain::No, |draining| draining.pace));
+                let dialing = book.dials.get(region);
+                cell.set_dial(dialing.and_then(|dialing| dialing.of(&upstream.name)));
+            }
+        }
+        handle.activate(plan, board)
+    }
+
+    /// Until when the drained regions have time, and how they are drained.
+    pub(crate) fn pending(&self, now: Instant) -> BTreeMap<Arc<str>, Pending> {
+        let book = self.lock();
+        let told = book.drains.iter();
+        told.map(|(region, draining)| (region.clone(), draining.pending(now)))
+            .collect()
+    }
+
+    /// The next deadline; none while no drain has one.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let book = self.lock();
+        book.drains
+            .values()
+            .filter_map(|drain| drain.deadline)
+            .min()
+    }
+
+    /// Waits until there may be another deadline.
+    pub(crate) async fn new_deadline(&self) {
+        self.deadline.notified().await;
+    }
+
+    /// Hurries the drains whose deadline has passed; says what was under way there.
+    pub(crate) fn hurry(&self, shared: &Shared, now: Instant) -> Vec<Due> {
+        let mut book = self.lock();
+        let live = shared.plan.newest();
+        let mut due = Vec::new();
+        for (region, draining) in &mut book.drains {
+            if draining.deadline.is_some_and(|deadline| deadline <= now) {
+                draining.hurry();
+                let cells = live.as_deref().map(|live| named::regions(live, region));
+                due.extend(cells.iter().flatten().map(|named| Due::of(region, named)));
+                apply(
+                    live.as_deref(),
+                    region,
+                    Some(*draining),
+                    &shared.events,
+                    now,
+                );
+            }
+        }
+        due
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refuses a region that neither the plan has nor an order is about.
+fn known(live: Option<&Live>, region: &str, ordered: bool) -> Result<(), UnknownName> {
+    let regions = live.into_iter().flat_map(|live| &live.plan.regions);
+    let names: Vec<_> = regions.map(|region| region.name.clone()).collect();
+    match ordered || names.iter().any(|name| **name == *region) {
+        true => Ok(()),
+        false => Err(UnknownName::region(region, names)),
+    }
+}
+
+/// Those of this upstream, or all.
+fn only<'a>(
+    mut cells: Vec<Named<'a>>,
+    upstream: Option<&str>,
+) -> Result<Vec<Named<'a>>, UnknownName> {
+    let Some(upstream) = upstream else {
+        return Ok(cells);
+    };
+    let names = cells.iter().map(|named| named.upstream.clone()).collect();
+    cells.retain(|named| *named.upstream == *upstream);
+    match cells.is_empty() {
+        true => Err(UnknownName::new(Kind::Upstream, upstream, names)),
+        false => Ok(cells),
+    }
+}
+
+/// Tells the cells of the region how it is drained now.
+fn apply(
+    live: Option<&Live>,
+    region: &str,
+    draining: Option<Draining>,
+    events: &Events,
+    now: Instant,
+) -> Drained {
+    let cells = live.map(|live| named::regions(live, region));
+    let cells = cells.unwrap_or_default();
+    let drain = draining.map_or(Drain::No, |draining| draining.pace);
+    let deadline_s = draining.and_then(|draining| draining.pending(now).deadline_s);
+    let mut changed = false;
+    for Named {
+        upstream,
+        region: observed,
+        ..
+    } in &cells
+    {
+        if observed.cell.set_drain(drain) {
+            changed = true;
+            events.record(EventKind::Drain {
+                upstream: upstream.clone(),
+                region: region.into(),
+                draining: drain != Drain::No,
+                now: drain == Drain::Now,
+                deadline_s,
+            });
+        }
+    }
+    Drained::of(region, drain, deadline_s, changed, cells)
+}
