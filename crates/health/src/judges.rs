@@ -1,6 +1,8 @@
-//! When the judges look: one judge for each upstream, kept by its name across plans.
+//! When the judges look: one judge for each upstream, kept by its name across plans, and beside it an
+//! allotter, which finds out for steering what each region can take.
 //!
-//! A judge is pure and belongs to `core`; here is only its clock. Judges that are calm look at the
+//! Both are pure and belong to `core`; here is only their clock. The allotter looks after the judge, so
+//! that it sees what that just decided. Judges that are calm look at the
 //! same moments, so that a process with nothing to do wakes a few times a second, however many
 //! upstreams it has; one whose endpoints a probe has just changed looks at once, but not for each
 //! of a thousand endpoints that change together.
@@ -10,8 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::Live;
 use tidegate_core::health::Judge;
+use tidegate_core::{Allotter, Live};
 use tokio::time::Instant;
 
 use crate::report::Report;
@@ -36,6 +38,7 @@ pub(crate) struct Judges {
 struct Seat {
     upstream: Name,
     judge: Judge,
+    allotter: Allotter,
     looked: Option<Instant>,
     due: Instant,
     /// By the region's position: whether it was in doubt after the last look.
@@ -75,17 +78,21 @@ impl Judges {
     /// goes on; doubts are told again, because whoever was told them may be gone.
     pub(crate) fn follow(&mut self, live: &Live, now: Instant) {
         let seats = std::mem::take(&mut self.seats);
-        let mut known: HashMap<Name, Judge> = seats
+        let mut known: HashMap<Name, (Judge, Allotter)> = seats
             .into_iter()
-            .map(|seat| (seat.upstream, seat.judge))
+            .map(|seat| (seat.upstream, (seat.judge, seat.allotter)))
             .collect();
-        let seat = |upstream: &tidegate_core::plan::Upstream| Seat {
-            judge: known.remove(&upstream.name).unwrap_or_default(),
-            upstream: upstream.name.clone(),
-            looked: None,
-            due: now,
-            doubted: vec![false; upstream.regions.len()],
-            causes: Vec::new(),
+        let seat = |upstream: &tidegate_core::plan::Upstream| {
+            let (judge, allotter) = known.remove(&upstream.name).unwrap_or_default();
+            Seat {
+                judge,
+                allotter,
+                upstream: upstream.name.clone(),
+                looked: None,
+                due: now,
+                doubted: vec![false; upstream.regions.len()],
+                causes: Vec::new(),
+            }
         };
         self.seats = live.plan.upstreams.iter().map(seat).collect();
         self.next = now;
@@ -129,8 +136,14 @@ fn moment_after(at: Duration, every: Duration) -> Duration {
 impl Seat {
     /// Looks; says after how long to look again.
     fn look(&mut self, live: &Live, upstream: usize, now: Instant, report: &Report) -> Duration {
-        let (wanted, bound) = (&live.plan.upstreams[upstream], &live.upstreams[upstream]);
         self.looked = Some(now);
+        let every = self.judge(live, upstream, now, report);
+        self.allot(live, upstream, now);
+        every
+    }
+
+    fn judge(&mut self, live: &Live, upstream: usize, now: Instant, report: &Report) -> Duration {
+        let (wanted, bound) = (&live.plan.upstreams[upstream], &live.upstreams[upstream]);
         let judge = &mut self.judge;
         let look = AssertUnwindSafe(|| judge.look(wanted, bound, now.into_std()));
         let Ok(changes) = catch_unwind(look) else {
@@ -151,6 +164,17 @@ impl Seat {
         }
         self.causes.clear();
         self.judge.next_look()
+    }
+
+    /// Without an allotter that works, the last allotments stay in force.
+    fn allot(&mut self, live: &Live, upstream: usize, now: Instant) {
+        let (wanted, bound) = (&live.plan.upstreams[upstream], &live.upstreams[upstream]);
+        let allotter = &mut self.allotter;
+        let look = AssertUnwindSafe(|| allotter.look(wanted, bound, now.into_std()));
+        if catch_unwind(look).is_err() {
+            tracing::error!(upstream = %self.upstream, "the allotter failed; it starts anew");
+            self.allotter = Allotter::default();
+        }
     }
 
     fn doubt(&mut self, upstream: usize, doubts: &mut Vec<Doubt>) {
@@ -250,6 +274,27 @@ mod tests {
         scene
             .judges
             .urge(9, &"eu".into(), "of no upstream".into(), at);
+    }
+
+    #[test]
+    fn what_a_region_can_take_is_found_at_the_same_looks_and_kept_across_plans() {
+        let mut scene = Scene::start();
+        let cell = scene.board.region("shop-1", "eu");
+        let endpoint = scene.board.endpoint("shop-1", "eu", "192.0.2.1:80");
+        scene.moments(1);
+        for _ in 0..100 {
+            drop(InFlight::begin(endpoint.clone(), cell.clone()));
+        }
+        scene.moments(1);
+        let offered = cell.allotment().offered;
+        assert!(offered > 100.0, "100 in 250 ms: {offered} a second");
+        scene.judges.follow(&scene.live, scene.judges.next());
+        scene.moments(1);
+        let kept = cell.allotment().offered;
+        assert!(
+            kept > 0.7 * offered,
+            "nobody starts anew: {kept} after {offered}"
+        );
     }
 
     #[test]
