@@ -3,34 +3,54 @@
 //! Each policy of [`Balance`] has a module; this one says what holds for all of them. An endpoint of
 //! weight `w` counts as `w` equal servers that share its load. One that is not open (down, ejected,
 //! full, tried by this request) is passed over as its policy says, and something open is always found
-//! if there is anything. One that takes only a part of its share (slow start, a try after an ejection)
-//! counts as that part of its weight: what falls to it is thinned, which costs nothing while nobody is
-//! thinned (where keys are hashed, it takes that part of its own keys). Tables are made when the set of endpoints changes; a decision allocates nothing and changes
-//! nothing.
+//! if there is anything. One that takes only a part of its weight (slow start, a try after an ejection,
+//! degraded while others suffice) is drawn by that part, or gives up what falls to it by that part
+//! (where keys are hashed, it keeps that part of its own keys). Where a region has zones, the first
+//! takes everything as long as what is well of it, overprovisioned, suffices, and what it lacks goes to
+//! the next (`priority`). Tables are made when the set of endpoints changes, sums when the health of
+//! one does; a decision allocates nothing and decides nothing for the next.
 //!
 //! The default draws two and takes the one with the lower peak EWMA. Always taking the cheapest of all
 //! would send every thread's requests to the same endpoint until its figures catch up; two draws
 //! spread them and still avoid whatever is slow.
 
+mod among;
 mod draw;
+mod group;
 mod hashed;
 mod maglev;
 mod ring;
+mod roll;
 mod stride;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use fastrand::Rng;
 
 use crate::cell::RegionCell;
 use crate::choose::MAX_ATTEMPTS;
-use crate::endpoint::{Endpoint, EndpointSet};
+use crate::endpoint::EndpointSet;
+use crate::ids::MAX_REGIONS;
 use crate::limits::Bound;
 use crate::plan::Balance;
-use crate::standing::Dial;
+use among::Among;
 use draw::{cheapest_drawn, drawn};
-use hashed::Hashed;
-use stride::Stride;
+use group::Tables;
+
+pub(crate) use among::Ground;
+pub(crate) use group::Group;
+pub(crate) use roll::Roll;
+
+/// How an endpoint of a set is chosen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Preference {
+    /// The policy.
+    pub balance: Balance,
+    /// Zones of the endpoints, best first; those not named, and endpoints without one, come last.
+    /// Empty: zones do not matter. Beyond the 31st they count as one.
+    pub zones: Box<[Arc<str>]>,
+}
 
 /// The endpoints that a request has tried already, by position in the set of one version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,59 +92,26 @@ pub struct Seek<'a> {
 pub struct Picked {
     /// Its position in the set.
     pub at: usize,
-    /// Under `round_robin`, the turn after this one: [`Method::taken`] wants it once an attempt is
-    /// made.
+    /// Under `round_robin`, the turn after this one: [`EndpointSet::taken`] wants it once an attempt
+    /// is made.
     pub after: u64,
 }
 
-/// A policy with what it needs to know of one set of endpoints.
-#[derive(Debug, Default)]
-pub(crate) struct Method {
-    balance: Balance,
-    tables: Tables,
-}
-
-#[derive(Debug, Default)]
-enum Tables {
-    #[default]
-    None,
-    Stride(Stride),
-    Hashed(Box<Hashed>),
-}
-
-impl Method {
-    /// The policy for these endpoints.
-    pub(crate) fn new(balance: &Balance, endpoints: &[Endpoint]) -> Self {
-        let members = || {
-            endpoints
-                .iter()
-                .map(|one| (one.address.as_ref(), one.weight))
-        };
-        let tables = match balance {
-            _ if endpoints.is_empty() => Tables::None,
-            Balance::RoundRobin => Tables::Stride(Stride::new(members().map(|(_, weight)| weight))),
-            Balance::RingHash(_) | Balance::Maglev(_) => {
-                let hashed = Hashed::new(&members().collect::<Vec<_>>(), balance);
-                hashed.map_or(Tables::None, |hashed| Tables::Hashed(Box::new(hashed)))
-            }
-            Balance::PeakEwma | Balance::LeastRequest { .. } | Balance::Random => Tables::None,
-        };
+impl From<&Balance> for Preference {
+    fn from(balance: &Balance) -> Self {
         Self {
             balance: balance.clone(),
-            tables,
+            zones: Box::default(),
         }
     }
+}
 
-    /// The policy.
-    pub(crate) fn balance(&self) -> &Balance {
-        &self.balance
-    }
-
-    /// Enters that an attempt was made with what was picked.
-    pub(crate) fn taken(&self, picked: Picked) {
-        if let Tables::Stride(stride) = &self.tables {
-            stride.taken(picked.after);
-        }
+impl Preference {
+    /// How far down `zone` stands, from 0.
+    pub(crate) fn rank(&self, zone: Option<&str>) -> usize {
+        let named = |zone: &str| self.zones.iter().position(|name| **name == *zone);
+        let rank = zone.and_then(named).unwrap_or(self.zones.len());
+        rank.min(MAX_REGIONS - 1)
     }
 }
 
@@ -144,6 +131,16 @@ impl Tried {
         let tried = &self.positions[..usize::from(self.len)];
         tried.iter().any(|&tried| usize::from(tried) == position)
     }
+
+    /// How many were entered.
+    pub fn len(self) -> usize {
+        self.len.into()
+    }
+
+    /// Whether none was.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
 }
 
 /// The endpoint to use, by the set's policy; none when no usable one is left that is neither tried nor
@@ -151,47 +148,82 @@ impl Tried {
 /// times the part that its endpoint takes. Where all take a part only, the parts count in relation to
 /// each other; an endpoint that is left alone takes everything.
 pub fn pick(set: &EndpointSet, seek: &Seek<'_>, rng: &mut Rng) -> Option<Picked> {
-    if let Some(at) = seek.named.and_then(|name| set.named(name)) {
-        if set.open(at, &seek.barred) {
-            return Some(Picked { at, after: 0 });
-        }
+    let named = seek.named.and_then(|name| set.named(name));
+    if let Some(at) = named.filter(|&at| set.open(at, &seek.barred)) {
+        return Some(Picked { at, after: 0 });
     }
-    let method = set.method();
-    let at = match (set.endpoints.len(), &method.tables, &method.balance) {
-        (0, ..) => None,
-        (1, ..) => set.open(0, &seek.barred).then_some(0),
-        (_, Tables::Stride(stride), _) => return stride.pick(set, seek, rng),
+    let ground = set.ground(&seek.barred);
+    match set.groups().len() {
+        0 => None,
+        1 => of_group(&Among::new(set, 0, seek, ground), rng),
+        _ => of_zones(set, seek, ground, rng),
+    }
+}
+
+/// From the zone that a draw by load says; from the nearest that has something if that has nothing.
+fn of_zones(set: &EndpointSet, seek: &Seek<'_>, ground: Ground, rng: &mut Rng) -> Option<Picked> {
+    let hash = set.balance().hashing().and(seek.hash);
+    let draw = hash.map_or_else(|| rng.f64(), hashed::zone_draw);
+    let first = match ground {
+        Ground::Blind => by_weight(set.groups(), draw),
+        _ => set.roll().group(draw),
+    };
+    let others = (0..set.groups().len()).filter(|at| *at != first);
+    let mut zones = std::iter::once(first).chain(others);
+    zones.find_map(|at| of_group(&Among::new(set, at, seek, ground), rng))
+}
+
+fn by_weight(groups: &[Group], draw: f64) -> usize {
+    let weight = |group: &Group| f64::from(group.total_weight());
+    let mut left = draw * groups.iter().map(weight).sum::<f64>();
+    let holds = |group: &Group| {
+        left -= weight(group);
+        left < 0.0
+    };
+    groups.iter().position(holds).unwrap_or(0)
+}
+
+fn of_group(among: &Among<'_>, rng: &mut Rng) -> Option<Picked> {
+    if among.is_empty() {
+        return None;
+    }
+    let now = among.seek.now;
+    let at = match (
+        among.range().len(),
+        &among.group.tables,
+        among.set.balance(),
+    ) {
+        (1, ..) => Some(among.range().start).filter(|&at| among.open(at)),
+        (_, Tables::Stride(stride), _) => return stride.pick(among, rng),
         (_, Tables::Hashed(hashed), _) => {
-            hashed.pick(set, seek, seek.hash.unwrap_or_else(|| rng.u64(..)))
+            let hash = among.seek.hash.unwrap_or_else(|| rng.u64(..));
+            hashed.pick(among, hash)
         }
         (_, Tables::None, Balance::LeastRequest { choice_count }) => {
-            cheapest_drawn(set, seek, *choice_count, |at| load(set, at), rng)
+            cheapest_drawn(among, *choice_count, |at| load(among, at), rng)
         }
-        (_, Tables::None, Balance::Random) => drawn(set, seek, rng),
-        (_, Tables::None, _) => cheapest_drawn(set, seek, 2, |at| cost(set, at, seek.now), rng),
+        (_, Tables::None, Balance::Random) => drawn(among, rng),
+        (_, Tables::None, _) => cheapest_drawn(among, 2, |at| cost(among, at, now), rng),
     };
     at.map(|at| Picked { at, after: 0 })
 }
 
 /// Attempts under way for each unit of the weight that the endpoint takes.
-fn load(set: &EndpointSet, at: usize) -> f64 {
-    let (endpoint, part) = (&set.endpoints[at], set.endpoints[at].cell.share());
+fn load(among: &Among<'_>, at: usize) -> f64 {
+    let endpoint = &among.set.endpoints[at];
     let load = f64::from(endpoint.cell.in_flight()) / f64::from(endpoint.weight);
-    if part == Dial::FULL {
-        return load;
-    }
-    load / part.share().max(1e-3)
+    load / among.part(at).max(1e-3)
 }
 
-fn cost(set: &EndpointSet, at: usize, now: Instant) -> f64 {
-    let (endpoint, part) = (&set.endpoints[at], set.endpoints[at].cell.share());
+fn cost(among: &Among<'_>, at: usize, now: Instant) -> f64 {
+    let (endpoint, part) = (&among.set.endpoints[at], among.part(at));
     let cost = endpoint.cell.cost_per_weight(endpoint.weight, now);
-    if part == Dial::FULL {
+    if part >= 1.0 {
         return cost;
     }
     // The same attempts weigh more on a part of the server.
     let queue = f64::from(endpoint.cell.in_flight()) / f64::from(endpoint.weight);
-    cost * (queue / part.share().max(1e-3) + 1.0) / (queue + 1.0)
+    cost * (queue / part.max(1e-3) + 1.0) / (queue + 1.0)
 }
 
 #[cfg(test)]
@@ -204,6 +236,7 @@ mod tests {
     use crate::endpoint::Endpoint;
     use crate::health::Health;
     use crate::plan::{Hashing, Maglev, RingHash, TableSize};
+    use crate::standing::Dial;
 
     fn set(weights: &[u32], origin: Instant) -> EndpointSet {
         balanced(&Balance::PeakEwma, weights, origin)
@@ -217,6 +250,7 @@ mod tests {
                 cell: board.endpoint("u", "r", &address),
                 address: address.into(),
                 weight,
+                zone: None,
             }
         };
         let endpoints = weights.iter().enumerate().map(endpoint).collect();
@@ -481,7 +515,7 @@ mod tests {
         check_parts(&[1, 1], &[0.1, 0.1], &[50, 50]);
         check_parts(&[1, 1, 2], &[0.01, 0.02, 0.01], &[20, 40, 40]);
         check_parts(&[1, 1], &[0.0, 0.1], &[0, 100]);
-        check_parts(&[1, 1], &[0.0, 0.0], &[100, 0]);
+        check_parts(&[1, 1], &[0.0, 0.0], &[50, 50]);
         check_parts(&[1], &[0.0], &[100]);
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::budget::Budget;
-use crate::cell::{EndpointCell, RegionCell};
+use crate::cell::{Changes, EndpointCell, RegionCell};
 use crate::endpoint::EndpointSlot;
 use crate::hedge::HedgeCell;
 use crate::news::News;
@@ -23,6 +23,7 @@ pub struct Board {
     origin: Instant,
     regions: Store<(Name, Name), RegionCell>,
     endpoints: Store<(Name, Name, Name), EndpointCell>,
+    changes: Store<(Name, Name), Changes>,
     slots: Store<(Name, Name), EndpointSlot>,
     budgets: Store<Name, Budget>,
     hedges: Store<Name, HedgeCell>,
@@ -67,6 +68,7 @@ impl Board {
             origin,
             regions: Store::new(),
             endpoints: Store::new(),
+            changes: Store::new(),
             slots: Store::new(),
             budgets: Store::new(),
             hedges: Store::new(),
@@ -95,8 +97,11 @@ impl Board {
     /// The cell of one endpoint, made at first use.
     pub fn endpoint(&self, upstream: &str, region: &str, address: &str) -> Arc<EndpointCell> {
         let key = (upstream.into(), region.into(), address.into());
-        self.endpoints
-            .get_or_insert(key, || EndpointCell::new(self.origin))
+        self.endpoints.get_or_insert(key, || {
+            let place = (upstream.into(), region.into());
+            let changes = self.changes.get_or_insert(place, Changes::default);
+            EndpointCell::with_changes(self.origin, (*changes).clone())
+        })
     }
 
     /// The slot that holds the endpoints of one region of one upstream, made empty at first use.
@@ -132,6 +137,9 @@ impl Board {
     pub fn forget_unused(&self) {
         self.slots.forget_unused();
         self.endpoints.forget_unused();
+        self.changes
+            .lock()
+            .retain(|_, changes| !changes.is_unused());
         self.budgets.forget_unused();
         self.hedges.forget_unused();
         self.regions

@@ -7,6 +7,7 @@
 //! are told by the board's [`News`](crate::news::News).
 
 mod allotment;
+mod changes;
 mod demand;
 mod drain;
 mod endpoint;
@@ -20,6 +21,7 @@ mod under_way;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use allotment::Allotment;
+pub use changes::Changes;
 pub use demand::Demand;
 pub use drain::Drain;
 pub use endpoint::{EndpointCell, Outcome};

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::balance::{Barred, Method, Picked};
+use crate::balance::{Barred, Ground, Group, Picked, Preference, Roll};
 use crate::board::Board;
-use crate::cell::EndpointCell;
+use crate::cell::{Changes, EndpointCell};
 use crate::hash::xxh64;
-use crate::limits::Room;
+use crate::limits::{Bound, Room};
 use crate::plan::{Balance, EndpointSpec};
 
 /// One endpoint with its observed state.
@@ -23,6 +23,8 @@ pub struct Endpoint {
     pub address: Arc<str>,
     /// Relative share within its region, at least 1.
     pub weight: u32,
+    /// The zone of its region in which it is, if that was told.
+    pub zone: Option<Arc<str>>,
     /// What is observed of it. The same cell for the same identity, across plans.
     pub cell: Arc<EndpointCell>,
 }
@@ -32,34 +34,41 @@ pub struct Endpoint {
 pub struct EndpointSet {
     /// Counts up with every swap of its slot.
     pub version: u64,
-    /// The endpoints. May be empty when discovery found none.
+    /// The endpoints, by their zones, best first, and else as they were given. May be empty when
+    /// discovery found none.
     pub endpoints: Box<[Endpoint]>,
-    /// Sum of the weights up to and including each endpoint, for draws by weight.
-    cumulative: Box<[u32]>,
     /// [`EndpointSet::name_of`] each address with its position, in order.
     names: Box<[(u64, u32)]>,
-    method: Method,
+    preference: Preference,
+    groups: Box<[Group]>,
+    roll: Roll,
+    /// Where changes of the endpoints are counted: the same counter for all of them where a board has
+    /// made them.
+    changes: Box<[Changes]>,
 }
 
 impl EndpointSet {
-    /// The set of `endpoints` under the number `version`, chosen from by `balance`.
-    pub fn new(version: u64, endpoints: Box<[Endpoint]>, balance: &Balance) -> Self {
-        let running = |sum: &mut u32, endpoint: &Endpoint| {
-            *sum = sum.saturating_add(endpoint.weight);
-            Some(*sum)
-        };
-        let cumulative = endpoints.iter().scan(0, running).collect();
-        let method = Method::new(balance, &endpoints);
+    /// The set of `endpoints` under the number `version`, chosen from as `preference` says.
+    pub fn new(
+        version: u64,
+        mut endpoints: Box<[Endpoint]>,
+        preference: impl Into<Preference>,
+    ) -> Self {
+        let preference = preference.into();
+        endpoints.sort_by_key(|endpoint| preference.rank(endpoint.zone.as_deref()));
+        let groups = Group::all_of(&endpoints, &preference);
         let name =
             |(at, endpoint): (usize, &Endpoint)| (Self::name_of(&endpoint.address), at as u32);
         let mut names: Box<[_]> = endpoints.iter().enumerate().map(name).collect();
         names.sort_unstable();
         Self {
             version,
-            endpoints,
-            cumulative,
             names,
-            method,
+            roll: Roll::new(endpoints.len(), groups.len()),
+            changes: counters(&endpoints),
+            preference,
+            groups,
+            endpoints,
         }
     }
 
@@ -75,27 +84,67 @@ impl EndpointSet {
         found.ok().map(|found| self.names[found].1 as usize)
     }
 
-    pub(crate) fn method(&self) -> &Method {
-        &self.method
+    /// The policy.
+    pub fn balance(&self) -> &Balance {
+        &self.preference.balance
+    }
+
+    pub(crate) fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    pub(crate) fn roll(&self) -> &Roll {
+        &self.roll
+    }
+
+    /// What a pick goes by; brings the sums up to this moment.
+    pub(crate) fn ground(&self, barred: &Barred) -> Ground {
+        if barred.any_health {
+            return Ground::Blind;
+        }
+        let changes = self.changes.iter().map(Changes::count).sum();
+        match self.roll.is_of(changes, &self.endpoints, &self.groups) {
+            true if self.roll.is_plain() => Ground::Plain,
+            true => Ground::Current,
+            false => Ground::Old,
+        }
     }
 
     /// Enters that an attempt was made with what was picked: under `round_robin` it is the next one's
     /// turn.
     pub fn taken(&self, picked: Picked) {
-        self.method.taken(picked);
-    }
-
-    /// Sum of all weights; 0 for an empty set.
-    pub fn total_weight(&self) -> u32 {
-        self.cumulative.last().copied().unwrap_or(0)
-    }
-
-    /// The endpoint that holds the share number `share`, below the total weight.
-    pub fn at_share(&self, share: u32) -> usize {
-        if self.total_weight() as usize == self.endpoints.len() {
-            return share as usize;
+        let mut groups = self.groups.iter();
+        if let Some(group) = groups.find(|group| group.range().contains(&picked.at)) {
+            group.taken(picked);
         }
-        self.cumulative.partition_point(|&sum| sum <= share)
+    }
+
+    /// Whether anything of the set has room for an attempt. Where all are well that is a look at a
+    /// number, and a look at an endpoint or two where some are not, or are full, as long as they stay so.
+    pub fn any_room(&self, barred: &Barred) -> Room {
+        let unbound = barred.bound == Bound::NONE;
+        match self.ground(barred) {
+            Ground::Plain if unbound && barred.tried.len() < self.endpoints.len() => Room::Open,
+            Ground::Plain | Ground::Current if self.roll.is_empty() => Room::Closed,
+            _ => self.look_for_room(barred),
+        }
+    }
+
+    /// The look begins where the last one ended, so that what is closed or full is not passed over
+    /// again and again.
+    fn look_for_room(&self, barred: &Barred) -> Room {
+        let (last, count) = (self.roll.last_found(), self.endpoints.len());
+        let mut best = Room::Closed;
+        for at in (last.min(count)..count).chain(0..last.min(count)) {
+            best = best.max(self.room(at, barred));
+            if best == Room::Open {
+                if at != last {
+                    self.roll.found(at);
+                }
+                break;
+            }
+        }
+        best
     }
 
     /// Whether the endpoint at `at` may take an attempt.
@@ -131,7 +180,8 @@ impl EndpointSlot {
     }
 
     /// Puts `specs` in place unless they are what is there already; cells are found by identity
-    /// on `board`, so what was observed carries over. The policy stays. Says whether anything changed.
+    /// on `board`, so what was observed carries over. What is preferred stays. Says whether anything
+    /// changed.
     pub fn replace(
         &self,
         upstream: &str,
@@ -139,21 +189,21 @@ impl EndpointSlot {
         specs: &[EndpointSpec],
         board: &Board,
     ) -> bool {
-        let balance = self.0.load().method.balance().clone();
-        self.replace_with(upstream, region, specs, &balance, board)
+        let preference = self.0.load().preference.clone();
+        self.replace_with(upstream, region, specs, preference, board)
     }
 
-    /// The same with a policy, which is put in place as well.
+    /// The same with what is preferred, which is put in place as well.
     pub fn replace_with(
         &self,
         upstream: &str,
         region: &str,
         specs: &[EndpointSpec],
-        balance: &Balance,
+        preference: Preference,
         board: &Board,
     ) -> bool {
         let current = self.0.load();
-        if same(&current.endpoints, specs) && current.method.balance() == balance {
+        if current.preference == preference && current.is_of(specs) {
             return false;
         }
         let endpoints = specs
@@ -161,19 +211,35 @@ impl EndpointSlot {
             .map(|spec| Endpoint {
                 address: spec.address.clone(),
                 weight: spec.weight.max(1),
+                zone: spec.zone.clone(),
                 cell: board.endpoint(upstream, region, &spec.address),
             })
             .collect();
-        let set = EndpointSet::new(current.version + 1, endpoints, balance);
+        let set = EndpointSet::new(current.version + 1, endpoints, preference);
         self.0.store(Arc::new(set));
         true
     }
 }
 
-fn same(endpoints: &[Endpoint], specs: &[EndpointSpec]) -> bool {
-    endpoints.len() == specs.len()
-        && endpoints
-            .iter()
-            .zip(specs)
-            .all(|(have, want)| have.address == want.address && have.weight == want.weight)
+impl EndpointSet {
+    /// Whether these are what it holds.
+    fn is_of(&self, specs: &[EndpointSpec]) -> bool {
+        let mut specs: Vec<&EndpointSpec> = specs.iter().collect();
+        specs.sort_by_key(|spec| self.preference.rank(spec.zone.as_deref()));
+        let same = |(have, want): (&Endpoint, &&EndpointSpec)| {
+            have.address == want.address && have.weight == want.weight && have.zone == want.zone
+        };
+        self.endpoints.len() == specs.len() && self.endpoints.iter().zip(&specs).all(same)
+    }
+}
+
+fn counters(endpoints: &[Endpoint]) -> Box<[Changes]> {
+    let mut counters: Vec<Changes> = Vec::new();
+    for endpoint in endpoints {
+        let changes = endpoint.cell.changes();
+        if !counters.iter().any(|counter| counter.is(changes)) {
+            counters.push(changes.clone());
+        }
+    }
+    counters.into()
 }

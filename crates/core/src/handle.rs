@@ -8,14 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
 
+use crate::balance::Preference;
 use crate::board::Board;
 use crate::budget::Budget;
 use crate::cell::RegionCell;
 use crate::endpoint::EndpointSlot;
 use crate::geo::distance_km;
+use crate::hash::xxh64;
 use crate::hedge::HedgeCell;
 use crate::ids::{Generation, RouteIdx, UpstreamIdx};
-use crate::plan::{Plan, Route, Upstream};
+use crate::plan::{Location, Plan, Route, Upstream};
 
 /// An activated plan.
 #[derive(Debug)]
@@ -48,6 +50,10 @@ pub struct LiveRegion {
     pub endpoints: Arc<EndpointSlot>,
     /// Great-circle distance from this PoP in kilometres, if both locations are known.
     pub distance_km: Option<f64>,
+    /// Where it is, if that was told.
+    pub location: Option<Location>,
+    /// XXH64 of its name: what draws for requests that stay together know it by.
+    pub key: u64,
 }
 
 impl Live {
@@ -99,11 +105,15 @@ fn bind_upstream(plan: &Plan, upstream: &Upstream, board: &Board) -> LiveUpstrea
         .map(|spec| {
             let region = plan.region(spec.region);
             let endpoints = board.slot(&upstream.name, &region.name);
+            let preference = Preference {
+                balance: upstream.balance.clone(),
+                zones: spec.zones.clone(),
+            };
             endpoints.replace_with(
                 &upstream.name,
                 &region.name,
                 &spec.endpoints,
-                &upstream.balance,
+                preference,
                 board,
             );
             let distance_km = plan
@@ -115,6 +125,8 @@ fn bind_upstream(plan: &Plan, upstream: &Upstream, board: &Board) -> LiveUpstrea
                 cell: board.region(&upstream.name, &region.name),
                 endpoints,
                 distance_km,
+                location: region.location,
+                key: xxh64(0, region.name.as_bytes()),
             }
         })
         .collect();

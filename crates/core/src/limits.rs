@@ -7,6 +7,7 @@
 //!
 //! Bounds on connections are kept by whoever owns connections.
 
+use crate::balance::Barred;
 use crate::cell::{EndpointCell, RegionCell};
 use crate::handle::LiveRegion;
 use crate::plan::{CircuitBreaker, Limits};
@@ -94,10 +95,12 @@ impl Bound {
 /// reached.
 pub fn fills_only_retries(breaker: &CircuitBreaker, region: &LiveRegion) -> bool {
     let first = Bounds::of(breaker, Turn::First);
-    let set = region.endpoints.load();
-    let mut open = set.endpoints.iter().filter(|endpoint| endpoint.cell.open());
-    !first.region.fills_region(&region.cell)
-        && open.any(|endpoint| !first.endpoint.fills(&endpoint.cell))
+    let barred = Barred {
+        bound: first.endpoint,
+        ..Barred::default()
+    };
+    let room = || region.endpoints.load().any_room(&barred);
+    !first.region.fills_region(&region.cell) && room() == Room::Open
 }
 
 impl Default for Bound {

@@ -9,14 +9,11 @@
 //! SODA 2018) a key whose endpoint has more than so many times its part under way goes on to the next
 //! seat as well, for this one request.
 
-use super::Seek;
-use super::draw::{effective_weight, open};
+use super::among::Among;
 use super::maglev::Maglev;
 use super::ring::Ring;
-use crate::endpoint::EndpointSet;
 use crate::hash::xxh64;
 use crate::plan::{Balance, Hashing};
-use crate::standing::Dial;
 
 /// Seats that are looked at in their order. Beyond them, where next to nothing is open, the endpoint
 /// with the highest score of hash and address is taken, which is as consistent.
@@ -64,58 +61,65 @@ impl Hashed {
     }
 
     /// The endpoint for `hash`.
-    pub(super) fn pick(&self, set: &EndpointSet, seek: &Seek<'_>, hash: u64) -> Option<usize> {
-        let fits = |&at: &usize| set.open(at, &seek.barred) && self.takes(set, at, hash);
-        let first = self.seats(hash).find(fits);
-        let first = first.or_else(|| self.best(set, seek, hash, Cap::NONE))?;
+    pub(super) fn pick(&self, among: &Among<'_>, hash: u64) -> Option<usize> {
+        let fits = |&at: &usize| among.open(at) && self.takes(among, at, hash);
+        let first = self.seats(among, hash).find(fits);
+        let first = first.or_else(|| self.best(among, hash, Cap::NONE))?;
         let Some(factor) = self.factor else {
             return Some(first);
         };
-        let under_way = seek.region.in_flight();
-        let cap = |weight| Cap::new(factor, under_way, weight);
-        // What is not open makes the others' parts larger; that is looked at only if it matters.
-        if cap(f64::from(set.total_weight())).has_room(set, first) {
+        let cap = Cap::new(factor, among);
+        if cap.has_room(among, first) {
             return Some(first);
         }
-        let cap = cap(open(set, seek).map(|at| effective_weight(set, at)).sum());
-        let roomy = self
-            .seats(hash)
-            .find(|at| fits(at) && cap.has_room(set, *at));
+        let mut seats = self.seats(among, hash);
+        let roomy = seats.find(|at| cap.has_room(among, *at) && fits(at));
         roomy
-            .or_else(|| self.best(set, seek, hash, cap))
+            .or_else(|| self.best(among, hash, cap))
             .or(Some(first))
     }
 
-    fn seats(&self, hash: u64) -> impl Iterator<Item = usize> {
+    fn seats(&self, among: &Among<'_>, hash: u64) -> impl Iterator<Item = usize> {
         let seats = match &self.table {
             Table::Ring(ring) => Seats::Ring(ring, ring.find(hash)),
             Table::Maglev(maglev) => Seats::Maglev(maglev, hash, 0),
         };
-        seats.take(SEATS)
+        let start = among.range().start;
+        seats.take(SEATS).map(move |owner| start + owner)
     }
 
     /// Whether the key is of the part that the endpoint takes.
-    fn takes(&self, set: &EndpointSet, at: usize, hash: u64) -> bool {
-        let part = set.endpoints[at].cell.share();
-        part == Dial::FULL || part.passes(self.score(at, hash))
+    fn takes(&self, among: &Among<'_>, at: usize, hash: u64) -> bool {
+        let part = among.part(at);
+        part >= 1.0 || self.score(among, at, hash) < part
     }
 
     /// A number from 0 up to 1 that belongs to this key and endpoint.
-    fn score(&self, at: usize, hash: u64) -> f64 {
-        (mixed(hash ^ self.names[at].rotate_left(32)) >> 11) as f64 / (1u64 << 53) as f64
+    fn score(&self, among: &Among<'_>, at: usize, hash: u64) -> f64 {
+        let name = self.names[at - among.range().start];
+        unit(mixed(hash ^ name.rotate_left(32)))
     }
 
     /// The highest score by weight of those that are open and have room (D. G. Thaler, C. V.
     /// Ravishankar, "Using name-based mappings to increase hit rates", 1998). None if none has.
-    fn best(&self, set: &EndpointSet, seek: &Seek<'_>, hash: u64, cap: Cap) -> Option<usize> {
-        let roomy = open(set, seek).filter(|at| cap.has_room(set, *at));
-        let score = |at: usize| {
-            // An endpoint that takes nothing is still better than none.
-            let weight = effective_weight(set, at).max(1e-6);
-            self.score(at, hash).max(f64::MIN_POSITIVE).ln() / weight
-        };
-        roomy.max_by(|&a, &b| score(a).total_cmp(&score(b)))
+    fn best(&self, among: &Among<'_>, hash: u64, cap: Cap) -> Option<usize> {
+        let roomy = among.range().filter(|&at| cap.has_room(among, at));
+        let scored = roomy.filter(|&at| among.open(at)).map(|at| {
+            let score = self.score(among, at, hash).max(f64::MIN_POSITIVE);
+            (score.ln() / among.weight_of(at), at)
+        });
+        let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
+        best.map(|(_, at)| at)
     }
+}
+
+/// For the key of this hash, a number from 0 up to 1 that says which zone it goes to.
+pub(super) fn zone_draw(hash: u64) -> f64 {
+    unit(mixed(hash))
+}
+
+fn unit(word: u64) -> f64 {
+    (word >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// The finaliser of SplitMix64: every bit of the input changes half of the output's.
@@ -132,15 +136,16 @@ struct Cap(f64);
 impl Cap {
     const NONE: Self = Self(f64::INFINITY);
 
-    /// With so many attempts under way at endpoints of this weight together.
-    fn new(factor: f64, under_way: u32, weight: f64) -> Self {
-        Self(factor * (f64::from(under_way) + 1.0) / weight)
+    /// So many times the average of those that are well, once there is one more.
+    fn new(factor: f64, among: &Among<'_>) -> Self {
+        let under_way = f64::from(among.seek.region.in_flight()) * among.load();
+        Self(factor * (under_way + 1.0) / among.weight())
     }
 
     /// Whether one more stays within it. An endpoint that takes anything has room for one.
-    fn has_room(self, set: &EndpointSet, at: usize) -> bool {
-        let room = (self.0 * effective_weight(set, at)).ceil().max(1.0);
-        f64::from(set.endpoints[at].cell.in_flight()) < room
+    fn has_room(self, among: &Among<'_>, at: usize) -> bool {
+        let room = (self.0 * among.weight_of(at)).ceil().max(1.0);
+        f64::from(among.set.endpoints[at].cell.in_flight()) < room
     }
 }
 

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fastrand::Rng;
 
-use super::draw::{left_over, passes};
-use super::{Picked, Seek};
-use crate::endpoint::EndpointSet;
+use super::Picked;
+use super::among::Among;
+use super::draw::left_over;
 
 /// Rounds before what is left is drawn from at random: what takes part of its share, or is heavy and
 /// not open, could otherwise make the others' turn come late.
@@ -43,22 +43,24 @@ impl Stride {
     }
 
     /// The endpoint whose turn is next, those left out that cannot take it.
-    pub(super) fn pick(&self, set: &EndpointSet, seek: &Seek<'_>, rng: &mut Rng) -> Option<Picked> {
-        let (first, count) = (self.next.0.load(Ordering::Relaxed), set.endpoints.len());
+    pub(super) fn pick(&self, among: &Among<'_>, rng: &mut Rng) -> Option<Picked> {
+        let (first, members) = (self.next.0.load(Ordering::Relaxed), among.range());
+        let (start, count) = (members.start, members.len());
         let mut round = first / count as u64;
-        let mut at = (first % count as u64) as usize;
+        let mut member = (first % count as u64) as usize;
         for turn in first..first + ROUNDS * count as u64 {
-            let has_turn = self.has_turn(at, set.endpoints[at].weight, round);
-            if has_turn && set.open(at, &seek.barred) && passes(set, at, rng) {
+            let at = start + member;
+            let has_turn = self.has_turn(member, among.set.endpoints[at].weight, round);
+            if has_turn && among.open(at) && among.passes(at, rng) {
                 let after = turn + 1;
                 return Some(Picked { at, after });
             }
-            at += 1;
-            if at == count {
-                (at, round) = (0, round + 1);
+            member += 1;
+            if member == count {
+                (member, round) = (0, round + 1);
             }
         }
-        let at = left_over(set, seek, rng)?;
+        let at = left_over(among, rng)?;
         let after = first + ROUNDS * count as u64;
         Some(Picked { at, after })
     }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::changes::Changes;
 use super::said::Said;
 use super::tally::{EndpointTally, ErrorClass, RowCounters};
 use super::under_way::UnderWay;
@@ -28,6 +29,7 @@ struct EndpointState {
     /// The part of its weight that it takes, in thousandths.
     share: AtomicU32,
     epoch: AtomicU64,
+    changes: Changes,
     probes: ProbeCounts,
 }
 
@@ -79,15 +81,30 @@ impl Outcome {
 
 const WHOLE: f64 = 1_000.0;
 
+impl EndpointState {
+    fn changed(&self, changed: bool) -> bool {
+        if stepped(changed, &self.epoch) {
+            self.changes.step();
+        }
+        changed
+    }
+}
+
 impl EndpointCell {
     /// A cell that has seen nothing; `origin` is the moment from which it counts time.
     pub fn new(origin: Instant) -> Self {
+        Self::with_changes(origin, Changes::default())
+    }
+
+    /// A cell that has seen nothing; what changes is counted in `changes`.
+    pub fn with_changes(origin: Instant, changes: Changes) -> Self {
         let state = EndpointState {
             health: AtomicU8::new(Health::Unknown as u8),
             said: Said::default(),
             ejected: AtomicBool::new(false),
             share: AtomicU32::new(WHOLE as u32),
             epoch: AtomicU64::new(0),
+            changes,
             probes: ProbeCounts::default(),
         };
         let load = EndpointLoad {
@@ -230,7 +247,7 @@ impl EndpointCell {
     pub fn say(&self, health: Health, until: Option<Instant>) -> bool {
         let state = &self.state.0;
         let until = until.map(|until| self.since_origin(until));
-        stepped(state.said.set(health, until), &state.epoch)
+        state.changed(state.said.set(health, until))
     }
 
     /// Forgets what it said if that is over; says whether it did.
@@ -261,7 +278,7 @@ impl EndpointCell {
     pub fn set_ejected(&self, ejected: bool) -> bool {
         let state = &self.state.0;
         let before = state.ejected.swap(ejected, Ordering::Relaxed);
-        stepped(before != ejected, &state.epoch)
+        state.changed(before != ejected)
     }
 
     /// The part of its weight that it takes (slow start): 1 for all of it, the usual case.
@@ -271,8 +288,10 @@ impl EndpointCell {
 
     /// Sets the part of its weight that it takes, to a thousandth.
     pub fn set_share(&self, share: Dial) {
-        let thousandths = (share.share() * WHOLE).round() as u32;
-        self.state.0.share.store(thousandths, Ordering::Relaxed);
+        let (state, thousandths) = (&self.state.0, (share.share() * WHOLE).round() as u32);
+        if state.share.swap(thousandths, Ordering::Relaxed) != thousandths {
+            state.changes.step();
+        }
     }
 
     /// What it last reported of its own load, 0 to 1 and above; none if it never did.
@@ -299,17 +318,19 @@ impl EndpointCell {
             .health
             .compare_exchange(from as u8, to as u8, Ordering::Relaxed, Ordering::Relaxed)
             .ok()?;
-        state.epoch.fetch_add(1, Ordering::Release);
+        state.changed(true);
         Some(Transition { from, to })
     }
 
     /// Sets health outright; says whether it changed.
     pub fn set_health(&self, health: Health) -> bool {
         let state = &self.state.0;
-        stepped(
-            state.health.swap(health as u8, Ordering::Relaxed) != health as u8,
-            &state.epoch,
-        )
+        state.changed(state.health.swap(health as u8, Ordering::Relaxed) != health as u8)
+    }
+
+    /// Where its changes are counted, those of its share included.
+    pub fn changes(&self) -> &Changes {
+        &self.state.0.changes
     }
 
     /// Steps with every change of health, of what it said, or of its ejection.

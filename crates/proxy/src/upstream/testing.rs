@@ -160,6 +160,7 @@ impl Known {
         let endpoint = Endpoint {
             address: address.to_string().into(),
             weight: 1,
+            zone: None,
             cell: Arc::new(EndpointCell::new(now())),
         };
         Self {
@@ -182,6 +183,7 @@ impl Known {
             endpoint: Endpoint {
                 address: address.to_string().into(),
                 weight: 1,
+                zone: None,
                 cell: Arc::new(EndpointCell::new(now())),
             },
             region: Arc::new(RegionCell::new(now())),
