@@ -3,7 +3,11 @@
 mod check;
 mod completions;
 mod demo;
+mod dial;
+mod drain;
 mod explain;
+mod regions;
+mod remote;
 mod run;
 mod schema;
 
@@ -26,6 +30,8 @@ Examples:
   tidegate check tidegate.yaml                      is this configuration right?
   tidegate run tidegate.yaml                        serve
   tidegate explain tidegate.yaml GET https://shop.example.com/api/cart
+  tidegate regions                                  how do the regions stand?
+  tidegate drain eu-west --deadline 5m              empty one of them
 
 Exit status: 0 fine, 1 the answer is no, 2 the question could not be put.";
 
@@ -34,6 +40,9 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Explain(explain::Explain),
+    Regions(regions::Regions),
+    Drain(drain::Drain),
+    Dial(dial::Dial),
     Schema(schema::Schema),
     Demo(demo::Demo),
     Completions(completions::Completions),
@@ -46,6 +55,9 @@ impl Cli {
             Command::Run(run) => run.run(),
             Command::Check(check) => check.run(),
             Command::Explain(explain) => explain.run(),
+            Command::Regions(regions) => regions.run(),
+            Command::Drain(drain) => drain.run(),
+            Command::Dial(dial) => dial.run(),
             Command::Schema(schema) => schema.run(),
             Command::Demo(demo) => demo.run(),
             Command::Completions(completions) => completions.run(),
