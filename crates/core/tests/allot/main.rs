@@ -4,4 +4,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod circuit;
+mod closed;
+mod latency;
 mod standby;
+mod tiers;
+mod usable;
