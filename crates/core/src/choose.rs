@@ -6,6 +6,8 @@
 //! decide where to go, and enters the answer with [`Ask::follow`]. Nothing here allocates, and
 //! nothing here records: a choice changes no state until an attempt is made of it.
 
+mod offer;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,17 +17,19 @@ use fastrand::Rng;
 
 use crate::balance::{self, Barred, Picked, Seek, Tried};
 use crate::cell::{Drain, InFlight, RegionCell};
-use crate::decision::{Because, Candidate, Decision, Eligibility, Exclusion, Pin, View};
+use crate::decision::{Because, Candidate, Decision, Eligibility, Exclusion, Pin, PinnedBy, View};
 use crate::endpoint::{Endpoint, EndpointSet};
 use crate::geo::Origin;
 use crate::handle::{Live, LiveUpstream};
 use crate::health::Health;
 use crate::ids::{RegionIdx, RegionSet, UpstreamIdx};
 use crate::limits::{Bounds, Turn};
-use crate::plan::{Isolation, Upstream};
+use crate::plan::{Affinity, AffinityBy, AffinityScope, Isolation, Upstream, WhenGone};
 use crate::retry::{Destination, NextTry, Reach, Scope};
 use crate::standing::{Dial, Standing};
-use crate::steer;
+use crate::steer::{self, Gate};
+use crate::view::Look;
+use offer::Offer;
 
 /// The most attempts that one request may make (`retry.attempts` has the same bound).
 pub const MAX_ATTEMPTS: usize = 16;
@@ -106,6 +110,7 @@ pub struct Choice {
     /// The set that was chosen from.
     pub set: Guard<Arc<EndpointSet>>,
     after: u64,
+    offer: Offer,
 }
 
 impl Ask {
@@ -176,14 +181,42 @@ impl Ask {
         })
     }
 
+    /// What narrows `eligibility` for a request that is in `region`: under strict isolation it stays.
+    fn confined(&self, eligibility: Eligibility, region: RegionIdx) -> Eligibility {
+        match self.isolation {
+            Isolation::Strict => Eligibility {
+                within: RegionSet::from_iter([region]),
+                ..eligibility
+            },
+            _ => eligibility,
+        }
+    }
+
+    /// The only endpoint that the request may use, by region and name: its client is strictly bound to
+    /// it.
+    pub(crate) fn only_endpoint(&self) -> Option<(RegionIdx, u64)> {
+        let pin = self.pin?;
+        let strictly = pin.by == PinnedBy::Affinity(WhenGone::Strict);
+        Some((pin.region, pin.endpoint.filter(|_| strictly)?))
+    }
+
     /// Enters that an attempt was made with `choice`.
     pub fn tried(&mut self, choice: &Choice) {
+        self.settle(choice.region);
         self.tried_endpoints
             .insert(choice.position, choice.set.version, choice.at);
     }
 
+    /// Under strict isolation a request stays where it began.
+    fn settle(&mut self, region: RegionIdx) {
+        if self.isolation == Isolation::Strict {
+            self.within = RegionSet::from_iter([region]);
+        }
+    }
+
     /// Narrows the ask to where the next attempt goes after one failed in `region` at `position`.
     pub fn follow(&mut self, next: &NextTry, region: RegionIdx, position: u8) {
+        self.settle(region);
         self.turn = Turn::Retry;
         self.stay = (next.to != Destination::OtherRegion).then_some(region);
         match next.to {
@@ -246,6 +279,7 @@ impl Choice {
             after: self.after,
         });
         let attempt = InFlight::begin(self.endpoint().cell.clone(), region.clone());
+        let attempt = self.offer.tell(attempt, upstream);
         match self.turn {
             Turn::First => attempt,
             Turn::Retry => attempt.retry(),
@@ -271,7 +305,7 @@ pub fn choose(
         steering: &wanted.steering,
         rows: ArrayVec::new(),
     };
-    view.fill(wanted, observed, &ask.tried_endpoints, ask.turn);
+    view.fill(wanted, observed, &Look::of(ask));
     let mut eligibility = match ask.turn {
         Turn::First => ask.eligibility(),
         Turn::Retry => ask.eligibility_of_retry(wanted, observed),
@@ -286,10 +320,13 @@ pub fn choose(
             }
             continue;
         };
-        if let Some(choice) = endpoint_of(first, wanted, observed, ask, rng) {
+        let found = endpoint_of(first, decision.panic, (wanted, observed), ask, rng);
+        if let Some(mut choice) = found {
+            choice.offer = Offer::of(&decision, ask, choice.position, choice.because);
             return (decision, Some(choice));
         }
-        view.rows[usize::from(first.position)].endpoints = 0;
+        let row = &mut view.rows[usize::from(first.position)];
+        (row.endpoints, row.ailing) = (0, false);
     }
 }
 
@@ -310,8 +347,8 @@ fn prefer(stay: Option<RegionIdx>, decision: &mut Decision) {
 
 fn endpoint_of(
     candidate: Candidate,
-    wanted: &Upstream,
-    observed: &LiveUpstream,
+    panic: bool,
+    upstream: (&Upstream, &LiveUpstream),
     ask: &Ask,
     rng: &mut Rng,
 ) -> Option<Choice> {
@@ -320,30 +357,71 @@ fn endpoint_of(
         position,
         because,
     } = candidate;
-    let observed = &observed.regions[usize::from(position)];
+    let (wanted, observed) = (upstream.0, &upstream.1.regions[usize::from(position)]);
     let set = observed.endpoints.load();
-    let seek = Seek {
+    let pin = ask.pin.filter(|pin| pin.region == region);
+    let mut seek = Seek {
         barred: Barred {
             tried: ask.tried_endpoints.within(position, set.version),
             bound: Bounds::of(&wanted.circuit_breaker, ask.turn).endpoint,
             any_health: false,
         },
         hash: ask.hash,
-        named: None,
+        named: pin.and_then(|pin| pin.endpoint),
         region: &observed.cell,
         now: ask.now,
     };
-    let Picked { at, after } = balance::pick(&set, &seek, rng)?;
+    let mut picked = balance::pick(&set, &seek, rng);
+    if picked.is_none() && panic {
+        seek.barred.any_health = true;
+        picked = balance::pick(&set, &seek, rng);
+    }
+    let Picked { at, after } = picked?;
+    let only = ask.only_endpoint().map(|(_, name)| name);
+    if only.is_some_and(|name| set.named(name) != Some(at)) {
+        return None;
+    }
     Some(Choice {
         region,
         position,
         because,
         at,
         turn: ask.turn,
-        bind: false,
+        bind: binds(
+            wanted.steering.affinity.as_ref(),
+            ask.pin,
+            region,
+            &set.endpoints[at],
+        ),
         set,
         after,
+        offer: Offer::default(),
     })
+}
+
+/// Whether the client's cookie has to be set to this place, should it answer: it has none that holds, or
+/// its place is gone and it is to have another. What a trusted peer does to one request binds nobody.
+fn binds(
+    affinity: Option<&Affinity>,
+    pin: Option<Pin>,
+    region: RegionIdx,
+    endpoint: &Endpoint,
+) -> bool {
+    let Some(affinity) = affinity.filter(|one| matches!(one.by, AffinityBy::Cookie(_))) else {
+        return false;
+    };
+    let Some(pin) = pin else {
+        return true;
+    };
+    let by_endpoint = affinity.scope == AffinityScope::Endpoint;
+    let is_there = || pin.endpoint == Some(EndpointSet::name_of(&endpoint.address));
+    let kept = pin.region == region && (!by_endpoint || is_there());
+    match pin.by {
+        PinnedBy::Override => false,
+        PinnedBy::Affinity(WhenGone::Rebind) => !kept,
+        // A cookie that names no endpoint was set when affinity was to regions.
+        PinnedBy::Affinity(_) => by_endpoint && pin.endpoint.is_none() && pin.region == region,
+    }
 }
 
 /// What is left to try after an attempt failed in the region at `position`. In another region,
@@ -352,10 +430,15 @@ fn endpoint_of(
 /// `ask.deadline`: they have to be of this moment.
 pub fn reach(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> Reach {
     let (wanted, observed) = live.upstream(upstream);
-    let eligibility = ask.eligibility_of_retry(wanted, observed);
+    let region = wanted.regions[usize::from(position)].region;
+    let eligibility = ask.confined(ask.eligibility_of_retry(wanted, observed), region);
     let look = |tried: &TriedEndpoints, turn, eligibility| {
-        let view = View::of(wanted, observed, tried, turn);
-        Sides::of(&view, eligibility, position)
+        let look = Look {
+            tried,
+            turn,
+            ..Look::of(ask)
+        };
+        Sides::of(&View::by(wanted, observed, &look), eligibility, position)
     };
     let fresh = look(&ask.tried_endpoints, Turn::Retry, &eligibility);
     let none = TriedEndpoints::default();
@@ -413,8 +496,9 @@ impl Sides {
             trusted_elsewhere: false,
             full_elsewhere: false,
         };
+        let gate = Gate::new(view, eligibility);
         for row in &view.rows {
-            match steer::exclusion(row, eligibility) {
+            match gate.exclusion(row) {
                 Some(why) => {
                     sides.full_elsewhere |= why == Exclusion::Full && row.position != position;
                 }
@@ -455,8 +539,9 @@ pub fn should_leave(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8)
     if !in_trouble(&observed.regions[usize::from(position)].cell) {
         return false;
     }
+    let region = wanted.regions[usize::from(position)].region;
+    let eligibility = ask.confined(ask.eligibility_of_retry(wanted, observed), region);
     let view = View::of(wanted, observed, &TriedEndpoints::default(), Turn::Retry);
-    let eligibility = ask.eligibility_of_retry(wanted, observed);
     let mut others = view.rows.iter().filter(|row| row.position != position);
     others.any(|row| !row.standing.suspected && steer::exclusion(row, &eligibility).is_none())
 }

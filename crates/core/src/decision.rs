@@ -30,6 +30,9 @@ pub struct RegionRow {
     pub region: RegionIdx,
     /// Its position among the upstream's regions.
     pub position: u8,
+    /// What draws know it by for requests that stay together: a hash of its name, so that they stay
+    /// together across plans and processes.
+    pub key: u64,
     /// How it stands.
     pub standing: Standing,
     /// Whether an operator drains it.
@@ -40,10 +43,17 @@ pub struct RegionRow {
     /// Whether it has none only because something is at a bound of `circuit_breaker`: its endpoints,
     /// or the region as a whole.
     pub full: bool,
-    /// Measured latency: see `RegionCell::latency`.
+    /// Whether it has no such endpoint, and one that only its health keeps from the attempt. Asked
+    /// only of upstreams that fail open.
+    pub ailing: bool,
+    /// Measured latency, held steady against noise: see `Allotment::latency`, `RegionCell::latency`.
     pub latency: Option<Duration>,
     /// Great-circle distance from this PoP in kilometres, if both locations are known.
     pub distance_km: Option<f64>,
+    /// The same from the client, under `geo` only.
+    pub client_km: Option<f64>,
+    /// Its place in the rule of `geo` that fits the client, best first; none if it has none.
+    pub named: Option<u8>,
     /// Share under `weighted`, and within a band or tier.
     pub weight: u32,
     /// Tier under `priority`.
@@ -75,12 +85,16 @@ impl RegionRow {
         Self {
             region,
             position,
+            key: region.0 as u64,
             standing: Standing::UNKNOWN,
             draining: false,
             endpoints: 1,
             full: false,
+            ailing: false,
             latency: None,
             distance_km: None,
+            client_km: None,
+            named: None,
             weight: 1,
             tier: 0,
             standby: false,
@@ -159,6 +173,8 @@ pub struct Decision {
     pub candidates: ArrayVec<Candidate, MAX_REGIONS>,
     /// Everyone else.
     pub excluded: ArrayVec<Excluded, MAX_REGIONS>,
+    /// Whether so little is usable that health excludes nobody: what is out of order comes last.
+    pub panic: bool,
 }
 
 /// One region that may be used.
@@ -269,13 +285,16 @@ pub enum Exclusion {
 impl Decision {
     /// Why a request without a candidate ends: residency when that alone left no region; a region that
     /// is full before those that are down, because it would have served, and then one for which the
-    /// time is too short.
+    /// time is too short. Where strict affinity or isolation kept it from the other regions, that is
+    /// what it ends by.
     pub fn termination(&self) -> Termination {
         let forbidden = |excluded: &Excluded| excluded.why == Exclusion::Residency;
         match () {
             () if self.excluded.iter().all(forbidden) => Termination::ResidencyBlocked,
             () if self.excludes(Exclusion::Full) => Termination::UpstreamFull,
             () if self.excludes(Exclusion::TooSlow) => Termination::DeadlineExceeded,
+            () if self.excludes(Exclusion::Affinity) => Termination::AffinityLost,
+            () if self.excludes(Exclusion::Isolation) => Termination::Isolated,
             () => Termination::NoHealthyRegion,
         }
     }
@@ -286,6 +305,33 @@ impl Decision {
 }
 
 impl Because {
+    /// Every reason, for documents.
+    pub const ALL: [Self; 23] = [
+        Self::Nearest,
+        Self::WithinTolerance,
+        Self::Farther,
+        Self::Unmeasured,
+        Self::Tier,
+        Self::Weight,
+        Self::Probation,
+        Self::Ramp,
+        Self::Degraded,
+        Self::HeldBack,
+        Self::Suspected,
+        Self::Stay,
+        Self::Override,
+        Self::Affinity,
+        Self::Hash,
+        Self::Capacity,
+        Self::GeoRule,
+        Self::Distance,
+        Self::LeastLoad,
+        Self::Shed,
+        Self::DialedDown,
+        Self::Standby,
+        Self::Panic,
+    ];
+
     /// The word for logs and documents.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -317,6 +363,23 @@ impl Because {
 }
 
 impl Exclusion {
+    /// Every reason, for documents.
+    pub const ALL: [Self; 13] = [
+        Self::Residency,
+        Self::Unhealthy,
+        Self::Draining,
+        Self::TooSlow,
+        Self::NoEndpoint,
+        Self::Full,
+        Self::Scope,
+        Self::Tried,
+        Self::NoWeight,
+        Self::DialedOut,
+        Self::Cold,
+        Self::Isolation,
+        Self::Affinity,
+    ];
+
     /// The word for logs and documents.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -339,40 +402,28 @@ impl Exclusion {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn words_are_their_serialised_form() {
-        use Because::{
-            Degraded, Farther, HeldBack, Nearest, Probation, Ramp, Stay, Suspected, Tier,
-            Unmeasured, Weight, WithinTolerance,
-        };
-        for because in [
-            Nearest,
-            WithinTolerance,
-            Farther,
-            Unmeasured,
-            Tier,
-            Weight,
-            Probation,
-            Ramp,
-            Degraded,
-            HeldBack,
-            Suspected,
-            Stay,
-        ] {
+        for because in Because::ALL {
             let json = serde_json::to_string(&because).expect("a word");
             assert_eq!(json, format!("\"{}\"", because.as_str()));
         }
-        use Exclusion::{
-            Draining, Full, NoEndpoint, NoWeight, Residency, Scope, TooSlow, Tried, Unhealthy,
-        };
-        for why in [
-            Residency, Unhealthy, Draining, TooSlow, NoEndpoint, Full, Scope, Tried, NoWeight,
-        ] {
+        for why in Exclusion::ALL {
             let json = serde_json::to_string(&why).expect("a word");
             assert_eq!(json, format!("\"{}\"", why.as_str()));
         }
+    }
+
+    #[test]
+    fn no_two_reasons_are_told_alike() {
+        let because: HashSet<_> = Because::ALL.iter().map(|it| it.told()).collect();
+        assert_eq!(because.len(), Because::ALL.len());
+        let why: HashSet<_> = Exclusion::ALL.iter().map(|it| it.told()).collect();
+        assert_eq!(why.len(), Exclusion::ALL.len());
     }
 
     #[test]
@@ -405,6 +456,26 @@ mod tests {
         check(
             &[Exclusion::TooSlow, Exclusion::Full],
             Termination::UpstreamFull,
+        );
+        check(
+            &[Exclusion::Unhealthy, Exclusion::Affinity],
+            Termination::AffinityLost,
+        );
+        check(
+            &[Exclusion::Full, Exclusion::Affinity],
+            Termination::UpstreamFull,
+        );
+        check(
+            &[Exclusion::Residency, Exclusion::Affinity],
+            Termination::AffinityLost,
+        );
+        check(
+            &[Exclusion::DialedOut, Exclusion::Isolation],
+            Termination::Isolated,
+        );
+        check(
+            &[Exclusion::Cold, Exclusion::DialedOut],
+            Termination::NoHealthyRegion,
         );
     }
 }

@@ -2,11 +2,19 @@
 //!
 //! Eligibility comes first and is never a matter of rank: a region that may not be used is not on
 //! the list, whatever its latency. Then regions are grouped by how they stand, and the policy orders
-//! each group: those that work, the degraded, those that come back and of whose share this attempt
-//! is none, those that have fallen silent. A region that comes back stands with those that work for
-//! the part of the attempts that its dial lets pass, so that it really gets that part of its share;
-//! for the rest, and when in doubt, it comes last rather than not at all, because an answer is worth
-//! more than a pace. Nothing here allocates or remembers.
+//! each group: those that work, the degraded, those that stand by, those of whose share this attempt is
+//! none (they come back, or are dialed down, or it is beyond their capacity), those that have fallen
+//! silent, and in a panic those that are out. A share is kept by a draw for each attempt, so that it is
+//! really kept; when in doubt a region comes last rather than not at all, because an answer is worth
+//! more than a share. Nothing here allocates or remembers.
+
+mod draw;
+mod eligible;
+mod near;
+mod pin;
+mod rank;
+mod share;
+mod tier;
 
 use arrayvec::ArrayVec;
 use fastrand::Rng;
@@ -14,163 +22,121 @@ use fastrand::Rng;
 use crate::decision::{
     Because, Candidate, Decision, Eligibility, Excluded, Exclusion, RegionRow, View,
 };
-use crate::health::Health;
 use crate::ids::MAX_REGIONS;
-use crate::plan::{Policy, Steering, Tolerance};
-use crate::standing::{Dial, Standing};
+use crate::plan::{Isolation, Policy, Spread};
+use draw::Draws;
+use rank::{Open, RANKS, Rank};
 
-/// Round-trip kilometres that count as one millisecond until a region is measured: light in fibre
-/// makes 100 km of distance a round trip of one millisecond.
-pub const KM_PER_MS: f64 = 100.0;
+pub use eligible::{Gate, exclusion};
+pub use near::KM_PER_MS;
 
 type Group<'a> = ArrayVec<&'a RegionRow, MAX_REGIONS>;
 
-/// How a region stands for one attempt, best first.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rank {
-    Fit,
-    Degraded,
-    HeldBack,
-    Suspected,
+/// One decision in the making.
+struct Round<'a> {
+    view: &'a View<'a>,
+    eligibility: &'a Eligibility,
+    draws: Draws<'a>,
+    /// Whether load may move the attempt to another region.
+    spills: bool,
 }
-
-const RANKS: [Rank; 4] = [Rank::Fit, Rank::Degraded, Rank::HeldBack, Rank::Suspected];
 
 /// Orders the eligible regions of `view` for one attempt; every other one gets its reason.
 ///
-/// * `latency`: ascending by round trip; those within the tolerance of the nearest are drawn by
-///   weight. While nothing is measured: ascending by distance if every region has one, else in the
-///   configured order. A region not measured yet among measured ones counts with an estimate from
-///   its distance ([`KM_PER_MS`]), and comes last without one.
-/// * `priority`: ascending by tier; those of one tier are drawn by weight.
+/// * `latency`: ascending by round trip; those within the tolerance of the nearest are drawn by what
+///   they could still take, or by weight. While nothing is measured: ascending by distance if every
+///   region has one, else in the configured order. A region not measured yet among measured ones counts
+///   with an estimate from its distance ([`KM_PER_MS`]), and comes last without one.
+/// * `priority`: ascending by tier; those of one tier are drawn by weight. Where too little of a tier is
+///   healthy, a part goes to the next ones ([`TierLoads`](crate::priority::TierLoads)).
 /// * `weighted`: drawn by weight, without replacement. A region of weight 0 takes no first attempt
 ///   while one with weight works; it takes failovers, after the others.
+/// * `capacity`: the nearest first, or drawn by capacity.
+/// * `geo`: those that the client's rule names, in its order; then the nearest to the client.
+/// * `least_load`: ascending by attempts under way against capacity and by what upstreams report.
 ///
-/// A region whose dial is below full takes the attempt with that chance, and one in probation only
-/// if it can be repeated elsewhere; otherwise it stands behind all but the suspected. `rng` is drawn
-/// from for it only if its dial is below full.
+/// Whatever the policy: a region takes the part of the attempts that its ramp, an operator's dial and
+/// its capacity let pass, and stands behind the others for the rest; one in probation is tried only by
+/// attempts that can be repeated elsewhere. A pinned region comes first. Under isolation load moves no
+/// first attempt, and under strict isolation nothing moves any. `rng` is drawn from only where something
+/// is shared, and not at all for requests that stay together.
 ///
 /// Ties keep the configured order. No eligible region: no candidate.
 pub fn decide(view: &View<'_>, eligibility: &Eligibility, rng: &mut Rng) -> Decision {
+    let mut round = Round {
+        view,
+        eligibility,
+        draws: Draws::new(eligibility.sticky, rng),
+        spills: eligibility.isolation == Isolation::Off || !eligibility.tried.is_empty(),
+    };
+    let confined;
+    if eligibility.isolation == Isolation::Strict {
+        confined = pin::confine(&mut round);
+        round.eligibility = &confined;
+    }
     let mut decision = Decision::default();
-    let mut open = Open::default();
-    for row in &view.rows {
-        match exclusion(row, eligibility) {
-            Some(why) => decision.excluded.push(Excluded {
-                region: row.region,
-                why,
-            }),
-            None => open.push(row, rank(row, eligibility, rng)),
+    let open = sift(&mut round, &mut decision);
+    rank(&open, &mut round, &mut decision);
+    if let Policy::Priority { overprovisioning } = view.steering.policy {
+        if round.spills {
+            tier::spill(overprovisioning, &open, &mut round, &mut decision);
         }
     }
-    if matches!(view.steering.policy, Policy::Weighted { .. }) && eligibility.tried.is_empty() {
-        keep_weighted(&mut open, &mut decision);
-    }
-    if open.plain {
-        order(view.steering, &mut open.rows, &mut decision, rng);
-    } else {
-        order_by_rank(view, &open, &mut decision, rng);
+    let pinned = pin::prefer(round.eligibility, &mut decision);
+    if round.spills && !pinned {
+        share::shed(&mut round, &mut decision);
     }
     decision
 }
 
-/// The eligible regions of one attempt, in the plan's order.
-struct Open<'a> {
-    rows: Group<'a>,
-    ranks: ArrayVec<Rank, MAX_REGIONS>,
-    /// Nothing is to be said of any of them but what the policy says: the usual case.
-    plain: bool,
-}
-
-impl Default for Open<'_> {
-    fn default() -> Self {
-        Self {
-            rows: Group::new(),
-            ranks: ArrayVec::new(),
-            plain: true,
+/// The regions that may take the attempt; the others get their reasons.
+fn sift<'a>(round: &mut Round<'a>, decision: &mut Decision) -> Open<'a> {
+    let mut open = Open::default();
+    let gate = Gate::new(round.view, round.eligibility);
+    decision.panic = gate.panic;
+    for row in &round.view.rows {
+        match gate.exclusion(row) {
+            Some(why) => decision.excluded.push(Excluded {
+                region: row.region,
+                why,
+            }),
+            None => open.push(row, Rank::of(row, round)),
         }
     }
+    let by_weight = matches!(round.view.steering.policy, Policy::Weighted { .. });
+    if by_weight && round.eligibility.tried.is_empty() {
+        keep_weighted(&mut open, decision);
+    }
+    open
 }
 
-impl<'a> Open<'a> {
-    fn push(&mut self, row: &'a RegionRow, rank: Rank) {
-        self.rows.push(row);
-        self.ranks.push(rank);
-        let Standing {
-            probation, dial, ..
-        } = row.standing;
-        self.plain &= rank == Rank::Fit && !probation && dial == Dial::FULL;
+fn rank(open: &Open<'_>, round: &mut Round<'_>, decision: &mut Decision) {
+    if open.plain {
+        return order(round, &mut open.rows.clone(), decision);
     }
-
-    fn of(&self, rank: Rank) -> impl Iterator<Item = &'a RegionRow> {
-        let ranked = self.rows.iter().zip(&self.ranks);
-        ranked.filter_map(move |(row, its)| (*its == rank).then_some(*row))
-    }
-}
-
-fn order_by_rank(view: &View<'_>, open: &Open<'_>, decision: &mut Decision, rng: &mut Rng) {
     for rank in RANKS {
         let mut group: Group<'_> = open.of(rank).collect();
         if group.is_empty() {
             continue;
         }
         let first = decision.candidates.len();
-        order(view.steering, &mut group, decision, rng);
+        order(round, &mut group, decision);
         for candidate in &mut decision.candidates[first..] {
-            let row = &view.rows[usize::from(candidate.position)];
+            let row = &round.view.rows[usize::from(candidate.position)];
             candidate.because = rank.because(row.standing, candidate.because);
         }
     }
 }
 
-fn rank(row: &RegionRow, eligibility: &Eligibility, rng: &mut Rng) -> Rank {
-    let standing = row.standing;
-    let whole = standing.dial == Dial::FULL;
-    match () {
-        () if standing.suspected => Rank::Suspected,
-        () if standing.probation && !eligibility.repeatable => Rank::HeldBack,
-        () if !whole && !standing.dial.passes(rng.f64()) => Rank::HeldBack,
-        () if standing.health == Health::Degraded => Rank::Degraded,
-        () => Rank::Fit,
-    }
-}
-
-impl Rank {
-    /// What is told of a candidate of this rank that stands thus; `policy` is what the policy says.
-    fn because(self, standing: Standing, policy: Because) -> Because {
-        match self {
-            Self::Suspected => Because::Suspected,
-            Self::HeldBack => Because::HeldBack,
-            _ if standing.probation => Because::Probation,
-            _ if standing.dial != Dial::FULL => Because::Ramp,
-            Self::Degraded => Because::Degraded,
-            Self::Fit => policy,
-        }
-    }
-}
-
-/// Why a region may not take the attempt; none if it may. The first reason of a fixed order: what
-/// is forbidden comes before what was tried, and that before what is out of order.
-pub fn exclusion(row: &RegionRow, eligibility: &Eligibility) -> Option<Exclusion> {
-    let region = row.region;
-    match () {
-        () if !eligibility.allowed.contains(region) => Some(Exclusion::Residency),
-        () if !eligibility.within.contains(region) => Some(Exclusion::Scope),
-        () if eligibility.tried.contains(region) => Some(Exclusion::Tried),
-        () if row.draining || row.standing.health == Health::Draining => Some(Exclusion::Draining),
-        () if !row.standing.health.usable() => Some(Exclusion::Unhealthy),
-        () if eligibility.too_slow.contains(region) => Some(Exclusion::TooSlow),
-        () if row.full => Some(Exclusion::Full),
-        () if row.endpoints == 0 => Some(Exclusion::NoEndpoint),
-        () => None,
-    }
-}
-
-/// Leaves out the regions of weight 0 as long as one with weight works, be it degraded. One that is
-/// held back or suspected is no reason: standing in for it is what they are there for.
+/// Leaves out the regions of weight 0 as long as one with weight works, be it degraded or standing by.
+/// One that is held back or doubted is no reason: standing in for it is what they are there for.
 fn keep_weighted(open: &mut Open<'_>, decision: &mut Decision) {
     let weightless = |rank| open.of(rank).all(|row| row.weight == 0);
-    if weightless(Rank::Fit) && weightless(Rank::Degraded) {
+    if RANKS
+        .into_iter()
+        .filter(|rank| rank.serves())
+        .all(weightless)
+    {
         return;
     }
     let mut kept = Open::default();
@@ -186,67 +152,22 @@ fn keep_weighted(open: &mut Open<'_>, decision: &mut Decision) {
     *open = kept;
 }
 
-fn order(steering: &Steering, group: &mut Group<'_>, decision: &mut Decision, rng: &mut Rng) {
-    match &steering.policy {
-        Policy::Latency { tolerance, .. } => by_latency(*tolerance, group, decision, rng),
-        Policy::Priority { .. } => by_tier(group, decision, rng),
-        _ => {
-            draw(group, rng);
-            accept(group, decision, |_| Because::Weight);
+/// Puts a group of one rank into the order of the policy.
+fn order(round: &mut Round<'_>, group: &mut Group<'_>, decision: &mut Decision) {
+    match round.view.steering.policy {
+        Policy::Latency { tolerance, .. } => near::by_latency(tolerance, group, round, decision),
+        Policy::Priority { overprovisioning } => {
+            tier::by_tier(overprovisioning, group, round, decision);
         }
-    }
-}
-
-fn by_tier(group: &mut Group<'_>, decision: &mut Decision, rng: &mut Rng) {
-    group.sort_unstable_by_key(|row| (row.tier, row.position));
-    for tier in group.chunk_by_mut(|a, b| a.tier == b.tier) {
-        draw(tier, rng);
-    }
-    accept(group, decision, |_| Because::Tier);
-}
-
-fn by_latency(tolerance: Tolerance, group: &mut Group<'_>, decision: &mut Decision, rng: &mut Rng) {
-    if group.iter().all(|row| row.latency.is_none()) {
-        return by_distance(group, decision);
-    }
-    group.sort_unstable_by(|a, b| {
-        latency_ms(a)
-            .total_cmp(&latency_ms(b))
-            .then(a.position.cmp(&b.position))
-    });
-    let nearest = group[0].position;
-    let limit = limit_ms(latency_ms(group[0]), tolerance);
-    let band = group.partition_point(|row| latency_ms(row) <= limit);
-    draw(&mut group[..band], rng);
-    accept(group, decision, |row| match () {
-        () if row.latency.is_none() => Because::Unmeasured,
-        () if row.position == nearest => Because::Nearest,
-        () if latency_ms(row) <= limit => Because::WithinTolerance,
-        () => Because::Farther,
-    });
-}
-
-fn by_distance(group: &mut Group<'_>, decision: &mut Decision) {
-    if group.iter().all(|row| row.distance_km.is_some()) {
-        let km = |row: &RegionRow| row.distance_km.unwrap_or(f64::INFINITY);
-        group.sort_unstable_by(|a, b| km(a).total_cmp(&km(b)).then(a.position.cmp(&b.position)));
-    }
-    accept(group, decision, |_| Because::Unmeasured);
-}
-
-/// Milliseconds of round trip: measured, else estimated, else endless.
-fn latency_ms(row: &RegionRow) -> f64 {
-    match (row.latency, row.distance_km) {
-        (Some(rtt), _) => rtt.as_secs_f64() * 1e3,
-        (None, Some(km)) => km / KM_PER_MS,
-        (None, None) => f64::INFINITY,
-    }
-}
-
-fn limit_ms(nearest: f64, tolerance: Tolerance) -> f64 {
-    match tolerance {
-        Tolerance::Absolute(width) => nearest + width.as_secs_f64() * 1e3,
-        Tolerance::Relative(part) => nearest * (1.0 + part),
+        Policy::Weighted { .. } => share::by_weight(group, round, decision),
+        Policy::Capacity {
+            spread: Spread::Waterfall,
+        } => near::by_latency(near::NO_BAND, group, round, decision),
+        Policy::Capacity {
+            spread: Spread::Spray,
+        } => share::by_capacity(group, round, decision),
+        Policy::Geo { .. } => near::by_place(group, round, decision),
+        Policy::LeastLoad => share::by_load(group, round, decision),
     }
 }
 
@@ -261,465 +182,5 @@ fn accept(group: &[&RegionRow], decision: &mut Decision, because: impl Fn(&Regio
     }
 }
 
-/// Puts `rows` into an order drawn by weight without replacement; those of weight 0 come last, as
-/// they are.
-fn draw(rows: &mut [&RegionRow], rng: &mut Rng) {
-    let mut total: u64 = rows.iter().map(|row| u64::from(row.weight)).sum();
-    for next in 0..rows.len() {
-        if total == 0 || next + 1 == rows.len() {
-            return;
-        }
-        let drawn = next + at_share(&rows[next..], rng.u64(..total));
-        total -= u64::from(rows[drawn].weight);
-        rows[next..=drawn].rotate_right(1);
-    }
-}
-
-fn at_share(rows: &[&RegionRow], mut share: u64) -> usize {
-    rows.iter()
-        .position(|row| {
-            let weight = u64::from(row.weight);
-            let here = share < weight;
-            share = share.saturating_sub(weight);
-            here
-        })
-        .unwrap_or(0)
-}
-
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::ids::{RegionIdx, RegionSet};
-
-    const BAND: Policy = Policy::Latency {
-        hysteresis: Tolerance::HYSTERESIS,
-        tolerance: Tolerance::Absolute(Duration::from_millis(10)),
-    };
-    const ANY: Eligibility = Eligibility::ANY;
-
-    const ROW: RegionRow = RegionRow {
-        standing: Standing::full(Health::Healthy),
-        ..RegionRow::new(RegionIdx(0), 0)
-    };
-
-    fn rtt(ms: u64) -> RegionRow {
-        RegionRow {
-            latency: Some(Duration::from_millis(ms)),
-            ..ROW
-        }
-    }
-
-    fn km(distance: f64) -> RegionRow {
-        RegionRow {
-            distance_km: Some(distance),
-            ..ROW
-        }
-    }
-
-    fn weight(weight: u32) -> RegionRow {
-        RegionRow { weight, ..ROW }
-    }
-
-    fn tier(tier: u16) -> RegionRow {
-        RegionRow { tier, ..ROW }
-    }
-
-    fn sick(row: RegionRow) -> RegionRow {
-        RegionRow {
-            standing: Standing::full(Health::Degraded),
-            ..row
-        }
-    }
-
-    fn set(regions: &[u8]) -> RegionSet {
-        regions.iter().copied().map(RegionIdx).collect()
-    }
-
-    fn decided(
-        policy: &Policy,
-        rows: &[RegionRow],
-        eligibility: &Eligibility,
-        seed: u64,
-    ) -> Decision {
-        let placed = rows.iter().enumerate().map(|(at, row)| RegionRow {
-            region: RegionIdx(at as u8),
-            position: at as u8,
-            ..*row
-        });
-        let steering = policy.clone().into();
-        let view = View {
-            steering: &steering,
-            rows: placed.collect(),
-        };
-        decide(&view, eligibility, &mut Rng::with_seed(seed))
-    }
-
-    fn check_exclusion(row: RegionRow, eligibility: Eligibility, expected: Option<Exclusion>) {
-        let decision = decided(&BAND, &[row], &eligibility, 0);
-        let excluded = decision.excluded.first().map(|excluded| excluded.why);
-        assert_eq!(excluded, expected, "{row:?}");
-        assert_eq!(decision.candidates.len() + decision.excluded.len(), 1);
-    }
-
-    #[test]
-    fn every_exclusion_has_its_reason_and_the_gravest_is_told() {
-        let mut row = ROW;
-        let mut eligibility = ANY;
-        check_exclusion(row, eligibility, None);
-        check_exclusion(
-            RegionRow {
-                standing: Standing::UNKNOWN,
-                ..row
-            },
-            eligibility,
-            None,
-        );
-        check_exclusion(
-            RegionRow {
-                standing: Standing::full(Health::Degraded),
-                ..row
-            },
-            eligibility,
-            None,
-        );
-        row.endpoints = 0;
-        check_exclusion(row, eligibility, Some(Exclusion::NoEndpoint));
-        row.full = true;
-        check_exclusion(row, eligibility, Some(Exclusion::Full));
-        eligibility.too_slow = set(&[0]);
-        check_exclusion(row, eligibility, Some(Exclusion::TooSlow));
-        row.standing = Standing::full(Health::Unhealthy);
-        check_exclusion(row, eligibility, Some(Exclusion::Unhealthy));
-        row.draining = true;
-        check_exclusion(row, eligibility, Some(Exclusion::Draining));
-        eligibility.tried = set(&[0]);
-        check_exclusion(row, eligibility, Some(Exclusion::Tried));
-        eligibility.within = set(&[1]);
-        check_exclusion(row, eligibility, Some(Exclusion::Scope));
-        eligibility.allowed = set(&[1]);
-        check_exclusion(row, eligibility, Some(Exclusion::Residency));
-        let drained = RegionRow {
-            standing: Standing::full(Health::Draining),
-            ..ROW
-        };
-        check_exclusion(drained, ANY, Some(Exclusion::Draining));
-    }
-
-    /// The order and the reasons, where no draw is involved (whatever the seed).
-    fn check(policy: &Policy, rows: &[RegionRow], expected: &[(u8, Because)]) {
-        for seed in 0..20 {
-            let decision = decided(policy, rows, &ANY, seed);
-            let actual: Vec<_> = decision
-                .candidates
-                .iter()
-                .map(|c| (c.region.0, c.because))
-                .collect();
-            assert_eq!(actual, expected);
-        }
-    }
-
-    #[test]
-    fn latency_orders_by_round_trip() {
-        use Because::{Degraded, Farther, Nearest, Unmeasured};
-        check(
-            &BAND,
-            &[rtt(80), rtt(10), rtt(160)],
-            &[(1, Nearest), (0, Farther), (2, Farther)],
-        );
-        check(&BAND, &[rtt(21), rtt(10)], &[(1, Nearest), (0, Farther)]);
-        check(
-            &BAND,
-            &[sick(rtt(10)), rtt(80)],
-            &[(1, Nearest), (0, Degraded)],
-        );
-        check(
-            &BAND,
-            &[sick(rtt(80)), sick(rtt(10))],
-            &[(1, Degraded), (0, Degraded)],
-        );
-        let relative = Policy::Latency {
-            hysteresis: Tolerance::HYSTERESIS,
-            tolerance: Tolerance::Relative(0.1),
-        };
-        check(
-            &relative,
-            &[rtt(112), rtt(100)],
-            &[(1, Nearest), (0, Farther)],
-        );
-        check(&BAND, &[], &[]);
-        check(&BAND, &[ROW, rtt(300)], &[(1, Nearest), (0, Unmeasured)]);
-    }
-
-    #[test]
-    fn unmeasured_regions_rank_by_distance_or_order() {
-        use Because::{Farther, Nearest, Unmeasured};
-        let by = |order: [u8; 3]| order.map(|at| (at, Unmeasured));
-        check(&BAND, &[km(900.0), km(100.0), km(500.0)], &by([1, 2, 0]));
-        check(&BAND, &[km(900.0), km(100.0), ROW], &by([0, 1, 2]));
-        check(&BAND, &[ROW, ROW, ROW], &by([0, 1, 2]));
-        // 5,000 km are taken for 50 ms, 1,000 for 10.
-        check(
-            &BAND,
-            &[rtt(70), km(5_000.0), rtt(20)],
-            &[(2, Nearest), (1, Unmeasured), (0, Farther)],
-        );
-        check(
-            &BAND,
-            &[rtt(70), km(1_000.0)],
-            &[(1, Unmeasured), (0, Farther)],
-        );
-    }
-
-    #[test]
-    fn priority_orders_by_tier() {
-        use Because::{Degraded, Tier};
-        check(
-            &Policy::priority(),
-            &[tier(2), tier(0), tier(1)],
-            &[(1, Tier), (2, Tier), (0, Tier)],
-        );
-        check(
-            &Policy::priority(),
-            &[tier(1), sick(tier(0))],
-            &[(0, Tier), (1, Degraded)],
-        );
-        let rows = [
-            RegionRow {
-                weight: 0,
-                ..tier(0)
-            },
-            tier(0),
-            tier(1),
-        ];
-        check(
-            &Policy::priority(),
-            &rows,
-            &[(1, Tier), (0, Tier), (2, Tier)],
-        );
-    }
-
-    /// How often each region comes first, in percent.
-    fn check_shares(policy: &Policy, rows: &[RegionRow], expected: &[u32]) {
-        let mut first = vec![0u32; rows.len()];
-        for seed in 0..20_000 {
-            let decision = decided(policy, rows, &ANY, seed);
-            first[decision.candidates[0].region.get()] += 1;
-        }
-        for (count, percent) in first.iter().zip(expected) {
-            assert!(
-                count.abs_diff(percent * 200) < 200,
-                "{first:?} for {expected:?} %"
-            );
-        }
-    }
-
-    #[test]
-    fn equals_share_by_weight() {
-        let near = |ms, share| RegionRow {
-            weight: share,
-            ..rtt(ms)
-        };
-        check_shares(
-            &Policy::weighted(),
-            &[weight(70), weight(20), weight(10)],
-            &[70, 20, 10],
-        );
-        check_shares(
-            &Policy::weighted(),
-            &[weight(1), weight(0), weight(1)],
-            &[50, 0, 50],
-        );
-        check_shares(
-            &Policy::weighted(),
-            &[sick(weight(9)), weight(1)],
-            &[0, 100],
-        );
-        check_shares(
-            &Policy::priority(),
-            &[tier(0), tier(0), tier(1)],
-            &[50, 50, 0],
-        );
-        check_shares(
-            &BAND,
-            &[near(19, 3), near(10, 1), near(21, 9)],
-            &[75, 25, 0],
-        );
-        let relative = Policy::Latency {
-            hysteresis: Tolerance::HYSTERESIS,
-            tolerance: Tolerance::Relative(0.5),
-        };
-        check_shares(
-            &relative,
-            &[near(10, 1), near(15, 1), near(16, 1)],
-            &[50, 50, 0],
-        );
-    }
-
-    #[test]
-    fn the_second_place_is_drawn_among_the_rest() {
-        let rows = [weight(50), weight(40), weight(10)];
-        let mut second = [0u32; 3];
-        for seed in 0..20_000 {
-            let decision = decided(&Policy::weighted(), &rows, &ANY, seed);
-            second[decision.candidates[1].region.get()] += 1;
-        }
-        // P(i second) = sum over j first of w_j x w_i / (1 - w_j): 38.9, 44.4 and 16.7 %.
-        for (count, expected) in second.iter().zip([7_778u32, 8_889, 3_333]) {
-            assert!(count.abs_diff(expected) < 250, "{second:?}");
-        }
-    }
-
-    #[test]
-    fn weight_zero_takes_failovers_only() {
-        let rows = [weight(0), weight(5), weight(5)];
-        let first = decided(&Policy::weighted(), &rows, &ANY, 1);
-        assert_eq!(
-            first.excluded.as_slice(),
-            [Excluded {
-                region: RegionIdx(0),
-                why: Exclusion::NoWeight
-            }]
-        );
-        for seed in 0..20 {
-            let failover = Eligibility {
-                tried: set(&[1]),
-                ..ANY
-            };
-            let order = decided(&Policy::weighted(), &rows, &failover, seed).candidates;
-            assert_eq!(order.iter().map(|c| c.region.0).collect::<Vec<_>>(), [2, 0]);
-        }
-        let down = RegionRow {
-            standing: Standing::full(Health::Unhealthy),
-            ..weight(5)
-        };
-        let alone = decided(&Policy::weighted(), &[weight(0), down], &ANY, 1);
-        assert_eq!(alone.candidates[0].region, RegionIdx(0));
-    }
-
-    #[test]
-    fn the_nearest_keeps_its_reason_when_another_of_the_band_is_drawn() {
-        let rows = [rtt(15), rtt(10)];
-        for seed in 0..20 {
-            for candidate in decided(&BAND, &rows, &ANY, seed).candidates {
-                let nearest = candidate.region == RegionIdx(1);
-                let expected = if nearest {
-                    Because::Nearest
-                } else {
-                    Because::WithinTolerance
-                };
-                assert_eq!(candidate.because, expected);
-            }
-        }
-    }
-
-    fn dialled(share: f64, row: RegionRow) -> RegionRow {
-        let standing = Standing {
-            dial: Dial::new(share),
-            ..row.standing
-        };
-        RegionRow { standing, ..row }
-    }
-
-    fn on_probation(row: RegionRow) -> RegionRow {
-        let standing = Standing {
-            probation: true,
-            ..row.standing
-        };
-        RegionRow { standing, ..row }
-    }
-
-    fn suspected(row: RegionRow) -> RegionRow {
-        let standing = Standing {
-            suspected: true,
-            ..row.standing
-        };
-        RegionRow { standing, ..row }
-    }
-
-    #[test]
-    fn regions_rank_by_how_they_stand() {
-        use Because::{Degraded, HeldBack, Nearest, Probation, Ramp, Suspected};
-        let held = dialled(0.0, rtt(20));
-        check(
-            &BAND,
-            &[suspected(rtt(10)), held, sick(rtt(80)), rtt(160)],
-            &[(3, Nearest), (2, Degraded), (1, HeldBack), (0, Suspected)],
-        );
-        check(
-            &BAND,
-            &[suspected(dialled(0.0, rtt(10))), on_probation(held)],
-            &[(1, HeldBack), (0, Suspected)],
-        );
-        check(&BAND, &[suspected(rtt(10))], &[(0, Suspected)]);
-        check(&BAND, &[held], &[(0, HeldBack)]);
-        check(&BAND, &[on_probation(rtt(10))], &[(0, Probation)]);
-        let almost = dialled(0.999_999, rtt(10));
-        check(&BAND, &[almost, held], &[(0, Ramp), (1, HeldBack)]);
-        check(
-            &BAND,
-            &[on_probation(almost), sick(rtt(9))],
-            &[(0, Probation), (1, Degraded)],
-        );
-    }
-
-    #[test]
-    fn a_region_that_comes_back_takes_its_part_of_its_share() {
-        let probation = on_probation(dialled(0.01, rtt(10)));
-        check_shares(&BAND, &[probation, rtt(80)], &[1, 99]);
-        check_shares(&BAND, &[rtt(10), dialled(0.5, rtt(80))], &[100, 0]);
-        check_shares(&BAND, &[dialled(0.3, rtt(10)), rtt(11)], &[15, 85]);
-        let ramp = dialled(0.5, weight(40));
-        check_shares(&Policy::weighted(), &[ramp, weight(60)], &[20, 80]);
-        let tiers = [dialled(0.25, tier(0)), tier(1)];
-        check_shares(&Policy::priority(), &tiers, &[25, 75]);
-    }
-
-    #[test]
-    fn what_cannot_be_repeated_tries_out_nobody() {
-        let once = Eligibility {
-            repeatable: false,
-            ..ANY
-        };
-        let first = |rows: &[RegionRow], seed| {
-            let decision = decided(&BAND, rows, &once, seed);
-            (
-                decision.candidates[0].region.0,
-                decision.candidates[0].because,
-            )
-        };
-        let probation = on_probation(dialled(0.9, rtt(10)));
-        for seed in 0..200 {
-            assert_eq!(first(&[probation, rtt(80)], seed), (1, Because::Nearest));
-            assert_eq!(first(&[probation], seed), (0, Because::HeldBack));
-        }
-        let ramp = [dialled(0.9, rtt(10)), rtt(80)];
-        assert!((0..200).any(|seed| first(&ramp, seed) == (0, Because::Ramp)));
-    }
-
-    #[test]
-    fn nothing_is_drawn_while_every_dial_is_full() {
-        let rows = [rtt(10), suspected(rtt(20)), sick(rtt(30))];
-        let placed = rows.iter().enumerate().map(|(at, row)| RegionRow {
-            position: at as u8,
-            ..*row
-        });
-        let view = View {
-            steering: &BAND.into(),
-            rows: placed.collect(),
-        };
-        let (mut used, mut fresh) = (Rng::with_seed(1), Rng::with_seed(1));
-        decide(&view, &ANY, &mut used);
-        assert_eq!(used.u64(..), fresh.u64(..));
-    }
-
-    #[test]
-    fn weight_zero_stands_in_for_what_is_suspected_or_held_back() {
-        let stand_in = weight(0);
-        for away in [suspected(weight(5)), dialled(0.0, weight(5))] {
-            let order = decided(&Policy::weighted(), &[away, stand_in], &ANY, 1).candidates;
-            assert_eq!(order.iter().map(|c| c.region.0).collect::<Vec<_>>(), [1, 0]);
-        }
-    }
-}
+mod tests;

@@ -26,6 +26,10 @@ pub enum Termination {
     ResidencyBlocked,
     /// Every eligible region is down or draining.
     NoHealthyRegion,
+    /// The place that the client is strictly bound to does not serve.
+    AffinityLost,
+    /// The region that the request must not leave, by its route's `isolation`, does not serve.
+    Isolated,
     /// Every region that could have served is at a bound of `circuit_breaker`.
     UpstreamFull,
     /// No connection to any candidate.
@@ -56,7 +60,7 @@ pub enum Termination {
 }
 
 /// Every termination reason, for metrics and documents.
-pub const ALL: [Termination; 22] = [
+pub const ALL: [Termination; 24] = [
     Termination::Completed,
     Termination::Tunnelled,
     Termination::DrainedHome,
@@ -66,6 +70,8 @@ pub const ALL: [Termination; 22] = [
     Termination::NoRoute,
     Termination::ResidencyBlocked,
     Termination::NoHealthyRegion,
+    Termination::AffinityLost,
+    Termination::Isolated,
     Termination::UpstreamFull,
     Termination::ConnectFailed,
     Termination::UpstreamReset,
@@ -94,6 +100,8 @@ impl Termination {
             Self::NoRoute => "no_route",
             Self::ResidencyBlocked => "residency_blocked",
             Self::NoHealthyRegion => "no_healthy_region",
+            Self::AffinityLost => "affinity_lost",
+            Self::Isolated => "isolated",
             Self::UpstreamFull => "upstream_full",
             Self::ConnectFailed => "connect_failed",
             Self::UpstreamReset => "upstream_reset",
@@ -127,6 +135,8 @@ impl Termination {
             }
             Self::ResidencyBlocked
             | Self::NoHealthyRegion
+            | Self::AffinityLost
+            | Self::Isolated
             | Self::UpstreamFull
             | Self::ConnectFailed
             | Self::BudgetExhausted
@@ -142,6 +152,8 @@ impl Termination {
             self,
             Self::ResidencyBlocked
                 | Self::NoHealthyRegion
+                | Self::AffinityLost
+                | Self::Isolated
                 | Self::UpstreamFull
                 | Self::ConnectFailed
                 | Self::UpstreamReset

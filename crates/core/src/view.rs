@@ -1,92 +1,222 @@
 //! Plain rows out of what is wanted and what is observed, for one upstream at one moment.
 //!
 //! This runs for every attempt, so it reads only what steering needs: a few atomics per region, and
-//! of the endpoints only as many as it takes to find one that may be used.
+//! of the endpoints only as many as it takes to find one that may be used. What only one policy asks for
+//! is left out for the others.
 
 use arrayvec::ArrayVec;
 
 use crate::balance::Barred;
-use crate::choose::TriedEndpoints;
+use crate::choose::{Ask, TriedEndpoints};
 use crate::decision::{RegionRow, View};
+use crate::endpoint::EndpointSet;
+use crate::geo::{Origin, distance_km};
 use crate::handle::{LiveRegion, LiveUpstream};
+use crate::health::Health;
+use crate::ids::RegionIdx;
 use crate::limits::{Bounds, Room, Turn};
-use crate::plan::{Policy, Upstream, UpstreamRegion};
+use crate::plan::{GeoRule, Location, Policy, Spread, Standby, Steering, Upstream, UpstreamRegion};
+
+/// What an attempt asks of a view.
+#[derive(Clone, Copy)]
+pub(crate) struct Look<'a> {
+    /// What its request has tried.
+    pub(crate) tried: &'a TriedEndpoints,
+    /// Whether it is the first one.
+    pub(crate) turn: Turn,
+    /// Where its client is.
+    pub(crate) origin: Option<Origin>,
+    /// In this region only the endpoint of this name may take it.
+    pub(crate) only: Option<(RegionIdx, u64)>,
+}
+
+impl<'a> Look<'a> {
+    /// That of the next attempt of this request.
+    pub(crate) fn of(ask: &'a Ask) -> Self {
+        Self {
+            tried: &ask.tried_endpoints,
+            turn: ask.turn,
+            origin: ask.origin,
+            only: ask.only_endpoint(),
+        }
+    }
+}
 
 impl<'a> View<'a> {
-    /// The rows of `upstream`, in the plan's order, for an attempt on its `turn`. `live` is the
-    /// upstream's binding.
+    /// The rows of `upstream`, in the plan's order, for an attempt on its `turn` of a client of whom
+    /// nothing is known. `live` is the upstream's binding.
     pub fn of(
         upstream: &'a Upstream,
         live: &LiveUpstream,
         tried: &TriedEndpoints,
         turn: Turn,
     ) -> Self {
+        let look = Look {
+            tried,
+            turn,
+            origin: None,
+            only: None,
+        };
+        Self::by(upstream, live, &look)
+    }
+
+    /// The same for the next attempt of this request.
+    pub fn for_ask(upstream: &'a Upstream, live: &LiveUpstream, ask: &Ask) -> Self {
+        Self::by(upstream, live, &Look::of(ask))
+    }
+
+    pub(crate) fn by(upstream: &'a Upstream, live: &LiveUpstream, look: &Look<'_>) -> Self {
         let mut view = Self {
             steering: &upstream.steering,
             rows: ArrayVec::new(),
         };
-        view.fill(upstream, live, tried, turn);
+        view.fill(upstream, live, look);
         view
     }
 
     /// Adds the rows of `upstream` to a view that has none, in its place: there is room for many,
-    /// and moving a view copies all of it. Only steering by latency looks at latencies.
-    pub fn fill(
-        &mut self,
-        upstream: &Upstream,
-        live: &LiveUpstream,
-        tried: &TriedEndpoints,
-        turn: Turn,
-    ) {
-        let bounds = Bounds::of(&upstream.circuit_breaker, turn);
-        let by_latency = matches!(self.steering.policy, Policy::Latency { .. });
+    /// and moving a view copies all of it.
+    pub(crate) fn fill(&mut self, upstream: &Upstream, live: &LiveUpstream, look: &Look<'_>) {
+        let needs = Needs::of(self.steering, look.origin.as_ref());
+        let bounds = Bounds::of(&upstream.circuit_breaker, look.turn);
         let regions = upstream.regions.iter().zip(&live.regions).enumerate();
         for (position, (wanted, observed)) in regions {
-            let mut row = row(position as u8, wanted, observed, tried, &bounds);
-            if by_latency {
-                row.latency = observed.cell.latency();
-            }
+            let mut row = row(position as u8, wanted, observed);
+            let set = observed.endpoints.load();
+            let seen = Seen::of(&row, &set, look, &bounds, needs.any_health);
+            row.endpoints = u32::from(seen.room == Room::Open);
+            row.full = match seen.room {
+                Room::Open if bounds.region.fills_region(&observed.cell) => {
+                    row.endpoints = 0;
+                    true
+                }
+                room => room == Room::Full,
+            };
+            row.ailing = seen.ailing;
+            needs.fill(&mut row, wanted, observed);
             self.rows.push(row);
         }
     }
 }
 
-fn row(
-    position: u8,
-    wanted: &UpstreamRegion,
-    observed: &LiveRegion,
-    tried: &TriedEndpoints,
-    bounds: &Bounds,
-) -> RegionRow {
-    let room = room(position, observed, tried, bounds);
+fn row(position: u8, wanted: &UpstreamRegion, observed: &LiveRegion) -> RegionRow {
+    let standing = observed.cell.standing();
+    let known = matches!(standing.health, Health::Healthy | Health::Degraded);
     RegionRow {
-        standing: observed.cell.standing(),
+        standing,
+        key: observed.key,
         draining: observed.cell.draining(),
-        endpoints: u32::from(room == Room::Open),
-        full: room == Room::Full,
         distance_km: observed.distance_km,
         weight: wanted.weight,
         tier: wanted.tier,
+        standby: !matches!(wanted.standby, Standby::Hot),
+        cold: !known && matches!(wanted.standby, Standby::Cold(_)),
+        dial: observed.cell.dial().unwrap_or(wanted.dial),
+        capacity: wanted.capacity().map_or(0.0, |capacity| capacity as f32),
         ..RegionRow::new(wanted.region, position)
     }
 }
 
-fn room(position: u8, observed: &LiveRegion, tried: &TriedEndpoints, bounds: &Bounds) -> Room {
-    let set = observed.endpoints.load();
-    let barred = Barred {
-        tried: tried.within(position, set.version),
-        bound: bounds.endpoint,
-        any_health: false,
-    };
-    let mut best = Room::Closed;
-    for at in 0..set.endpoints.len() {
-        best = best.max(set.room(at, &barred));
-        if best == Room::Open {
-            break;
+/// What a policy needs to know beyond how regions stand.
+struct Needs<'a> {
+    latency: bool,
+    /// What a region that has a capacity takes, and could still take.
+    take: bool,
+    /// What of a region is usable.
+    usable: bool,
+    load: bool,
+    /// Whether it matters that an endpoint is only unhealthy.
+    any_health: bool,
+    /// The rule that fits the client.
+    rule: Option<&'a GeoRule>,
+    /// Where the client is.
+    client: Option<Location>,
+}
+
+impl<'a> Needs<'a> {
+    fn of(steering: &'a Steering, origin: Option<&Origin>) -> Self {
+        let policy = &steering.policy;
+        let spray = Policy::Capacity {
+            spread: Spread::Spray,
+        };
+        let nearest = matches!(policy, Policy::Latency { .. } | Policy::Geo { .. });
+        let capacity = matches!(policy, Policy::Capacity { .. });
+        let any_health = steering.panic.fail_open.is_some();
+        let rules = match policy {
+            Policy::Geo { rules } => origin.map(|origin| (rules, origin)),
+            _ => None,
+        };
+        Self {
+            latency: nearest || capacity && *policy != spray,
+            take: nearest || capacity || matches!(policy, Policy::Weighted { .. }),
+            usable: any_health || matches!(policy, Policy::Priority { .. }),
+            load: matches!(policy, Policy::LeastLoad),
+            any_health,
+            rule: rules.and_then(|(rules, origin)| rules.iter().find(|rule| rule.fits(origin))),
+            client: rules.and_then(|(_, origin)| origin.location),
         }
     }
-    match best {
-        Room::Open if bounds.region.fills_region(&observed.cell) => Room::Full,
-        room => room,
+
+    fn fill(&self, row: &mut RegionRow, wanted: &UpstreamRegion, observed: &LiveRegion) {
+        let cell = &observed.cell;
+        if self.latency || self.usable || row.capacity > 0.0 {
+            let allotment = cell.allotment();
+            if self.latency {
+                row.latency = allotment.latency.or_else(|| cell.latency());
+            }
+            if self.take && row.capacity > 0.0 {
+                (row.take, row.spare) = (allotment.take, allotment.spare);
+            }
+            if self.usable {
+                (row.healthy, row.degraded) = (allotment.healthy, allotment.degraded);
+            }
+        }
+        if self.load {
+            row.load = (cell.in_flight(), None);
+        }
+        row.named = self.rule.and_then(|rule| {
+            let named = rule
+                .regions
+                .iter()
+                .position(|named| *named == wanted.region);
+            named.and_then(|named| u8::try_from(named).ok())
+        });
+        let places = self.client.zip(observed.location);
+        row.client_km = places.map(|(client, region)| distance_km(client, region));
+    }
+}
+
+/// What the endpoints of a region have for an attempt.
+struct Seen {
+    room: Room,
+    ailing: bool,
+}
+
+impl Seen {
+    fn of(
+        row: &RegionRow,
+        set: &EndpointSet,
+        look: &Look<'_>,
+        bounds: &Bounds,
+        any_health: bool,
+    ) -> Self {
+        let mut barred = Barred {
+            tried: look.tried.within(row.position, set.version),
+            bound: bounds.endpoint,
+            any_health: false,
+        };
+        let only = look.only.filter(|(region, _)| *region == row.region);
+        let room = |barred: &Barred| match only {
+            None => set.any_room(barred),
+            Some((_, name)) => set
+                .named(name)
+                .map_or(Room::Closed, |at| set.room(at, barred)),
+        };
+        let seen = room(&barred);
+        barred.any_health = true;
+        Self {
+            room: seen,
+            ailing: any_health && seen == Room::Closed && room(&barred) == Room::Open,
+        }
     }
 }
