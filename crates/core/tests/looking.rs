@@ -8,7 +8,7 @@ use tidegate_core::health::Judge;
 use tidegate_core::ids::Generation;
 use tidegate_core::plan::{Ejection, RegionPolicy, Silence};
 use tidegate_core::route::RouteMatch;
-use tidegate_core::{Board, Live, LiveUpstream};
+use tidegate_core::{Allotter, Board, Live, LiveUpstream};
 
 #[path = "support/counting.rs"]
 mod counting;
@@ -22,6 +22,9 @@ use support::{UPSTREAM, latency};
 fn bound(start: Instant) -> Live {
     let mut plan = support::plan(latency(5), &[300, 300, 400], vec![RouteMatch::default()]);
     let upstream = &mut plan.upstreams[0];
+    for region in &mut upstream.regions {
+        region.capacity_rps = Some(10.0);
+    }
     upstream.health.region = RegionPolicy {
         min_healthy: 0.3,
         error_rate: Some(0.5),
@@ -80,6 +83,35 @@ fn a_look_at_which_nothing_changes_allocates_nothing() {
     }
     println!(
         "{:?} a look over 1,000 endpoints",
+        started.elapsed() / 2_000
+    );
+}
+
+#[test]
+fn an_allotter_allocates_nothing_either() {
+    let start = Instant::now();
+    let live = bound(start);
+    let (wanted, live) = live.upstream(UPSTREAM);
+    let (mut allotter, mut now) = (Allotter::default(), start);
+    allotter.look(wanted, live, now);
+    let looks = || {
+        for _ in 0..2_000 {
+            now += Duration::from_millis(50);
+            answer(live, now);
+            live.regions[0].cell.shed();
+            allotter.look(wanted, live, now);
+        }
+    };
+    assert_eq!(allocations(looks), 0);
+    let shedding = live.regions[0].cell.allotment();
+    assert!(shedding.take.share() < 0.3, "{shedding:?}");
+    let started = Instant::now();
+    for _ in 0..2_000 {
+        now += Duration::from_millis(50);
+        allotter.look(wanted, live, now);
+    }
+    println!(
+        "{:?} a look of an allotter over 1,000 endpoints",
         started.elapsed() / 2_000
     );
 }
