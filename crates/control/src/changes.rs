@@ -24,7 +24,7 @@ pub struct Changes {
     pub upstreams: Difference,
     /// Routes. Their order is part of the first that it matters to.
     pub routes: Difference,
-    /// Whether `pop`, `replay` or `metrics` changed.
+    /// Whether `pop`, `replay`, `metrics` or `geo` changed.
     pub other: bool,
 }
 
@@ -60,9 +60,15 @@ impl Changes {
             other: old.metrics != new.metrics
                 || old.replay != new.replay
                 || old.pop.name != new.pop.name
-                || old.pop.location != new.pop.location,
+                || old.pop.location != new.pop.location
+                || edition(old) != edition(new),
         }
     }
+}
+
+/// The edition of what tells where clients are.
+fn edition(plan: &Plan) -> Option<u64> {
+    plan.atlas.as_ref().map(|atlas| atlas.edition())
 }
 
 /// Whether two plans of one content hash decide alike. The hash covers the configuration's text;
@@ -252,7 +258,7 @@ impl fmt::Display for Changes {
             .map(|(kind, difference)| format!("{kind} {difference}"))
             .collect();
         if self.other {
-            parts.push("pop, replay or metrics".to_owned());
+            parts.push("pop, replay, metrics or geo".to_owned());
         }
         match parts.is_empty() {
             true => f.write_str("nothing that serves"),

@@ -14,6 +14,7 @@ mod deadlines;
 mod named;
 mod orders;
 mod outcome;
+mod places;
 mod question;
 mod quiet;
 mod readiness;

@@ -21,6 +21,7 @@ use tokio::sync::{Mutex, watch};
 use crate::certificates::{Certificate, Certificates};
 use crate::changes::{Changes, same_content};
 use crate::outcome::{Cause, CertificateOutcome, Outcome, Verdict};
+use crate::places::Places;
 use crate::quiet::{Quiet, QuietError};
 use crate::restart::differing;
 use crate::shared::Shared;
@@ -43,6 +44,7 @@ pub struct Reloader {
     /// How the watched files looked when they were last read.
     read: ArcSwap<Stamps>,
     quiet: Quiet,
+    places: Places,
     watched: watch::Sender<Watched>,
 }
 
@@ -93,7 +95,7 @@ impl Reloader {
     pub fn open(path: &Path, shared: Shared) -> Result<Opened, Report> {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let before = Stamps::of([&path]);
-        let loaded = load(&path)?;
+        let loaded = load(&path, None)?;
         let (settings, warnings) = (loaded.settings.clone(), loaded.report());
         let stamps = before.extended_to(&loaded.watched);
         let reloader = Self {
@@ -110,6 +112,7 @@ impl Reloader {
             last: ArcSwapOption::empty(),
             read: ArcSwap::default(),
             quiet: Quiet::start(),
+            places: Places::default(),
             watched: watch::Sender::new(Watched {
                 paths: loaded.watched.clone(),
                 stamps,
@@ -143,6 +146,11 @@ impl Reloader {
     /// The configuration that serves.
     pub fn document(&self) -> Arc<Document> {
         self.document.load_full()
+    }
+
+    /// The database of clients' places.
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
     }
 
     /// How the last reload ended; none before the first.
@@ -182,7 +190,7 @@ impl Reloader {
         let certificate_files = certificate_files(&self.settings);
         let read = move || {
             let (seen, stamps) = (Stamps::of(watched), Stamps::of(certificate_files));
-            let loaded = load(&path);
+            let loaded = load(&path, serving.as_deref().map(|live| &*live.plan));
             Read {
                 changes: serving.and_then(|live| changes(&live.plan, loaded.as_ref().ok()?)),
                 loaded,
@@ -200,10 +208,14 @@ impl Reloader {
         self.read.store(Arc::new(read.seen));
         let certificates = self.certificates_read(read.certificates, read.stamps, stamps);
         let warnings = read.loaded.as_ref().ok().map(Loaded::report);
+        let database = read.loaded.as_ref().ok().map(|loaded| loaded.database.clone());
         let verdict = match read.loaded {
             Err(report) => Verdict::Refused { report },
             Ok(loaded) => self.judge(loaded, read.changes, cause),
         };
+        if let Some(database) = database {
+            self.places.tell(database, &verdict, &self.shared);
+        }
         Outcome {
             cause,
             verdict,
@@ -387,14 +399,18 @@ fn first_error(report: &Report) -> String {
     format!("{}{place}: {}", report.source_name, problem.message)
 }
 
-/// Loads, and refuses a file without content: it is one that somebody is about to write.
-fn load(path: &Path) -> Result<Loaded, Report> {
+/// Loads, and refuses a file without content: it is one that somebody is about to write. What serves
+/// already is shared, and kept where its file is no good.
+fn load(path: &Path, serving: Option<&Plan>) -> Result<Loaded, Report> {
     match std::fs::metadata(path) {
         Ok(file) if file.is_file() && file.len() == 0 => Err(report(
             path,
             Problem::error("empty", "the file is empty; that is not a configuration"),
         )),
-        _ => tidegate_config::load(path),
+        _ => match serving {
+            Some(serving) => tidegate_config::load_again(path, serving),
+            None => tidegate_config::load(path),
+        },
     }
 }
 

@@ -141,6 +141,18 @@ pub enum EventKind {
         /// Why.
         problem: String,
     },
+    /// A new database of clients' places serves.
+    GeoReloaded {
+        /// What its maker calls it, like `GeoLite2-City`.
+        database: String,
+        /// When it was made, in seconds since 1970.
+        built: u64,
+    },
+    /// The file of the database of clients' places cannot be used; the one before goes on serving.
+    GeoRefused {
+        /// Why.
+        problem: String,
+    },
     /// The process began to shut down.
     ShuttingDown,
 }
@@ -324,6 +336,12 @@ fn log(kind: &EventKind) {
         }
         EventKind::CertificatesRefused { problem } => {
             tracing::error!("certificates not reloaded: {problem}");
+        }
+        EventKind::GeoReloaded { database, built } => {
+            tracing::info!(database, built, "database of clients' places reloaded");
+        }
+        EventKind::GeoRefused { problem } => {
+            tracing::error!("database of clients' places not reloaded: {problem}");
         }
         EventKind::ShuttingDown => tracing::info!("shutting down"),
     }

@@ -14,6 +14,7 @@ use tidegate_core::{Dial, Health, Live, LiveRegion, LiveUpstream, Standing};
 use super::Context;
 use super::steered::{Dials, Steered, standby};
 use crate::orders::waiting;
+use crate::places::PlacesStatus;
 use crate::readiness::takes_requests;
 
 #[derive(Serialize)]
@@ -29,6 +30,8 @@ pub(super) struct Status {
     last_reload: Option<Value>,
     draining: Vec<Arc<str>>,
     listeners: Vec<Listener>,
+    /// What tells where clients are; null where nothing does.
+    geo: Option<PlacesStatus>,
     upstreams: Vec<Upstream>,
 }
 
@@ -105,6 +108,7 @@ pub(super) async fn status(State(context): Context) -> Json<Status> {
         last_reload: context.reloader.last().map(|outcome| outcome.to_json()),
         draining: context.shared.orders.drained(),
         listeners: context.listeners.iter().map(named).collect(),
+        geo: live.as_ref().and_then(|live| context.reloader.places().status(&live.plan)),
         upstreams: live.as_deref().map(upstreams).unwrap_or_default(),
     })
 }

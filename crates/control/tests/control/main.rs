@@ -5,6 +5,7 @@
 
 mod admin;
 mod orders;
+mod places;
 mod reload;
 mod say;
 mod standby;

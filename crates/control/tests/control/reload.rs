@@ -59,11 +59,11 @@ async fn check(from: &str, to: &str, expected: &str) {
 
 #[tokio::test]
 async fn changes_are_told_by_kind_and_number() {
-    check("fra1", "fra2", "pop, replay or metrics").await;
+    check("fra1", "fra2", "pop, replay, metrics or geo").await;
     check(
         "pop:",
         "replay: { spool: 1GiB }\npop:",
-        "pop, replay or metrics",
+        "pop, replay, metrics or geo",
     )
     .await;
     check("7002", "7003", "upstreams ~1").await;
