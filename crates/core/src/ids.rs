@@ -81,6 +81,11 @@ impl RegionSet {
         self.0.count_ones() as usize
     }
 
+    /// How many members have a lower index than `region`, which need not be one.
+    pub fn rank(self, region: RegionIdx) -> usize {
+        (self.0 & ((1 << region.0) - 1)).count_ones() as usize
+    }
+
     /// The members, lowest index first.
     pub fn iter(self) -> impl Iterator<Item = RegionIdx> {
         (0..MAX_REGIONS as u8)
@@ -121,6 +126,8 @@ mod tests {
             set.iter().collect::<Vec<_>>(),
             [RegionIdx(0), RegionIdx(31)]
         );
+        let rank = |region| set.rank(RegionIdx(region));
+        assert_eq!([0, 1, 31].map(rank), [0, 1, 1]);
         assert!(RegionSet::EMPTY.is_empty() && RegionSet::ALL.len() == MAX_REGIONS);
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use divan::{AllocProfiler, Bencher};
 use http::StatusCode;
 use tidegate_core::decision::Because;
-use tidegate_core::ids::{RouteIdx, UpstreamIdx};
+use tidegate_core::ids::{RegionIdx, RouteIdx, UpstreamIdx};
 use tidegate_core::retry::Phase;
 use tidegate_core::{Generation, Termination};
 use tidegate_telemetry::access::{AccessLog, AccessRecord, AttemptRecord, Saving, TlsRecord};
@@ -32,7 +32,7 @@ fn metrics_of_a_request(bencher: Bencher<'_, '_>) {
     let took = Duration::from_micros(1_234);
     bencher.bench(|| {
         series
-            .get(Some(RouteIdx(0)), Some(1))
+            .get(Some(RouteIdx(0)), Some(RegionIdx(1)))
             .record(Some(StatusCode::OK), divan::black_box(took));
         series
             .upstream(UpstreamIdx(0), 1)

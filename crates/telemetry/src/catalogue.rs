@@ -95,7 +95,9 @@ catalogue! {
     SPILLOVERS = Counter "tidegate_spillovers_total" in "attempts" by [upstream, region]:
         "Attempts that a region did not take because they were beyond its capacity, by that region; where they went is in `tidegate_attempts_total`.";
     AFFINITY = Counter "tidegate_affinity_total" in "requests" by [upstream, result]:
-        "Requests of upstreams with affinity, by what it did for them; none for a client that cannot be known again.";
+        "Requests of upstreams that keep clients by a cookie, by what that did for them; what a trusted peer sent to a region of its choice is not among them.";
+    LOAD_REPORTS_MALFORMED = Counter "tidegate_load_reports_malformed_total" in "answers" by [upstream]:
+        "Answers whose report of load (ORCA) is none: it was ignored as a whole.";
     MIRRORED = Counter "tidegate_mirrored_requests_total" in "requests" by [upstream, result]:
         "Requests of which a copy was due, by the upstream that was to get it and what became of it.";
     CONNECTIONS_OPENED = Counter "tidegate_upstream_connections_opened_total" in "connections" by [upstream, region]:
@@ -118,6 +120,10 @@ catalogue! {
         "The part of its share that a region may take at most, 0 to 1, as an operator dialed it, else as configured; at 0 it takes nothing.";
     REGION_TAKE_RATIO = Gauge "tidegate_region_take_ratio" in "1" by [upstream, region]:
         "The part of what is offered to a region that is within its capacity, 0 to 1; 1 if it has no capacity. It sheds the rest.";
+    REGION_OFFERED = Gauge "tidegate_region_offered_per_second" in "attempts per second" by [upstream, region]:
+        "Attempts a second that a region was offered lately, taken or shed; 0 before the first look.";
+    REGION_UTILIZATION = Gauge "tidegate_region_utilization_ratio" in "1" by [upstream, region]:
+        "The utilization that a region reports of itself, averaged, 0 is idle and 1 full; absent where none was reported lately.";
     REGION_SUSPECTED = Gauge "tidegate_region_suspected" in "1" by [upstream, region]:
         "1 while a region has fallen silent and takes nothing new until that is cleared up, else 0.";
     REGION_PROBATION = Gauge "tidegate_region_probation" in "1" by [upstream, region]:

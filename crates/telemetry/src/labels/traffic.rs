@@ -23,6 +23,8 @@ labels! {
         Kept = "kept",
         /// The client was bound for the first time.
         Set = "set",
+        /// The client brought a cookie that is not valid, and was bound as if it had brought none.
+        Invalid = "invalid",
         /// Its place was gone, and it was bound to another one.
         Rebound = "rebound",
         /// Another place served it, and it stays bound to its own.

@@ -8,7 +8,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use tidegate_core::{Plan, RegionIdx, RouteIdx, UpstreamIdx};
+use tidegate_core::plan::Route;
+use tidegate_core::{Plan, RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
 
 use super::shard::{Padded, Shards, mine};
 use super::{Metrics, NONE, Name, Series, ServiceSeries, UpstreamHandle, UpstreamSeries};
@@ -27,6 +28,8 @@ pub struct PlanSeries {
 pub(super) struct Table {
     plan: Arc<Plan>,
     unrouted: Lazy<Shards<Series>>,
+    /// The regions that may answer for each route.
+    regions: Box<[RegionSet]>,
     routes: Rows<Shards<Series>>,
     upstreams: Rows<UpstreamHandle>,
     services: Box<[Lazy<Shards<ServiceSeries>>]>,
@@ -65,16 +68,17 @@ fn unresolved<T>(count: usize) -> Box<[Lazy<T>]> {
 
 impl Table {
     pub(super) fn new(plan: Arc<Plan>) -> Self {
-        let regions_of = |upstream: UpstreamIdx| plan.upstream(upstream).regions.len();
-        let routes = Rows::new(
-            plan.routes
-                .iter()
-                .map(|route| regions_of(route.upstream) + 1),
-        );
+        let regions: Box<_> = plan
+            .routes
+            .iter()
+            .map(|route| regions_of(&plan, route))
+            .collect();
+        let routes = Rows::new(regions.iter().map(|regions| regions.len() + 1));
         let upstreams = Rows::new(plan.upstreams.iter().map(|upstream| upstream.regions.len()));
         let pairs = plan.regions.len() * plan.regions.len();
         Self {
             unrouted: Lazy::new(),
+            regions,
             routes,
             upstreams,
             services: unresolved(plan.upstreams.len()),
@@ -93,16 +97,25 @@ impl Table {
     }
 }
 
+/// The regions of the route's upstream, and of those that it is split between.
+fn regions_of(plan: &Plan, route: &Route) -> RegionSet {
+    let split = route.split.iter().flat_map(|split| &*split.targets);
+    let upstreams = split.map(|target| target.upstream);
+    let all = std::iter::once(route.upstream).chain(upstreams);
+    let regions = all.flat_map(|upstream| &*plan.upstream(upstream).regions);
+    regions.map(|spec| spec.region).collect()
+}
+
 impl PlanSeries {
     pub(super) fn new(metrics: Arc<Metrics>, table: Arc<Table>) -> Self {
         Self { metrics, table }
     }
 
-    /// The series of requests of `route` answered by the region at `position` among its
-    /// upstream's; no position: answered here. No route: the request matched none.
-    pub fn get(&self, route: Option<RouteIdx>, position: Option<u8>) -> &Series {
+    /// The series of requests of `route` answered by `region`, which is one of those of its upstream or
+    /// of those that it is split between; no region: answered here. No route: the request matched none.
+    pub fn get(&self, route: Option<RouteIdx>, region: Option<RegionIdx>) -> &Series {
         let shards = match route {
-            Some(route) => self.routed(route, position),
+            Some(route) => self.routed(route, region),
             None => self
                 .table
                 .unrouted
@@ -111,12 +124,13 @@ impl PlanSeries {
         mine(shards)
     }
 
-    fn routed(&self, route: RouteIdx, position: Option<u8>) -> &Shards<Series> {
-        let column = position.map_or(0, |position| usize::from(position) + 1);
+    fn routed(&self, route: RouteIdx, region: Option<RegionIdx>) -> &Shards<Series> {
+        let regions = self.table.regions[route.get()];
+        let column = region.map_or(0, |region| regions.rank(region) + 1);
         self.table.routes.cell(route.get(), column).get_or_init(|| {
-            let route = self.table.plan.route(route);
-            let region = position.map(|position| self.table.region_name(route.upstream, position));
-            self.resolve(&route.name, region)
+            let plan = &self.table.plan;
+            let region = region.map(|region| &plan.region(region).name);
+            self.resolve(&plan.route(route).name, region)
         })
     }
 

@@ -44,6 +44,7 @@ pub struct UpstreamSeries {
 pub struct ServiceSeries {
     pub(super) mirrored: Counts<MirrorResult, { MirrorResult::ALL.len() }>,
     pub(super) affinity: Counts<AffinityResult, { AffinityResult::ALL.len() }>,
+    misreported: AtomicU64,
 }
 
 /// An [`UpstreamSeries`] to keep: it leads every thread to its own part.
@@ -68,6 +69,16 @@ impl ServiceSeries {
     /// Counts what affinity did for a request. Once for each.
     pub fn bound(&self, result: AffinityResult) {
         self.affinity.add(result);
+    }
+
+    /// Counts an answer whose report of load is none.
+    pub fn misreported(&self) {
+        self.misreported.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn misreported_total(shards: &[Self]) -> u64 {
+        let parts = shards.iter().map(|shard| &shard.misreported);
+        parts.map(|part| part.load(Ordering::Relaxed)).sum()
     }
 }
 

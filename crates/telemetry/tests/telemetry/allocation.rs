@@ -49,7 +49,7 @@ fn recording_a_request_allocates_nothing() {
     let series = metrics.route_series(&plan(&["eu", "us"], &["api"], 10));
     let request = || {
         series
-            .get(Some(RouteIdx(0)), Some(1))
+            .get(Some(RouteIdx(0)), Some(RegionIdx(1)))
             .record(Some(http::StatusCode::OK), Duration::ZERO);
         series
             .upstream(UpstreamIdx(0), 1)

@@ -1,11 +1,13 @@
 //! A scrape: everything recorded comes out, under the catalogue's names and labels, readable.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use tidegate_core::budget::Purse;
 use tidegate_core::ids::{RouteIdx, UpstreamIdx};
+use tidegate_core::plan::{Split, SplitTarget};
 use tidegate_core::retry::WhyNot;
 use tidegate_core::{Allotment, Dial, Health, Live, RegionIdx, Standing, Termination};
 use tidegate_telemetry::catalogue::METRICS;
@@ -17,7 +19,7 @@ use tidegate_telemetry::labels::{
 use tidegate_telemetry::{AttemptOutcome, Metrics, PlanSeries};
 
 use crate::parser::{Family, Sample, parse};
-use crate::support::{live, plan};
+use crate::support::{live, plan, upstream};
 
 const OK: Option<StatusCode> = Some(StatusCode::OK);
 const MS: Duration = Duration::from_millis(1);
@@ -37,7 +39,9 @@ fn value(families: &BTreeMap<String, Family>, name: &str, labels: &[&str]) -> Op
 /// Records at least one of everything.
 fn populate(metrics: &std::sync::Arc<Metrics>, live: &Live) {
     let series = metrics.route_series(&live.plan);
-    series.get(Some(RouteIdx(0)), Some(1)).record(OK, 7 * MS);
+    series
+        .get(Some(RouteIdx(0)), Some(RegionIdx(1)))
+        .record(OK, 7 * MS);
     series
         .get(Some(RouteIdx(0)), None)
         .record(Some(StatusCode::BAD_GATEWAY), MS);
@@ -115,12 +119,15 @@ fn populate_steering(metrics: &Metrics, series: &PlanSeries, live: &Live) {
     service.mirrored(MirrorResult::Sent);
     service.mirrored(MirrorResult::SkippedBody);
     service.bound(AffinityResult::Rebound);
+    service.misreported();
     metrics.standby_started(&shop, &us, StartResult::Timeout);
     metrics.geo_reloaded(ReloadResult::Refused);
     let near = &live.upstreams[0].regions[0].cell;
     near.set_dial(Some(Dial::new(0.3)));
+    near.reported(0.5, Instant::now());
     near.set_allotment(Allotment {
         take: Dial::new(0.75),
+        offered: 120.0,
         ..Allotment::default()
     });
 }
@@ -146,6 +153,7 @@ fn how_traffic_was_steered_comes_out() {
     );
     check("mirrored_requests_total", &["shop", "failed"], None);
     check("affinity_total", &["shop", "rebound"], Some(1.0));
+    check("load_reports_malformed_total", &["shop"], Some(1.0));
     check(
         "standby_starts_total",
         &["shop", "us", "timeout"],
@@ -156,6 +164,10 @@ fn how_traffic_was_steered_comes_out() {
     check("region_dial_ratio", &["shop", "us"], Some(1.0));
     check("region_take_ratio", &["shop", "eu"], Some(0.75));
     check("region_take_ratio", &["shop", "us"], Some(1.0));
+    check("region_offered_per_second", &["shop", "eu"], Some(120.0));
+    check("region_offered_per_second", &["shop", "us"], Some(0.0));
+    check("region_utilization_ratio", &["shop", "eu"], Some(0.5));
+    check("region_utilization_ratio", &["shop", "us"], None);
     live.upstreams[0].regions[0].cell.set_dial(None);
     let families = scrape(&metrics, Some(&live));
     assert_eq!(
@@ -372,11 +384,17 @@ fn without_a_plan_there_is_still_a_scrape() {
 fn counters_carry_over_to_the_next_plan_by_name() {
     let metrics = Metrics::new();
     let before = metrics.route_series(&plan(&["eu", "us"], &["api", "web"], 100));
-    before.get(Some(RouteIdx(0)), Some(1)).record(OK, MS);
+    before
+        .get(Some(RouteIdx(0)), Some(RegionIdx(1)))
+        .record(OK, MS);
     // The same names under other indices.
     let after = metrics.route_series(&plan(&["us", "eu"], &["web", "api"], 100));
-    after.get(Some(RouteIdx(1)), Some(0)).record(OK, MS);
-    before.get(Some(RouteIdx(0)), Some(1)).record(OK, MS);
+    after
+        .get(Some(RouteIdx(1)), Some(RegionIdx(0)))
+        .record(OK, MS);
+    before
+        .get(Some(RouteIdx(0)), Some(RegionIdx(1)))
+        .record(OK, MS);
     let families = scrape(&metrics, None);
     assert_eq!(
         value(&families, "tidegate_requests_total", &["api", "us", "2xx"]),
@@ -386,13 +404,48 @@ fn counters_carry_over_to_the_next_plan_by_name() {
 }
 
 #[test]
+fn a_split_route_counts_the_regions_of_all_its_upstreams() {
+    let shape = plan(&["eu", "us", "ap"], &["api"], 100);
+    let mut shape = Arc::into_inner(shape).unwrap();
+    // `shop` lives in eu and us, `canary` in us and ap.
+    let mut canary = upstream(3);
+    canary.name = "canary".into();
+    canary.regions = canary.regions.into_iter().skip(1).collect();
+    let mut shop = upstream(2);
+    shop.name = "shop".into();
+    shape.upstreams = Box::new([shop, canary]);
+    let target = |at, weight| SplitTarget {
+        upstream: UpstreamIdx(at),
+        weight,
+    };
+    shape.routes[0].split = Some(Box::new(Split {
+        targets: Box::new([target(0, 95), target(1, 5)]),
+        hash_on: Box::default(),
+    }));
+    let metrics = Metrics::new();
+    let series = metrics.route_series(&Arc::new(shape));
+    for region in [0, 1, 1, 2, 2, 2].map(RegionIdx) {
+        series.get(Some(RouteIdx(0)), Some(region)).record(OK, MS);
+    }
+    series.get(Some(RouteIdx(0)), None).record(OK, MS);
+    let families = scrape(&metrics, None);
+    for (region, count) in [("eu", 1.0), ("us", 2.0), ("ap", 3.0), ("none", 1.0)] {
+        let labels = ["api", region, "2xx"];
+        let found = value(&families, "tidegate_requests_total", &labels);
+        assert_eq!(found, Some(count), "{region}");
+    }
+}
+
+#[test]
 fn series_are_bounded_and_the_rest_is_counted() {
     let metrics = Metrics::new();
     let names: Vec<String> = (0..50).map(|at| format!("route-{at}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let series = metrics.route_series(&plan(&["eu", "us"], &names, 10));
     for route in 0..50 {
-        series.get(Some(RouteIdx(route)), Some(0)).record(OK, MS);
+        series
+            .get(Some(RouteIdx(route)), Some(RegionIdx(0)))
+            .record(OK, MS);
     }
     let families = scrape(&metrics, None);
     assert_eq!(
@@ -418,9 +471,15 @@ fn series_are_bounded_and_the_rest_is_counted() {
 fn a_new_plan_makes_room_for_its_routes() {
     let metrics = Metrics::new();
     let old = metrics.route_series(&plan(&["eu"], &["a", "b"], 2));
-    (0..2).for_each(|route| old.get(Some(RouteIdx(route)), Some(0)).record(OK, MS));
+    (0..2).for_each(|route| {
+        old.get(Some(RouteIdx(route)), Some(RegionIdx(0)))
+            .record(OK, MS)
+    });
     let new = metrics.route_series(&plan(&["eu"], &["b", "c"], 2));
-    (0..2).for_each(|route| new.get(Some(RouteIdx(route)), Some(0)).record(OK, MS));
+    (0..2).for_each(|route| {
+        new.get(Some(RouteIdx(route)), Some(RegionIdx(0)))
+            .record(OK, MS)
+    });
     let families = scrape(&metrics, None);
     assert_eq!(
         value(&families, "tidegate_requests_total", &["a", "eu", "2xx"]),
@@ -441,7 +500,9 @@ fn hostile_names_stay_inside_their_labels() {
     let metrics = Metrics::new();
     let name = "a\"} 1\nevil{x=\"\\";
     let series = metrics.route_series(&plan(&["eu"], &[name], 10));
-    series.get(Some(RouteIdx(0)), Some(0)).record(OK, MS);
+    series
+        .get(Some(RouteIdx(0)), Some(RegionIdx(0)))
+        .record(OK, MS);
     let families = scrape(&metrics, None);
     assert_eq!(
         value(&families, "tidegate_requests_total", &[name, "eu", "2xx"]),

@@ -44,7 +44,8 @@ fn region(name: &str) -> Region {
     }
 }
 
-fn upstream(regions: u8) -> Upstream {
+/// The upstream `shop` in the first so many regions of a plan.
+pub(crate) fn upstream(regions: u8) -> Upstream {
     let second = Duration::from_secs(1);
     Upstream {
         name: "shop".into(),

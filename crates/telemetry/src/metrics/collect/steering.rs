@@ -1,12 +1,15 @@
 //! How traffic was steered: what was shed, dials, bonds, copies, starts of cold regions.
 
-use tidegate_core::Live;
+use std::time::Instant;
+
+use tidegate_core::plan::UpstreamRegion;
+use tidegate_core::{Live, RegionCell};
 
 use super::{Upstreams, add_counted};
-use crate::catalogue;
+use crate::catalogue::{self, Metric};
 use crate::exposition::Exposition;
 use crate::metrics::shard::total;
-use crate::metrics::{Metrics, UpstreamSeries};
+use crate::metrics::{Metrics, ServiceSeries, UpstreamSeries};
 
 pub(super) fn traffic(metrics: &Metrics, upstreams: &Upstreams, out: &mut Exposition) {
     let mut family = out.family(&catalogue::SPILLOVERS);
@@ -23,6 +26,13 @@ pub(super) fn traffic(metrics: &Metrics, upstreams: &Upstreams, out: &mut Exposi
             total(shards, |shard| &shard.affinity, result)
         });
     }
+    let mut family = out.family(&catalogue::LOAD_REPORTS_MALFORMED);
+    for (upstream, shards) in &services {
+        let count = ServiceSeries::misreported_total(shards);
+        if count > 0 {
+            family.add(&[upstream], count);
+        }
+    }
     let mut family = out.family(&catalogue::MIRRORED);
     for (upstream, shards) in &services {
         add_counted(&mut family, &[upstream], |result| {
@@ -33,26 +43,32 @@ pub(super) fn traffic(metrics: &Metrics, upstreams: &Upstreams, out: &mut Exposi
 
 /// The dial that decisions heed is the operator's, and the plan's where there is none.
 pub(super) fn shares(live: Option<&Live>, out: &mut Exposition) {
-    let Some(live) = live else { return };
-    let regions = || {
-        let bound = live.plan.upstreams.iter().zip(&live.upstreams);
-        bound.flat_map(|(upstream, bound)| {
-            let regions = upstream.regions.iter().zip(&bound.regions);
-            regions.map(move |(spec, bound)| (&*upstream.name, spec, bound))
-        })
-    };
-    let mut family = out.family(&catalogue::REGION_DIAL_RATIO);
-    for (upstream, spec, bound) in regions() {
-        let dial = bound.cell.dial().unwrap_or(spec.dial);
-        let region = &live.plan.region(spec.region).name;
-        family.add(&[upstream, region], dial.share());
-    }
-    let mut family = out.family(&catalogue::REGION_TAKE_RATIO);
-    for (upstream, spec, bound) in regions() {
-        let take = bound.cell.allotment().take;
-        let region = &live.plan.region(spec.region).name;
-        family.add(&[upstream, region], take.share());
-    }
+    let now = Instant::now();
+    let mut gauge =
+        |metric: &Metric, value: &dyn Fn(&UpstreamRegion, &RegionCell) -> Option<f64>| {
+            let mut family = out.family(metric);
+            let Some(live) = live else { return };
+            for (upstream, bound) in live.plan.upstreams.iter().zip(&live.upstreams) {
+                for (spec, bound) in upstream.regions.iter().zip(&bound.regions) {
+                    if let Some(value) = value(spec, &bound.cell) {
+                        let region = &live.plan.region(spec.region).name;
+                        family.add(&[&upstream.name, region], value);
+                    }
+                }
+            }
+        };
+    gauge(&catalogue::REGION_DIAL_RATIO, &|spec, cell| {
+        Some(cell.dial().unwrap_or(spec.dial).share())
+    });
+    gauge(&catalogue::REGION_TAKE_RATIO, &|_, cell| {
+        Some(cell.allotment().take.share())
+    });
+    gauge(&catalogue::REGION_OFFERED, &|_, cell| {
+        Some(cell.allotment().offered.into())
+    });
+    gauge(&catalogue::REGION_UTILIZATION, &|_, cell| {
+        cell.utilization(now).map(f64::from)
+    });
 }
 
 pub(super) fn starts(metrics: &Metrics, out: &mut Exposition) {
