@@ -5,11 +5,13 @@ use std::rc::Rc;
 use http::{Method, StatusCode};
 use tidegate_core::plan::Route;
 use tidegate_core::retry::{Idempotency, idempotency};
-use tidegate_core::{RouteIdx, Termination};
+use tidegate_core::{RegionIdx, RouteIdx, Termination, UpstreamIdx};
 use tidegate_http1::{Framing, Known};
 
 use crate::context::Context;
 use crate::grpc::Dialect;
+use crate::keys;
+use crate::named;
 use crate::pipeline::Request;
 use crate::problem::Refusal;
 use crate::worker::Bound;
@@ -18,11 +20,17 @@ use crate::worker::Bound;
 pub(crate) struct Admitted {
     pub(crate) bound: Rc<Bound>,
     pub(crate) route: RouteIdx,
+    /// Where all of its attempts go: the route's upstream, or the one that its split gives the request.
+    pub(crate) upstream: UpstreamIdx,
     pub(crate) idempotency: Idempotency,
     /// How it is spoken, if it is a call of gRPC.
     pub(crate) dialect: Option<Dialect>,
     /// Whether its client wants to switch to another protocol.
     pub(crate) upgrade: bool,
+    /// Whether it is the copy of a request, for another upstream.
+    pub(crate) is_copy: bool,
+    /// The region that a trusted peer names for it.
+    pub(crate) named: Option<RegionIdx>,
 }
 
 /// Loads the plan once, finds the route, checks the limits.
@@ -48,7 +56,9 @@ fn check(
         .find(&request.head)
         .ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
     let route = plan.route(index);
-    refuse_large(request, plan.upstream(route.upstream).body.max_bytes)?;
+    let upstream = upstream_of(context, request, &bound, route);
+    refuse_large(request, plan.upstream(upstream).body.max_bytes)?;
+    let named = named::region(context, &request.head, plan, plan.upstream(upstream))?;
     let upgrade = request.head.upgrade().is_some();
     let idempotency = match upgrade {
         true => Idempotency::No,
@@ -56,11 +66,26 @@ fn check(
     };
     Ok(Admitted {
         upgrade,
+        is_copy: false,
+        named,
         route: index,
+        upstream,
         idempotency,
         dialect,
         bound,
     })
+}
+
+/// The upstream of a request of `route`, drawn if that is split: by what is hashed, if the request has it.
+fn upstream_of(context: &Context, request: &Request, bound: &Bound, route: &Route) -> UpstreamIdx {
+    let Some(split) = &route.split else {
+        return route.upstream;
+    };
+    let hash = keys::hash(context, &request.head, &split.hash_on)
+        .unwrap_or_else(|| context.worker.rng.borrow_mut().u64(..));
+    let plan = &bound.live.plan;
+    let picked = split.pick(hash, |upstream| &plan.upstream(upstream).name);
+    picked.unwrap_or(route.upstream)
 }
 
 /// CONNECT asks for a tunnel to anywhere, which this is not, unless it asks for a WebSocket

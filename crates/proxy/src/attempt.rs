@@ -26,7 +26,7 @@ use crate::leave::Leave;
 use crate::outbound;
 use crate::patience::{Due, Patience};
 use crate::pipeline::{Client, Serving};
-use crate::said;
+use crate::said::Ears;
 use crate::tunnel::Duplex;
 use crate::upstream::connect::ConnectError;
 use crate::upstream::pool::{self, Checked, Freshness, Target};
@@ -44,6 +44,8 @@ pub(crate) struct Place {
     /// The endpoint's position in its set, and the set's version.
     pub(crate) at: usize,
     pub(crate) set_version: u64,
+    /// Whether the client is to be bound to it, should it answer.
+    pub(crate) bind: bool,
 }
 
 /// An attempt under way: where, and how the cells count it.
@@ -138,6 +140,7 @@ impl Place {
             because: choice.because,
             at: choice.at,
             set_version: choice.set.version,
+            bind: choice.bind,
         }
     }
 }
@@ -221,7 +224,7 @@ impl Serving {
         client: &mut C,
     ) -> Result<Checked, EndedBy> {
         let (context, bound) = (self.context.clone(), self.bound.clone());
-        let target = bound.target(self.route().upstream, attempt.place.position, endpoint);
+        let target = bound.target(self.admitted.upstream, attempt.place.position, endpoint);
         let mut patience = Patience::default();
         let mut waits = false;
         let freshness = self.freshness();
@@ -326,9 +329,7 @@ impl Serving {
         if !listed {
             self.observe_wait(&attempt, at);
         }
-        if self.upstream().0.health.said {
-            said::hear(&head, listed, attempt.in_flight.endpoint(), at);
-        }
+        self.hear(&head, listed, &attempt.in_flight, at);
         let upgrade = self.admitted.upgrade;
         let (exchange, tunnel) = crate::tunnel::upstream_side(exchange, head.status(), upgrade);
         Answered {
@@ -338,6 +339,14 @@ impl Serving {
             exchange,
             tunnel,
             in_flight: attempt.in_flight,
+        }
+    }
+
+    /// Enters what an answer's head says of the place that sent it, as far as that is asked for.
+    fn hear(&self, head: &ResponseHead, listed: bool, from: &InFlight, at: Instant) {
+        let ears = Ears::of(self.upstream().0);
+        if !ears.are_shut() && ears.hear(head, listed, from, at).is_err() {
+            self.finish.misreported();
         }
     }
 
@@ -374,9 +383,7 @@ impl Serving {
         let took = self.finish.head_received(head.head.status(), head.at);
         let status = head.status();
         attempt.in_flight.answered(took, status, true, head.at);
-        if self.upstream().0.health.said {
-            said::hear(&head.head, true, attempt.in_flight.endpoint(), head.at);
-        }
+        self.hear(&head.head, true, &attempt.in_flight, head.at);
         let detail = format!("answered with status {status}");
         let mut fault = Fault::of(Failure::Status(status), Phase::HeadReceived, detail);
         fault.says = None;

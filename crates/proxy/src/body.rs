@@ -7,6 +7,7 @@
 //! longer be sent again, which is told and is no error. Another attempt gets what was kept first, and
 //! then what the client goes on sending.
 
+mod copied;
 mod disk;
 mod run;
 mod spool;
@@ -26,8 +27,10 @@ use tidegate_telemetry::labels::{Label, ReplayLost};
 
 use crate::h1::reader::BodyReader;
 use crate::h2::body::RecvBody;
+use crate::mirror::Draft;
 use store::Store;
 
+pub(crate) use copied::CopiedBody;
 pub(crate) use store::Caps;
 pub(crate) use totals::{Ledger, Totals};
 
@@ -80,6 +83,8 @@ pub(crate) enum Upload {
     H1(BodyReader),
     /// An HTTP/2 client.
     H2(RecvBody),
+    /// It was copied from another request's.
+    Copied(Box<CopiedBody>),
 }
 
 impl Upload {
@@ -89,7 +94,7 @@ impl Upload {
             // A frame of the usual size is read into a buffer of about its own.
             Self::H2(_) => H2_FRAME,
             // Whatever comes is read into room for much more.
-            Self::Empty | Self::H1(_) => usize::MAX,
+            Self::Empty | Self::H1(_) | Self::Copied(_) => usize::MAX,
         }
     }
 
@@ -101,6 +106,7 @@ impl Upload {
         match self {
             Self::Empty => Poll::Ready(None),
             Self::H1(reader) => reader.poll_piece(cx),
+            Self::Copied(body) => Poll::Ready(body.next_piece().map(Ok)),
             Self::H2(body) => body
                 .poll_piece(cx)
                 .map(|piece| piece.map(|piece| piece.map_err(|_| UploadError::ClientGone))),
@@ -126,6 +132,8 @@ pub(crate) struct ReplayBody {
     /// Where to tell that it can no longer be replayed; none if nobody would have replayed it.
     ledger: Option<Rc<Ledger>>,
     lost: Option<ReplayLost>,
+    /// A copy for another upstream, which hears everything that is read.
+    draft: Option<Box<Draft>>,
     touched: bool,
     /// Whether the client has sent all.
     ended: bool,
@@ -158,10 +166,24 @@ impl ReplayBody {
             overflow: None,
             ledger,
             lost: None,
+            draft: None,
             touched: false,
             ended,
             trailed: false,
         }
+    }
+
+    /// Has `draft` hear everything that is read, and be sent once that is all.
+    pub(crate) fn copy_to(&mut self, draft: Box<Draft>) {
+        match self.ended {
+            true => draft.send(),
+            false => self.draft = Some(draft),
+        }
+    }
+
+    /// Pieces of so many bytes or more are most of the buffer that they were read into.
+    pub(crate) fn fills_buffers(&self) -> usize {
+        self.upload.fills_buffers()
     }
 
     /// How the client announced the body.
@@ -311,7 +333,28 @@ impl ReplayBody {
         ready!(self.poll_room(cx));
         let piece = ready!(self.upload.poll_piece(cx));
         self.ended = !matches!(piece, Some(Err(_) | Ok(Piece::Data(_))));
-        Poll::Ready(piece.map(|piece| self.count(piece?)))
+        let piece = piece.map(|piece| self.count(piece?));
+        if self.draft.is_some() {
+            self.copy(piece.as_ref());
+        }
+        Poll::Ready(piece)
+    }
+
+    /// The copy hears what came, and is sent after the last of it. Of what breaks off there is none.
+    fn copy(&mut self, piece: Option<&Result<Piece, UploadError>>) {
+        let Some(mut draft) = self.draft.take() else {
+            return;
+        };
+        let goes_on = match piece {
+            Some(Ok(piece)) => draft.hear(piece),
+            Some(Err(_)) => false,
+            None => true,
+        };
+        match self.ended {
+            true if goes_on => draft.send(),
+            false if goes_on => self.draft = Some(draft),
+            _ => drop(draft),
+        }
     }
 
     fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -230,6 +230,10 @@ impl Download {
         if piece.is_pending() && self.poll_home(cx).is_ready() {
             return self.go_home();
         }
+        let mut piece = piece;
+        if let Poll::Ready(Some(Ok(Piece::Trailers(trailers)))) = &mut piece {
+            finish.trailed(trailers);
+        }
         self.poll_idle(cx, piece)
     }
 

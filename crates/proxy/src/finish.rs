@@ -14,17 +14,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use tidegate_core::retry::{Destination, Idempotency, Phase, WhyNot};
-use tidegate_core::{Decision, InFlight, RouteIdx, Termination};
+use tidegate_core::{Decision, InFlight, RouteIdx, Termination, UpstreamIdx};
 use tidegate_telemetry::labels::{AttemptOutcome, Label, ReplayLost};
 
+use crate::admit::Admitted;
 use crate::attempt::Place;
 use crate::clock::{now, span};
 use crate::context::Context;
 use crate::head::RequestHead;
+use crate::orca;
 use crate::record::Record;
 use crate::request_id::RequestId;
+use crate::said::Ears;
 use crate::worker::Bound;
 
 use tries::Tries;
@@ -35,7 +38,7 @@ pub(crate) use tries::{Made, Try};
 pub(crate) struct Finish {
     context: Rc<Context>,
     bound: Option<Rc<Bound>>,
-    route: Option<RouteIdx>,
+    route: Option<(RouteIdx, UpstreamIdx)>,
     started: Instant,
     first_byte: Option<Instant>,
     status: Option<StatusCode>,
@@ -55,6 +58,8 @@ pub(crate) struct Finish {
     in_flight: Option<InFlight>,
     /// What only the access log wants; none while it is off.
     record: Option<Box<Record>>,
+    /// It is that of a copy: its attempts count, and nothing else of it does.
+    is_copy: bool,
     ended: bool,
 }
 
@@ -93,8 +98,17 @@ impl Finish {
             sent: 0,
             in_flight: None,
             record,
+            is_copy: false,
             ended: false,
         })
+    }
+
+    /// Opens the account of the copy of a request.
+    pub(crate) fn of_copy(context: &Rc<Context>, admitted: &Admitted) -> Box<Self> {
+        let mut finish = Self::with(context, None);
+        finish.is_copy = true;
+        finish.admitted(admitted);
+        finish
     }
 
     /// An account that is closed already and counts nothing: it stands where another one is while that is
@@ -105,10 +119,10 @@ impl Finish {
         finish
     }
 
-    /// The request takes this route.
-    pub(crate) fn admitted(&mut self, bound: &Rc<Bound>, route: RouteIdx) {
-        self.bound = Some(bound.clone());
-        self.route = Some(route);
+    /// The request takes its route, to its upstream.
+    pub(crate) fn admitted(&mut self, admitted: &Admitted) {
+        self.bound = Some(admitted.bound.clone());
+        self.route = Some((admitted.route, admitted.upstream));
     }
 
     /// A decision fell.
@@ -184,6 +198,31 @@ impl Finish {
         self.status = Some(status);
     }
 
+    /// An answer had a report of load that is none.
+    pub(crate) fn misreported(&self) {
+        tracing::debug!(
+            region = self.region().as_deref(),
+            "malformed report of load"
+        );
+        if let (Some(bound), Some((_, upstream))) = (&self.bound, self.route) {
+            bound.series.service(upstream).misreported();
+        }
+    }
+
+    /// The answer's trailers have come: what they report of its place's load is entered and taken out.
+    pub(crate) fn trailed(&self, trailers: &mut HeaderMap) {
+        let Some((report, bound)) = orca::take(trailers).zip(self.bound.as_ref()) else {
+            return;
+        };
+        let (Some((_, upstream)), Some(from)) = (self.route, &self.in_flight) else {
+            return;
+        };
+        let ears = Ears::of(bound.live.plan.upstream(upstream));
+        if !ears.are_shut() && ears.hear_load(report, from, now()).is_err() {
+            self.misreported();
+        }
+    }
+
     /// A byte came from the region that answered.
     pub(crate) fn heard(&self, at: Instant) {
         if let Some(in_flight) = &self.in_flight {
@@ -233,6 +272,11 @@ impl Finish {
             attempt.phase >= Phase::Sent && attempt.status.is_none() && !refused(attempt)
         };
         idempotency.is_once() && self.tries.all().iter().any(unanswered)
+    }
+
+    /// The address of the endpoint that answers.
+    pub(crate) fn answering(&self) -> Option<&str> {
+        self.tries.answered().map(|attempt| &*attempt.endpoint)
     }
 
     /// The region of the last attempt.

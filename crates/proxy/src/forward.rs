@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 use tidegate_http1::{FieldRef, Fields, Known, encode};
 
+use crate::affinity;
 use crate::deadline::Told;
 use crate::head::{RequestHead, ResponseHead};
 use crate::request_id::RequestId;
@@ -188,6 +189,8 @@ pub(crate) struct RequestAdditions<'a> {
     pub(crate) pop: &'a str,
     /// Leave `Expect` out: the client has been told to continue, or the upstream speaks HTTP/2.
     pub(crate) without_expect: bool,
+    /// The name of a cookie that is ours, if the client sent it: it stays out.
+    pub(crate) without_cookie: Option<&'a str>,
 }
 
 /// Writes every field of an upstream request but `Host`, framing and upgrade.
@@ -198,7 +201,7 @@ pub(crate) fn request_fields(head: &RequestHead, add: &RequestAdditions<'_>, sin
             !field.hop_by_hop
                 && !poses_as_known(field.known, field.name)
                 && !add.told.replaces(field.known, field.name)
-                && said.passes(add, field.known, field.value, false)
+                && said.passes(add, field.known, field.value, add.without_cookie.is_some())
         }),
         RequestHead::H2(parts) => {
             for (name, value) in &parts.headers {
@@ -214,7 +217,10 @@ pub(crate) fn request_fields(head: &RequestHead, add: &RequestAdditions<'_>, sin
             }
         }
     }
-    add_cookies(&said.cookies, sink);
+    match add.without_cookie {
+        None => add_cookies(&said.cookies, sink),
+        Some(name) => add_other_cookies(&said.cookies, name, sink),
+    }
     add_time(add.told, sink);
     add_client_words(head, add, &said, sink);
     add_list(
@@ -239,7 +245,7 @@ struct Said<'a> {
 
 impl<'a> Said<'a> {
     /// Whether a field of the client's goes on as it is; notes what is written anew instead.
-    /// `split`: cookies may have come in several fields.
+    /// `split`: cookies may have come in several fields, or are written anew for another reason.
     fn passes(
         &mut self,
         add: &RequestAdditions<'_>,
@@ -248,14 +254,22 @@ impl<'a> Said<'a> {
         split: bool,
     ) -> bool {
         match known {
-            Known::Host | Known::ContentLength | Known::TransferEncoding | Known::XRequestId => {
+            Known::Host
+            | Known::ContentLength
+            | Known::TransferEncoding
+            | Known::XRequestId
+            | Known::TidegateRegion => {
                 return false;
             }
             Known::XForwardedFor => self.forwarded_for.push(value),
             Known::Forwarded => self.forwarded.push(value),
             Known::Via => self.via.push(value),
             Known::Cookie if split => self.cookies.push(value),
-            Known::XForwardedProto | Known::XForwardedHost if !add.client.trusted => return false,
+            Known::XForwardedProto | Known::XForwardedHost | Known::TidegateMirror
+                if !add.client.trusted =>
+            {
+                return false;
+            }
             Known::XForwardedProto => self.proto = true,
             Known::XForwardedHost => self.host = true,
             Known::Expect => return !add.without_expect,
@@ -273,6 +287,14 @@ fn add_cookies(cookies: &[&[u8]], sink: &mut impl Sink) {
         [] => {}
         [only] => sink.add(b"cookie", only),
         split => sink.add(b"cookie", &split.join(&b"; "[..])),
+    }
+}
+
+/// The same but for the cookie that is ours.
+fn add_other_cookies(cookies: &[&[u8]], name: &str, sink: &mut impl Sink) {
+    let mut parts = affinity::others(cookies, name).flat_map(|pair| [&b"; "[..], pair]);
+    if parts.next().is_some() {
+        sink.add_parts(b"cookie", parts);
     }
 }
 
@@ -355,6 +377,8 @@ pub(crate) struct ResponseAdditions<'a> {
     pub(crate) attempts: Option<u8>,
     /// `server-timing` metrics, if the route reveals them.
     pub(crate) server_timing: Option<&'a str>,
+    /// A cookie of ours.
+    pub(crate) set_cookie: Option<&'a str>,
 }
 
 /// Writes every field of an answer but its framing (`Content-Length` is written by the caller too).
@@ -392,6 +416,9 @@ pub(crate) fn local_fields(add: &ResponseAdditions<'_>, sink: &mut impl Sink) {
     }
     if let Some(timing) = add.server_timing {
         sink.add(b"server-timing", timing.as_bytes());
+    }
+    if let Some(cookie) = add.set_cookie {
+        sink.add_unique("set-cookie", cookie.as_bytes());
     }
 }
 

@@ -26,8 +26,7 @@ pub(crate) fn replay_body(
     upload: Upload,
     framing: Framing,
 ) -> ReplayBody {
-    let plan = &admitted.bound.live.plan;
-    let upstream = plan.upstream(plan.route(admitted.route).upstream);
+    let upstream = admitted.bound.live.plan.upstream(admitted.upstream);
     let (policy, idempotency) = (&upstream.body, admitted.idempotency);
     let gathered = is_gathered(policy, idempotency, framing, admitted.upgrade);
     let caps = Caps::of(policy, idempotency, upstream.retry.attempts, gathered);

@@ -219,6 +219,8 @@ fn code_for(termination: Termination, outcome_unknown: bool) -> u8 {
         T::UpstreamFull | T::Overloaded | T::BodyTooLarge => code::RESOURCE_EXHAUSTED,
         T::ResidencyBlocked
         | T::NoHealthyRegion
+        | T::AffinityLost
+        | T::Isolated
         | T::ConnectFailed
         | T::UpstreamReset
         | T::UpstreamTruncated

@@ -9,6 +9,7 @@ use tidegate_core::route::RequestFacts;
 use tidegate_http1::{self as http1, Framing, Known};
 
 /// A request's head.
+#[derive(Clone)]
 pub(crate) enum RequestHead {
     /// From an HTTP/1.1 client.
     H1(Box<http1::RequestHead>),
@@ -231,6 +232,17 @@ impl ResponseHead {
         match self {
             Self::H1(head) => head.fields.get(known),
             Self::H2(parts) => parts.headers.get(known.name()).map(HeaderValue::as_bytes),
+        }
+    }
+
+    /// Whether any value of this well-known field is so.
+    pub(crate) fn any_value(&self, known: Known, is: impl Fn(&[u8]) -> bool) -> bool {
+        match self {
+            Self::H1(head) => head.fields.get_all(known).any(is),
+            Self::H2(parts) => {
+                let mut values = parts.headers.get_all(known.name()).iter();
+                values.any(|value| is(value.as_bytes()))
+            }
         }
     }
 

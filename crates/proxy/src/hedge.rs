@@ -251,7 +251,7 @@ impl Serving {
 /// Owns what it needs, because it is polled beside the first attempt.
 fn connect(serving: &Serving, attempt: &Attempt, endpoint: Endpoint) -> Connect {
     let (context, bound) = (serving.context.clone(), serving.bound.clone());
-    let (upstream, position) = (serving.route().upstream, attempt.place.position);
+    let (upstream, position) = (serving.admitted.upstream, attempt.place.position);
     let freshness = serving.freshness();
     Box::pin(async move {
         let target = bound.target(upstream, position, &endpoint);

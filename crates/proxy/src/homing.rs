@@ -78,7 +78,7 @@ impl Homing {
         Some(Box::new(Self {
             bound: serving.bound.clone(),
             context,
-            upstream: serving.route().upstream,
+            upstream: serving.admitted.upstream,
             place,
             allowed: serving.route().allowed,
             missing,

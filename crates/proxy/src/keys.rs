@@ -1,38 +1,81 @@
-//! What of a request decides about its endpoint, where an upstream's policy hashes.
+//! What of a request decides about its upstream, region and endpoint: what splits and policies hash,
+//! what its route says, what a trusted peer names.
 //!
-//! It is looked at once, when the request is admitted, and only for upstreams whose policy hashes;
-//! every attempt has the same hash. `core` says which part counts and how it is hashed; this says
-//! where the parts are in a head, and who the client is.
+//! It is looked at once, when the request is admitted, and only as far as its upstream's policies ask
+//! for it; every attempt has the same hashes. `core` says which part counts and how it is hashed; this
+//! says where the parts are in a head, and who the client is.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use http::HeaderName;
 use tidegate_core::Ask;
-use tidegate_core::hash::KeyFacts;
-use tidegate_core::plan::{Plan, Route};
+use tidegate_core::decision::{Pin, PinnedBy};
+use tidegate_core::geo::Origin;
+use tidegate_core::hash::{Hashed, KeyFacts};
+use tidegate_core::plan::{AffinityBy, AffinityScope, HashKey, Plan, Policy, Upstream};
 
+use crate::admit::Admitted;
 use crate::context::Context;
 use crate::head::RequestHead;
 
 /// Where `X-Forwarded-For` is looked for.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// What a request of `route` asks for at first.
-pub(crate) fn ask(
+/// What a request asks for at first.
+pub(crate) fn ask(context: &Context, head: &RequestHead, admitted: &Admitted, at: Instant) -> Ask {
+    let plan = &admitted.bound.live.plan;
+    let route = plan.route(admitted.route);
+    let mut ask = Ask::new(route.allowed, at);
+    ask.isolation = route.isolation;
+    ask.pin = admitted.named.map(|region| Pin {
+        region,
+        endpoint: None,
+        by: PinnedBy::Override,
+    });
+    let upstream = plan.upstream(admitted.upstream);
+    if let Some(hashing) = upstream.balance.hashing() {
+        ask.hash = hash(context, head, &hashing.on);
+    }
+    stick(context, head, upstream, &mut ask);
+    ask.origin = origin(context, head, plan, upstream);
+    ask
+}
+
+/// Where the client is, if its upstream steers by that and something tells it.
+fn origin(
     context: &Context,
     head: &RequestHead,
     plan: &Plan,
-    route: &Route,
-    at: Instant,
-) -> Ask {
-    let mut ask = Ask::new(route.allowed, at);
-    if let Some(hashing) = plan.upstream(route.upstream).balance.hashing() {
-        ask.hash = hashing
-            .of(&Parts { context, head })
-            .map(|hashed| hashed.hash);
+    upstream: &Upstream,
+) -> Option<Origin> {
+    let by_place = matches!(upstream.steering.policy, Policy::Geo { .. });
+    let atlas = plan.atlas.as_deref().filter(|_| by_place)?;
+    let client = Parts { context, head }.client()?;
+    context.origin.of(client, atlas)
+}
+
+/// Affinity by hash goes before a policy that hashes. It keeps endpoints by the same hash, unless the
+/// upstream's policy for endpoints hashes something itself.
+fn stick(context: &Context, head: &RequestHead, upstream: &Upstream, ask: &mut Ask) {
+    match (&upstream.steering.affinity, &upstream.steering.policy) {
+        (Some(affinity), _) => {
+            let AffinityBy::Hash(keys) = &affinity.by else {
+                return;
+            };
+            ask.sticky = hash(context, head, keys);
+            if affinity.scope == AffinityScope::Endpoint && upstream.balance.hashing().is_none() {
+                ask.hash = ask.sticky;
+            }
+        }
+        (None, Policy::Weighted { hash_on }) => ask.sticky = hash(context, head, hash_on),
+        (None, _) => {}
     }
-    ask
+}
+
+/// The hash of the first of `keys` that a request has; none if it has none of them.
+pub(crate) fn hash(context: &Context, head: &RequestHead, keys: &[HashKey]) -> Option<u64> {
+    Hashed::first(keys, &Parts { context, head }).map(|hashed| hashed.hash)
 }
 
 struct Parts<'a> {

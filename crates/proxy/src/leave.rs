@@ -85,7 +85,7 @@ impl Serving {
 
     /// Whether an attempt that waits there could wait in a better place.
     pub(crate) fn has_better(&self, place: Place) -> bool {
-        let upstream = self.route().upstream;
+        let upstream = self.admitted.upstream;
         should_leave(&self.bound.live, upstream, &self.ask, place.position)
     }
 
@@ -218,7 +218,7 @@ impl Serving {
     }
 
     fn has_room(&self, choice: &Choice) -> bool {
-        let upstream = self.route().upstream;
+        let upstream = self.admitted.upstream;
         let target = self
             .bound
             .target(upstream, choice.position, choice.endpoint());

@@ -11,6 +11,7 @@
 
 mod accept;
 mod admit;
+mod affinity;
 mod answer;
 mod attempt;
 mod body;
@@ -40,7 +41,12 @@ mod io;
 mod keys;
 mod leave;
 mod listener;
+mod mirror;
+mod named;
+mod orca;
+mod origin;
 mod outbound;
+mod passed_over;
 mod patience;
 mod pipeline;
 mod problem;

@@ -12,6 +12,7 @@ use crate::exchange::{Exchange, ExchangeError};
 use crate::forward::{RequestAdditions, Sink, request_fields};
 use crate::h1::client as h1;
 use crate::h2::client as h2;
+use crate::mirror;
 use crate::pipeline::Serving;
 use crate::resume::Unconditional;
 use crate::tunnel;
@@ -81,12 +82,17 @@ fn additions<'a>(
         request_id: &serving.id,
         pop: &serving.bound.live.plan.pop.name,
         without_expect,
+        without_cookie: serving.cookie_of_ours(),
     }
 }
 
 /// The client's fields and ours; for the rest of an answer that broke off, those that ask for it in the
 /// place of the client's own range and conditions.
 fn fields_of(serving: &Serving, additions: &RequestAdditions<'_>, sink: &mut impl Sink) {
+    if serving.admitted.is_copy {
+        let mark = mirror::mark(&serving.route().name);
+        sink.add(mirror::FIELD.as_str().as_bytes(), mark.as_bytes());
+    }
     match &serving.part {
         None => request_fields(&serving.head, additions, sink),
         Some(part) => {

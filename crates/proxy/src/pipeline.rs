@@ -5,21 +5,21 @@
 //! (`core::retry`); this file only carries out what was decided.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
 use tidegate_core::choose::{Ask, Choice, choose, reach};
-use tidegate_core::decision::{Decision, Excluded, Exclusion};
-use tidegate_core::limits::fills_only_retries;
-use tidegate_core::plan::{Route, Upstream};
+use tidegate_core::decision::Decision;
+use tidegate_core::plan::{Fallback, Route, Upstream};
 use tidegate_core::resume::Transfer;
 use tidegate_core::retry::{
     Failure, NextTry, Phase, Reach, Situation, Verdict, WhyNot, next_try, replay_scope, verdict,
 };
 use tidegate_core::{LiveUpstream, Termination};
-use tidegate_telemetry::labels::Limit;
 
 use crate::admit::{Admitted, admit};
+use crate::affinity::Brought;
 use crate::answer::{Answer, AnswerHead, AnswerWords};
 use crate::attempt::{Answered, Ended, Failed, Place};
 use crate::body::{ReplayBody, Upload};
@@ -34,6 +34,7 @@ use crate::head::{RequestHead, ResponseHead};
 use crate::hold::Ahead;
 use crate::homing::Homing;
 use crate::keys;
+use crate::mirror;
 use crate::problem;
 use crate::request_id::RequestId;
 use crate::resume::{self, Part, Resumable};
@@ -124,6 +125,8 @@ pub(crate) struct Serving {
     /// Whether an attempt was given up whose cancellation must be on its way before the next is sent.
     pub(crate) cancelled: bool,
     pub(crate) ask: Ask,
+    /// What it brought of the cookie that keeps clients at their places.
+    pub(crate) brought: Brought,
     /// What is asked for instead of what the client asked for, once an answer has broken off.
     pub(crate) part: Option<Box<Part>>,
     pub(crate) attempts: u8,
@@ -138,14 +141,19 @@ impl Serving {
         mut finish: Box<Finish>,
     ) -> Box<Self> {
         let at = now();
-        finish.admitted(&admitted.bound, admitted.route);
+        finish.admitted(&admitted);
         let bound = admitted.bound.clone();
         let route = bound.live.plan.route(admitted.route);
         let framing = request.head.framing(request.has_body);
-        let body = replay_body(context, &admitted, request.upload, framing);
+        let mut body = replay_body(context, &admitted, request.upload, framing);
+        mirror::begin(context, &admitted, &request.head, &id, &mut body);
         let trusted = context.words.trusted();
         let allowance = Allowance::new(&request.head, admitted.dialect, route, trusted, at);
-        let ask = keys::ask(context, &request.head, &bound.live.plan, route, at);
+        let mut ask = keys::ask(context, &request.head, &admitted, at);
+        let brought = match bound.bonds(admitted.upstream) {
+            Some(bonds) => bonds.read(&request.head, &mut ask),
+            None => Brought::Nothing,
+        };
         let mut serving = Box::new(Self {
             timer: context.worker.wheel.timer_in_region(),
             context: context.clone(),
@@ -162,6 +170,7 @@ impl Serving {
             chosen: None,
             cancelled: false,
             ask,
+            brought,
             part: None,
             attempts: 0,
             bound,
@@ -177,7 +186,7 @@ impl Serving {
     }
 
     pub(crate) fn upstream(&self) -> (&Upstream, &LiveUpstream) {
-        self.bound.live.upstream(self.route().upstream)
+        self.bound.live.upstream(self.admitted.upstream)
     }
 
     async fn run<C: Client>(mut self: Box<Self>, client: &mut C) -> Box<Answer> {
@@ -222,7 +231,7 @@ impl Serving {
         self.ask.now = now();
         self.ask.deadline = self.deadline;
         self.ask.repeatable = self.is_repeatable();
-        let upstream = self.route().upstream;
+        let upstream = self.admitted.upstream;
         let mut rng = self.context.worker.rng.borrow_mut();
         choose(&self.bound.live, upstream, &self.ask, &mut rng)
     }
@@ -230,7 +239,7 @@ impl Serving {
     /// Enters a decision; an attempt follows if it has a candidate.
     pub(crate) fn decided(&mut self, decision: &Decision) {
         self.finish.decided(decision);
-        self.count_full(decision);
+        self.count_passed_over(decision);
         let attempts = u8::from(!decision.candidates.is_empty());
         self.attempts = self.attempts.saturating_add(attempts);
     }
@@ -240,26 +249,6 @@ impl Serving {
         let twice = !self.admitted.idempotency.is_once();
         let left = self.upstream().0.retry.attempts > self.attempts.saturating_add(1);
         twice && left && self.body.stays_kept()
-    }
-
-    /// Counts the regions that an attempt was kept from because they are full.
-    fn count_full(&self, decision: &Decision) {
-        let full = |excluded: &&Excluded| excluded.why == Exclusion::Full;
-        for excluded in decision.excluded.iter().filter(full) {
-            let (upstream, live) = self.upstream();
-            let mut regions = upstream.regions.iter();
-            let Some(at) = regions.position(|region| region.region == excluded.region) else {
-                continue;
-            };
-            let limit = match fills_only_retries(&upstream.circuit_breaker, &live.regions[at]) {
-                true => Limit::MaxRetries,
-                false => Limit::MaxRequests,
-            };
-            let series = &self.bound.series;
-            series
-                .upstream(self.route().upstream, at as u8)
-                .refused(limit);
-        }
     }
 
     /// An answer whose status, or code of gRPC, the policy counts as a failure is one.
@@ -315,7 +304,7 @@ impl Serving {
 
     /// What is left to try after an attempt there.
     pub(crate) fn reach(&self, place: Place) -> Reach {
-        let upstream = self.route().upstream;
+        let upstream = self.admitted.upstream;
         let ask = Ask {
             now: now(),
             deadline: self.deadline,
@@ -370,8 +359,9 @@ impl Serving {
         let transfer = resume::transfer(&self, &answered);
         self.settle_body();
         self.finish.committed(status, passed, answered.in_flight);
-        let words = self.words();
+        let mut words = self.words();
         let place = answered.place;
+        words.set_cookie = self.bind(place, &answered.head, passed);
         let (tunnel, body, finish) = match answered.tunnel {
             Some(upstream) => {
                 let homing = Homing::begin(&self, place, None);
@@ -411,7 +401,7 @@ impl Serving {
         transfer: Option<Transfer>,
     ) -> (Download, Box<Finish>) {
         let idle = self.route().idle_timeout;
-        let live = self.bound.live.upstream(self.route().upstream).1;
+        let live = self.bound.live.upstream(self.admitted.upstream).1;
         let region = &live.regions[usize::from(place.position)].cell;
         let Some(transfer) = transfer else {
             let body = Download::relay(ahead, exchange, self.body, self.timer, idle, region);
@@ -439,9 +429,17 @@ impl Serving {
         let refusal =
             refusal.outcome_unknown(self.finish.outcome_unknown(self.admitted.idempotency));
         let refusal = refusal.spoken(self.admitted.dialect);
+        let refusal = refusal.or_fallback(self.fallback());
         self.finish.failed(termination);
+        self.count_lost(termination);
         let words = self.words();
         problem::local(refusal, words, self.finish)
+    }
+
+    /// What is answered when no region serves. Who wants to switch protocols would take it for consent.
+    fn fallback(&self) -> Option<&Arc<Fallback>> {
+        let fallback = self.upstream().0.steering.panic.fallback.as_ref();
+        fallback.filter(|_| !self.admitted.upgrade)
     }
 
     fn words(&mut self) -> AnswerWords {
@@ -453,6 +451,7 @@ impl Serving {
             region: reveal.region.then(region).flatten(),
             attempts: reveal.attempts.then_some(self.attempts),
             server_timing: reveal.server_timing.then(|| self.finish.server_timing()),
+            set_cookie: None,
         }
     }
 }

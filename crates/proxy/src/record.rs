@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use smallvec::SmallVec;
 use tidegate_core::choose::MAX_ATTEMPTS;
-use tidegate_core::{Decision, RouteIdx, Termination};
+use tidegate_core::{Decision, RouteIdx, Termination, UpstreamIdx};
 use tidegate_telemetry::access::{AccessRecord, AttemptRecord, Excluded, Saving, TlsRecord};
 use tidegate_telemetry::labels::{AttemptOutcome, ReplayLost};
 
@@ -35,7 +35,7 @@ pub(crate) struct Record {
 /// How the request ended.
 pub(crate) struct Ended<'a> {
     pub(crate) bound: Option<&'a Bound>,
-    pub(crate) route: Option<RouteIdx>,
+    pub(crate) route: Option<(RouteIdx, UpstreamIdx)>,
     pub(crate) status: Option<StatusCode>,
     pub(crate) reason: Termination,
     pub(crate) received: u64,
@@ -105,7 +105,7 @@ impl Record {
             .collect();
         let excluded = self.excluded(ended);
         let plan = ended.bound.map(|bound| &bound.live.plan);
-        let route = plan.zip(ended.route).map(|(plan, route)| plan.route(route));
+        let route = plan.zip(ended.route);
         let facts = &context.facts;
         context.worker.access.borrow_mut().write(&AccessRecord {
             at: self.at,
@@ -121,10 +121,8 @@ impl Record {
             method: self.method.as_str(),
             host: self.host.as_bytes(),
             path: self.path.as_bytes(),
-            route: route.map(|route| &*route.name),
-            upstream: plan
-                .zip(route)
-                .map(|(plan, route)| &*plan.upstream(route.upstream).name),
+            route: route.map(|(plan, (route, _))| &*plan.route(route).name),
+            upstream: route.map(|(plan, (_, upstream))| &*plan.upstream(upstream).name),
             generation: ended.bound.map(Bound::generation).unwrap_or_default(),
             status: ended.status,
             reason: ended.reason,

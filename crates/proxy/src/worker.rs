@@ -13,7 +13,9 @@ use tidegate_core::{Endpoint, Generation, Live, PlanHandle, UpstreamIdx};
 use tidegate_telemetry::access::AccessWriter;
 use tidegate_telemetry::metrics::{Metrics, PlanSeries};
 
+use crate::affinity::Bonds;
 use crate::body::{Ledger, Totals};
+use crate::mirror::Copies;
 use crate::tls::client::{Profile, Profiles};
 use crate::upstream::directory::Directory;
 use crate::upstream::gate::Allowed;
@@ -38,6 +40,8 @@ pub(crate) struct Worker {
     pub(crate) wheel: Wheel,
     pub(crate) pool: Pool,
     pub(crate) replay: Rc<Ledger>,
+    /// What copies of requests take up.
+    pub(crate) copies: Rc<Copies>,
     pub(crate) rng: RefCell<fastrand::Rng>,
     pub(crate) access: RefCell<AccessWriter>,
     stopping: Cell<bool>,
@@ -51,6 +55,8 @@ pub(crate) struct Bound {
     pub(crate) series: PlanSeries,
     /// Per upstream of the plan: how to connect.
     pub(crate) profiles: Vec<Arc<Profile>>,
+    /// Per upstream of the plan: the cookie that keeps its clients at their places, if one does.
+    bonds: Vec<Option<Bonds>>,
 }
 
 impl Worker {
@@ -65,6 +71,7 @@ impl Worker {
         Rc::new(Self {
             pool: Pool::new(index, &shared.directory, wheel.clone()),
             replay: Ledger::new(shared.replay.clone(), wheel.clone()),
+            copies: Rc::default(),
             wheel,
             shared,
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
@@ -137,8 +144,11 @@ impl Bound {
                 shared.profiles.get(&upstream.connection, allowed)
             })
             .collect();
+        let plan = &live.plan;
+        let bonds = |upstream| Bonds::of(plan, upstream);
         Self {
-            series: shared.metrics.route_series(&live.plan),
+            series: shared.metrics.route_series(plan),
+            bonds: plan.upstreams.iter().map(bonds).collect(),
             profiles,
             live,
         }
@@ -157,6 +167,11 @@ impl Bound {
             profile: &self.profiles[upstream.get()],
             series: self.series.upstream_handle(upstream, position),
         }
+    }
+
+    /// The cookie that keeps clients of `upstream` at their places; none if no cookie does.
+    pub(crate) fn bonds(&self, upstream: UpstreamIdx) -> Option<&Bonds> {
+        self.bonds[upstream.get()].as_ref()
     }
 
     /// The plan's number.

@@ -225,7 +225,7 @@ impl Finish {
     /// The series of the region of the request's upstream at `place`.
     pub(super) fn series(&self, place: Place) -> Option<&UpstreamSeries> {
         let bound = self.bound.as_ref()?;
-        let upstream = bound.live.plan.route(self.route?).upstream;
+        let (_, upstream) = self.route?;
         Some(bound.series.upstream(upstream, place.position))
     }
 }

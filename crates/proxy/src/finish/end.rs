@@ -25,6 +25,9 @@ impl Finish {
         });
         self.close_attempts(reason, at);
         self.in_flight = None;
+        if self.is_copy {
+            return;
+        }
         let metrics = &self.context.worker.shared.metrics;
         metrics.terminated(reason);
         self.count(reason, at);
@@ -51,10 +54,10 @@ impl Finish {
         let Some(bound) = self.bound.clone().or_else(|| self.context.worker.bound()) else {
             return;
         };
-        let position = self.tries.answered().map(|attempt| attempt.place.position);
+        let region = self.tries.answered().map(|attempt| attempt.place.region);
         bound
             .series
-            .get(self.route, position)
+            .get(self.route.map(|(route, _)| route), region)
             .record(self.status, span(self.started, at));
         if let Some((from, to)) = self.rescue(reason) {
             let why = from.outcome.unwrap_or(AttemptOutcome::Abandoned);

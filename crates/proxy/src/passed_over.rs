@@ -1,0 +1,52 @@
+//! The regions that an attempt was kept from for the sake of their load, counted.
+
+use tidegate_core::decision::{Because, Candidate, Decision, Excluded, Exclusion};
+use tidegate_core::limits::fills_only_retries;
+use tidegate_telemetry::labels::Limit;
+
+use crate::pipeline::Serving;
+
+impl Serving {
+    /// Counts the regions that shed the attempt of this decision, and those that are full.
+    pub(crate) fn count_passed_over(&self, decision: &Decision) {
+        self.count_shed(decision);
+        self.count_full(decision);
+    }
+
+    /// An attempt that has to be where it is was offered to nobody else; and whoever comes first takes it
+    /// after all.
+    fn count_shed(&self, decision: &Decision) {
+        let Some((first, others)) = decision.candidates.split_first() else {
+            return;
+        };
+        if matches!(
+            first.because,
+            Because::Stay | Because::Affinity | Because::Override
+        ) {
+            return;
+        }
+        let shed = |candidate: &&Candidate| candidate.because == Because::Shed;
+        for candidate in others.iter().filter(shed) {
+            let (upstream, position) = (self.admitted.upstream, candidate.position);
+            self.bound.series.upstream(upstream, position).shed();
+        }
+    }
+
+    fn count_full(&self, decision: &Decision) {
+        let full = |excluded: &&Excluded| excluded.why == Exclusion::Full;
+        for excluded in decision.excluded.iter().filter(full) {
+            let (upstream, live) = self.upstream();
+            let mut regions = upstream.regions.iter();
+            let Some(at) = regions.position(|region| region.region == excluded.region) else {
+                continue;
+            };
+            let limit = match fills_only_retries(&upstream.circuit_breaker, &live.regions[at]) {
+                true => Limit::MaxRetries,
+                false => Limit::MaxRequests,
+            };
+            let series = &self.bound.series;
+            let series = series.upstream(self.admitted.upstream, at as u8);
+            series.refused(limit);
+        }
+    }
+}
