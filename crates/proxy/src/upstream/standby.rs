@@ -1,10 +1,11 @@
-//! Warm standby: connections to the region that is next in line, opened before anybody needs them, so
-//! that the first request that fails over finds one instead of shaking hands over an ocean.
+//! Warm standby: connections to the region that is next in line, and to every region that stands by,
+//! opened before anybody needs them, so that the first request that goes there finds one instead of
+//! shaking hands over an ocean.
 //!
 //! Each upstream is looked after by one worker. What it opens lies on its shelf like any connection
 //! that idles, and whoever needs one takes it; the keeper only sees that there are enough again. It
-//! replaces what will soon have idled too long, opens one at a time, and tries the harder to reach
-//! a region the less often. It ignores routes: next in line is whoever would be if residency allowed
+//! replaces what will soon have idled too long, opens one at a time in each region, and tries the
+//! harder to reach a region the less often. It ignores routes: next in line is whoever would be if residency allowed
 //! every region. What it meets is no evidence about anybody's health: no request was harmed.
 
 use std::cell::Cell;
@@ -15,7 +16,10 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use tidegate_core::choose::{Ask, choose};
-use tidegate_core::{Endpoint, Generation, Live, RegionSet, UpstreamIdx};
+use tidegate_core::plan::{Standby, Upstream, UpstreamRegion};
+use tidegate_core::{
+    Dial, Endpoint, Generation, Health, Live, Plan, RegionCell, RegionSet, UpstreamIdx,
+};
 use tokio::sync::Notify;
 
 use super::connect::{ConnectError, ConnectErrorKind};
@@ -62,15 +66,17 @@ struct Keeper {
 struct Wanted {
     name: Arc<str>,
     upstream: UpstreamIdx,
-    pace: Rc<Pace>,
+    /// Towards each of its regions.
+    paces: Vec<Towards>,
 }
 
-/// How eagerly standbys of one upstream are opened.
+/// A region by its name, which outlives plans, and how eagerly connections to it are opened.
+type Towards = (Arc<str>, Rc<Pace>);
+
+/// How eagerly standbys are opened in one region of one upstream.
 #[derive(Debug, Default)]
 struct Pace {
     busy: Cell<bool>,
-    /// Towards the region at this position.
-    position: Cell<u8>,
     failures: Cell<u32>,
     not_before: Cell<Option<Instant>>,
 }
@@ -90,11 +96,15 @@ impl Keeper {
         if self.generation != Some(bound.generation()) {
             self.take(worker, &bound);
         }
+        let at = now();
         for wanted in &self.wanted {
-            let missing = missing(worker, &bound, wanted.upstream);
-            let allowed = |missing: &Missing| wanted.pace.allows(missing.position, now());
-            if let Some(missing) = missing.filter(allowed) {
-                self.open(worker, &bound, wanted, missing);
+            for position in reserves(&bound.live, wanted.upstream, at) {
+                let pace = &wanted.paces[usize::from(position)].1;
+                let missing = || missing(worker, &bound, wanted.upstream, position, at);
+                if let Some(endpoint) = pace.allows(at).then(missing).flatten() {
+                    let missing = Missing { position, endpoint };
+                    self.open(worker, &bound, wanted.upstream, pace.clone(), missing);
+                }
             }
         }
         if self.wanted.is_empty() { CALM } else { LOOK }
@@ -103,7 +113,7 @@ impl Keeper {
     /// A new plan serves: its bounds on connections hold from now on, whether requests come or not.
     fn take(&mut self, worker: &Worker, bound: &Bound) {
         let before = std::mem::take(&mut self.wanted).into_iter();
-        let mut paces: HashMap<_, _> = before.map(|one| (one.name, one.pace)).collect();
+        let mut paces: HashMap<_, _> = before.map(|one| (one.name, one.paces)).collect();
         let threads = worker.shared.directory.threads();
         let upstreams = bound.live.plan.upstreams.iter().enumerate();
         let mine = upstreams.filter(|(at, _)| at % threads == worker.pool.index());
@@ -114,19 +124,26 @@ impl Keeper {
                 worker.shared.directory.allow(&region.cell, allowed);
             }
             if wanted.connection.warm_standby > 0 {
+                let before = paces.remove(&wanted.name).unwrap_or_default();
                 self.wanted.push(Wanted {
                     name: wanted.name.clone(),
                     upstream,
-                    pace: paces.remove(&wanted.name).unwrap_or_default(),
+                    paces: carried(&bound.live.plan, wanted, &before),
                 });
             }
         }
         self.generation = Some(bound.generation());
     }
 
-    fn open(&self, worker: &Rc<Worker>, bound: &Rc<Bound>, wanted: &Wanted, missing: Missing) {
+    fn open(
+        &self,
+        worker: &Rc<Worker>,
+        bound: &Rc<Bound>,
+        upstream: UpstreamIdx,
+        pace: Rc<Pace>,
+        missing: Missing,
+    ) {
         let (worker, bound, opened) = (worker.clone(), bound.clone(), self.opened.clone());
-        let (upstream, pace) = (wanted.upstream, wanted.pace.clone());
         pace.busy.set(true);
         tokio::task::spawn_local(async move {
             let target = bound.target(upstream, missing.position, &missing.endpoint);
@@ -140,13 +157,23 @@ impl Keeper {
     }
 }
 
+/// The paces towards the regions of `wanted`, as they were `before` where there was one.
+fn carried(plan: &Plan, wanted: &Upstream, before: &[Towards]) -> Vec<Towards> {
+    let regions = wanted
+        .regions
+        .iter()
+        .map(|spec| &plan.region(spec.region).name);
+    let carried = regions.map(|region| {
+        let mut known = before.iter().filter(|(name, _)| name == region);
+        let pace = known.next().map(|(_, pace)| pace.clone());
+        (region.clone(), pace.unwrap_or_default())
+    });
+    carried.collect()
+}
+
 impl Pace {
-    /// Whether a connection to the region at `position` may be opened now.
-    fn allows(&self, position: u8, now: Instant) -> bool {
-        if self.position.replace(position) != position {
-            self.failures.set(0);
-            self.not_before.set(None);
-        }
+    /// Whether a connection may be opened now.
+    fn allows(&self, now: Instant) -> bool {
         !self.busy.get() && self.not_before.get().is_none_or(|moment| moment <= now)
     }
 
@@ -164,10 +191,15 @@ impl Pace {
     }
 }
 
-/// The connection that is to be opened next for this upstream, if one is missing.
-fn missing(worker: &Worker, bound: &Bound, upstream: UpstreamIdx) -> Option<Missing> {
-    let at = now();
-    let position = next_in_line(&bound.live, upstream, at)?;
+/// The endpoint to which a connection is to be opened next in the region at `position`, if one is
+/// missing there.
+fn missing(
+    worker: &Worker,
+    bound: &Bound,
+    upstream: UpstreamIdx,
+    position: u8,
+    at: Instant,
+) -> Option<Endpoint> {
     let (wanted, live) = bound.live.upstream(upstream);
     let set = live.regions[usize::from(position)].endpoints.load_full();
     let open: Vec<_> = set.endpoints.iter().filter(|one| one.cell.open()).collect();
@@ -187,19 +219,41 @@ fn missing(worker: &Worker, bound: &Bound, upstream: UpstreamIdx) -> Option<Miss
     let least = warm.iter().copied().min().filter(|least| *least < share)?;
     let coldest = open.iter().zip(&warm).filter(|(_, warm)| **warm == least);
     let coldest: Vec<_> = coldest.map(|(endpoint, _)| *endpoint).collect();
-    let endpoint = worker.rng.borrow_mut().choice(coldest)?.clone();
-    Some(Missing { position, endpoint })
+    worker.rng.borrow_mut().choice(coldest).cloned()
 }
 
-/// Where requests would go if the region that they go to now were gone.
-fn next_in_line(live: &Live, upstream: UpstreamIdx, now: Instant) -> Option<u8> {
+/// The regions, by position, to which connections are kept: where requests would go if the region that
+/// they go to now were gone, and those that stand by and could serve. Who serves needs no reserve.
+fn reserves(live: &Live, upstream: UpstreamIdx, now: Instant) -> Vec<u8> {
     // The same draws at every look: of regions that share by weight, one stays the next.
     let mut rng = Rng::with_seed(0);
     let mut ask = Ask::new(RegionSet::ALL, now);
     let (_, first) = choose(live, upstream, &ask, &mut rng);
-    ask.tried_regions.insert(first?.region);
+    let Some(first) = first else {
+        return Vec::new();
+    };
+    ask.tried_regions.insert(first.region);
     let (_, next) = choose(live, upstream, &ask, &mut rng);
-    Some(next?.position)
+    let mut reserves: Vec<_> = next.iter().map(|next| next.position).collect();
+    let (wanted, observed) = live.upstream(upstream);
+    let places = (0..).zip(wanted.regions.iter().zip(&observed.regions));
+    for (position, (spec, region)) in places {
+        let known = position == first.position || reserves.contains(&position);
+        if !known && stands_by(spec, &region.cell) {
+            reserves.push(position);
+        }
+    }
+    reserves
+}
+
+/// Whether the region serves only when the others do not suffice, and could now.
+fn stands_by(spec: &UpstreamRegion, cell: &RegionCell) -> bool {
+    let well = match spec.standby {
+        Standby::Hot => return false,
+        Standby::Warm => cell.health().usable(),
+        Standby::Cold(_) => cell.health() == Health::Healthy,
+    };
+    well && !cell.draining() && cell.dial().unwrap_or(spec.dial) != Dial::NONE
 }
 
 impl Pool {
@@ -218,12 +272,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_slow_it_down_and_another_region_starts_anew() {
+    fn failures_slow_it_down_and_success_starts_anew() {
         let (pace, start) = (Pace::default(), Instant::now());
         let ms = |ms| start + Duration::from_millis(ms);
-        assert!(pace.allows(1, start));
+        assert!(pace.allows(start));
         pace.busy.set(true);
-        assert!(!pace.allows(1, start), "one at a time");
+        assert!(!pace.allows(start), "one at a time");
         let mut waits = Vec::new();
         for _ in 0..8 {
             pace.ended(false, start, 1.0);
@@ -231,11 +285,10 @@ mod tests {
             waits.push((until - start).as_secs());
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
-        assert!(!pace.allows(1, ms(29_999)) && pace.allows(1, ms(30_000)));
-        assert!(pace.allows(2, start));
-        pace.ended(false, start, 0.0);
-        assert!(!pace.allows(2, ms(499)) && pace.allows(2, ms(500)));
+        assert!(!pace.allows(ms(29_999)) && pace.allows(ms(30_000)));
         pace.ended(true, start, 0.0);
-        assert!(pace.allows(2, start));
+        assert!(pace.allows(start));
+        pace.ended(false, start, 0.0);
+        assert!(!pace.allows(ms(499)) && pace.allows(ms(500)));
     }
 }

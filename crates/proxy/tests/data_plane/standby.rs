@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidegate_core::Health;
-use tidegate_core::plan::{CircuitBreaker, Limits, UpstreamProtocol, UpstreamTls};
+use tidegate_core::plan::{
+    CircuitBreaker, ColdStart, Limits, Standby, Starter, UpstreamProtocol, UpstreamTls,
+};
 use tidegate_lab::{Alpn, Authority, Link, LinkSpec, Mode, Region, RegionSpec};
 
 use crate::harness::{Ask, Down, HOST, Rig, Setup, until};
@@ -197,6 +199,38 @@ async fn the_reserve_is_where_requests_would_go_next() {
     shore.set(2, Mode::Up).await;
     shore.until_open(2, 1).await;
     assert_eq!(shore.connections(0).0, 0, "who serves needs no reserve");
+}
+
+/// A region that stands by serves nothing and is not even the next in line, and still finds its
+/// connections open when it is needed; a cold one only once it is known to be well.
+#[tokio::test]
+async fn those_that_stand_by_are_kept_warm_besides() {
+    let shore = Shore::new(3).await;
+    let cold = ColdStart {
+        below: 0.5,
+        by: Starter::Command(["true".into()].into()),
+        timeout: Duration::from_secs(60),
+    };
+    for (standby, healthy_only) in [(Standby::Warm, false), (Standby::Cold(cold.into()), true)] {
+        let mut setup = shore.setup(UpstreamProtocol::Http1, 2);
+        setup.upstream().regions[2].standby = standby;
+        let rig = setup.start();
+        shore.until_open(1, 2).await;
+        if healthy_only {
+            assert_eq!(shore.connections(2).1, 0);
+            rig.board.region("shop", "ap").set_health(Health::Healthy);
+        }
+        shore.until_open(2, 2).await;
+        assert_eq!(served_by(&rig).await, "eu");
+        rig.board.region("shop", "ap").set_draining(true);
+        shore.set(2, Mode::Reset).await;
+        shore.until_open(2, 0).await;
+        shore.set(2, Mode::Up).await;
+        rig.board.region("shop", "ap").set_draining(false);
+        shore.until_open(2, 2).await;
+        drop(rig);
+        shore.until_open(2, 0).await;
+    }
 }
 
 #[tokio::test]
