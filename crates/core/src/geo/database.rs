@@ -206,6 +206,11 @@ impl Fingerprinter {
         self.hasher.write(bytes);
     }
 
+    /// How many bytes it has taken.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// The fingerprint of all pieces.
     pub fn finish(self) -> Fingerprint {
         Fingerprint {
