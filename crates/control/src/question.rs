@@ -104,12 +104,18 @@ impl Question {
         let hashing = live.plan.upstream(matched.upstream).balance.hashing();
         let hashed = hashing.and_then(|hashing| hashing.of(self));
         ask.hash = hashed.map(|hashed| hashed.hash);
+        let atlas = live.plan.atlas.as_ref();
+        ask.origin = atlas.and_then(|atlas| atlas.find(self.client()?));
         let (decision, choice) = choose(live, matched.upstream, &ask, rng);
         let explanation = Explanation::new(&live.plan, route, &decision, choice.as_ref());
         Told {
             generation,
             termination: choice.is_none().then(|| decision.termination()),
-            explanation: Some(explanation.hashed_on(hashed.map(|hashed| hashed.key))),
+            explanation: Some(
+                explanation
+                    .hashed_on(hashed.map(|hashed| hashed.key))
+                    .seen_from(ask.origin),
+            ),
         }
     }
 }

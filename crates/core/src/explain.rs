@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use crate::choose::Choice;
 use crate::decision::{Because, Decision, Exclusion};
+use crate::geo::Origin;
 use crate::ids::{RegionIdx, RouteIdx};
-use crate::plan::{HashKey, Plan};
+use crate::plan::{HashKey, Plan, Policy, Upstream};
 
 /// What a policy hashes of a request that has none of its keys.
 const NO_KEY: &str = "nothing: drawn at random";
@@ -27,6 +28,8 @@ pub struct Explanation {
     pub balance: &'static str,
     /// What of the request decides about its endpoint; none if the policy hashes nothing.
     pub hashed_on: Option<Box<str>>,
+    /// Where its client is, `unknown` if nothing tells; none if steering does not ask.
+    pub origin: Option<Box<str>>,
     /// The jurisdictions that the route allows; empty without a residency rule.
     pub residency: Box<[Arc<str>]>,
     /// Regions in the order in which they would be tried.
@@ -77,6 +80,7 @@ impl Explanation {
             upstream: upstream.name.clone(),
             balance: upstream.balance.as_str(),
             hashed_on: upstream.balance.hashing().map(|_| NO_KEY.into()),
+            origin: asks_for_places(upstream).then(|| Origin::default().to_string().into()),
             residency: route.residency.clone(),
             candidates: ranked
                 .map(|c| Ranked {
@@ -106,12 +110,25 @@ impl Explanation {
         self
     }
 
+    /// Adds where the client is, if it is known and steering asks for it.
+    #[must_use]
+    pub fn seen_from(mut self, origin: Option<Origin>) -> Self {
+        if let (Some(told), Some(origin)) = (&mut self.origin, origin) {
+            *told = origin.to_string().into();
+        }
+        self
+    }
+
     /// Width of the longest region name.
     fn width(&self) -> usize {
         let names = self.candidates.iter().map(|ranked| &ranked.region);
         let names = names.chain(self.excluded.iter().map(|left_out| &left_out.region));
         names.map(|name| name.chars().count()).max().unwrap_or(0)
     }
+}
+
+fn asks_for_places(upstream: &Upstream) -> bool {
+    matches!(upstream.steering.policy, Policy::Geo { .. })
 }
 
 impl fmt::Display for Explanation {
@@ -122,6 +139,9 @@ impl fmt::Display for Explanation {
         match &self.hashed_on {
             Some(key) => writeln!(f, "balance   {} by {key}", self.balance)?,
             None => writeln!(f, "balance   {}", self.balance)?,
+        }
+        if let Some(origin) = &self.origin {
+            writeln!(f, "client    {origin}")?;
         }
         if !self.residency.is_empty() {
             writeln!(f, "residency {}", self.residency.join(", "))?;

@@ -8,7 +8,10 @@ use fastrand::Rng;
 use tidegate_core::choose::should_leave;
 use tidegate_core::decision::Because;
 use tidegate_core::explain::Explanation;
-use tidegate_core::plan::{CircuitBreaker, EndpointSpec, HashKey, Limits, Policy, Upstream};
+use tidegate_core::geo::Origin;
+use tidegate_core::plan::{
+    CircuitBreaker, EndpointSpec, HashKey, Limits, Location, Policy, Upstream,
+};
 use tidegate_core::retry::{Destination, NextTry, Scope};
 use tidegate_core::{
     Ask, Choice, Decision, Dial, Drain, Exclusion, Health, InFlight, RegionIdx, RegionSet,
@@ -281,6 +284,32 @@ fn what_decided_about_the_endpoint_is_told() {
         tell().hashed_on(None),
         "balance   maglev by nothing: drawn at random",
     );
+}
+
+#[test]
+fn where_the_client_is_is_told_to_who_steers_by_it() {
+    let check = |policy: Policy, origin: Option<Origin>, expected: Option<&str>| {
+        let world = World::new(policy.into(), &[1]);
+        let (decision, choice) = chosen(&world, &ask(&world));
+        let told = Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref());
+        let told = told.seen_from(origin);
+        assert_eq!(told.origin.as_deref(), expected);
+        let line = told.to_string().lines().nth(3).map(str::to_owned);
+        let line = line.and_then(|line| Some(line.strip_prefix("client    ")?.to_owned()));
+        assert_eq!(line.as_deref(), expected);
+    };
+    let geo = || Policy::Geo { rules: [].into() };
+    let berlin = Origin {
+        country: Some(*b"DE"),
+        continent: Some(*b"EU"),
+        location: Some(Location {
+            latitude: 52.5,
+            longitude: 13.4,
+        }),
+    };
+    check(geo(), Some(berlin), Some("DE, EU, [52.5, 13.4]"));
+    check(geo(), None, Some("unknown"));
+    check(Policy::priority(), Some(berlin), None);
 }
 
 #[test]
