@@ -32,7 +32,7 @@ impl Load {
             return 1.0;
         }
         let (stray, goal) = (
-            take * self.stray(spill.smoothing),
+            self.stray(take, spill.smoothing),
             self.fitting(capacity * spill.at),
         );
         let next = if take > self.fitting(capacity * spill.at + stray) {
@@ -59,12 +59,14 @@ impl Load {
         ((most - self.bound) / free).clamp(0.0, 1.0)
     }
 
-    /// By how much averages of as many independent arrivals stray: their variance is half the rate in
-    /// a time constant.
-    fn stray(&self, smoothing: Duration) -> f64 {
-        let in_time = 2.0 * smoothing.as_secs_f64();
-        match in_time > 0.0 {
-            true => STRAYS * (self.offered / in_time).sqrt(),
+    /// By how much what `take` lets in may stray, if arrivals are independent: the variance of such an
+    /// average is the rate over twice the time constant.
+    fn stray(&self, take: f64, smoothing: Duration) -> f64 {
+        let free = (self.offered - self.bound).max(0.0);
+        let arrivals = self.bound + take * take * free;
+        let twice = 2.0 * smoothing.as_secs_f64();
+        match twice > 0.0 {
+            true => STRAYS * (arrivals / twice).sqrt(),
             false => 0.0,
         }
     }

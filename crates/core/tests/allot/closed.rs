@@ -16,13 +16,14 @@ fn waterfall() -> Steering {
     .into()
 }
 
-/// Whether each region's mean is within 2 % of what is expected, or of its capacity.
+/// Whether each region's mean is what is expected, to 1 % of its capacity and what chance does to
+/// arrivals.
 fn near(seconds: &[Vec<Second>], expected: &[f64], capacities: &[f64]) {
     let mean = mean(seconds);
+    let chance = 3.5 * (mean.iter().sum::<f64>() / seconds.len() as f64).sqrt();
     for ((mean, expected), capacity) in mean.iter().zip(expected).zip(capacities) {
-        let tolerance = 0.02 * capacity.max(*expected);
         assert!(
-            (mean - expected).abs() <= tolerance,
+            (mean - expected).abs() <= 0.01 * capacity + chance,
             "{mean}, not {expected}"
         );
     }
@@ -45,7 +46,7 @@ fn steady(seconds: &[Vec<Second>], region: usize, capacity: f64) {
 fn check(steering: Steering, capacities: &[f64], demand: f64, expected: &[f64]) {
     let mut circuit = Circuit::new(steering, capacities);
     circuit.run(20, |_| demand);
-    let seconds = circuit.run(40, |_| demand);
+    let seconds = circuit.run(60, |_| demand);
     near(&seconds, expected, capacities);
     for region in 0..capacities.len() {
         steady(&seconds, region, capacities[region]);
@@ -115,7 +116,7 @@ fn a_ramp_is_followed_up_and_down() {
     let ramp = |second: usize| 250.0 + 750.0 * (1.0 - (second as f64 / 60.0 - 1.0).abs());
     for seconds in circuit.run(120, ramp).chunks(10) {
         let here = mean(seconds)[0];
-        assert!(here < 500.0 * 1.08, "beyond capacity: {here}");
+        assert!(here < 500.0 * 1.12, "beyond capacity: {here}");
     }
     let rest = circuit.run(10, |_| 250.0);
     near(&rest, &[250.0, 0.0], &capacities);
@@ -188,6 +189,7 @@ fn what_is_bound_to_a_region_counts_before_what_is_not() {
             },
         )
     };
+    run(&mut circuit);
     run(&mut circuit);
     near(&run(&mut circuit), &[600.0, 400.0], &capacities);
 }
