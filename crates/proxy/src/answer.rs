@@ -6,12 +6,13 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tidegate_core::Termination;
+use tidegate_core::plan::Fallback;
 use tidegate_http1::{Framing, encode};
 
 use crate::body::Piece;
 use crate::download::Download;
 use crate::finish::Finish;
-use crate::forward::{ResponseAdditions, interim_fields, local_fields, response_fields};
+use crate::forward::{ResponseAdditions, Sink, interim_fields, local_fields, response_fields};
 use crate::grpc::CallEnd;
 use crate::head::{ResponseHead, is_bodiless};
 use crate::request_id::RequestId;
@@ -46,6 +47,12 @@ pub(crate) enum AnswerHead {
         /// How a call of gRPC ends.
         call: Option<Box<CallEnd>>,
     },
+    /// The plan, for when no region serves.
+    Fallback {
+        fallback: Arc<Fallback>,
+        /// `Retry-After` in seconds, where it helps.
+        retry_after: Option<u32>,
+    },
 }
 
 impl AnswerHead {
@@ -54,7 +61,7 @@ impl AnswerHead {
         match self {
             Self::Upstream(ResponseHead::H1(head)) => head.fields.len(),
             Self::Upstream(ResponseHead::H2(parts)) => parts.headers.len(),
-            Self::Local { .. } => 0,
+            Self::Local { .. } | Self::Fallback { .. } => 0,
         }
     }
 }
@@ -66,6 +73,8 @@ pub(crate) struct AnswerWords {
     pub(crate) region: Option<Arc<str>>,
     pub(crate) attempts: Option<u8>,
     pub(crate) server_timing: Option<String>,
+    /// `Set-Cookie` of our own.
+    pub(crate) set_cookie: Option<Box<str>>,
 }
 
 impl AnswerWords {
@@ -76,6 +85,7 @@ impl AnswerWords {
             region: self.region.as_deref(),
             attempts: self.attempts,
             server_timing: self.server_timing.as_deref(),
+            set_cookie: self.set_cookie.as_deref(),
         }
     }
 }
@@ -100,7 +110,7 @@ impl Answer {
         }
         match &self.head {
             AnswerHead::Upstream(head) => response_fields(head, &self.words.additions(), out),
-            AnswerHead::Local { .. } => self.local_fields(out),
+            AnswerHead::Local { .. } | AnswerHead::Fallback { .. } => self.local_fields(out),
         }
         match framing {
             Framing::Length(length) => encode::content_length(out, length),
@@ -125,7 +135,7 @@ impl Answer {
         fields.reserve(self.head.fields() + ADDED_FIELDS);
         match &self.head {
             AnswerHead::Upstream(head) => response_fields(head, &self.words.additions(), fields),
-            AnswerHead::Local { .. } => self.local_fields(fields),
+            AnswerHead::Local { .. } | AnswerHead::Fallback { .. } => self.local_fields(fields),
         }
         if let Some(length) = self.announced_length() {
             fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -153,25 +163,32 @@ impl Answer {
         }
     }
 
-    fn local_fields(&self, sink: &mut impl crate::forward::Sink) {
-        let AnswerHead::Local {
-            content_type,
-            retry_after,
-            call,
-        } = &self.head
-        else {
-            return;
+    fn local_fields(&self, sink: &mut impl Sink) {
+        let retry_after = match &self.head {
+            AnswerHead::Upstream(_) => return,
+            AnswerHead::Local {
+                content_type,
+                retry_after,
+                call,
+            } => {
+                sink.add(b"content-type", content_type.as_bytes());
+                let fields = call.as_ref().map(|call| call.fields()).unwrap_or_default();
+                fields
+                    .iter()
+                    .for_each(|(name, value)| sink.add_typed(name, value));
+                retry_after
+            }
+            AnswerHead::Fallback {
+                fallback,
+                retry_after,
+            } => {
+                fallback_fields(fallback, sink);
+                retry_after
+            }
         };
-        sink.add(b"content-type", content_type.as_bytes());
         sink.add(b"cache-control", b"no-store");
         if let Some(seconds) = retry_after {
             sink.add(b"retry-after", seconds.to_string().as_bytes());
-        }
-        if let Some(call) = call {
-            let fields = call.fields();
-            fields
-                .iter()
-                .for_each(|(name, value)| sink.add_typed(name, value));
         }
         local_fields(&self.words.additions(), sink);
     }
@@ -196,9 +213,20 @@ impl Answer {
 
     fn announced_length(&self) -> Option<u64> {
         match &self.head {
-            AnswerHead::Local { .. } => self.body.full_len(),
+            // It may not even say that its body is empty (RFC 9110 section 8.6).
+            AnswerHead::Fallback { .. } if self.status == StatusCode::NO_CONTENT => None,
+            AnswerHead::Local { .. } | AnswerHead::Fallback { .. } => self.body.full_len(),
             AnswerHead::Upstream(head) => head.announced_length(),
         }
+    }
+}
+
+fn fallback_fields(fallback: &Fallback, sink: &mut impl Sink) {
+    if let Some(location) = &fallback.location {
+        sink.add(b"location", location.as_bytes());
+    }
+    if !fallback.body.is_empty() {
+        sink.add(b"content-type", fallback.content_type.as_bytes());
     }
 }
 

@@ -4,11 +4,13 @@
 
 use std::fmt::Write as _;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use tidegate_core::Termination;
+use tidegate_core::plan::Fallback;
 
 use crate::answer::{Answer, AnswerHead, AnswerWords};
 use crate::context::Context;
@@ -28,6 +30,7 @@ pub(crate) struct Refusal {
     detail: Option<String>,
     outcome_unknown: bool,
     dialect: Option<Dialect>,
+    instead: Option<Arc<Fallback>>,
 }
 
 impl Refusal {
@@ -39,6 +42,7 @@ impl Refusal {
             detail,
             outcome_unknown: false,
             dialect: None,
+            instead: None,
         }
     }
 
@@ -58,6 +62,25 @@ impl Refusal {
     pub(crate) fn spoken(mut self, dialect: Option<Dialect>) -> Self {
         self.dialect = dialect;
         self
+    }
+
+    /// What the upstream's plan wants answered where no region serves. Residency's own refusal is not
+    /// that, nor is what may have been done; and a call of gRPC is told in its own words.
+    pub(crate) fn or_fallback(mut self, fallback: Option<&Arc<Fallback>>) -> Self {
+        let fits = self.dialect.is_none() && !self.outcome_unknown && self.is_for_want_of_regions();
+        self.instead = fallback.filter(|_| fits).cloned();
+        self
+    }
+
+    fn is_for_want_of_regions(&self) -> bool {
+        matches!(
+            self.termination,
+            Termination::NoHealthyRegion
+                | Termination::AffinityLost
+                | Termination::Isolated
+                | Termination::UpstreamFull
+                | Termination::ConnectFailed
+        )
     }
 
     fn body(&self, id: &RequestId) -> Bytes {
@@ -105,12 +128,15 @@ impl Refusal {
     /// Seconds after which trying again may help. What may have been done is not to be tried again.
     fn retry_after(&self) -> Option<u32> {
         use Termination::{
-            BudgetExhausted, ConnectFailed, NoHealthyRegion, Overloaded, ShuttingDown, UpstreamFull,
+            AffinityLost, BudgetExhausted, ConnectFailed, Isolated, NoHealthyRegion, Overloaded,
+            ShuttingDown, UpstreamFull,
         };
         let passes = matches!(
             self.termination,
-            BudgetExhausted
+            AffinityLost
+                | BudgetExhausted
                 | ConnectFailed
+                | Isolated
                 | NoHealthyRegion
                 | Overloaded
                 | ShuttingDown
@@ -119,7 +145,20 @@ impl Refusal {
         (passes && !self.outcome_unknown).then_some(1)
     }
 
+    /// The status that its client sees.
+    fn shown(&self) -> StatusCode {
+        match (self.dialect, &self.instead) {
+            (Some(_), _) => StatusCode::OK,
+            (None, Some(fallback)) => fallback.status,
+            (None, None) => self.status,
+        }
+    }
+
     fn head_and_body(&self, id: &RequestId) -> (AnswerHead, Download) {
+        if let Some(fallback) = &self.instead {
+            let body = Bytes::from_owner(fallback.body.clone());
+            return (self.head_of(fallback), Download::full(body));
+        }
         match self.dialect {
             Some(dialect) => {
                 let head = AnswerHead::Local {
@@ -139,6 +178,14 @@ impl Refusal {
             }
         }
     }
+
+    fn head_of(&self, fallback: &Arc<Fallback>) -> AnswerHead {
+        let unavailable = fallback.status == StatusCode::SERVICE_UNAVAILABLE;
+        AnswerHead::Fallback {
+            fallback: fallback.clone(),
+            retry_after: self.retry_after().filter(|_| unavailable),
+        }
+    }
 }
 
 /// The answer to a request that was not admitted.
@@ -155,10 +202,7 @@ pub(crate) fn answer(
 /// An answer of our own with these words.
 pub(crate) fn local(refusal: Refusal, words: AnswerWords, mut finish: Box<Finish>) -> Box<Answer> {
     let (head, body) = refusal.head_and_body(&words.request_id);
-    let status = match refusal.dialect {
-        Some(_) => StatusCode::OK,
-        None => refusal.status,
-    };
+    let status = refusal.shown();
     finish.answered_locally(status);
     Box::new(Answer {
         status,
@@ -211,6 +255,7 @@ fn plain_words(context: &Context, id: RequestId) -> AnswerWords {
         region: None,
         attempts: None,
         server_timing: None,
+        set_cookie: None,
     }
 }
 
@@ -227,6 +272,8 @@ pub(crate) fn title(termination: Termination, outcome_unknown: bool) -> &'static
         Termination::NoRoute => "No route matches the request",
         Termination::ResidencyBlocked => "No region is left that the route's residency allows",
         Termination::NoHealthyRegion => "No usable region is left",
+        Termination::AffinityLost => "The place that serves this client cannot be used",
+        Termination::Isolated => "The region that this route must not leave cannot be used",
         Termination::UpstreamFull => "Every usable region is at a limit of its circuit breaker",
         Termination::ConnectFailed => "No connection to the service could be made",
         Termination::UpstreamReset => "The service ended the connection before it answered",

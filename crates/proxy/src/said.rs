@@ -2,19 +2,22 @@
 //! loaded they are, when they want to be asked again.
 //!
 //! Four dialects: `tidegate-health` (`degraded; for=30s`), Envoy's
-//! `x-envoy-immediate-health-check-fail`, ORCA's `endpoint-load-metrics` (`TEXT` and `JSON`), and
-//! `Retry-After` (RFC 9110 section 10.2.3). A word counts for the endpoint that said it and for a
-//! bounded time; what is not understood is as if it had not been said. An answer without such
-//! fields costs one look at a bit set. All but `Retry-After` is for us alone: [`is_for_us`].
+//! `x-envoy-immediate-health-check-fail`, reports of load ([`orca`]), and `Retry-After` (RFC 9110
+//! section 10.2.3). A word counts for the endpoint that said it, a report for its region besides where
+//! that is steered by load, and for a bounded time; what is not understood is as if it had not been
+//! said. An answer without such fields costs one look at a bit set. All but `Retry-After` is for us
+//! alone: [`is_for_us`].
 
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
-use tidegate_core::EndpointCell;
 use tidegate_core::health::Health;
+use tidegate_core::plan::{Policy, Upstream};
+use tidegate_core::{EndpointCell, InFlight};
 use tidegate_http1::Known;
 
 use crate::head::ResponseHead;
+use crate::orca::{self, Load, Malformed};
 
 /// A word without a time of its own counts for so long: whoever is asked no more cannot take it back.
 const USUAL: Duration = Duration::from_secs(30);
@@ -22,30 +25,86 @@ const USUAL: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(3600);
 /// No wish to be asked later counts for longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// A load above this counts as this.
-const LOAD_MAX: f32 = 100.0;
-/// A report of more bytes is not read.
-const REPORT_BYTES: usize = 4 * 1024;
 
-const WORDS: [Known; 3] = [
+const WORDS: [Known; 4] = [
     Known::TidegateHealth,
     Known::XEnvoyImmediateHealthCheckFail,
     Known::EndpointLoadMetrics,
+    Known::EndpointLoadMetricsBin,
 ];
+
+/// What of an upstream is listened to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ears {
+    /// What endpoints say of themselves.
+    pub(crate) endpoints: bool,
+    /// What load their regions have.
+    pub(crate) regions: bool,
+}
 
 /// Whether a field of an upstream's answer is meant for us, and stops here.
 pub(crate) fn is_for_us(known: Known) -> bool {
     WORDS.contains(&known)
 }
 
-/// Enters what an answer's head says of the endpoint that sent it. `listed`: the retry policy counts
-/// its status as the endpoint's failure.
-pub(crate) fn hear(head: &ResponseHead, listed: bool, endpoint: &EndpointCell, at: Instant) {
-    if says_something(head) {
-        hear_words(head, endpoint, at);
+impl Ears {
+    /// Those for `upstream`.
+    pub(crate) fn of(upstream: &Upstream) -> Self {
+        Self {
+            endpoints: upstream.health.said,
+            regions: matches!(upstream.steering.policy, Policy::LeastLoad),
+        }
     }
-    if rejects(head.status(), listed) {
-        hear_wait(head, endpoint, at);
+
+    /// Whether nothing is listened to.
+    pub(crate) fn are_shut(self) -> bool {
+        self == Self::default()
+    }
+
+    /// Enters what an answer's head says of the place that sent it. `listed`: the retry policy counts
+    /// its status as the endpoint's failure.
+    ///
+    /// # Errors
+    /// It has a report of load that is none; all else was entered.
+    pub(crate) fn hear(
+        self,
+        head: &ResponseHead,
+        listed: bool,
+        from: &InFlight,
+        at: Instant,
+    ) -> Result<(), Malformed> {
+        let speaks = says_something(head);
+        if self.endpoints && speaks {
+            hear_words(head, from.endpoint(), at);
+        }
+        if self.endpoints && rejects(head.status(), listed) {
+            hear_wait(head, from.endpoint(), at);
+        }
+        match speaks.then(|| orca::in_head(head)).flatten() {
+            Some(report) => self.hear_load(report, from, at),
+            None => Ok(()),
+        }
+    }
+
+    /// Enters a report of load.
+    ///
+    /// # Errors
+    /// It is none.
+    pub(crate) fn hear_load(
+        self,
+        report: Load,
+        from: &InFlight,
+        at: Instant,
+    ) -> Result<(), Malformed> {
+        if let Some(load) = report? {
+            if self.endpoints {
+                from.endpoint().report_load(load);
+            }
+            if self.regions {
+                from.region().reported(load, at);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -67,9 +126,6 @@ fn is_word(name: &str) -> bool {
 }
 
 fn hear_words(head: &ResponseHead, endpoint: &EndpointCell, at: Instant) {
-    if let Some(load) = field(head, Known::EndpointLoadMetrics).and_then(load) {
-        endpoint.report_load(load);
-    }
     match field(head, Known::TidegateHealth).and_then(health) {
         Some((Health::Healthy, _)) => take_back(endpoint),
         Some((health, time)) => say(endpoint, health, at + time),
@@ -153,45 +209,12 @@ fn wait(value: &str, now: impl FnOnce() -> SystemTime) -> Option<Duration> {
     Some(wait.min(LONGEST_WAIT))
 }
 
-/// The load in an ORCA report: what the application says of itself, else its processor's.
-fn load(value: &str) -> Option<f32> {
-    let (format, report) = value.split_once(' ')?;
-    if report.len() > REPORT_BYTES {
-        return None;
-    }
-    match format {
-        "TEXT" => first_load(|name, _| text_metric(report, name)),
-        "JSON" => {
-            let report: serde_json::Value = serde_json::from_str(report).ok()?;
-            first_load(|name, camel| json_metric(&report, name, camel))
-        }
-        _ => None,
-    }
-}
-
-fn first_load(metric: impl Fn(&str, &str) -> Option<f32>) -> Option<f32> {
-    let load = |name, camel| metric(name, camel).filter(|load| *load > 0.0);
-    let found = load("application_utilization", "applicationUtilization")
-        .or_else(|| load("cpu_utilization", "cpuUtilization"))?;
-    Some(found.min(LOAD_MAX))
-}
-
-fn text_metric(report: &str, name: &str) -> Option<f32> {
-    let mut metrics = report
-        .split(',')
-        .filter_map(|metric| metric.split_once('='));
-    let (_, value) = metrics.find(|(key, _)| key.trim() == name)?;
-    value.trim().parse().ok()
-}
-
-/// Both spellings are the JSON of protocol buffers.
-fn json_metric(report: &serde_json::Value, name: &str, camel: &str) -> Option<f32> {
-    let value = report.get(name).or_else(|| report.get(camel))?;
-    value.as_f64().map(|value| value as f32)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tidegate_core::RegionCell;
+
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -247,38 +270,14 @@ mod tests {
     }
 
     #[test]
-    fn a_load_is_the_applications_or_its_processors() {
-        let check = |value: &str, expected| assert_eq!(load(value), expected, "{value}");
-        check(
-            "TEXT application_utilization=0.5,cpu_utilization=0.9",
-            Some(0.5),
-        );
-        check("TEXT cpu_utilization=0.25, mem_utilization=0.8", Some(0.25));
-        check(
-            "TEXT application_utilization=0, cpu_utilization=0.9",
-            Some(0.9),
-        );
-        check("TEXT cpu_utilization=1e30", Some(LOAD_MAX));
-        check(r#"JSON {"cpu_utilization": 0.3, "eps": 1}"#, Some(0.3));
-        check(r#"JSON {"applicationUtilization": 1.5}"#, Some(1.5));
-        check("TEXT cpu_utilization=-1", None);
-        check("TEXT cpu_utilization=NaN", None);
-        check("TEXT mem_utilization=0.5", None);
-        check(r#"JSON {"cpu_utilization": "0.3"}"#, None);
-        check(r#"JSON {"cpu_utilization""#, None);
-        check("JSON []", None);
-        check("BIN Cg==", None);
-        check("cpu_utilization=0.3", None);
-        check(
-            &format!("TEXT {},cpu_utilization=0.3", "a".repeat(REPORT_BYTES)),
-            None,
-        );
-    }
-
-    #[test]
     fn only_what_is_worse_than_a_wait_outlives_it() {
         let at = Instant::now();
-        let endpoint = EndpointCell::new(at);
+        let endpoint = Arc::new(EndpointCell::new(at));
+        let from = InFlight::begin(endpoint.clone(), Arc::new(RegionCell::new(at)));
+        let ears = Ears {
+            endpoints: true,
+            regions: false,
+        };
         let head = |fields: &[(&'static str, &'static str)]| {
             let mut response = http::Response::builder().status(503);
             for (name, value) in fields {
@@ -288,7 +287,7 @@ mod tests {
             ResponseHead::H2(Box::new(parts))
         };
         let check = |fields: &[_], expected| {
-            hear(&head(fields), true, &endpoint, at);
+            let _no_report = ears.hear(&head(fields), true, &from, at);
             assert_eq!(endpoint.said(), expected, "{fields:?}");
         };
         check(&[], Health::Unknown);

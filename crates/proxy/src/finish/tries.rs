@@ -263,6 +263,7 @@ mod tests {
         because: Because::Nearest,
         at: 0,
         set_version: 1,
+        bind: false,
     };
 
     fn tries(made: &[Made], began: Instant) -> Tries {

@@ -335,6 +335,7 @@ mod tests {
             because: Because::Nearest,
             at,
             set_version: 1,
+            bind: false,
         };
         let mut tried = TriedEndpoints::default();
         (0..2 * MAX_ATTEMPTS).for_each(|_| enter(&mut tried, place(3)));
