@@ -19,6 +19,8 @@ mod draw;
 mod group;
 mod hashed;
 mod maglev;
+pub mod prequal;
+mod probing;
 mod ring;
 mod roll;
 mod stride;
@@ -198,6 +200,10 @@ fn of_group(among: &Among<'_>, rng: &mut Rng) -> Option<Picked> {
         (_, Tables::Hashed(hashed), _) => {
             let hash = among.seek.hash.unwrap_or_else(|| rng.u64(..));
             hashed.pick(among, hash)
+        }
+        (_, Tables::Probed(prober), _) => {
+            let best = prober.pick(among, rng);
+            best.or_else(|| drawn(among, rng))
         }
         (_, Tables::None, Balance::LeastRequest { choice_count }) => {
             cheapest_drawn(among, *choice_count, |at| load(among, at), rng)

@@ -115,7 +115,7 @@ impl EndpointSet {
     pub fn taken(&self, picked: Picked) {
         let mut groups = self.groups.iter();
         if let Some(group) = groups.find(|group| group.range().contains(&picked.at)) {
-            group.taken(picked);
+            group.taken(picked, self.endpoints[picked.at].weight);
         }
     }
 

@@ -19,7 +19,7 @@ use crate::ids::{RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
 use crate::route::{RouteMatch, RouteTable};
 use crate::standing::Dial;
 
-pub use balance::{Balance, HashKey, Hashing, Maglev, RingHash, TableSize};
+pub use balance::{Balance, HashKey, Hashing, Maglev, Prequal, RingHash, TableSize};
 pub use failover::{
     Backoff, BodyPolicy, Hedge, HedgeAfter, HedgeTo, ReplayLimits, ReplayScope, Resume, RetryOn,
     RetryPolicy, UnknownOutcome,

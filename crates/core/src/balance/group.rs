@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::hashed::Hashed;
+use super::prequal::Prober;
 use super::stride::Stride;
 use super::{Picked, Preference};
 use crate::endpoint::Endpoint;
@@ -25,6 +26,7 @@ pub(super) enum Tables {
     None,
     Stride(Stride),
     Hashed(Box<Hashed>),
+    Probed(Box<Prober>),
 }
 
 impl Group {
@@ -59,9 +61,19 @@ impl Group {
     }
 
     /// Enters that an attempt was made with what was picked.
-    pub(crate) fn taken(&self, picked: Picked) {
-        if let Tables::Stride(stride) = &self.tables {
-            stride.taken(picked.after);
+    pub(crate) fn taken(&self, picked: Picked, weight: u32) {
+        match &self.tables {
+            Tables::None | Tables::Hashed(_) => {}
+            Tables::Stride(stride) => stride.taken(picked.after),
+            Tables::Probed(prober) => prober.taken(picked.at, weight, self.cumulative.len()),
+        }
+    }
+
+    /// What probes of its endpoints find, where they are probed.
+    pub(super) fn prober(&self) -> Option<&Prober> {
+        match &self.tables {
+            Tables::Probed(prober) => Some(prober),
+            _ => None,
         }
     }
 
@@ -90,6 +102,7 @@ impl Tables {
                 let hashed = Hashed::new(&members.collect::<Vec<_>>(), balance);
                 hashed.map_or(Self::None, |hashed| Self::Hashed(Box::new(hashed)))
             }
+            Balance::Prequal(policy) => Self::Probed(Box::new(Prober::new(policy))),
             Balance::PeakEwma | Balance::LeastRequest { .. } | Balance::Random => Self::None,
         }
     }

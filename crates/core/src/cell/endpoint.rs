@@ -149,6 +149,12 @@ impl EndpointCell {
         load.cost.get(load.origin, now) * (queue + 1.0)
     }
 
+    /// The expected time to the head in microseconds, whatever is under way.
+    pub fn expected_us(&self, now: Instant) -> f64 {
+        let load = &self.load.0;
+        load.cost.get(load.origin, now)
+    }
+
     /// Enters the outcome of one attempt.
     pub fn record(&self, outcome: Outcome, now: Instant) {
         let load = &self.load.0;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 
@@ -25,6 +26,26 @@ pub enum Balance {
     RingHash(RingHash),
     /// The one that the request's hash has in a table that all share by weight.
     Maglev(Maglev),
+    /// The best of those that were probed of late, by requests in flight and latency as they tell.
+    Prequal(Prequal),
+}
+
+/// Probing for the sake of balance (see [`prequal`](crate::balance::prequal)). Probes are no evidence
+/// of health.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prequal {
+    /// Path and query of what is asked for, by GET.
+    pub path: Arc<str>,
+    /// Probes for each attempt, above 0 to 8. A fraction is rounded by chance.
+    pub rate: f64,
+    /// What is known is kept of so many endpoints of a region, or zone, 2 to 64.
+    pub pool_size: u8,
+    /// And for so long.
+    pub max_age: Duration,
+    /// A probe without an answer has failed after this.
+    pub timeout: Duration,
+    /// An endpoint with more in flight than this part of those that are known is hot, 0 to 1.
+    pub hot_quantile: f64,
 }
 
 /// Consistent hashing on a ring.
@@ -87,6 +108,7 @@ impl Balance {
             Self::Random => "random",
             Self::RingHash(_) => "ring_hash",
             Self::Maglev(_) => "maglev",
+            Self::Prequal(_) => "prequal",
         }
     }
 
@@ -95,7 +117,25 @@ impl Balance {
         match self {
             Self::RingHash(ring) => Some(&ring.hashing),
             Self::Maglev(maglev) => Some(&maglev.hashing),
-            Self::PeakEwma | Self::LeastRequest { .. } | Self::RoundRobin | Self::Random => None,
+            Self::PeakEwma
+            | Self::LeastRequest { .. }
+            | Self::RoundRobin
+            | Self::Random
+            | Self::Prequal(_) => None,
+        }
+    }
+}
+
+impl Prequal {
+    /// Asking for `path` with the defaults: the paper's, but that a probe may be as slow as it is old.
+    pub fn new(path: impl Into<Arc<str>>) -> Self {
+        Self {
+            path: path.into(),
+            rate: 3.0,
+            pool_size: 16,
+            max_age: Duration::from_secs(1),
+            timeout: Duration::from_millis(500),
+            hot_quantile: 0.84,
         }
     }
 }
