@@ -2,6 +2,7 @@
 //! harmless stand-in, so the last step sees every problem; whatever was built is thrown away when
 //! one of them is an error.
 
+mod affinity;
 mod balance;
 mod body;
 mod breaker;
@@ -10,21 +11,33 @@ mod connection;
 mod context;
 mod ejection;
 mod failover;
+mod fallback;
+mod geo;
 mod headers;
 mod health;
+mod keys;
 mod lint;
 mod listeners;
+mod lives_in;
 mod matches;
 mod names;
+mod places;
 mod probe;
 mod regions;
 mod residency;
 mod retry;
 mod routes;
+mod rules;
+mod secrets;
+mod split;
+mod standby;
+mod steering;
 mod syntax;
 mod times;
 mod upstream;
 mod upstreams;
+mod urls;
+mod zones;
 
 use tidegate_core::plan::{MetricsPolicy, Plan, Pop};
 use tidegate_core::route::RouteTable;
@@ -38,6 +51,9 @@ use crate::yaml::{Field, WordOr};
 
 pub(crate) use context::Context;
 pub(crate) use failover::percentile_word;
+pub use geo::DatabaseRead;
+pub(crate) use geo::Geo;
+pub(crate) use steering::sheds;
 
 /// Everything that was compiled, hash and places of files still open.
 pub(crate) struct Compiled {
@@ -45,7 +61,9 @@ pub(crate) struct Compiled {
     pub(crate) plan: Plan,
     /// Whether `threads` was left to the machine.
     pub(crate) threads_auto: bool,
-    /// The files of each upstream's TLS profiles, in the order of the plan.
+    /// Where clients are, as it was given.
+    pub(crate) geo: Option<Geo>,
+    /// The files that each upstream names, in the order of the plan.
     pub(crate) tls_files: Vec<UpstreamFiles>,
 }
 
@@ -59,6 +77,7 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
     let (upstreams, tls_files) = upstreams::compile(cx, config, &regions, &totals);
     let routes = routes::compile(cx, config, &regions);
     let (settings, threads_auto) = settings(cx, config);
+    let geo = geo::compile(cx, config);
     // What is wrong elsewhere also leaves things unused; one problem is enough.
     if cx
         .problems
@@ -66,6 +85,7 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
         .all(|problem| problem.severity != Severity::Error)
     {
         lint::unused(cx, config);
+        geo::lint(cx, config, &upstreams);
     }
     let table = RouteTable::new(routes.iter().map(|route| &route.matches));
     let plan = Plan {
@@ -77,12 +97,13 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
         table,
         replay: totals.limits,
         metrics: metrics(cx, config.metrics.get()),
-        atlas: None,
+        atlas: geo.as_ref().map(|geo| geo.atlas.clone()),
     };
     Compiled {
         settings,
         plan,
         threads_auto,
+        geo,
         tls_files,
     }
 }

@@ -5,6 +5,7 @@ pub(crate) const THREADS: &str = "auto";
 pub(crate) const SHUTDOWN_TIMEOUT: &str = "30s";
 pub(crate) const ACCESS_LOG: &str = "stdout";
 pub(crate) const MAX_SERIES: u64 = 1_000;
+pub(crate) const GEO_MAX_SIZE: &str = "1GiB";
 
 pub(crate) const MIN_VERSION: &str = "1.2";
 pub(crate) const CONNECTIONS: u64 = 50_000;
@@ -17,6 +18,28 @@ pub(crate) const H2_STREAMS: u64 = 128;
 
 pub(crate) const POLICY: &str = "latency";
 pub(crate) const TOLERANCE: &str = "10ms";
+pub(crate) const HYSTERESIS: &str = "5%";
+/// Envoy's.
+pub(crate) const OVERPROVISIONING: f64 = 1.4;
+pub(crate) const SPREAD: &str = "waterfall";
+pub(crate) const SPILL_AT: &str = "100%";
+pub(crate) const RETURN_AT: &str = "90%";
+pub(crate) const SMOOTHING: &str = "2s";
+pub(crate) const PANIC: &str = "fail_closed";
+/// Envoy's panic threshold.
+pub(crate) const FAIL_OPEN: &str = "50%";
+pub(crate) const FALLBACK_STATUS: u16 = 503;
+pub(crate) const REDIRECT_STATUS: u16 = 302;
+pub(crate) const CONTENT_TYPE: &str = "text/plain; charset=utf-8";
+pub(crate) const AFFINITY_SCOPE: &str = "region";
+pub(crate) const WHEN_GONE: &str = "rebind";
+pub(crate) const COOKIE_PATH: &str = "/";
+pub(crate) const SAME_SITE: &str = "lax";
+pub(crate) const POP_SHARE: &str = "100%";
+pub(crate) const STANDBY: &str = "hot";
+pub(crate) const DIAL: &str = "100%";
+pub(crate) const COLD_BELOW: &str = "50%";
+pub(crate) const COLD_TIMEOUT: &str = "60s";
 pub(crate) const BALANCE: &str = "peak_ewma";
 /// Envoy's.
 pub(crate) const CHOICE_COUNT: u64 = 2;
@@ -26,6 +49,13 @@ pub(crate) const MINIMUM_RING_SIZE: u64 = 1;
 pub(crate) const MAXIMUM_RING_SIZE: u64 = 262_144;
 /// Envoy's.
 pub(crate) const TABLE_SIZE: u64 = 65_537;
+/// Those of the paper.
+pub(crate) const PROBE_RATE: f64 = 3.0;
+pub(crate) const PROBE_POOL_SIZE: u64 = 16;
+pub(crate) const PROBE_MAX_AGE: &str = "1s";
+pub(crate) const PROBE_HOT_QUANTILE: &str = "84%";
+/// What comes later is old when it comes.
+pub(crate) const PROBE_TIMEOUT_OF_BALANCE: &str = "500ms";
 /// Stands in for one that is not valid.
 pub(crate) const HASH_BALANCE_FACTOR: &str = "125%";
 pub(crate) const WEIGHT: u64 = 1;
@@ -112,6 +142,9 @@ pub(crate) const WARM_STANDBY: u64 = 1;
 
 pub(crate) const ROUTE_TIMEOUT: &str = "30s";
 pub(crate) const ROUTE_IDLE_TIMEOUT: &str = "60s";
+pub(crate) const ISOLATION: &str = "off";
+pub(crate) const MIRROR_SHARE: &str = "100%";
+pub(crate) const MIRROR_BODY: &str = "1MiB";
 pub(crate) const REPLAY_SCOPE: &str = "auto";
 pub(crate) const RESUME: &str = "auto";
 pub(crate) const VALIDATORS: &str = "etag";

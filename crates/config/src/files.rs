@@ -1,7 +1,7 @@
 //! Reading the files that a configuration names. The only side effect of this crate sits behind
 //! this trait, so that tests and `compile` need no disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -10,14 +10,41 @@ use crate::defaults;
 /// Certificates and certificate authorities larger than this are refused: nothing real comes near.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
+/// The bit of a file's mode that lets everybody read it.
+#[cfg(unix)]
+const READ_BY_OTHERS: u32 = 0o004;
+
 /// Where named files come from.
 pub trait Files {
     /// The content of the file at `path`, already joined to the configuration's directory.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
+    /// The regular file at `path`, to be read piece by piece.
+    fn open(&self, path: &Path) -> io::Result<Opened> {
+        let content = self.read(path)?;
+        Ok(Opened {
+            bytes: content.len() as u64,
+            content: Box::new(io::Cursor::new(content)),
+        })
+    }
+
     /// Whether there is a directory, and nothing else, at `path`. An error when nothing is there, or
     /// when it may not be looked at.
     fn is_dir(&self, path: &Path) -> io::Result<bool>;
+
+    /// Whether every user of the machine may read the file at `path`. No by default: what holds no
+    /// files shows none.
+    fn is_exposed(&self, _path: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
+}
+
+/// A file that may be too large to be read at once.
+pub struct Opened {
+    /// How long it was when it was opened.
+    pub bytes: u64,
+    /// What is in it.
+    pub content: Box<dyn Read>,
 }
 
 /// The file system.
@@ -28,6 +55,7 @@ pub struct Disk;
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     files: BTreeMap<PathBuf, Vec<u8>>,
+    exposed: BTreeSet<PathBuf>,
 }
 
 impl Files for Disk {
@@ -35,8 +63,25 @@ impl Files for Disk {
         read_bounded(path, FILE_BYTES_MAX)
     }
 
+    fn open(&self, path: &Path) -> io::Result<Opened> {
+        let file = std::fs::metadata(path)?;
+        if !file.is_file() {
+            return Err(not_regular());
+        }
+        Ok(Opened {
+            bytes: file.len(),
+            content: Box::new(std::fs::File::open(path)?),
+        })
+    }
+
     fn is_dir(&self, path: &Path) -> io::Result<bool> {
         std::fs::metadata(path).map(|found| found.is_dir())
+    }
+
+    #[cfg(unix)]
+    fn is_exposed(&self, path: &Path) -> io::Result<bool> {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::metadata(path).map(|found| found.permissions().mode() & READ_BY_OTHERS != 0)
     }
 }
 
@@ -59,6 +104,10 @@ impl Files for Memory {
             false => Err(io::ErrorKind::NotFound.into()),
         }
     }
+
+    fn is_exposed(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.exposed.contains(path))
+    }
 }
 
 impl Memory {
@@ -73,16 +122,20 @@ impl Memory {
         self.files.insert(path.into(), content.into());
         self
     }
+
+    /// Says of a path that every user of the machine may read it.
+    #[must_use]
+    pub fn exposed(mut self, path: impl Into<PathBuf>) -> Self {
+        self.exposed.insert(path.into());
+        self
+    }
 }
 
 /// Reads a regular file of at most `bytes_max` bytes. Devices and pipes are refused, because they
 /// may block or never end.
 pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a regular file",
-        ));
+        return Err(not_regular());
     }
     let mut content = Vec::new();
     std::fs::File::open(path)?
@@ -95,4 +148,8 @@ pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
         )),
         false => Ok(content),
     }
+}
+
+fn not_regular() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
 }

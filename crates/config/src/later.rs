@@ -1,14 +1,7 @@
 //! Keys that are designed but not built. They are unknown keys, because a key that does nothing
 //! would be a lie; the hint tells them from typos.
 
-const LATER: &[&str] = &[
-    "capacity_rps",
-    "mirror",
-    "pop_share",
-    "rate_limit",
-    "spill_at",
-    "standby",
-];
+const LATER: &[&str] = &["rate_limit"];
 
 /// The hint for a key of a later version; none for every other key.
 pub(crate) fn hint(key: &str) -> Option<String> {

@@ -31,11 +31,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tidegate_core::Plan;
+use tidegate_core::geo::Atlas;
 use tidegate_core::settings::Settings;
 
 use compile::{Compiled, Context};
 
-pub use files::{Disk, Files, Memory};
+pub use compile::DatabaseRead;
+pub use files::{Disk, Files, Memory, Opened};
 pub use problem::{Label, Problem, Severity};
 pub use reference::reference;
 pub use render::RenderStyle;
@@ -70,6 +72,8 @@ pub struct Loaded {
     /// The whole configuration with every default written out, as YAML that loads again to the
     /// same content hash.
     pub resolved: String,
+    /// What became of `geo.database`; none without one.
+    pub database: Option<DatabaseRead>,
     /// What the text is called in messages.
     pub source_name: String,
     /// The text, for the places of `warnings`.
@@ -86,6 +90,16 @@ impl Loaded {
 /// Reads and compiles the configuration at `path`. Files that it names are looked up from its
 /// directory. Validity of certificates is judged by the system's clock.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
+    load_after(path, None)
+}
+
+/// The same while another plan serves: a database of places that is still the same is shared with it,
+/// and one whose file is missing or no good any more is kept, with a warning.
+pub fn load_again(path: &Path, serving: &Plan) -> Result<Loaded, Report> {
+    load_after(path, serving.atlas.clone())
+}
+
+fn load_after(path: &Path, atlas: Option<Arc<Atlas>>) -> Result<Loaded, Report> {
     let source_name = path.display().to_string();
     let refused = |problem| Report::new(&source_name, "".into(), vec![problem]);
     let bytes = files::read_bounded(path, CONFIG_BYTES_MAX).map_err(|error| {
@@ -98,6 +112,7 @@ pub fn load(path: &Path) -> Result<Loaded, Report> {
         refused(Problem::error("not_utf8", message))
     })?;
     let mut cx = Context::new(&Disk, directory(path), SystemTime::now());
+    cx.atlas = atlas;
     let mut loaded = compile_with(&mut cx, &source_name, &text)?;
     loaded.watched.push(path.to_owned());
     loaded.watched.sort();
@@ -154,6 +169,7 @@ fn accept(cx: &mut Context<'_>, mut compiled: Compiled, report: Report) -> Loade
     Loaded {
         settings: compiled.settings,
         plan: compiled.plan,
+        database: compiled.geo.and_then(|geo| geo.read),
         warnings: report.problems,
         watched: std::mem::take(&mut cx.watched).into_iter().collect(),
         resolved,

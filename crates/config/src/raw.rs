@@ -5,9 +5,12 @@
 mod balance;
 mod breaker;
 mod failover;
+mod geo;
 mod health;
 mod listener;
+mod region;
 mod route;
+mod steering;
 mod text;
 mod upstream;
 
@@ -17,26 +20,33 @@ use serde::Deserialize;
 use crate::defaults;
 use crate::yaml::{Entries, Field, WordOr};
 
-pub(crate) use balance::{Balance, BalanceEntry, BalancePolicy, HashKey, HashOn, HashWord};
+pub(crate) use balance::{
+    Balance, BalanceEntry, BalancePolicy, BalanceProbe, HashKey, HashOn, HashWord,
+};
 pub(crate) use breaker::{
     BreakerLimits, CircuitBreaker, Ejection, FailurePercentage, SlowStart, SuccessRate,
 };
 pub(crate) use failover::{
     Backoff, Body, Hedge, HedgeTo, Replay, ReplayScope, Resume, Retry, UnknownOutcome, Validators,
 };
+pub(crate) use geo::{Geo, Place};
 pub(crate) use health::{
     Extract, Failback, FailbackMode, Health, Probe, ProbeStep, Readiness, RegionHealth,
 };
 pub(crate) use listener::{Certificate, Limits, Listener, ListenerTls};
-pub(crate) use route::{Match, Residency, Reveal, Route};
+pub(crate) use region::{
+    ColdStart, EndpointEntry, Standby, StandbyEntry, StandbyWord, UpstreamRegion, WeightedEndpoint,
+};
+pub(crate) use route::{Isolation, Match, Mirror, Residency, Reveal, Route, SplitTarget};
+pub(crate) use steering::{
+    Affinity, AffinityCookie, AffinityScope, AffinityWord, Fallback, GeoRule, Panic, PanicWord,
+    Policy, SameSite, Spread, Steering, WhenGone,
+};
 pub(crate) use text::{
     Address, Coordinates, Duration, Host, Name, Network, OffOrCount, OffOrDuration, OffOrMap,
-    OffOrSize, PathPattern, RetryOn, StatusRange, Threads, Tolerance, Version,
+    OffOrSize, PathPattern, RetryOn, Size, StatusRange, Threads, Tolerance, Version,
 };
-pub(crate) use upstream::{
-    Connection, EndpointEntry, Policy, Protocol, Steering, Upstream, UpstreamRegion, UpstreamTls,
-    WeightedEndpoint,
-};
+pub(crate) use upstream::{Connection, Protocol, Upstream, UpstreamTls};
 
 /// A Tidegate configuration.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -62,6 +72,8 @@ pub(crate) struct Config {
     pub(crate) replay: Field<Replay>,
     /// Bounds on what metrics may keep.
     pub(crate) metrics: Field<Metrics>,
+    /// Where clients are, for upstreams with `steering: { policy: geo }`.
+    pub(crate) geo: Field<Geo>,
     /// The regions by name, at most 32. Their order is the preference while nothing is measured.
     pub(crate) regions: Field<Entries<Region>>,
     /// The upstreams by name: services that live in one or more regions.

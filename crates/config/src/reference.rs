@@ -12,7 +12,7 @@ use crate::schema::{keys, schema};
 type Keys = fn() -> &'static [&'static str];
 
 /// Every mapping of the file: where it stands, its name in the schema, its keys.
-const SECTIONS: [(&str, &str, Keys); 39] = [
+const SECTIONS: [(&str, &str, Keys); 50] = [
     ("", "Config", keys::<raw::Config>),
     ("pop", "Pop", keys::<raw::Pop>),
     ("listeners[]", "Listener", keys::<raw::Listener>),
@@ -27,6 +27,8 @@ const SECTIONS: [(&str, &str, Keys); 39] = [
     ("access_log", "LogFile", keys::<raw::LogFile>),
     ("replay", "Replay", keys::<raw::Replay>),
     ("metrics", "Metrics", keys::<raw::Metrics>),
+    ("geo", "Geo", keys::<raw::Geo>),
+    ("geo.networks.NAME", "Place", keys::<raw::Place>),
     ("regions.NAME", "Region", keys::<raw::Region>),
     ("upstreams.NAME", "Upstream", keys::<raw::Upstream>),
     (
@@ -39,12 +41,48 @@ const SECTIONS: [(&str, &str, Keys); 39] = [
         "WeightedEndpoint",
         keys::<raw::WeightedEndpoint>,
     ),
+    (
+        "upstreams.NAME.regions.NAME.standby",
+        "Standby",
+        keys::<raw::Standby>,
+    ),
+    (
+        "upstreams.NAME.regions.NAME.standby.cold",
+        "ColdStart",
+        keys::<raw::ColdStart>,
+    ),
     ("upstreams.NAME.steering", "Steering", keys::<raw::Steering>),
+    (
+        "upstreams.NAME.steering.rules[]",
+        "GeoRule",
+        keys::<raw::GeoRule>,
+    ),
+    ("upstreams.NAME.steering.panic", "Panic", keys::<raw::Panic>),
+    (
+        "upstreams.NAME.steering.panic.fallback",
+        "Fallback",
+        keys::<raw::Fallback>,
+    ),
+    (
+        "upstreams.NAME.steering.affinity",
+        "Affinity",
+        keys::<raw::Affinity>,
+    ),
+    (
+        "upstreams.NAME.steering.affinity.cookie",
+        "AffinityCookie",
+        keys::<raw::AffinityCookie>,
+    ),
     ("upstreams.NAME.balance", "Balance", keys::<raw::Balance>),
     (
         "upstreams.NAME.balance.hash_on[]",
         "HashKey",
         keys::<raw::HashKey>,
+    ),
+    (
+        "upstreams.NAME.balance.probe",
+        "BalanceProbe",
+        keys::<raw::BalanceProbe>,
     ),
     ("upstreams.NAME.health", "Health", keys::<raw::Health>),
     ("upstreams.NAME.health.probe", "Probe", keys::<raw::Probe>),
@@ -117,6 +155,8 @@ const SECTIONS: [(&str, &str, Keys); 39] = [
     ("upstreams.NAME.body", "Body", keys::<raw::Body>),
     ("routes[]", "Route", keys::<raw::Route>),
     ("routes[].match", "Match", keys::<raw::Match>),
+    ("routes[].split[]", "SplitTarget", keys::<raw::SplitTarget>),
+    ("routes[].mirror", "Mirror", keys::<raw::Mirror>),
     ("routes[].residency", "Residency", keys::<raw::Residency>),
     ("routes[].hedge", "Hedge", keys::<raw::Hedge>),
     ("routes[].reveal", "Reveal", keys::<raw::Reveal>),

@@ -5,7 +5,11 @@
 mod balance;
 mod breaker;
 mod failover;
+mod geo;
 mod health;
+mod region;
+mod split;
+mod steering;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -15,8 +19,8 @@ use std::time::Duration;
 use http::HeaderName;
 use sha2::{Digest, Sha256};
 use tidegate_core::plan::{
-    ConnectionPolicy, EndpointSpec, Location, Plan, Policy, ProbeTls, Route, Steering, Tolerance,
-    Upstream, UpstreamProtocol, UpstreamRegion, UpstreamTls,
+    AffinityBy, ConnectionPolicy, Location, Plan, Policy, ProbeTls, Route, Upstream,
+    UpstreamProtocol, UpstreamTls,
 };
 use tidegate_core::route::{PathMatch, RouteMatch};
 use tidegate_core::settings::{AccessLog, Listener, ListenerLimits, ListenerTls, TlsVersion};
@@ -70,6 +74,7 @@ pub(crate) fn yaml(compiled: &Compiled, base: &Path) -> String {
                 Some(Doc::plain(plan.metrics.max_series)),
             )])),
         ),
+        ("geo", compiled.geo.as_ref().map(|geo| geo::geo(geo, base))),
         (
             "regions",
             Some(Doc::Map(
@@ -105,9 +110,16 @@ pub(crate) fn content_hash(resolved: &str, plan: &Plan) -> String {
             identity.map(|id| &id.key),
         ];
         for part in parts {
-            hasher.update((part.map_or(0, |part| part.len()) as u64).to_be_bytes());
-            hasher.update(part.map_or("", |part| part));
+            update_sized(&mut hasher, part.map_or("", |part| part).as_bytes());
         }
+    }
+    for secret in plan.upstreams.iter().flat_map(secrets) {
+        update_sized(&mut hasher, secret);
+    }
+    if let Some(database) = plan.atlas.as_ref().and_then(|atlas| atlas.database()) {
+        let print = database.fingerprint();
+        hasher.update(print.bytes.to_be_bytes());
+        hasher.update(print.hash.to_be_bytes());
     }
     let digest = hasher.finalize();
     digest
@@ -117,6 +129,21 @@ pub(crate) fn content_hash(resolved: &str, plan: &Plan) -> String {
             let _ = write!(hex, "{byte:02x}");
             hex
         })
+}
+
+/// A part with its length before it, so that parts cannot run into each other.
+fn update_sized(hasher: &mut Sha256, part: &[u8]) {
+    hasher.update((part.len() as u64).to_be_bytes());
+    hasher.update(part);
+}
+
+/// The secrets of an upstream's affinity. They are long enough that a hash over them tells nothing.
+fn secrets(upstream: &Upstream) -> &[Arc<[u8]>] {
+    let affinity = upstream.steering.affinity.as_ref();
+    match affinity.map(|affinity| &affinity.by) {
+        Some(AffinityBy::Cookie(cookie)) => &cookie.secrets,
+        Some(AffinityBy::Hash(_)) | None => &[],
+    }
 }
 
 /// The TLS profiles of an upstream, whose files became part of the plan.
@@ -252,13 +279,16 @@ fn upstream<'a>(
     let regions = upstream.regions.iter().map(|region| {
         (
             plan.region(region.region).name.to_string().into(),
-            upstream_region(region, priority),
+            region::upstream_region(region, priority),
         )
     });
     let connection = &upstream.connection;
     Doc::map([
         ("regions", Some(Doc::Map(regions.collect()))),
-        ("steering", Some(steering(&upstream.steering))),
+        (
+            "steering",
+            Some(steering::steering(plan, upstream, &files.secrets, base)),
+        ),
         ("balance", Some(balance::balance(&upstream.balance))),
         (
             "health",
@@ -298,43 +328,6 @@ fn connection(connection: &ConnectionPolicy) -> Doc<'static> {
     ])
 }
 
-/// `tier` is written only where it means something: anywhere else it is refused.
-fn upstream_region(region: &UpstreamRegion, priority: bool) -> Doc<'static> {
-    Doc::map([
-        (
-            "endpoints",
-            Some(Doc::List(region.endpoints.iter().map(endpoint).collect())),
-        ),
-        ("weight", Some(Doc::plain(region.weight))),
-        ("tier", priority.then(|| Doc::plain(region.tier))),
-    ])
-}
-
-fn endpoint(endpoint: &EndpointSpec) -> Doc<'static> {
-    Doc::map([
-        ("address", Some(Doc::text(&endpoint.address))),
-        ("weight", Some(Doc::plain(endpoint.weight))),
-    ])
-}
-
-fn steering(steering: &Steering) -> Doc<'static> {
-    let (policy, tolerance) = match &steering.policy {
-        Policy::Latency {
-            tolerance: Tolerance::Absolute(d),
-            ..
-        } => ("latency", Some(duration(*d))),
-        Policy::Latency {
-            tolerance: Tolerance::Relative(r),
-            ..
-        } => ("latency", Some(percent(*r))),
-        other => (other.as_str(), None),
-    };
-    Doc::map([
-        ("policy", Some(Doc::plain(policy))),
-        ("tolerance", tolerance),
-    ])
-}
-
 fn protocol(protocol: UpstreamProtocol) -> &'static str {
     match protocol {
         UpstreamProtocol::Http1 => "http1",
@@ -361,17 +354,25 @@ fn route<'a>(plan: &'a Plan, route: &'a Route) -> Doc<'a> {
     let residency = (!route.residency.is_empty())
         .then(|| Doc::map([("allow", Some(texts(route.residency.iter())))]));
     let reveal = &route.reveal;
+    let split = route.split.as_deref();
     Doc::map([
         ("name", Some(Doc::quote(&route.name))),
         ("match", Some(matches(&route.matches))),
+        ("upstream", split::upstream(plan, route)),
+        ("split", split.map(|split| split::targets(plan, split))),
         (
-            "upstream",
-            Some(Doc::quote(&plan.upstream(route.upstream).name)),
+            "split_on",
+            split.map(|split| balance::hash_keys(&split.hash_on)),
+        ),
+        (
+            "mirror",
+            route.mirror.map(|mirror| split::mirror(plan, &mirror)),
         ),
         ("timeout", Some(duration(route.timeout))),
         ("max_duration", Some(failover::limit(route.max_duration))),
         ("idle_timeout", Some(duration(route.idle_timeout))),
         ("residency", residency),
+        ("isolation", Some(split::isolation(route.isolation))),
         ("idempotent", Some(truth(route.idempotent))),
         ("idempotency_key", Some(truth(route.idempotency_key))),
         (

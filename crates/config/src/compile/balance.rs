@@ -1,6 +1,8 @@
 //! How an endpoint of a region is chosen. Options belong to policies; one that its policy does not
 //! have is refused, and what would quietly not balance is told.
 
+mod prequal;
+
 use http::HeaderName;
 use tidegate_core::plan::{Balance, HashKey, Hashing, Maglev, RingHash, TableSize, UpstreamRegion};
 
@@ -46,13 +48,14 @@ pub(crate) fn compile(
             table_size: table_size(cx, &raw.table_size, largest),
             hashing: hashing(cx, raw, field.span()),
         }),
+        Policy::Prequal => Balance::Prequal(prequal::prequal(cx, raw, field.span(), largest)),
     }
 }
 
 /// Every option with the policies that have it.
 fn refuse_options(cx: &mut Context<'_>, policy: Policy, raw: &raw::Balance) {
-    use Policy::{LeastRequest, Maglev, RingHash};
-    let options: [(&str, Option<Span>, &[Policy], &str); 6] = [
+    use Policy::{LeastRequest, Maglev, Prequal, RingHash};
+    let options: [(&str, Option<Span>, &[Policy], &str); 7] = [
         (
             "choice_count",
             raw.choice_count.span(),
@@ -89,6 +92,7 @@ fn refuse_options(cx: &mut Context<'_>, policy: Policy, raw: &raw::Balance) {
             &[Maglev],
             "`policy: maglev`",
         ),
+        ("probe", raw.probe.span(), &[Prequal], "`policy: prequal`"),
     ];
     for (key, span, policies, only_with) in options {
         if !policies.contains(&policy) {
@@ -220,7 +224,7 @@ fn hash_on(
 }
 
 /// Every request has an address and a path, so nothing after them is ever looked at.
-fn check_reached(
+pub(super) fn check_reached(
     cx: &mut Context<'_>,
     key: &HashKey,
     span: Option<Span>,
@@ -239,17 +243,26 @@ fn check_reached(
     }
 }
 
-fn hash_key(cx: &mut Context<'_>, field: &Field<raw::HashOn>) -> Option<HashKey> {
+pub(super) fn hash_key(cx: &mut Context<'_>, field: &Field<raw::HashOn>) -> Option<HashKey> {
     let raw = match field.get()? {
         WordOr::Word(raw::HashWord::ClientAddress) => return Some(HashKey::ClientAddress),
         WordOr::Word(raw::HashWord::Path) => return Some(HashKey::Path),
         WordOr::Value(raw) => raw,
     };
+    named_key(cx, raw, field.span())
+}
+
+/// The one thing that a mapping names.
+pub(super) fn named_key(
+    cx: &mut Context<'_>,
+    raw: &raw::HashKey,
+    span: Option<Span>,
+) -> Option<HashKey> {
     let given = [&raw.header, &raw.cookie, &raw.query];
     if given.iter().filter(|name| !name.is_absent()).count() != 1 {
         let message = "exactly one of `header`, `cookie` and `query` is needed here";
         let help = "what comes first in the list and is there decides, like `[{ cookie: a }, { header: b }]`";
-        let problem = Problem::error("one_of", message).at(field.span());
+        let problem = Problem::error("one_of", message).at(span);
         cx.report(problem.help(help.to_owned()));
         return None;
     }

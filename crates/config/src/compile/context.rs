@@ -6,10 +6,13 @@ use std::fmt::Display;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::compile::default_duration;
-use crate::files::Files;
+use tidegate_core::geo::Atlas;
+
+use crate::files::{Files, Opened};
 use crate::problem::{Problem, quoted};
 use crate::raw;
 use crate::span::Span;
@@ -32,6 +35,8 @@ pub(crate) struct Context<'a> {
     pub(crate) watched: BTreeSet<PathBuf>,
     files: &'a dyn Files,
     pub(crate) base: &'a Path,
+    /// What tells where clients are in the plan that serves, to be shared or kept.
+    pub(crate) atlas: Option<Arc<Atlas>>,
 }
 
 /// A file that the configuration names.
@@ -50,6 +55,7 @@ impl<'a> Context<'a> {
             watched: BTreeSet::new(),
             files,
             base,
+            atlas: None,
         }
     }
 
@@ -348,6 +354,11 @@ impl<'a> Context<'a> {
         Some(Problem::warning("missing_directory", message).help(help.to_owned()))
     }
 
+    /// Whether every user of the machine may read a file that was read; not where that cannot be told.
+    pub(crate) fn is_exposed(&self, path: &Path) -> bool {
+        self.files.is_exposed(path).unwrap_or(false)
+    }
+
     /// The file that a key names: watched, and read.
     pub(crate) fn file(&mut self, field: &Field<String>) -> Option<NamedFile> {
         let name = field.get()?;
@@ -369,6 +380,23 @@ impl<'a> Context<'a> {
         };
         Some(NamedFile { path, content })
     }
+
+    /// Where the file lies that a key names, and watches it; none when that is no path.
+    pub(crate) fn watched_path(&mut self, field: &Field<String>) -> Option<PathBuf> {
+        let name = field.get()?;
+        if !is_path(name) {
+            self.invalid(field.span(), "path", "a path", name, "name a file");
+            return None;
+        }
+        let path = self.base.join(name);
+        self.watched.insert(path.clone());
+        Some(path)
+    }
+
+    /// A file, to be read piece by piece.
+    pub(crate) fn open(&self, path: &Path) -> io::Result<Opened> {
+        self.files.open(path)
+    }
 }
 
 /// Whether a system could have it.
@@ -376,7 +404,7 @@ fn is_path(name: &str) -> bool {
     !name.is_empty() && !name.contains('\0')
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Problem {
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> Problem {
     let shown = quoted(&path.display().to_string());
     match error.kind() {
         io::ErrorKind::NotFound => {

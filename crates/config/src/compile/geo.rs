@@ -27,7 +27,7 @@ use crate::units;
 use crate::yaml::{Entry, Field};
 
 /// More networks than anybody lists by hand; who has more makes a database of them.
-const NETWORKS_MAX: usize = 100_000;
+const NETWORKS_MAX: usize = 10_000;
 
 /// Bytes that are read at once to see whether a database is still the same.
 const PIECE: usize = 64 * 1024;

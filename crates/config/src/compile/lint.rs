@@ -58,10 +58,8 @@ pub(crate) fn unused(cx: &mut Context<'_>, config: &raw::Config) {
         .flat_map(|entries| &entries.0)
         .map(|entry| entry.name.as_str())
         .collect();
-    let targets = routes
-        .iter()
-        .filter_map(|route| route.get()?.upstream.get());
-    let targets: HashSet<&str> = targets.map(AsRef::as_ref).collect();
+    let routes = routes.iter().filter_map(|route| route.get());
+    let targets: HashSet<&str> = routes.flat_map(named).collect();
     for entry in regions
         .iter()
         .filter(|entry| !lived_in.contains(entry.name.as_str()))
@@ -76,6 +74,15 @@ pub(crate) fn unused(cx: &mut Context<'_>, config: &raw::Config) {
         let message = format!("no route leads to the upstream {}", quoted(&entry.name));
         cx.report(Problem::warning("unused_upstream", message).at(entry.name_span));
     }
+}
+
+/// The upstreams that a route names.
+fn named(route: &raw::Route) -> impl Iterator<Item = &str> {
+    let split = route.split.get().into_iter().flatten();
+    let split = split.filter_map(|target| Some(&target.get()?.upstream));
+    let mirror = route.mirror.get().map(|mirror| &mirror.upstream);
+    let all = split.chain(mirror).chain([&route.upstream]);
+    all.filter_map(|field| Some(field.get()?.as_ref()))
 }
 
 #[cfg(test)]

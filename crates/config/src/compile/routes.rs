@@ -4,19 +4,19 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tidegate_core::ids::{RegionIdx, RouteIdx, UpstreamIdx};
-use tidegate_core::plan::{Reveal, Route};
+use tidegate_core::plan::{Reveal, Route, Split};
 use tidegate_core::route::{RouteMatch, shadowed};
 
 use crate::compile::regions::Regions;
-use crate::compile::{Context, failover, matches, names, residency, times};
+use crate::compile::{Context, failover, matches, names, residency, split, times};
 use crate::defaults;
 use crate::problem::{Problem, quoted};
 use crate::raw;
 use crate::span::Span;
-use crate::yaml::Entry;
+use crate::yaml::{Entry, Field};
 
 /// What routes refer to.
-struct Targets<'a> {
+pub(crate) struct Targets<'a> {
     regions: &'a Regions,
     upstreams: HashMap<&'a str, Target<'a>>,
     /// Names in the order of the file, for hints.
@@ -24,10 +24,36 @@ struct Targets<'a> {
 }
 
 /// An upstream as routes see it.
-struct Target<'a> {
-    index: UpstreamIdx,
-    raw: Option<&'a raw::Upstream>,
-    lives_in: Vec<RegionIdx>,
+pub(crate) struct Target<'a> {
+    pub(crate) index: UpstreamIdx,
+    pub(crate) raw: Option<&'a raw::Upstream>,
+    pub(crate) lives_in: Vec<RegionIdx>,
+}
+
+/// An upstream, and where a route names it.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'t, 'a> {
+    pub(crate) target: &'t Target<'a>,
+    pub(crate) span: Option<Span>,
+}
+
+impl<'a> Targets<'a> {
+    /// The upstream that a key of the mapping at `parent` names; reported when there is none.
+    pub(crate) fn place(
+        &self,
+        cx: &mut Context<'_>,
+        field: &Field<raw::Name>,
+        parent: Option<Span>,
+    ) -> Option<Place<'_, 'a>> {
+        let name = cx.required(field, parent, "upstream")?.as_ref();
+        let span = field.span();
+        let target = self.upstreams.get(name);
+        if target.is_none() && !self.names.is_empty() {
+            let known = self.names.iter().copied();
+            names::unknown(cx, "unknown_upstream", "upstream", name, span, known);
+        }
+        target.map(|target| Place { target, span })
+    }
 }
 
 pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config, regions: &Regions) -> Vec<Route> {
@@ -99,16 +125,30 @@ fn route(
     matches: RouteMatch,
     targets: &Targets<'_>,
 ) -> Route {
-    let target = upstream(cx, raw, span, targets);
-    let lives_in = target.map_or(&[][..], |target| &target.lives_in);
-    let (allowed, residency) = residency::compile(cx, &raw.residency, targets.regions, lives_in);
+    let (split, own) = destinations(cx, raw, span, targets);
+    let mirror = split::mirror(cx, raw, targets, &own);
+    let copies = mirror.as_ref().map(|(_, place)| *place);
+    let (allowed, residency) = residency::compile(cx, &raw.residency, targets.regions);
+    let rule = residency::Checked {
+        field: &raw.residency,
+        allowed,
+        words: &residency,
+        regions: targets.regions,
+    };
+    rule.check(cx, &own, copies);
     let (timeout, max_duration) = times::compile(cx, raw);
-    let raw_upstream = target.and_then(|target| target.raw);
-    times::check_attempt(cx, raw, timeout, raw_upstream);
+    for place in &own {
+        times::check_attempt(cx, raw, timeout, place.target.raw);
+    }
     let (idempotent, idempotency_key) = failover::idempotency(cx, raw);
+    let first = own.first().map(|place| place.target);
+    let raw_upstream = first.and_then(|target| target.raw);
     let hedge = failover::hedge(cx, raw, raw_upstream, &matches.methods, timeout);
-    let upstream = target.map_or(UpstreamIdx(0), |target| target.index);
+    let upstream = first.map_or(UpstreamIdx(0), |target| target.index);
     Route {
+        split,
+        mirror: mirror.map(|(mirror, _)| mirror),
+        isolation: split::isolation(cx, raw, &own),
         timeout,
         max_duration,
         idle_timeout: cx.duration(&raw.idle_timeout, defaults::ROUTE_IDLE_TIMEOUT),
@@ -143,26 +183,25 @@ fn reveal(raw: &raw::Reveal) -> Reveal {
     }
 }
 
-fn upstream<'t, 'a>(
+/// The upstreams that a route leads to, first the one that stands for them.
+fn destinations<'t, 'a>(
     cx: &mut Context<'_>,
     raw: &raw::Route,
     span: Option<Span>,
     targets: &'t Targets<'a>,
-) -> Option<&'t Target<'a>> {
-    let name = cx.required(&raw.upstream, span, "upstream")?.as_ref();
-    let target = targets.upstreams.get(name);
-    if target.is_none() && !targets.names.is_empty() {
-        let known = targets.names.iter().copied();
-        names::unknown(
-            cx,
-            "unknown_upstream",
-            "upstream",
-            name,
-            raw.upstream.span(),
-            known,
-        );
+) -> (Option<Box<Split>>, Vec<Place<'t, 'a>>) {
+    if raw.split.is_absent() {
+        let (split, _) = split::split(cx, raw, targets);
+        let place = targets.place(cx, &raw.upstream, span);
+        return (split, place.into_iter().collect());
     }
-    target
+    if let Some(upstream) = raw.upstream.span() {
+        let message = "a route has either `upstream` or `split`";
+        let problem = Problem::error("conflicting_keys", message).at(raw.split.span());
+        let problem = problem.label(upstream.into(), "and here");
+        cx.report(problem.help("remove one".to_owned()));
+    }
+    split::split(cx, raw, targets)
 }
 
 type Given<'a> = (&'a raw::Route, Option<Span>);

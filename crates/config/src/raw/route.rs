@@ -4,21 +4,28 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::defaults;
-use crate::raw::text::{Duration, Host, Name, OffOrDuration, OffOrMap, PathPattern};
-use crate::raw::{Hedge, ReplayScope, Resume, Validators};
+use crate::raw::text::{Duration, Host, Name, OffOrDuration, OffOrMap, PathPattern, Percent, Size};
+use crate::raw::{HashOn, Hedge, ReplayScope, Resume, Validators};
 use crate::yaml::{Entries, Field};
 
-/// A route: requests that match go to one upstream.
+/// A route: requests that match go to one upstream, or are split between several.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["upstream"]))]
+#[schemars(extend("oneOf" = [{ "required": ["upstream"] }, { "required": ["split"] }]))]
 pub(crate) struct Route {
     /// Its unique name, for logs and metrics. By default made of the match.
     pub(crate) name: Field<String>,
     /// What it matches; everything that is given must hold. Absent: every request.
     pub(crate) r#match: Field<Match>,
-    /// The upstream that serves it.
+    /// The upstream that serves it. Either this or `split`.
     pub(crate) upstream: Field<Name>,
+    /// Upstreams that share its requests, by weight: for a canary. A request stays with one of them, all its attempts included.
+    pub(crate) split: Field<Vec<Field<SplitTarget>>>,
+    /// With `split`: what decides about a request's upstream, the first that the request has, so that a client sees one version. One that has none, or an empty list: drawn at random.
+    #[schemars(extend("default" = []))]
+    pub(crate) split_on: Field<Vec<Field<HashOn>>>,
+    /// An upstream that gets a copy of some requests, whose answers nobody sees. The original never waits for it.
+    pub(crate) mirror: Field<Mirror>,
     /// Limit of the whole request, all attempts included, up to the response's head. What the client takes for its upload does not count.
     #[schemars(extend("default" = defaults::ROUTE_TIMEOUT))]
     pub(crate) timeout: Field<Duration>,
@@ -30,6 +37,9 @@ pub(crate) struct Route {
     pub(crate) idle_timeout: Field<Duration>,
     /// Where its requests may go. Absent: anywhere.
     pub(crate) residency: Field<Residency>,
+    /// Whether load or failure may move a request to another region than steering prefers: both (`off`), only failure (`nearest`: nothing spills), or neither (`strict`: the request fails where its region does).
+    #[schemars(extend("default" = defaults::ISOLATION))]
+    pub(crate) isolation: Field<Isolation>,
     /// You declare that doing any request of this route twice is the same as doing it once. Requests of any method, calls of gRPC too, may then be sent again after they may have been processed.
     #[schemars(extend("default" = false))]
     pub(crate) idempotent: Field<bool>,
@@ -52,6 +62,42 @@ pub(crate) struct Route {
     pub(crate) hedge: Field<OffOrMap<Hedge>>,
     /// Response headers that tell how a request was served.
     pub(crate) reveal: Field<Reveal>,
+}
+
+/// One of the upstreams that share a route's requests.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["upstream"]))]
+pub(crate) struct SplitTarget {
+    /// The upstream.
+    pub(crate) upstream: Field<Name>,
+    /// Its share; 0: none.
+    #[schemars(extend("default" = defaults::WEIGHT))]
+    pub(crate) weight: Field<u64>,
+}
+
+/// An upstream that gets a copy of some requests.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["upstream"]))]
+pub(crate) struct Mirror {
+    /// The upstream. The route's residency holds for it too.
+    pub(crate) upstream: Field<Name>,
+    /// The part of the requests that is copied.
+    #[schemars(extend("default" = defaults::MIRROR_SHARE))]
+    pub(crate) share: Field<Percent>,
+    /// Requests with longer bodies are not copied; at most `64MiB`.
+    #[schemars(extend("default" = defaults::MIRROR_BODY))]
+    pub(crate) max_body: Field<Size>,
+}
+
+/// Whether load or failure may move a request to another region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Isolation {
+    Off,
+    Nearest,
+    Strict,
 }
 
 /// What a route matches.

@@ -4,9 +4,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::defaults;
-use crate::raw::text::{Duration, OffOrMap, Tolerance};
-use crate::raw::{BalanceEntry, Body, CircuitBreaker, Health, Retry, SlowStart};
-use crate::yaml::{Entries, Field, WordOr};
+use crate::raw::text::{Duration, OffOrMap};
+use crate::raw::{
+    BalanceEntry, Body, CircuitBreaker, Health, Retry, SlowStart, Steering, UpstreamRegion,
+};
+use crate::yaml::{Entries, Field};
 
 /// An upstream: a named service that lives in one or more regions.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -37,56 +39,6 @@ pub(crate) struct Upstream {
     pub(crate) connection: Field<Connection>,
     /// What is kept of request bodies, to be sent again.
     pub(crate) body: Field<Body>,
-}
-
-/// One region of an upstream.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["endpoints"]))]
-pub(crate) struct UpstreamRegion {
-    /// Its endpoints: `host:port`, or a mapping with a weight. Names are resolved when connecting.
-    pub(crate) endpoints: Field<Vec<Field<EndpointEntry>>>,
-    /// Its share under `weighted` steering, and among regions that are equally good under the others. 0 takes no first attempts.
-    #[schemars(extend("default" = defaults::WEIGHT))]
-    pub(crate) weight: Field<u64>,
-    /// Its tier under `priority` steering; lower is preferred. By default its position, from 0.
-    pub(crate) tier: Field<u64>,
-}
-
-/// An endpoint: an address, or an address with a weight.
-pub(crate) type EndpointEntry = WordOr<String, WeightedEndpoint>;
-
-/// An endpoint with a weight.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["address"]))]
-pub(crate) struct WeightedEndpoint {
-    /// `host:port`, IPv6 in brackets.
-    pub(crate) address: Field<String>,
-    /// Its share within its region, 1 to 1000.
-    #[schemars(extend("default" = defaults::WEIGHT))]
-    pub(crate) weight: Field<u64>,
-}
-
-/// How a region is chosen.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Steering {
-    /// `latency` (nearest as measured), `priority` (lowest tier that is usable) or `weighted` (by weight).
-    #[schemars(extend("default" = defaults::POLICY))]
-    pub(crate) policy: Field<Policy>,
-    /// With `latency`: regions so much above the nearest, a duration or a percentage, count as equally near.
-    #[schemars(extend("default" = defaults::TOLERANCE))]
-    pub(crate) tolerance: Field<Tolerance>,
-}
-
-/// A steering policy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Policy {
-    Latency,
-    Priority,
-    Weighted,
 }
 
 /// A protocol towards an upstream.

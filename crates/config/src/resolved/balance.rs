@@ -1,8 +1,8 @@
 //! How an endpoint is chosen: the policy's name, with its options if it has any.
 
-use tidegate_core::plan::{Balance, HashKey, Hashing};
+use tidegate_core::plan::{Balance, HashKey, Hashing, Prequal};
 
-use super::{off_or, percent};
+use super::{duration, off_or, percent};
 use crate::emit::Doc;
 
 pub(super) fn balance(balance: &Balance) -> Doc<'_> {
@@ -32,7 +32,19 @@ pub(super) fn balance(balance: &Balance) -> Doc<'_> {
             ("hash_balance_factor", Some(factor(&maglev.hashing))),
             ("table_size", Some(Doc::plain(maglev.table_size.get()))),
         ]),
+        Balance::Prequal(probe) => Doc::map([("policy", policy), ("probe", Some(prequal(probe)))]),
     }
+}
+
+fn prequal(probe: &Prequal) -> Doc<'_> {
+    Doc::map([
+        ("path", Some(Doc::quote(&probe.path))),
+        ("rate", Some(Doc::plain(probe.rate))),
+        ("pool_size", Some(Doc::plain(probe.pool_size))),
+        ("max_age", Some(duration(probe.max_age))),
+        ("timeout", Some(duration(probe.timeout))),
+        ("hot_quantile", Some(percent(probe.hot_quantile))),
+    ])
 }
 
 fn factor(hashing: &Hashing) -> Doc<'static> {
@@ -40,10 +52,14 @@ fn factor(hashing: &Hashing) -> Doc<'static> {
 }
 
 fn hash_on(hashing: &Hashing) -> Doc<'_> {
-    Doc::List(hashing.on.iter().map(hash_key).collect())
+    hash_keys(&hashing.on)
 }
 
-fn hash_key(key: &HashKey) -> Doc<'_> {
+pub(super) fn hash_keys(keys: &[HashKey]) -> Doc<'_> {
+    Doc::List(keys.iter().map(hash_key).collect())
+}
+
+pub(super) fn hash_key(key: &HashKey) -> Doc<'_> {
     let named = |kind, name| Doc::map([(kind, Some(Doc::quote(name)))]);
     match key {
         HashKey::ClientAddress => Doc::plain("client_address"),

@@ -11,7 +11,8 @@ pub(crate) fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_782_000_000)
 }
 
-/// `certs/{edge,other,expired,future}.{pem,key}`, `certs/ca.pem`, and files that are something else.
+/// `certs/{edge,other,expired,future}.{pem,key}`, `certs/ca.pem`, secrets, and files that are
+/// something else.
 pub(crate) fn files() -> Memory {
     static FILES: OnceLock<Memory> = OnceLock::new();
     FILES.get_or_init(make).clone()
@@ -23,7 +24,7 @@ fn make() -> Memory {
     let (expired, expired_key) = pair(2010, 2015);
     let (future, future_key) = pair(2030, 2040);
     let locked = edge_key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
-    Memory::new()
+    let files = Memory::new()
         .with("certs/ca.pem", other.clone())
         .with("certs/edge.pem", edge)
         .with("certs/edge.key", edge_key)
@@ -35,6 +36,18 @@ fn make() -> Memory {
         .with("certs/future.key", future_key)
         .with("certs/locked.key", locked)
         .with("certs/readme.txt", "not a certificate")
+        .with(
+            "secrets/new.key",
+            format!("{}\n", "0123456789abcdef".repeat(4)),
+        )
+        .with("secrets/old.key", "fedcba9876543210".repeat(2))
+        .with("secrets/short.key", "0123456789\n")
+        .with("secrets/long.key", "01234567".repeat(1000))
+        .with("secrets/empty.key", "\n")
+        .with("secrets/even.key", "x".repeat(64))
+        .with("secrets/open.key", "0123456789abcdef".repeat(4))
+        .exposed("secrets/open.key");
+    crate::places::add_to(files)
 }
 
 fn pair(from: i32, until: i32) -> (String, String) {

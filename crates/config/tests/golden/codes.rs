@@ -15,9 +15,11 @@ const BEFORE: [&str; 7] = [
 ];
 
 /// Codes that need the disk or a huge file, which other tests make.
-const ELSEWHERE: [&str; 4] = [
+const ELSEWHERE: [&str; 6] = [
+    "database_kept",
     "not_utf8",
     "too_many_listeners",
+    "too_many_networks",
     "too_many_upstreams",
     "unreadable_file",
 ];

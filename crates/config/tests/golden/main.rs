@@ -6,6 +6,7 @@
 
 mod certs;
 mod codes;
+mod places;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
