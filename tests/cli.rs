@@ -211,7 +211,18 @@ fn nothing_writes_escapes_without_a_terminal() {
 fn every_command_helps_with_examples() {
     let general = tidegate(["--help"]);
     assert!(general.stdout.contains("Examples:") && general.stdout.contains("Exit status:"));
-    for command in ["run", "check", "explain", "schema", "demo", "completions"] {
+    let commands = [
+        "run",
+        "check",
+        "explain",
+        "regions",
+        "drain",
+        "dial",
+        "schema",
+        "demo",
+        "completions",
+    ];
+    for command in commands {
         assert!(general.stdout.contains(command), "{command}");
         let run = tidegate([command, "--help"]);
         assert_eq!((run.code, &*run.stderr), (0, ""), "{command}");
@@ -227,6 +238,7 @@ fn completions_know_the_commands() {
         let run = tidegate(["completions", shell]);
         assert_eq!(run.code, 0, "{shell}");
         assert!(run.stdout.contains("explain"), "{shell}");
+        assert!(run.stdout.contains("deadline"), "{shell}");
     }
     assert_eq!(tidegate(["completions", "tcsh"]).code, 2);
 }

@@ -75,7 +75,10 @@ async fn nothing_leaves_when_the_only_allowed_region_dies() {
 async fn the_exclusion_is_told() {
     let world = world().await;
     let tidegate = Tidegate::start_healthy(&config(&world)).await;
-    tidegate.admin_post("/regions/eu-west/drain").await;
+    let drain = "/regions/eu-west/drain";
+    let refused = tidegate.admin_post(drain).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "it is the only one");
+    tidegate.admin_post(&format!("{drain}?force=true")).await;
     let reply = visit(&tidegate, Method::GET, "/accounts/7").await;
     assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{reply:?}");
     let log = tidegate.logged(1).await;
