@@ -36,6 +36,7 @@ mod residency;
 mod resume;
 mod shutdown;
 mod smuggling;
+mod spillover;
 mod split;
 mod standby;
 mod streaming;

@@ -275,6 +275,28 @@ async fn a_hanging_mirror_holds_no_original_up_and_not_more_than_it_may() {
     books.log(300).await;
 }
 
+/// A mirror that reads nothing does not hold up uploads, small ones or large ones.
+#[tokio::test]
+async fn a_mirror_that_reads_nothing_holds_no_upload_up() {
+    let world = world(&["eu"]).await;
+    let deaf = raw(vec![vec![Action::Pause(crate::harness::PATIENCE)]]).await;
+    let mut setup = mirrored_to(&world, [("dark", deaf.addr())]);
+    if let Some(mirror) = &mut setup.route().mirror {
+        mirror.max_body = 20 << 20;
+    }
+    let rig = setup.start();
+    for down in BOTH {
+        for size in [5, 16 << 20] {
+            let got = put("/sha256", vec![b'x'; size])
+                .send(down, rig.addr())
+                .await;
+            assert_eq!((got.status, got.header("x-lab-region")), (200, "eu"));
+        }
+    }
+    until("the copies are under way", || rig.in_flight() >= 3).await;
+    assert_eq!(rig.board.region("shop", "eu").in_flight(), 0);
+}
+
 /// Its own time ends a copy, and its place is told that.
 #[tokio::test]
 async fn a_copy_has_the_time_of_its_route() {
