@@ -26,6 +26,7 @@ use crate::leave::Leave;
 use crate::outbound;
 use crate::patience::{Due, Patience};
 use crate::pipeline::{Client, Serving};
+use crate::probing;
 use crate::said::Ears;
 use crate::tunnel::Duplex;
 use crate::upstream::connect::ConnectError;
@@ -169,6 +170,7 @@ impl Serving {
     pub(crate) fn begin(&mut self, choice: Choice) -> (Attempt, Endpoint) {
         let place = Place::of(&choice);
         let in_flight = choice.begin(self.upstream().1);
+        probing::begin(self, &choice);
         let endpoint = choice.endpoint().clone();
         let attempt = Attempt {
             place,

@@ -49,6 +49,7 @@ mod outbound;
 mod passed_over;
 mod patience;
 mod pipeline;
+mod probing;
 mod problem;
 mod record;
 mod request_id;
