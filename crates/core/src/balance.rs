@@ -18,6 +18,7 @@ mod among;
 mod draw;
 mod group;
 mod hashed;
+mod kept;
 mod maglev;
 pub mod prequal;
 mod probing;
@@ -39,6 +40,7 @@ use crate::plan::Balance;
 use among::Among;
 use draw::{cheapest_drawn, drawn};
 use group::Tables;
+use kept::kept;
 
 pub(crate) use among::Ground;
 pub(crate) use group::Group;
@@ -78,7 +80,9 @@ pub struct Barred {
 pub struct Seek<'a> {
     /// What it must not take.
     pub barred: Barred,
-    /// The hash of its request, for policies that hash. None: the endpoint is drawn at random.
+    /// The hash of its request, for policies that hash, and for clients who are bound to endpoints by
+    /// what they are known by: then it decides whatever the policy. None: the policy's own way, which
+    /// is by chance where it hashes.
     pub hash: Option<u64>,
     /// [`EndpointSet::name_of`] the endpoint that is taken if it may be, whatever the policy says
     /// (affinity). None, or one that is not there or not open: the policy decides.
@@ -164,8 +168,7 @@ pub fn pick(set: &EndpointSet, seek: &Seek<'_>, rng: &mut Rng) -> Option<Picked>
 
 /// From the zone that a draw by load says; from the nearest that has something if that has nothing.
 fn of_zones(set: &EndpointSet, seek: &Seek<'_>, ground: Ground, rng: &mut Rng) -> Option<Picked> {
-    let hash = set.balance().hashing().and(seek.hash);
-    let draw = hash.map_or_else(|| rng.f64(), hashed::zone_draw);
+    let draw = seek.hash.map_or_else(|| rng.f64(), hashed::zone_draw);
     let first = match ground {
         Ground::Blind => by_weight(set.groups(), draw),
         _ => set.roll().group(draw),
@@ -188,6 +191,10 @@ fn by_weight(groups: &[Group], draw: f64) -> usize {
 fn of_group(among: &Among<'_>, rng: &mut Rng) -> Option<Picked> {
     if among.is_empty() {
         return None;
+    }
+    let hashes = matches!(among.group.tables, Tables::Hashed(_));
+    if let Some(hash) = among.seek.hash.filter(|_| !hashes) {
+        return kept(among, hash).map(|at| Picked { at, after: 0 });
     }
     let now = among.seek.now;
     let at = match (

@@ -139,6 +139,9 @@ pub(crate) fn write_switching(answer: &Answer, switch: Option<&Switch>, out: &mu
         }
     }
     out.add(b"x-request-id", answer.words.request_id.as_bytes());
+    if let Some(cookie) = &answer.words.set_cookie {
+        out.add(b"set-cookie", cookie.as_bytes());
+    }
     encode::end(out);
 }
 
