@@ -132,6 +132,7 @@ impl Seat {
             Some(capacity) => self
                 .load()
                 .take(self.take, &steering.spill, capacity, passed),
+            None if sheds(&steering.policy) => usable.carries(),
             None => 1.0,
         };
         let latency = self.cell.latency();

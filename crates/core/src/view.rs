@@ -4,6 +4,8 @@
 //! of the endpoints only as many as it takes to find one that may be used. What only one policy asks for
 //! is left out for the others.
 
+use std::time::Instant;
+
 use arrayvec::ArrayVec;
 
 use crate::balance::Barred;
@@ -28,6 +30,8 @@ pub(crate) struct Look<'a> {
     pub(crate) origin: Option<Origin>,
     /// In this region only the endpoint of this name may take it.
     pub(crate) only: Option<(RegionIdx, u64)>,
+    /// The moment of the attempt; without it, what upstreams report of their load is left out.
+    pub(crate) now: Option<Instant>,
 }
 
 impl<'a> Look<'a> {
@@ -38,6 +42,7 @@ impl<'a> Look<'a> {
             turn: ask.turn,
             origin: ask.origin,
             only: ask.only_endpoint(),
+            now: Some(ask.now),
         }
     }
 }
@@ -56,6 +61,7 @@ impl<'a> View<'a> {
             turn,
             origin: None,
             only: None,
+            now: None,
         };
         Self::by(upstream, live, &look)
     }
@@ -94,6 +100,10 @@ impl<'a> View<'a> {
             };
             row.ailing = seen.ailing;
             needs.fill(&mut row, wanted, observed);
+            if needs.load {
+                let reported = look.now.and_then(|now| observed.cell.utilization(now));
+                row.load = (observed.cell.in_flight(), reported);
+            }
             self.rows.push(row);
         }
     }
@@ -149,7 +159,7 @@ impl<'a> Needs<'a> {
         Self {
             latency: nearest || capacity && *policy != spray,
             take: nearest || capacity || matches!(policy, Policy::Weighted { .. }),
-            usable: any_health || matches!(policy, Policy::Priority { .. }),
+            usable: any_health || matches!(policy, Policy::Priority { .. } | Policy::LeastLoad),
             load: matches!(policy, Policy::LeastLoad),
             any_health,
             rule: rules.and_then(|(rules, origin)| rules.iter().find(|rule| rule.fits(origin))),
@@ -159,20 +169,19 @@ impl<'a> Needs<'a> {
 
     fn fill(&self, row: &mut RegionRow, wanted: &UpstreamRegion, observed: &LiveRegion) {
         let cell = &observed.cell;
-        if self.latency || self.usable || row.capacity > 0.0 {
+        // Where too few endpoints are well, it matters how many are.
+        let usable = self.usable || row.standing.health == Health::Degraded;
+        if self.latency || self.take || usable {
             let allotment = cell.allotment();
             if self.latency {
                 row.latency = allotment.latency.or_else(|| cell.latency());
             }
-            if self.take && row.capacity > 0.0 {
+            if self.take {
                 (row.take, row.spare) = (allotment.take, allotment.spare);
             }
-            if self.usable {
+            if usable {
                 (row.healthy, row.degraded) = (allotment.healthy, allotment.degraded);
             }
-        }
-        if self.load {
-            row.load = (cell.in_flight(), None);
         }
         row.named = self.rule.and_then(|rule| {
             let named = rule

@@ -39,6 +39,15 @@ impl Usable {
         self.healthy + self.degraded
     }
 
+    /// The part of what is offered that a region can carry whose capacity nobody told: all of it until
+    /// less than 71.4 % are usable, as tiers do. Who sends to one of which nothing is has no other.
+    pub(super) fn carries(self) -> f64 {
+        match self.part() * OVERPROVISIONING {
+            part if part > 0.0 => part.min(1.0),
+            _ => 1.0,
+        }
+    }
+
     /// The same of its endpoints alone, and whether too few of them are well, so that the region counts
     /// as degraded for that.
     fn of_endpoints(region: &LiveRegion) -> (Self, bool) {

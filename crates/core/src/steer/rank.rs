@@ -49,7 +49,7 @@ impl Rank {
                 Self::DialedDown
             }
             () if row.standby => Self::Standby,
-            () if standing.health == Health::Degraded => Self::Degraded,
+            () if standing.health == Health::Degraded && !is_lesser(row) => Self::Degraded,
             () => Self::Fit,
         }
     }
@@ -73,6 +73,12 @@ impl Rank {
             Self::Fit => policy,
         }
     }
+}
+
+/// Whether a region is degraded only because too few of its endpoints are well: those that are work, and
+/// what they cannot carry is shed. Of one that works worse than it should nothing counts as healthy.
+fn is_lesser(row: &RegionRow) -> bool {
+    row.healthy > Dial::NONE && row.healthy < Dial::FULL
 }
 
 /// The eligible regions of one attempt, in the plan's order.

@@ -7,6 +7,9 @@ use crate::decision::{Because, Decision, RegionRow};
 /// A utilization that counts as full: nothing is divided by nothing.
 const FULL: f32 = 0.99;
 
+/// So much of a region counts as usable at least.
+const USABLE_LEAST: f64 = 0.01;
+
 impl Round<'_> {
     /// Draws who comes first of regions that are equally good: by what each could still take if all of
     /// them have a capacity, else by weight. What is spare changes from moment to moment, so requests
@@ -48,7 +51,8 @@ pub(super) fn by_load(group: &mut Group<'_>, round: &mut Round<'_>, decision: &m
     let load = |row: &RegionRow| {
         let (under_way, utilization) = row.load;
         let idle = 1.0 - utilization.unwrap_or(0.0).clamp(0.0, FULL);
-        (f64::from(under_way) + 1.0) / size(row) / f64::from(idle)
+        let usable = (row.healthy.share() + row.degraded.share()).max(USABLE_LEAST);
+        (f64::from(under_way) + 1.0) / (size(row) * usable) / f64::from(idle)
     };
     group.sort_unstable_by(|a, b| {
         load(a)
