@@ -9,6 +9,7 @@ mod breaker;
 mod certificates;
 mod connection;
 mod context;
+mod cycles;
 mod ejection;
 mod failover;
 mod fallback;
@@ -23,6 +24,7 @@ mod matches;
 mod names;
 mod places;
 mod probe;
+mod reach;
 mod regions;
 mod residency;
 mod retry;
@@ -44,7 +46,7 @@ use tidegate_core::route::RouteTable;
 use tidegate_core::settings::{AccessLog, Settings};
 
 use crate::defaults;
-use crate::problem::Severity;
+use crate::problem::{Problem, Severity};
 use crate::raw;
 use crate::units;
 use crate::yaml::{Field, WordOr};
@@ -78,15 +80,6 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
     let routes = routes::compile(cx, config, &regions);
     let (settings, threads_auto) = settings(cx, config);
     let geo = geo::compile(cx, config);
-    // What is wrong elsewhere also leaves things unused; one problem is enough.
-    if cx
-        .problems
-        .iter()
-        .all(|problem| problem.severity != Severity::Error)
-    {
-        lint::unused(cx, config);
-        geo::lint(cx, config, &upstreams);
-    }
     let table = RouteTable::new(routes.iter().map(|route| &route.matches));
     let plan = Plan {
         content_hash: "".into(),
@@ -99,6 +92,7 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
         metrics: metrics(cx, config.metrics.get()),
         atlas: geo.as_ref().map(|geo| geo.atlas.clone()),
     };
+    lint(cx, config, &plan);
     Compiled {
         settings,
         plan,
@@ -106,6 +100,19 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
         geo,
         tls_files,
     }
+}
+
+/// What is wrong between sections. Errors elsewhere leave things unused too, and places that do not
+/// fit the plan; they are enough.
+fn lint(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
+    let is_error = |problem: &Problem| problem.severity == Severity::Error;
+    if cx.problems.iter().any(is_error) {
+        return;
+    }
+    lint::unused(cx, config);
+    geo::lint(cx, config, &plan.upstreams);
+    reach::check(cx, config, plan);
+    cycles::check(cx, config, plan);
 }
 
 fn pop(cx: &mut Context<'_>, pop: Option<&raw::Pop>) -> Pop {

@@ -12,7 +12,7 @@ use crate::schema::{keys, schema};
 type Keys = fn() -> &'static [&'static str];
 
 /// Every mapping of the file: where it stands, its name in the schema, its keys.
-const SECTIONS: [(&str, &str, Keys); 50] = [
+const SECTIONS: [(&str, &str, Keys); 51] = [
     ("", "Config", keys::<raw::Config>),
     ("pop", "Pop", keys::<raw::Pop>),
     ("listeners[]", "Listener", keys::<raw::Listener>),

@@ -13,7 +13,7 @@ use crate::problem::{Problem, quoted};
 use crate::raw;
 use crate::span::Span;
 use crate::units;
-use crate::yaml::Field;
+use crate::yaml::{Field, WordOr};
 
 /// Largest weight.
 const WEIGHT_MAX: u64 = 1_000_000;
@@ -154,5 +154,20 @@ pub(crate) fn isolation(
         let problem = Problem::warning("no_effect", message).at(raw.isolation.span());
         cx.report(problem.help("remove the key".to_owned()));
     }
+    check_hedge(cx, raw, isolation);
     isolation
+}
+
+/// A second attempt in another region, where there is none.
+fn check_hedge(cx: &mut Context<'_>, raw: &raw::Route, isolation: Isolation) {
+    let Some(WordOr::Value(hedge)) = raw.hedge.get() else {
+        return;
+    };
+    let elsewhere = matches!(hedge.to.get(), Some(raw::HedgeTo::Region));
+    if elsewhere && isolation == Isolation::Strict {
+        let message = "no request of this route leaves its region, so none is hedged in another";
+        let problem = Problem::warning("no_effect", message).at(hedge.to.span());
+        let problem = problem.label(raw.isolation.span(), "it stays");
+        cx.report(problem.help("write `to: endpoint`".to_owned()));
+    }
 }

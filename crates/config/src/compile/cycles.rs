@@ -1,0 +1,128 @@
+//! Fallbacks that send clients in a circle: a redirect to a place that is served, through the routes
+//! of this configuration, by an upstream whose own fallback leads back. While both are down a browser
+//! would go round until it gives up, and load us meanwhile.
+
+use http::{HeaderName, Method, Uri};
+use tidegate_core::plan::{Plan, Route};
+use tidegate_core::route::RequestFacts;
+
+use crate::compile::Context;
+use crate::problem::{Problem, quoted};
+use crate::raw;
+use crate::span::Span;
+use crate::yaml::WordOr;
+
+/// What a browser asks after a redirect.
+struct Followed<'a> {
+    host: &'a str,
+    path: &'a str,
+}
+
+impl RequestFacts for Followed<'_> {
+    fn method(&self) -> &Method {
+        &Method::GET
+    }
+
+    fn host(&self) -> &str {
+        self.host
+    }
+
+    fn path(&self) -> &str {
+        self.path
+    }
+
+    fn has_header(&self, _: &HeaderName, _: &str) -> bool {
+        false
+    }
+}
+
+/// Reports every circle once. `plan` is that of `config`, which has no errors.
+pub(crate) fn check(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
+    let next = plan.routes.iter().map(|route| next(plan, route));
+    for at in circles(&next.collect::<Vec<_>>()) {
+        let route = &plan.routes[at];
+        let message = format!(
+            "the fallback of {} leads back to itself",
+            quoted(&plan.upstream(route.upstream).name)
+        );
+        let problem = Problem::error("fallback_cycle", message);
+        let problem = problem.at(redirect(config, route.upstream.get()));
+        let help = "while it is down clients would be sent in a circle; send them to a place that does not depend on it";
+        let problem = problem.label(place(config, at), "by this route");
+        cx.report(problem.help(help.to_owned()));
+    }
+}
+
+/// The place of an upstream's redirect.
+fn redirect(config: &raw::Config, upstream: usize) -> Option<Span> {
+    let entry = config.upstreams.get()?.0.get(upstream)?;
+    let panic = &entry.value.get()?.steering.get()?.panic;
+    match panic.get()? {
+        WordOr::Value(panic) => panic.fallback.get()?.redirect.span(),
+        WordOr::Word(_) => None,
+    }
+}
+
+fn place(config: &raw::Config, route: usize) -> Option<Span> {
+    let field = config.routes.get()?.get(route)?;
+    field.get()?.r#match.span().or(field.span())
+}
+
+/// The route that serves what a route's fallback sends its clients to, if that is certain: an
+/// address counts only if a route names its host, as one for any host may never get to see it.
+fn next(plan: &Plan, route: &Route) -> Option<usize> {
+    let panic = &plan.upstream(route.upstream).steering.panic;
+    let location: Uri = panic.fallback.as_ref()?.location.as_ref()?.parse().ok()?;
+    let own = route
+        .matches
+        .host
+        .as_deref()
+        .filter(|host| !host.starts_with('*'));
+    let followed = Followed {
+        host: location.host().or(own).unwrap_or_default(),
+        path: location.path(),
+    };
+    let index = plan.table.find(&followed)?.get();
+    let certain = location.host().is_none() || plan.routes[index].matches.host.is_some();
+    certain.then_some(index)
+}
+
+/// One index of each circle.
+fn circles(next: &[Option<usize>]) -> Vec<usize> {
+    let mut seen = vec![None; next.len()];
+    let mut found = Vec::new();
+    for start in 0..next.len() {
+        let mut at = Some(start);
+        while let Some(here) = at {
+            match seen[here] {
+                None => {
+                    seen[here] = Some(start);
+                    at = next[here];
+                }
+                Some(by) => {
+                    found.extend((by == start).then_some(here));
+                    break;
+                }
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_circle_is_found_once() {
+        let check = |next: &[Option<usize>], expected: &[usize]| {
+            assert_eq!(circles(next), expected, "{next:?}");
+        };
+        check(&[], &[]);
+        check(&[None, Some(0), Some(1)], &[]);
+        check(&[Some(0)], &[0]);
+        check(&[Some(1), Some(2), Some(0)], &[0]);
+        check(&[Some(1), Some(2), Some(1)], &[1]);
+        check(&[Some(0), Some(0), Some(3), Some(2)], &[0, 2]);
+    }
+}
