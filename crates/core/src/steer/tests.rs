@@ -45,6 +45,8 @@ fn tier(tier: u16) -> RegionRow {
 fn sick(row: RegionRow) -> RegionRow {
     RegionRow {
         standing: Standing::full(Health::Degraded),
+        healthy: Dial::NONE,
+        degraded: Dial::FULL,
         ..row
     }
 }
