@@ -10,9 +10,10 @@ use fastrand::Rng;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Serialize;
-use tidegate_core::hash::KeyFacts;
+use tidegate_core::hash::{Hashed, KeyFacts};
+use tidegate_core::plan::{Plan, Route};
 use tidegate_core::route::RequestFacts;
-use tidegate_core::{Ask, Explanation, Live, Termination, choose};
+use tidegate_core::{Ask, Explanation, Live, Termination, UpstreamIdx, choose};
 
 /// Header fields that a question may carry.
 const FIELDS_MAX: usize = 128;
@@ -100,14 +101,16 @@ impl Question {
             };
         };
         let matched = live.plan.route(route);
+        let upstream = self.upstream(&live.plan, matched, rng);
         let mut ask = Ask::new(matched.allowed, now);
-        let hashing = live.plan.upstream(matched.upstream).balance.hashing();
+        let hashing = live.plan.upstream(upstream).balance.hashing();
         let hashed = hashing.and_then(|hashing| hashing.of(self));
         ask.hash = hashed.map(|hashed| hashed.hash);
         let atlas = live.plan.atlas.as_ref();
         ask.origin = atlas.and_then(|atlas| atlas.find(self.client()?));
-        let (decision, choice) = choose(live, matched.upstream, &ask, rng);
-        let explanation = Explanation::new(&live.plan, route, &decision, choice.as_ref());
+        let (decision, choice) = choose(live, upstream, &ask, rng);
+        let (plan, way) = (&live.plan, (route, upstream));
+        let explanation = Explanation::within(plan, way, &decision, choice.as_ref());
         Told {
             generation,
             termination: choice.is_none().then(|| decision.termination()),
@@ -117,6 +120,19 @@ impl Question {
                     .seen_from(ask.origin),
             ),
         }
+    }
+}
+
+impl Question {
+    /// Where a request of `route` goes, if that is split as for the request that has what is hashed.
+    fn upstream(&self, plan: &Plan, route: &Route, rng: &mut Rng) -> UpstreamIdx {
+        let Some(split) = &route.split else {
+            return route.upstream;
+        };
+        let hashed = Hashed::first(&split.hash_on, self).map(|hashed| hashed.hash);
+        let hash = hashed.unwrap_or_else(|| rng.u64(..));
+        let picked = split.pick(hash, |upstream| &plan.upstream(upstream).name);
+        picked.unwrap_or(route.upstream)
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::choose::Choice;
 use crate::decision::{Because, Decision, Exclusion};
 use crate::geo::Origin;
-use crate::ids::{RegionIdx, RouteIdx};
+use crate::ids::{RegionIdx, RouteIdx, UpstreamIdx};
 use crate::plan::{HashKey, Plan, Policy, Upstream};
 
 /// What a policy hashes of a request that has none of its keys.
@@ -68,11 +68,22 @@ pub struct Chosen {
 }
 
 impl Explanation {
-    /// Tells `decision` and `choice`, made for a request of `route`, with the names of `plan`.
+    /// Tells `decision` and `choice`, made for a request of `route`, which is not split, with the names
+    /// of `plan`.
     pub fn new(plan: &Plan, route: RouteIdx, decision: &Decision, choice: Option<&Choice>) -> Self {
+        let upstream = plan.route(route).upstream;
+        Self::within(plan, (route, upstream), decision, choice)
+    }
+
+    /// The same of a request of a route that went to this upstream.
+    pub fn within(
+        plan: &Plan,
+        (route, upstream): (RouteIdx, UpstreamIdx),
+        decision: &Decision,
+        choice: Option<&Choice>,
+    ) -> Self {
         let name = |region: RegionIdx| plan.region(region).name.clone();
-        let route = plan.route(route);
-        let upstream = plan.upstream(route.upstream);
+        let (route, upstream) = (plan.route(route), plan.upstream(upstream));
         let ranked = decision.candidates.iter();
         let left_out = decision.excluded.iter();
         Self {
