@@ -7,7 +7,8 @@ use std::time::Duration;
 use http::StatusCode;
 use rustix::process::{Pid, Signal, test_kill_process};
 use serde_json::{Value, json};
-use tidegate_lab::{Mode, World};
+use tidegate_lab::tls::{Alpn, Authority};
+use tidegate_lab::{Mode, Region, RegionSpec, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -153,6 +154,39 @@ async fn a_webhook_starts_a_region_when_the_other_is_drained() {
     assert_eq!(detail, "answered 202 Accepted: vm-117");
     process.region_is(COLD, "healthy").await;
     assert_eq!(served_by(&process).await, (StatusCode::OK, COLD.to_owned()));
+}
+
+/// By TLS, to whom the system trusts and to nobody else. Nothing that the webhook says of itself
+/// counts but its status.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_by_tls_must_be_trusted() {
+    let authority = Authority::new("operators").unwrap();
+    let leaf = authority.issue(&["127.0.0.1"]).unwrap();
+    let hook = RegionSpec {
+        tls: Some(leaf.server_config(Alpn::H1).unwrap()),
+        ..RegionSpec::new("hook")
+    };
+    let hook = Region::start(hook).await.unwrap();
+    let url = format!("https://{}/echo", hook.addr());
+    let check = async |trusted: bool, result: &str, told: &str| {
+        let world = world().await;
+        set(&world, SERVING, Mode::Refuse).await;
+        let directory = tempfile::tempdir().unwrap();
+        let roots = directory.path().join("roots.pem");
+        std::fs::write(&roots, authority.pem()).unwrap();
+        let path = directory.path().join("tidegate.yaml");
+        let how = format!("webhook: \"{url}\", timeout: 1h");
+        std::fs::write(&path, yaml(&world, &how)).unwrap();
+        let system = [("SSL_CERT_FILE", roots.as_path())];
+        let environment = if trusted { &system[..] } else { &[] };
+        let process = Tidegate::start_with(directory, &path, environment).await;
+        let detail = until_ended(&process, result).await;
+        assert!(detail.contains(told), "{detail}");
+    };
+    let echoed = "answered 200 OK: {\"region\":\"us-east\",\"upstream\":\"shop\"}";
+    check(true, "started", echoed).await;
+    check(false, "failed", "TLS: ").await;
+    assert_eq!(hook.snapshot().requests_total(), 1);
 }
 
 async fn read_request(stream: &mut TcpStream) -> String {

@@ -34,9 +34,18 @@ impl Tidegate {
         Self::start_at(directory, &path).await
     }
 
-    /// Starts with the configuration at `path`; `directory` is the process's own. The soft limit of
-    /// open files is as low as a careless shell's.
+    /// Starts with the configuration at `path`; `directory` is the process's own.
     pub(crate) async fn start_at(directory: TempDir, path: &Path) -> Self {
+        Self::start_with(directory, path, &[]).await
+    }
+
+    /// The same with these variables in its environment. The soft limit of open files is as low as a
+    /// careless shell's.
+    pub(crate) async fn start_with(
+        directory: TempDir,
+        path: &Path,
+        environment: &[(&str, &Path)],
+    ) -> Self {
         let mut child = Command::new("sh")
             .args(["-c", "ulimit -S -n 64 && exec \"$@\"", "sh"])
             .arg(env!("CARGO_BIN_EXE_tidegate"))
@@ -44,6 +53,7 @@ impl Tidegate {
             .arg(path)
             .arg("--addresses")
             .arg(directory.path().join("addresses.json"))
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
