@@ -7,6 +7,7 @@ use std::rc::Rc;
 use crate::facts::ConnectionFacts;
 use crate::forward::ClientWords;
 use crate::listener::ListenerContext;
+use crate::origin::LastOrigin;
 use crate::worker::Worker;
 
 /// One per connection.
@@ -18,6 +19,8 @@ pub(crate) struct Context {
     pub(crate) words: ClientWords,
     /// The client's address and port as text; made when it is first asked for.
     client: OnceCell<Box<str>>,
+    /// Where its clients are.
+    pub(crate) origin: LastOrigin,
 }
 
 impl Context {
@@ -34,6 +37,7 @@ impl Context {
             listener,
             words,
             client: OnceCell::new(),
+            origin: LastOrigin::default(),
             facts,
         })
     }
