@@ -4,7 +4,7 @@
 //! It may stay for `failback.drain`, and streams are not ended all in one instant: each has a moment
 //! of its own, drawn evenly from a span of up to half a minute behind the bound. Only what has no end
 //! of its own in sight is ended: tunnels and bodies of unknown length. A stream that began where it
-//! belongs has no `Homing`, and costs nothing.
+//! belongs, or where its client is bound to, has no `Homing`, and costs nothing.
 
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
@@ -15,7 +15,8 @@ use tidegate_core::decision::{Because, Eligibility, Exclusion, RegionRow};
 use tidegate_core::limits::Turn;
 use tidegate_core::plan::{Policy, Steering, UpstreamRegion};
 use tidegate_core::{
-    Decision, Dial, Health, LiveRegion, RegionIdx, RegionSet, Standing, UpstreamIdx, View, steer,
+    Ask, Decision, Dial, Health, LiveRegion, RegionIdx, RegionSet, Standing, UpstreamIdx, View,
+    steer,
 };
 
 use crate::attempt::Place;
@@ -39,7 +40,8 @@ pub(crate) struct Homing {
     upstream: UpstreamIdx,
     /// Where it runs.
     place: Place,
-    allowed: RegionSet,
+    /// What narrows the choice for its request.
+    eligibility: Eligibility,
     /// The regions that were not whole when it began.
     missing: RegionSet,
     /// How long it may stay once one of them is.
@@ -61,10 +63,16 @@ impl Homing {
     ) -> Option<Box<Self>> {
         let (upstream, live) = serving.upstream();
         let drain = upstream.health.failback.drain?;
+        let pin = serving.ask.pin;
+        if place.bind || pin.is_some_and(|pin| pin.region == place.region) {
+            return None;
+        }
         let regions = upstream.regions.iter().zip(&live.regions);
         let mine = regions.clone().nth(usize::from(place.position))?;
         let absent = regions.filter(|home| {
-            !is_whole(home.1.cell.standing()) && may_come_first(&upstream.steering, *home, mine)
+            let is_bond = pin.is_some_and(|pin| pin.region == home.0.region);
+            !is_whole(home.1.cell.standing())
+                && (is_bond || may_come_first(&upstream.steering, *home, mine))
         });
         let missing = RegionSet::from_iter(absent.map(|(wanted, _)| wanted.region));
         if missing.is_empty() {
@@ -80,7 +88,7 @@ impl Homing {
             context,
             upstream: serving.admitted.upstream,
             place,
-            allowed: serving.route().allowed,
+            eligibility: eligibility(&serving.ask),
             missing,
             stay: drain + drain.min(PACE).mul_f64(turn),
             look,
@@ -110,12 +118,8 @@ impl Homing {
     fn has_home(&self) -> bool {
         let (wanted, observed) = self.bound.live.upstream(self.upstream);
         let view = View::of(wanted, observed, &TriedEndpoints::default(), Turn::First);
-        let eligibility = Eligibility {
-            allowed: self.allowed,
-            ..Eligibility::ANY
-        };
         let mut rng = self.context.worker.rng.borrow_mut();
-        let decision = steer::decide(&view, &eligibility, &mut rng);
+        let decision = steer::decide(&view, &self.eligibility, &mut rng);
         let back = |row: &&RegionRow| {
             self.missing.contains(row.region) && !row.draining && is_whole(row.standing)
         };
@@ -123,6 +127,17 @@ impl Homing {
             .iter()
             .filter(back)
             .any(|home| is_behind(&view, &decision, self.place.region, home.region))
+    }
+}
+
+/// What narrows the choice for the request as a whole, none of its attempts in particular.
+fn eligibility(ask: &Ask) -> Eligibility {
+    Eligibility {
+        allowed: ask.allowed,
+        isolation: ask.isolation,
+        pin: ask.pin,
+        sticky: ask.sticky,
+        ..Eligibility::ANY
     }
 }
 
@@ -158,6 +173,10 @@ fn is_behind(view: &View<'_>, decision: &Decision, mine: RegionIdx, home: Region
     let Some(home_at) = at(home) else {
         return false;
     };
+    // Its client is bound there, and only served here for a time.
+    if decision.candidates[home_at].because == Because::Affinity {
+        return true;
+    }
     let Some(mine_at) = at(mine) else {
         let mut excluded = decision.excluded.iter();
         return excluded.any(|not| not.region == mine && not.why == Exclusion::NoWeight);

@@ -9,7 +9,7 @@ use tidegate_core::plan::{
     Affinity, AffinityBy, AffinityCookie, AffinityScope, HashKey, Policy, SameSite, WhenGone,
 };
 use tidegate_core::{Dial, RegionIdx, RegionSet};
-use tidegate_lab::World;
+use tidegate_lab::{RawUpstream, World};
 
 use crate::harness::{
     Answer, Ask, Down, H1, Rig, Setup, answering, one_head, raw, received, world,
@@ -492,4 +492,70 @@ async fn a_hash_keeps_endpoints_where_their_policy_hashes_nothing() {
             _ => assert_eq!(*before, after, "only who must moves"),
         }
     }
+}
+
+/// Its answers begin and do not end.
+async fn endless() -> RawUpstream {
+    const BEGINS: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n";
+    raw(vec![answering(BEGINS)]).await
+}
+
+/// A request whose answer has begun, with the cookie of one that is bound to `us`.
+async fn begun(rig: &Rig, path: &str, bound: &str) -> H1 {
+    let mut client = H1::connect(rig.addr()).await;
+    let head = format!("GET {path} HTTP/1.1\r\nhost: a.test\r\ncookie: {bound}\r\n\r\n");
+    client.send(head).await;
+    client.head().await;
+    client
+}
+
+#[tokio::test]
+async fn a_stream_that_is_elsewhere_for_a_time_goes_home_to_where_it_is_bound() {
+    let bound = bound_to(&world(&["us"]).await, "us", AffinityScope::Region).await;
+    let (eu, us) = (endless().await, endless().await);
+    let mut setup = Setup::new([("eu", eu.addr()), ("us", us.addr())]);
+    setup.upstream().health.failback.drain = Some(Duration::from_millis(20));
+    setup.upstream().steering.affinity = Some(Affinity {
+        when_gone: WhenGone::Temporary,
+        ..affinity(cookie(&[OLD]))
+    });
+    let rig = setup.start();
+    let home = rig.board.region("shop", "us");
+    home.set_health(Health::Unhealthy);
+    let mut away = begun(&rig, "/", &bound).await;
+    assert_eq!(rig.board.region("shop", "eu").in_flight(), 1);
+    home.set_health(Health::Healthy);
+    away.rest().await;
+    assert_eq!(rig.log(1).await[0]["reason"], "drained_home");
+}
+
+/// Beside one that nobody is bound by, and that would be ended later.
+#[tokio::test]
+async fn a_stream_stays_where_its_client_is_bound() {
+    let bound = bound_to(&world(&["us"]).await, "us", AffinityScope::Region).await;
+    let (eu, us) = (endless().await, endless().await);
+    let places = [("eu", eu.addr()), ("us", us.addr())];
+    let mut setup = Setup::new(places);
+    let plain = setup.add_upstream("plain", places);
+    setup.add_route("/plain", plain);
+    setup.upstreams[plain.get()].health.failback.drain = Some(Duration::from_millis(80));
+    setup.upstream().health.failback.drain = Some(Duration::from_millis(8));
+    setup.upstream().steering.affinity = Some(affinity(cookie(&[OLD])));
+    let rig = setup.start();
+    let missing = ["shop", "plain"].map(|upstream| rig.board.region(upstream, "eu"));
+    missing
+        .iter()
+        .for_each(|eu| _ = eu.set_health(Health::Unhealthy));
+    let _stays = begun(&rig, "/", &bound).await;
+    let mut goes = begun(&rig, "/plain", &bound).await;
+    missing
+        .iter()
+        .for_each(|eu| _ = eu.set_health(Health::Healthy));
+    goes.rest().await;
+    let line = &rig.log(1).await[0];
+    assert_eq!(
+        (&line["path"], &line["reason"]),
+        (&"/plain".into(), &"drained_home".into())
+    );
+    assert_eq!(rig.board.region("shop", "us").in_flight(), 1);
 }
