@@ -21,6 +21,7 @@ mod failover;
 mod health;
 mod inflight;
 mod limits;
+mod mirroring;
 mod orders;
 mod places;
 mod reload;
