@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::held::Held;
-use self::rate::Rate;
+use self::rate::{Rate, SteppedRate};
 use self::take::Load;
 use self::usable::Usable;
 use crate::cell::{Allotment, Demand, RegionCell};
@@ -45,8 +45,8 @@ pub struct Allotter {
 struct Seat {
     cell: Arc<RegionCell>,
     before: Demand,
-    offered: Rate,
-    bound: Rate,
+    offered: SteppedRate,
+    bound: SteppedRate,
     /// The same as `offered` over a longer time.
     usual: Rate,
     take: f64,
@@ -95,8 +95,8 @@ impl Seat {
         Self {
             cell: cell.clone(),
             before: cell.demand(),
-            offered: Rate::default(),
-            bound: Rate::default(),
+            offered: SteppedRate::default(),
+            bound: SteppedRate::default(),
             usual: Rate::default(),
             take: 1.0,
             latency: Held::default(),
