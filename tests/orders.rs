@@ -104,7 +104,8 @@ async fn a_dial_at_0_excludes_even_when_the_other_is_dead() {
     for refused in [["dial", "us-east", "0%"], ["drain", "us-east", "--now"]] {
         let run = command(&process, &refused).await;
         assert_eq!((run.code, &*run.stdout), (1, ""), "{refused:?}");
-        assert!(run.stderr.contains("upstream `shop`"), "{}", run.stderr);
+        let told = run.stderr.contains("upstream `shop`") && run.stderr.contains("--force");
+        assert!(told, "{}", run.stderr);
     }
     let us = world.site("us-east").unwrap();
     us.link.set(Mode::Refuse).await.unwrap();

@@ -80,17 +80,15 @@ impl Orders {
         if !order.force && !is_drained(&book) {
             bereft::check(live.as_deref(), region, |_, _| true)?;
         }
+        let before = book.drains.get(region).copied();
         let draining = book.drains.entry(region.into()).or_default();
         draining.follow(order, now);
-        let draining = *draining;
+        let turn = Turn {
+            before,
+            after: Some(*draining),
+        };
         self.deadline.notify_one();
-        Ok(apply(
-            live.as_deref(),
-            region,
-            Some(draining),
-            &shared.events,
-            now,
-        ))
+        Ok(apply(live.as_deref(), region, turn, &shared.events, now))
     }
 
     /// Ends the drain of `region`.
@@ -101,8 +99,11 @@ impl Orders {
         let mut book = self.lock();
         let live = shared.plan.newest();
         known(live.as_deref(), region, book.drains.contains_key(region))?;
-        book.drains.remove(region);
-        Ok(apply(live.as_deref(), region, None, &shared.events, now))
+        let turn = Turn {
+            before: book.drains.remove(region),
+            after: None,
+        };
+        Ok(apply(live.as_deref(), region, turn, &shared.events, now))
     }
 
     /// Dials `region` to `to` in every upstream of the serving plan, or in this one only; without `to`
@@ -184,16 +185,13 @@ impl Orders {
         let mut due = Vec::new();
         for (region, draining) in &mut book.drains {
             if draining.deadline.is_some_and(|deadline| deadline <= now) {
+                let before = Some(*draining);
                 draining.hurry();
+                let after = Some(*draining);
                 let cells = live.as_deref().map(|live| named::regions(live, region));
                 due.extend(cells.iter().flatten().map(|named| Due::of(region, named)));
-                apply(
-                    live.as_deref(),
-                    region,
-                    Some(*draining),
-                    &shared.events,
-                    now,
-                );
+                let turn = Turn { before, after };
+                apply(live.as_deref(), region, turn, &shared.events, now);
             }
         }
         due
@@ -230,29 +228,28 @@ fn only<'a>(
     }
 }
 
-/// Tells the cells of the region how it is drained now.
-fn apply(
-    live: Option<&Live>,
-    region: &str,
-    draining: Option<Draining>,
-    events: &Events,
-    now: Instant,
-) -> Drained {
+/// How a region was drained, and how it is.
+struct Turn {
+    before: Option<Draining>,
+    after: Option<Draining>,
+}
+
+/// Tells the cells of the region how it is drained now. Another deadline is news as well.
+fn apply(live: Option<&Live>, region: &str, turn: Turn, events: &Events, now: Instant) -> Drained {
     let cells = live.map(|live| named::regions(live, region));
     let cells = cells.unwrap_or_default();
-    let drain = draining.map_or(Drain::No, |draining| draining.pace);
-    let deadline_s = draining.and_then(|draining| draining.pending(now).deadline_s);
+    let drain = turn.after.map_or(Drain::No, |draining| draining.pace);
+    let deadline = |draining: Option<Draining>| draining.and_then(|draining| draining.deadline);
+    let deadline_s = turn
+        .after
+        .and_then(|draining| draining.pending(now).deadline_s);
+    let postponed = deadline(turn.before) != deadline(turn.after);
     let mut changed = false;
-    for Named {
-        upstream,
-        region: observed,
-        ..
-    } in &cells
-    {
-        if observed.cell.set_drain(drain) {
+    for named in &cells {
+        if named.region.cell.set_drain(drain) | postponed {
             changed = true;
             events.record(EventKind::Drain {
-                upstream: upstream.clone(),
+                upstream: named.upstream.clone(),
                 region: region.into(),
                 draining: drain != Drain::No,
                 now: drain == Drain::Now,

@@ -128,7 +128,8 @@ fn problem(refused: &Refused) -> Problem {
     match refused {
         Refused::Unknown(error) => unknown(error),
         Refused::Bereft(error @ Bereft { left, .. }) => {
-            let title = "Something would be left without a region; nothing changed";
+            let title =
+                "Something would be left without a region; nothing changed, force=true does it";
             Problem::new(
                 StatusCode::CONFLICT,
                 "last_region",

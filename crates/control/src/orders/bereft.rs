@@ -15,10 +15,7 @@ use crate::readiness::{open, takes_requests};
 
 /// An order was refused because of what it would leave with nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{region}` is the last region that takes requests of {}; force=true does it all the same",
-    listed(left)
-)]
+#[error("without `{region}` no region would take requests of {}", listed(left))]
 pub struct Bereft {
     /// The region.
     pub region: Arc<str>,

@@ -30,7 +30,7 @@ pub struct Drained {
     pub now: bool,
     /// In how many seconds they will be; none: not at a moment that is known.
     pub deadline_s: Option<u64>,
-    /// Whether the pace is new for any upstream.
+    /// Whether the pace is new for any upstream, or the deadline.
     pub changed: bool,
     /// The upstreams that live there.
     pub upstreams: Vec<Arc<str>>,

@@ -8,6 +8,9 @@ use tidegate_control::{Remote, RemoteError};
 use crate::exit::{Exit, Failure};
 use crate::terminal;
 
+/// The problem of an order that would leave something without any region.
+const LAST_REGION: &str = "urn:tidegate:problem:last_region";
+
 /// Which process, and how its answer is printed.
 #[derive(Debug, Args)]
 pub(super) struct Asking {
@@ -53,6 +56,9 @@ impl Asking {
 
 fn failure(error: &RemoteError) -> Failure {
     match error {
+        RemoteError::Refused { document, .. } if document["type"] == LAST_REGION => {
+            Failure::no(error).hint("--force does it all the same")
+        }
         RemoteError::Refused { .. } => Failure::no(error),
         RemoteError::NotUnderstood(_) => Failure::could_not_ask(error),
         RemoteError::NoAnswer { .. } => Failure::could_not_ask(error)
