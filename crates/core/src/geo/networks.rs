@@ -13,8 +13,11 @@ use crate::settings::Network;
 /// Leading bits, and whether they are those of an IPv6 address.
 type Kind = (Reverse<u8>, bool);
 
+/// Networks of one kind, by their leading bits.
+type Group = Box<[(u128, Origin)]>;
+
 /// What is told of networks.
-pub(super) struct Networks(Box<[(Kind, Box<[(u128, Origin)]>)]>);
+pub(super) struct Networks(Box<[(Kind, Group)]>);
 
 impl Networks {
     /// A network that is listed twice counts as it is listed first.

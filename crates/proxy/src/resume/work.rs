@@ -96,6 +96,10 @@ impl Serving {
             left: self.ask.left,
             turn: Turn::Retry,
             hash: self.ask.hash,
+            isolation: self.ask.isolation,
+            pin: self.ask.pin,
+            sticky: self.ask.sticky,
+            origin: self.ask.origin,
             ..Ask::new(self.ask.allowed, at)
         };
     }
