@@ -48,8 +48,8 @@ fn check(steering: Steering, capacities: &[f64], demand: f64, expected: &[f64]) 
     circuit.run(20, |_| demand);
     let seconds = circuit.run(60, |_| demand);
     near(&seconds, expected, capacities);
-    for region in 0..capacities.len() {
-        steady(&seconds, region, capacities[region]);
+    for (region, capacity) in capacities.iter().enumerate() {
+        steady(&seconds, region, *capacity);
         let (least, most) = takes(&seconds, region);
         assert!(
             most - least < 0.08,

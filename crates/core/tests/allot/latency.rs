@@ -22,7 +22,7 @@ fn follow(hysteresis: Tolerance, measured: &[(f64, f64)]) -> Vec<(RegionIdx, [f6
     let world = World::new(policy.into(), &[1, 1]);
     let ((wanted, live), mut allotter) = (world.live.upstream(UPSTREAM), Allotter::default());
     let mut now = world.now;
-    let mut step = |&(a, b): &(f64, f64)| {
+    let step = |&(a, b): &(f64, f64)| {
         now += APART;
         for (region, us) in live.regions.iter().zip([a, b]) {
             let took = Duration::from_secs_f64(us / 1e6);
@@ -37,7 +37,7 @@ fn follow(hysteresis: Tolerance, measured: &[(f64, f64)]) -> Vec<(RegionIdx, [f6
         });
         (decision.candidates[0].region, held)
     };
-    measured.iter().map(|pair| step(pair)).collect()
+    measured.iter().map(step).collect()
 }
 
 /// Measurements that stray by at most so much, either way, from what they are of.
