@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tidegate_lab::{Client, ClientSpec, Mode, Protocol, RequestSpec, World};
 
-use crate::harness::{HOST, Session, Tidegate, tidegate, until};
+use crate::harness::{HOST, Session, Tidegate, tidegate as tidegate_run, until};
 
 /// By how much memory may have grown after the last round, compared with the first. A copy of each
 /// body would be 100 MB.
@@ -78,7 +78,7 @@ async fn clients_keep_their_upstream_and_everything_is_copied() {
     for (user, home) in homes.iter().take(8) {
         let (config, field) = (tidegate.config(), format!("cookie: uid={user}"));
         let config = config.to_str().unwrap();
-        let told = self::tidegate(["explain", config, "GET", "/", "-H", &field]);
+        let told = tidegate_run(["explain", config, "GET", "/", "-H", &field]);
         let upstream = if home == "ring" { "canary" } else { "stable" };
         assert!(
             told.stdout.contains(&format!("upstream  {upstream}")),
