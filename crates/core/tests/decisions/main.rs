@@ -11,3 +11,4 @@ mod steer;
 mod storm;
 #[path = "../support/mod.rs"]
 mod support;
+mod zones;
