@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidegate_config::{Disk, Files, Memory, RenderStyle, Report, Severity, compile, load};
+use tidegate_core::plan::AffinityBy;
 
 const GOOD: &str = "\
 listeners: [{ bind: '127.0.0.1:0' }]
@@ -176,6 +177,150 @@ fn the_hash_depends_on_every_key_of_failover() {
     for text in defaults {
         assert_eq!(hash(&text), hash(GOOD), "{text}");
     }
+}
+
+#[test]
+fn the_hash_depends_on_every_key_of_steering() {
+    let files = Memory::new()
+        .with("one", "0123456789abcdef0123456789abcdef")
+        .with("two", "fedcba9876543210fedcba9876543210");
+    let hash = |text: &str| {
+        let loaded = compile("x.yaml", text, &files, now());
+        let loaded = loaded.unwrap_or_else(|report| panic!("{text}: {report}"));
+        loaded.plan.content_hash
+    };
+    let other = "  other: { regions: { eu-west: { endpoints: ['10.1.0.20:8080'] }, us-east: { endpoints: ['10.2.0.20:8080'] } } }\nroutes:";
+    let base = GOOD.replace("routes:", other);
+    let region =
+        |keys: &str| base.replace("8080'] }\n  other", &format!("8080'], {keys} }}\n  other"));
+    let steering = |keys: &str| {
+        base.replace(
+            "  shop:\n",
+            &format!("  shop:\n    steering: {{ {keys} }}\n"),
+        )
+    };
+    let full = |keys: &str| {
+        let text = steering(keys);
+        text.replace("8080'] }", "8080'], capacity_rps: 100 }")
+    };
+    let cookie = |keys: &str| {
+        steering(&format!(
+            "affinity: {{ by: cookie, cookie: {{ secret_files: [one], {keys} }} }}"
+        ))
+    };
+    let route = |keys: &str| base.replace("upstream: shop", keys);
+    let split = "split: [{ upstream: shop }, { upstream: other }]";
+    let texts = [
+        base.clone(),
+        region("capacity_rps: 100"),
+        region("capacity_rps: 100, pop_share: 50%"),
+        region("standby: warm"),
+        region("standby: { cold: { start: [a] } }"),
+        region("standby: { cold: { start: [a, b] } }"),
+        region("standby: { cold: { webhook: 'http://a/' } }"),
+        region("standby: { cold: { start: [a], below: 10% } }"),
+        region("standby: { cold: { start: [a], timeout: 10s } }"),
+        region("dial: 50%"),
+        region("dial: 0%"),
+        steering("tolerance: 5ms"),
+        steering("hysteresis: 10%"),
+        steering("hysteresis: 1ms"),
+        steering("policy: priority"),
+        steering("policy: priority, overprovisioning: 1.5"),
+        steering("policy: weighted"),
+        steering("policy: weighted, hash_on: [path]"),
+        steering("policy: least_load"),
+        full("policy: capacity"),
+        full("policy: capacity, spread: spray"),
+        full("policy: capacity, spill_at: 80%"),
+        full("policy: capacity, return_at: 80%"),
+        full("policy: capacity, smoothing: 1s"),
+        steering("panic: fail_open"),
+        steering("panic: { fail_open: 10% }"),
+        steering("panic: { fallback: {} }"),
+        steering("panic: { fallback: { status: 500 } }"),
+        steering("panic: { fallback: { body: a } }"),
+        steering("panic: { fallback: { body: a, content_type: text/html } }"),
+        steering("panic: { fallback: { redirect: 'https://a.example/' } }"),
+        steering("affinity: { by: client_address }"),
+        steering("affinity: { by: { header: a } }"),
+        cookie(""),
+        cookie("name: a"),
+        cookie("ttl: 1h"),
+        cookie("path: /a"),
+        cookie("secure: true"),
+        cookie("same_site: strict"),
+        steering("affinity: { by: cookie, cookie: { secret_files: [two] } }"),
+        steering("affinity: { by: cookie, cookie: { secret_files: [one, two] } }"),
+        steering("affinity: { by: cookie, scope: endpoint, cookie: { secret_files: [one] } }"),
+        steering("affinity: { by: cookie, when_gone: strict, cookie: { secret_files: [one] } }"),
+        route("upstream: other"),
+        route(split),
+        route("split: [{ upstream: other }, { upstream: shop }]"),
+        route("split: [{ upstream: shop, weight: 2 }, { upstream: other }]"),
+        route(&format!("{split}, split_on: [path]")),
+        route("upstream: shop, mirror: { upstream: other }"),
+        route("upstream: shop, mirror: { upstream: other, share: 10% }"),
+        route("upstream: shop, mirror: { upstream: other, max_body: 1KiB }"),
+        route("upstream: shop, isolation: nearest"),
+        route("upstream: shop, isolation: strict"),
+    ];
+    let hashes: HashSet<_> = texts.iter().map(|text| hash(text)).collect();
+    assert_eq!(hashes.len(), texts.len());
+    let defaults = [
+        region("standby: hot, dial: 100%, zones: []"),
+        steering("policy: latency, hysteresis: 5%, panic: {}, affinity: off"),
+        route("upstream: shop, isolation: off"),
+    ];
+    for text in defaults {
+        assert_eq!(hash(&text), hash(&base), "{text}");
+    }
+}
+
+#[test]
+fn secrets_are_shown_nowhere_and_their_files_are_watched() {
+    let text = GOOD.replace(
+        "  shop:\n",
+        "  shop:\n    steering: { affinity: { by: cookie, cookie: { secret_files: [secret] } } }\n",
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let (file, secret) = (dir.path().join("t.yaml"), dir.path().join("secret"));
+    std::fs::write(&file, text).unwrap();
+    let written = "qdwoifjqwpoeifjwqpoeifjqpwoeifjpqwoeifj";
+    std::fs::write(&secret, format!("{written}\n")).unwrap();
+    let loaded = load(&file).unwrap();
+    assert!(loaded.watched.contains(&secret));
+    let steering = &loaded.plan.upstreams[0].steering;
+    let Some(AffinityBy::Cookie(cookie)) = steering.affinity.as_ref().map(|a| &a.by) else {
+        panic!("{steering:?}")
+    };
+    assert_eq!(*cookie.secrets[0], *written.as_bytes());
+    let shown = format!("{}{:?}{}", loaded.resolved, loaded, loaded.report());
+    let as_numbers = format!("{:?}", &written.as_bytes()[..4]);
+    assert!(!shown.contains(&written[..8]), "{shown}");
+    assert!(!shown.contains(as_numbers.trim_end_matches(']')), "{shown}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_secret_that_everybody_may_read_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let text = GOOD.replace(
+        "  shop:\n",
+        "  shop:\n    steering: { affinity: { by: cookie, cookie: { secret_files: [secret] } } }\n",
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let (file, secret) = (dir.path().join("t.yaml"), dir.path().join("secret"));
+    std::fs::write(&file, text).unwrap();
+    std::fs::write(&secret, "0123456789abcdef0123456789abcdef").unwrap();
+    let warnings = |mode: u32| -> Vec<&str> {
+        std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(mode)).unwrap();
+        let loaded = load(&file).unwrap();
+        loaded.warnings.iter().map(|warning| warning.code).collect()
+    };
+    assert_eq!(warnings(0o600), [""; 0]);
+    assert_eq!(warnings(0o640), [""; 0]);
+    assert_eq!(warnings(0o644), ["exposed_secret"]);
 }
 
 #[test]

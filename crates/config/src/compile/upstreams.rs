@@ -7,10 +7,10 @@ use tidegate_core::plan::Upstream;
 use crate::compile::body::Totals;
 use crate::compile::regions::Regions;
 use crate::compile::{Context, UpstreamFiles, lives_in, names, upstream};
+use crate::defaults;
 use crate::problem::{Problem, quoted};
 use crate::raw;
-use crate::span::Span;
-use crate::yaml::{Entry, Field, WordOr};
+use crate::yaml::{Entry, WordOr};
 
 /// Indices of upstreams are 16 bits wide.
 const UPSTREAMS_MAX: usize = 65_535;
@@ -63,26 +63,47 @@ fn has_tls(config: &raw::Config) -> bool {
     listeners.any(|listener| !listener.tls.is_absent())
 }
 
-/// Upstreams that set a cookie of one name: each takes the other's for none, and moves the client.
+/// Upstreams that set a cookie of one name for the same requests: each takes the other's for none,
+/// and moves the client.
 fn check_cookies(cx: &mut Context<'_>, entries: &[Entry<raw::Upstream>]) {
-    let mut seen: HashMap<&str, Option<Span>> = HashMap::new();
-    for entry in entries {
-        let Some(name) = entry.value.get().and_then(cookie_name) else {
+    let cookies = entries
+        .iter()
+        .filter_map(|entry| cookie(entry.value.get()?));
+    let mut seen: HashMap<&str, Vec<&raw::AffinityCookie>> = HashMap::new();
+    for cookie in cookies {
+        let Some(name) = cookie.name.get() else {
             continue;
         };
-        let Some(text) = name.get() else { continue };
-        if let Some(first) = seen.insert(text, name.span()) {
-            let message = format!("two upstreams set the cookie {}", quoted(text));
-            let problem = Problem::warning("shared_cookie", message).at(name.span());
+        let others = seen.entry(name).or_default();
+        if let Some(first) = others
+            .iter()
+            .find(|other| overlap(path(other), path(cookie)))
+        {
+            let message = format!("two upstreams set the cookie {}", quoted(name));
+            let problem = Problem::warning("shared_cookie", message).at(cookie.name.span());
+            let problem = problem.label(first.name.span(), "first here");
             let help = "a client of both is moved each time it changes between them; give each its own name, or leave the key out";
-            cx.report(problem.label(first, "first here").help(help.to_owned()));
+            cx.report(problem.help(help.to_owned()));
         }
+        others.push(cookie);
     }
 }
 
-fn cookie_name(upstream: &raw::Upstream) -> Option<&Field<String>> {
+fn cookie(upstream: &raw::Upstream) -> Option<&raw::AffinityCookie> {
     match upstream.steering.get()?.affinity.get()? {
-        WordOr::Value(affinity) => Some(&affinity.cookie.get()?.name),
+        WordOr::Value(affinity) => affinity.cookie.get(),
         WordOr::Word(_) => None,
     }
+}
+
+fn path(cookie: &raw::AffinityCookie) -> &str {
+    cookie
+        .path
+        .get()
+        .map_or(defaults::COOKIE_PATH, String::as_str)
+}
+
+/// Whether browsers send cookies of both paths with some request.
+fn overlap(a: &str, b: &str) -> bool {
+    a.starts_with(b) || b.starts_with(a)
 }

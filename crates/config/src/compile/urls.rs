@@ -16,7 +16,7 @@ pub(crate) fn absolute(cx: &mut Context<'_>, text: &str, span: Option<Span>) -> 
     match fault(text) {
         None => Some(text.into()),
         Some(help) => {
-            cx.invalid(span, "value", "an address to call", text, help);
+            cx.invalid(span, "value", "an address to call", shown(text), help);
             None
         }
     }
@@ -28,10 +28,16 @@ pub(crate) fn location(cx: &mut Context<'_>, text: &str, span: Option<Span>) -> 
     match fault(text).filter(|_| !path) {
         None => Some(text.into()),
         Some(help) => {
-            cx.invalid(span, "value", "an address to send clients to", text, help);
+            let what = "an address to send clients to";
+            cx.invalid(span, "value", what, shown(text), help);
             None
         }
     }
+}
+
+/// Without what stands before a host: it may be a password, and messages are logged.
+fn shown(text: &str) -> &str {
+    text.rsplit_once('@').map_or(text, |(_, rest)| rest)
 }
 
 fn is_plain(text: &str) -> bool {
