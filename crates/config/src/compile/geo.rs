@@ -198,15 +198,15 @@ fn read(
     path: &Path,
     max_size: u64,
     last: Option<&Arc<Database>>,
-) -> Result<(Arc<Database>, DatabaseRead), Problem> {
+) -> Result<(Arc<Database>, DatabaseRead), Box<Problem>> {
+    let failed = |error: io::Error| Box::new(unreadable(path, &error));
     let open = || {
-        let opened = cx.open(path).map_err(|error| unreadable(path, &error))?;
+        let opened = cx.open(path).map_err(failed)?;
         match opened.bytes > max_size {
             true => Err(too_large(path, opened.bytes, max_size)),
             false => Ok(opened),
         }
     };
-    let failed = |error: io::Error| unreadable(path, &error);
     if let Some(last) = last {
         let opened = open()?;
         let same = opened.bytes == last.fingerprint().bytes
@@ -250,17 +250,17 @@ fn content(file: Opened, max_size: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn too_large(path: &Path, bytes: u64, max_size: u64) -> Problem {
+fn too_large(path: &Path, bytes: u64, max_size: u64) -> Box<Problem> {
     let message = format!(
         "{} is {bytes} bytes long, and `max_size` is {}",
         quoted(&path.display().to_string()),
         units::show_size(max_size)
     );
     let help = "it is held in memory; raise `geo.max_size` if there is enough of it".to_owned();
-    Problem::error("database_too_large", message).help(help)
+    Box::new(Problem::error("database_too_large", message).help(help))
 }
 
-fn invalid(path: &Path, error: &InvalidDatabase) -> Problem {
+fn invalid(path: &Path, error: &InvalidDatabase) -> Box<Problem> {
     let message = format!("{} {error}", quoted(&path.display().to_string()));
     let help = match error {
         InvalidDatabase::Placeless(_) => {
@@ -272,5 +272,5 @@ fn invalid(path: &Path, error: &InvalidDatabase) -> Problem {
              its place once it is whole"
         }
     };
-    Problem::error("invalid_database", message).help(help.to_owned())
+    Box::new(Problem::error("invalid_database", message).help(help.to_owned()))
 }
