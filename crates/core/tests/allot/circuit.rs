@@ -23,6 +23,8 @@ pub(crate) struct Second {
 /// One upstream under load.
 pub(crate) struct Circuit {
     pub(crate) world: World,
+    /// So many clients come at once.
+    pub(crate) bunch: u32,
     allotter: Allotter,
     rng: Rng,
     now: Instant,
@@ -52,6 +54,7 @@ impl Circuit {
         let now = world.now;
         Self {
             world,
+            bunch: 1,
             allotter: Allotter::default(),
             rng: Rng::with_seed(12),
             now,
@@ -102,17 +105,21 @@ impl Circuit {
         let until = self.now + LOOK;
         self.next = self.next.max(self.now);
         while self.next < until {
-            let mut one = Ask::new(RegionSet::ALL, self.next);
-            ask(&mut self.rng, &mut one);
-            let choice = choose(&self.world.live, UPSTREAM, &one, &mut self.rng).1;
-            if let Some(choice) = choice {
-                drop(choice.begin(&self.world.live.upstreams[0]));
-                shown[usize::from(choice.position)].begun += 1;
-            }
-            let gap = -(1.0 - self.rng.f64()).ln() / rate;
+            (0..self.bunch).for_each(|_| self.arrive(ask, shown));
+            let gap = -(1.0 - self.rng.f64()).ln() * f64::from(self.bunch) / rate;
             self.next += Duration::from_secs_f64(gap.min(3_600.0));
         }
         self.now = until;
+    }
+
+    fn arrive(&mut self, ask: &mut impl FnMut(&mut Rng, &mut Ask), shown: &mut [Second]) {
+        let mut one = Ask::new(RegionSet::ALL, self.next);
+        ask(&mut self.rng, &mut one);
+        let choice = choose(&self.world.live, UPSTREAM, &one, &mut self.rng).1;
+        if let Some(choice) = choice {
+            drop(choice.begin(&self.world.live.upstreams[0]));
+            shown[usize::from(choice.position)].begun += 1;
+        }
     }
 }
 

@@ -123,6 +123,19 @@ fn a_ramp_is_followed_up_and_down() {
 }
 
 #[test]
+fn arrivals_in_bunches_are_not_taken_for_more_than_they_are() {
+    let check = |demand: f64, least: f64, most: f64| {
+        let mut circuit = Circuit::new(waterfall(), &[1_000.0, 1_000.0]);
+        circuit.bunch = 10;
+        circuit.run(20, |_| demand);
+        let here = mean(&circuit.run(60, |_| demand))[0];
+        assert!((least..most).contains(&here), "{here} of {demand}");
+    };
+    check(700.0, 650.0, 750.0);
+    check(1_300.0, 900.0, 1_030.0);
+}
+
+#[test]
 fn a_region_offers_what_of_its_capacity_is_usable() {
     let capacities = [800.0, 800.0];
     let check = |change: &dyn Fn(&Circuit), expected: &[f64]| {

@@ -7,6 +7,7 @@ mod support;
 mod circuit;
 mod closed;
 mod latency;
+mod loads;
 mod standby;
 mod tiers;
 mod usable;
