@@ -124,6 +124,40 @@ async fn a_program_starts_a_region_that_serves_once_it_is_healthy() {
     .await;
 }
 
+/// It serves nothing while the other does, has its connection open, and needs no start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_warm_region_stands_by_and_serves_when_the_other_is_taken_away() {
+    let world = World::builder().region(SERVING, Duration::from_millis(2));
+    let world = world.region(COLD, Duration::from_millis(4)).start().await;
+    let world = world.unwrap();
+    let whole = Config::of(&world).yaml();
+    // The nearer one stands by: it is not its place that keeps requests away.
+    let hot = format!("{SERVING}: {{ endpoints");
+    let warm = format!("{SERVING}: {{ standby: warm, endpoints");
+    let process = Tidegate::start_healthy(&whole.replace(&hot, &warm)).await;
+    let place = [("upstream", "shop"), ("region", SERVING)];
+    until("its connection", || async {
+        let metrics = process.metrics().await;
+        metrics.sum("tidegate_upstream_idle_connections", &place) == 1
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(served_by(&process).await, (StatusCode::OK, COLD.to_owned()));
+    }
+    let reply = process.admin_post("/regions/us-east/drain").await;
+    assert_eq!(
+        reply.status,
+        StatusCode::OK,
+        "a warm one replaces it: {reply:?}"
+    );
+    assert_eq!(
+        served_by(&process).await,
+        (StatusCode::OK, SERVING.to_owned())
+    );
+    let log = process.logged(21).await;
+    assert_eq!(log[20]["attempts"][0]["reused"], true, "{}", log[20]);
+}
+
 /// A draining region does not suffice either: what stands by is started for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_webhook_starts_a_region_when_the_other_is_drained() {

@@ -7,6 +7,7 @@ use tidegate_core::{Board, PlanHandle};
 use tidegate_telemetry::{Events, Metrics};
 
 use crate::orders::Orders;
+use crate::standby::Starts;
 
 /// The meeting points of the process. Cheap to clone; clones share.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Shared {
     pub events: Events,
     /// What an operator orders of regions.
     pub orders: Arc<Orders>,
+    /// Which cold regions are being started.
+    pub(crate) starts: Arc<Starts>,
 }
 
 impl Shared {
@@ -32,6 +35,7 @@ impl Shared {
             metrics: Metrics::new(),
             events: Events::new(),
             orders: Arc::new(Orders::default()),
+            starts: Arc::default(),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod command;
 mod ledger;
+mod starts;
 mod webhook;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio::time::sleep;
 
 use crate::shared::Shared;
 use ledger::{Ledger, Start};
+pub(crate) use starts::Starts;
 
 /// Longest time between two looks; changes of health cause one at once.
 const LOOK: Duration = Duration::from_millis(250);
@@ -84,6 +86,7 @@ async fn run(start: Start, shared: Shared) {
             detail,
         });
     };
+    let _under_way = shared.starts.begin(&start.place);
     tell(None, start.why());
     let ended = match &start.cold.by {
         How::Command(command) => command::run(command, &start.place, start.cold.timeout).await,

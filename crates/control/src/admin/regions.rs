@@ -18,6 +18,7 @@ use super::steered::{Dials, Steered, standby};
 use crate::named::{Kind, UnknownName};
 use crate::orders::{Pending, waiting};
 use crate::readiness::takes_requests;
+use crate::standby::Starts;
 
 /// One region of the plan.
 #[derive(Serialize)]
@@ -44,6 +45,8 @@ struct Seen {
     takes_requests: bool,
     /// `hot`, `warm` or `cold`.
     standby: &'static str,
+    /// Whether a cold one is being started.
+    starting: bool,
     dials: Dials,
     steered: Steered,
     rtt_us: Option<u64>,
@@ -62,12 +65,13 @@ pub(super) async fn list(State(context): Context) -> Result<Json<Vec<Region>>, P
         draining: drains.contains_key(&region.name),
         drain: drains.remove(&region.name),
         jurisdictions: region.jurisdictions.clone(),
-        upstreams: seen(&live, RegionIdx(at as u8), now),
+        upstreams: seen(&live, RegionIdx(at as u8), &context.shared.starts, now),
     });
     Ok(Json(told.collect()))
 }
 
-fn seen(live: &Live, region: RegionIdx, now: Instant) -> Vec<Seen> {
+fn seen(live: &Live, region: RegionIdx, starts: &Starts, now: Instant) -> Vec<Seen> {
+    let name = &live.plan.region(region).name;
     let mut all = Vec::new();
     for (wanted, observed) in live.plan.upstreams.iter().zip(&live.upstreams) {
         let regions = wanted.regions.iter().zip(&observed.regions);
@@ -79,6 +83,7 @@ fn seen(live: &Live, region: RegionIdx, now: Instant) -> Vec<Seen> {
             said: live.cell.said(),
             takes_requests: takes_requests(spec, live),
             standby: standby(spec),
+            starting: starts.has(&wanted.name, name),
             dials: Dials::of(spec, &live.cell),
             steered: Steered::of(&live.cell, now),
             rtt_us: micros(live.cell.rtt()),

@@ -11,7 +11,7 @@ use tidegate_core::plan::{self, ColdStart, Standby};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Site, config, until};
+use crate::support::{Site, ask, config, until};
 
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(100);
@@ -170,6 +170,17 @@ async fn a_starter_that_hangs_is_given_up_and_its_next_does_not_overlap() {
     let script = format!("flock -n {0} sleep 1000 || echo overlap", lock.display());
     cold.plan(command(&script), SHORT);
     cold.set_health("eu-west", Health::Unhealthy);
+    let (admin, _) = cold.site.admin().await;
+    until("it hangs", || !cold.told().is_empty()).await;
+    let starting = async || {
+        let regions = ask(admin.address(), "GET", "/regions", &[]).await.json();
+        [0, 1].map(|at| regions[at]["upstreams"][0]["starting"] == true)
+    };
+    let mut seen = starting().await;
+    while !seen[1] {
+        seen = starting().await;
+    }
+    assert!(!seen[0], "only the cold one");
     until("three ends", || cold.ended().len() >= 3).await;
     let given_up = ("timeout".to_owned(), "given up after 100ms".to_owned());
     assert!(

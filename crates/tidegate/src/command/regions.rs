@@ -51,6 +51,7 @@ struct Seen {
     dials: Dials,
     steered: Steered,
     standby: String,
+    starting: bool,
     rtt_us: Option<u64>,
     in_flight: u32,
     waiting: u32,
@@ -114,7 +115,7 @@ fn row(region: &Region, seen: &Seen) -> [(String, Paint); 11] {
         plain(latency.map_or("-".to_owned(), milliseconds)),
         plain(seen.in_flight.to_string()),
         plain(seen.waiting.to_string()),
-        plain(seen.standby.clone()),
+        standby(seen),
         region
             .drain
             .as_ref()
@@ -156,6 +157,13 @@ fn take(take: f64) -> (String, Paint) {
     (percent(take), paint)
 }
 
+fn standby(seen: &Seen) -> (String, Paint) {
+    match seen.starting {
+        true => (format!("{}, starting", seen.standby), Paint::Odd),
+        false => (seen.standby.clone(), Paint::Plain),
+    }
+}
+
 fn drain(drain: &Drain) -> (String, Paint) {
     let text = match drain.deadline_s {
         _ if drain.now => "now".to_owned(),
@@ -180,7 +188,7 @@ mod tests {
         let seen = |upstream: &str, dial: f64, by: &str, take: f64| {
             json!({
                 "upstream": upstream, "health": "healthy", "suspected": false, "probation": true,
-                "dials": { "by": by, "effective": dial }, "standby": "warm", "rtt_us": 10_250,
+                "dials": { "by": by, "effective": dial }, "standby": "cold", "starting": true, "rtt_us": 10_250,
                 "steered": { "take": take, "spare_per_second": 12.4, "latency_us": null },
                 "in_flight": 7, "waiting": 2,
             })
@@ -201,7 +209,8 @@ mod tests {
             cells.filter(|cell| !cell.is_empty()).collect()
         };
         assert_eq!(cells(0), HEAD);
-        let shop = "eu-west/shop/healthy, probation/25%*/100%/12/10.2ms/7/2/warm/4m58s left";
+        let shop =
+            "eu-west/shop/healthy, probation/25%*/100%/12/10.2ms/7/2/cold, starting/4m58s left";
         assert_eq!(cells(1), shop.split('/').collect::<Vec<_>>());
         assert_eq!(cells(2)[3..5], ["100%", "50%"]);
         assert!(words(&json!([{ "name": "eu-west" }])).is_err());
