@@ -98,11 +98,10 @@ fn order_by_hash(rows: &mut [&RegionRow], share: impl Fn(&RegionRow) -> f64, has
     }
 }
 
-/// 2^64 by the golden ratio.
-const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
-
+/// Each step is mixed on its own, so that keys and purposes that lie close together, or hang together in
+/// a simple way, draw apart.
 fn evenly(hash: u64, key: u64, purpose: Purpose) -> f64 {
-    let place = mix(key.wrapping_add((purpose as u64).wrapping_mul(GOLDEN)));
+    let place = mix(key ^ mix(purpose as u64));
     (mix(hash ^ place) >> 11) as f64 / (1u64 << 53) as f64
 }
 

@@ -43,11 +43,12 @@ impl Rank {
         match () {
             () if !standing.health.usable() || row.endpoints == 0 => Self::Panic,
             () if standing.suspected => Self::Suspected,
-            () if standing.probation && !round.eligibility.repeatable => Self::HeldBack,
-            () if !round.draws.passes(standing.dial, row, Purpose::Ramp) => Self::HeldBack,
+            // The worse of two reasons counts, or to be held back would be worth something.
             () if round.spills && !round.draws.passes(row.dial, row, Purpose::Dial) => {
                 Self::DialedDown
             }
+            () if standing.probation && !round.eligibility.repeatable => Self::HeldBack,
+            () if !round.draws.passes(standing.dial, row, Purpose::Ramp) => Self::HeldBack,
             () if row.standby => Self::Standby,
             () if standing.health == Health::Degraded && !is_lesser(row) => Self::Degraded,
             () => Self::Fit,

@@ -1,5 +1,7 @@
 //! Tables of decisions.
 
+mod policies;
+
 use std::time::Duration;
 
 use super::*;
