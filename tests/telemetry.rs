@@ -40,7 +40,9 @@ async fn eventful() -> (World, Tidegate) {
     link.set(Mode::Reset).await.unwrap();
     session.get("/shop/cart?secret=1").await;
     tidegate.region_is("eu-west", "unhealthy").await;
-    tidegate.admin_post("/regions/us-east/drain?force=true").await;
+    tidegate
+        .admin_post("/regions/us-east/drain?force=true")
+        .await;
     session.get("/bytes/100").await;
     tidegate.admin_post("/regions/us-east/undrain").await;
     link.set(Mode::Up).await.unwrap();

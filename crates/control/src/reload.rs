@@ -208,7 +208,11 @@ impl Reloader {
         self.read.store(Arc::new(read.seen));
         let certificates = self.certificates_read(read.certificates, read.stamps, stamps);
         let warnings = read.loaded.as_ref().ok().map(Loaded::report);
-        let database = read.loaded.as_ref().ok().map(|loaded| loaded.database.clone());
+        let database = read
+            .loaded
+            .as_ref()
+            .ok()
+            .map(|loaded| loaded.database.clone());
         let verdict = match read.loaded {
             Err(report) => Verdict::Refused { report },
             Ok(loaded) => self.judge(loaded, read.changes, cause),

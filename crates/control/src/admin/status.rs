@@ -108,7 +108,9 @@ pub(super) async fn status(State(context): Context) -> Json<Status> {
         last_reload: context.reloader.last().map(|outcome| outcome.to_json()),
         draining: context.shared.orders.drained(),
         listeners: context.listeners.iter().map(named).collect(),
-        geo: live.as_ref().and_then(|live| context.reloader.places().status(&live.plan)),
+        geo: live
+            .as_ref()
+            .and_then(|live| context.reloader.places().status(&live.plan)),
         upstreams: live.as_deref().map(upstreams).unwrap_or_default(),
     })
 }
