@@ -56,6 +56,8 @@ pub struct Entry {
     pub in_flight: f64,
     /// How long requests take, in microseconds.
     pub latency_us: f64,
+    /// Whether that is what we know of it ourselves: then it grows with what we have in flight there.
+    pub guessed: bool,
     /// How often it may still be used.
     pub uses: u32,
     /// When it was probed.
@@ -211,7 +213,7 @@ impl Prober {
         };
         let usable = pool.entries.iter().filter(fresh);
         let usable: ArrayVec<Entry, POOL_MAX> =
-            usable.map(|entry| averse(*entry, among, now)).collect();
+            usable.map(|entry| as_of(now, *entry, among)).collect();
         if usable.len() < 2 {
             return None;
         }
@@ -272,18 +274,20 @@ impl Prober {
     }
 }
 
-/// What failed us is no place to go to, however little it has to do: it is hot, and stays so with
-/// whatever else is.
-fn averse(entry: Entry, among: &Among<'_>, now: Instant) -> Entry {
-    let expected = among.set.endpoints[entry.at].cell.expected_us(now);
-    match expected >= FAILED_US && expected >= AVERSION * entry.latency_us {
-        true => Entry {
-            in_flight: entry.in_flight + expected,
-            latency_us: expected,
-            ..entry
-        },
-        false => entry,
+/// An entry as it is at `now`. What has failed us is no place to go to, however little it has to do: it
+/// is hot, and stays so with whatever else is.
+fn as_of(now: Instant, mut entry: Entry, among: &Among<'_>) -> Entry {
+    let endpoint = &among.set.endpoints[entry.at];
+    let expected = endpoint.cell.expected_us(now);
+    let told = if entry.guessed { 0.0 } else { entry.latency_us };
+    if entry.guessed {
+        entry.latency_us = endpoint.cell.cost_per_weight(endpoint.weight, now);
     }
+    if expected >= FAILED_US && expected >= AVERSION * told {
+        entry.in_flight += expected;
+        entry.latency_us = expected;
+    }
+    entry
 }
 
 #[cfg(test)]
@@ -295,6 +299,7 @@ mod tests {
             at,
             in_flight,
             latency_us,
+            guessed: false,
             uses: 2,
             since,
         };

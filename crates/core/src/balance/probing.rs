@@ -29,8 +29,8 @@ impl EndpointSet {
         prober.to_ask(&among, rng)
     }
 
-    /// Enters what the endpoint at `at` said when it was probed; what it did not say is what we have in
-    /// flight there, and what its answers take us. None: the probe failed. `draw` is drawn evenly from
+    /// Enters what the endpoint at `at` said when it was probed; for what it did not say stand what we
+    /// have in flight there, and what that makes of the time that its answers take us. None: the probe failed. `draw` is drawn evenly from
     /// 0 to 1, 1 excluded.
     pub fn probed(&self, at: usize, told: Option<Told>, draw: f64, now: Instant) {
         let mut groups = self.groups().iter();
@@ -47,7 +47,8 @@ impl EndpointSet {
             Entry {
                 at,
                 in_flight: f64::from(in_flight) / f64::from(endpoint.weight),
-                latency_us: latency.unwrap_or_else(|| endpoint.cell.expected_us(now)),
+                latency_us: latency.unwrap_or_default(),
+                guessed: latency.is_none(),
                 uses: prober.uses(group.range().len(), draw),
                 since: now,
             }
