@@ -139,6 +139,25 @@ fn whole(bencher: Bencher<'_, '_>, count: usize) {
     });
 }
 
+/// The whole decision for each way to steer, at 1,000 routes and 8 regions of 100 endpoints.
+#[divan::bench(args = support::STEERINGS, sample_count = 50, sample_size = 10_000)]
+fn steering(bencher: Bencher<'_, '_>, name: &str) {
+    let world = support::steered(name, 100, routes(1_000));
+    let requests = requests(1_000);
+    let mut next = requests.iter().cycle();
+    let (mut rng, mut number) = (Rng::with_seed(1), 0);
+    bencher.bench_local(|| {
+        number += 1;
+        let table = &world.live.plan.table;
+        let route = table.find(black_box(next.next().expect("endless")));
+        let mut ask = support::asked(name, &world, number);
+        ask.allowed = world.live.plan.route(route.expect("all match")).allowed;
+        choose(&world.live, UPSTREAM, &ask, &mut rng)
+            .1
+            .map(|choice| choice.at)
+    });
+}
+
 /// One decision without a route, for each policy, at 8 regions of 100 endpoints: with nothing under way
 /// and the hash of its own request.
 #[divan::bench(args = POLICIES, sample_count = 50, sample_size = 10_000)]

@@ -97,6 +97,26 @@ fn no_policy_allocates_for_a_decision() {
 }
 
 #[test]
+fn no_steering_allocates_for_a_decision() {
+    for name in support::STEERINGS {
+        let world = support::steered(name, 20, Vec::new());
+        let mut rng = Rng::with_seed(1);
+        let mut decide = || {
+            for number in 0..20 {
+                let ask = support::asked(name, &world, number);
+                let choice = choose(&world.live, UPSTREAM, &ask, &mut rng).1;
+                let choice = choice.expect("open");
+                reach(&world.live, UPSTREAM, &ask, choice.position);
+            }
+        };
+        decide();
+        assert_eq!(allocations(&mut decide), 0, "{name}");
+        put_in_doubt(&world);
+        assert_eq!(allocations(decide), 0, "in doubt: {name}");
+    }
+}
+
+#[test]
 fn hedging_allocates_nothing() {
     let now = std::time::Instant::now();
     let (cell, budget) = (HedgeCell::new(now), Budget::new(now));

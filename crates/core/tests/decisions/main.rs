@@ -4,6 +4,7 @@ mod balance;
 mod budget;
 mod choose;
 mod handle;
+mod places;
 mod routes;
 mod simulation;
 mod split;

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderName, Method};
+use tidegate_core::geo::Origin;
 use tidegate_core::hash::KeyFacts;
 use tidegate_core::ids::{Generation, RegionIdx, UpstreamIdx};
 use tidegate_core::plan::{
-    Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, EndpointSpec, Hashing, HealthPolicy,
-    Maglev, MetricsPolicy, Plan, Policy, Pop, Region, RegionPolicy, ReplayLimits, RetryOn,
-    RetryPolicy, RingHash, Route, Steering, TableSize, Tolerance, Upstream, UpstreamProtocol,
-    UpstreamRegion,
+    Balance, BodyPolicy, CircuitBreaker, ConnectionPolicy, EndpointSpec, GeoRule, Hashing,
+    HealthPolicy, Location, Maglev, MetricsPolicy, Panic, Plan, Policy, Pop, Region, RegionPolicy,
+    ReplayLimits, RetryOn, RetryPolicy, RingHash, Route, Spread, Steering, TableSize, Tolerance,
+    Upstream, UpstreamProtocol, UpstreamRegion,
 };
 use tidegate_core::route::{RequestFacts, RouteMatch, RouteTable};
-use tidegate_core::{Board, EndpointSet, Live};
+use tidegate_core::{Allotment, Ask, Board, Dial, EndpointSet, Live, RegionSet};
 
 /// One upstream in regions `r0`, `r1`, ... with endpoints `r0-0:80`, `r0-1:80`, ..., bound.
 pub(crate) struct World {
@@ -127,6 +128,94 @@ pub(crate) fn policies() -> [Balance; 8] {
         maglev(None),
         maglev(Some(1.25)),
     ]
+}
+
+/// The names of [`steerings`].
+pub(crate) const STEERINGS: [&str; 11] = [
+    "latency",
+    "latency by spare",
+    "priority",
+    "priority, half well",
+    "weighted",
+    "weighted by hash",
+    "waterfall",
+    "spray",
+    "geo",
+    "least_load",
+    "latency, panic",
+];
+
+/// Eight regions with the steering of this name, shares and capacities told, and all that decisions
+/// look at filled in.
+pub(crate) fn steered(name: &str, endpoints: usize, routes: Vec<RouteMatch>) -> World {
+    let spread = |spread| Policy::Capacity { spread }.into();
+    let steering: Steering = match name {
+        "priority" | "priority, half well" => Policy::priority().into(),
+        "weighted" | "weighted by hash" => Policy::weighted().into(),
+        "waterfall" => spread(Spread::Waterfall),
+        "spray" => spread(Spread::Spray),
+        "geo" => Policy::Geo { rules: rules() }.into(),
+        "least_load" => Policy::LeastLoad.into(),
+        "latency, panic" => Steering {
+            panic: Panic {
+                fail_open: Some(0.5),
+                fallback: None,
+            },
+            ..latency(10)
+        },
+        _ => latency(10),
+    };
+    let mut plan = plan(steering, &[endpoints; 8], routes);
+    for (at, region) in plan.regions.iter_mut().enumerate() {
+        region.location = Some(Location {
+            latitude: 10.0 * at as f64 - 35.0,
+            longitude: 40.0 * at as f64 - 140.0,
+        });
+    }
+    for region in &mut plan.upstreams[0].regions {
+        region.tier /= 2;
+        region.capacity_rps = (name != "latency").then_some(1_000.0);
+    }
+    let world = World::of(plan);
+    world.measure(&[10, 12, 15, 80, 90, 100, 160, 200]);
+    for region in &world.live.upstreams[0].regions {
+        region.cell.set_allotment(Allotment {
+            take: Dial::new(if name == "waterfall" { 0.5 } else { 1.0 }),
+            spare: Some(500.0),
+            latency: region.cell.latency(),
+            healthy: Dial::new(if name == "priority, half well" {
+                0.5
+            } else {
+                1.0
+            }),
+            ..Allotment::default()
+        });
+    }
+    world
+}
+
+fn rules() -> Box<[GeoRule]> {
+    let rule = |code| GeoRule {
+        countries: [code; 40].into(),
+        continents: Box::default(),
+        regions: [RegionIdx(3), RegionIdx(1)].into(),
+    };
+    [rule(*b"AA"), rule(*b"BB"), rule(*b"CC")].into()
+}
+
+/// An ask that tells what the steering of this name looks at, for the request of this number.
+pub(crate) fn asked(name: &str, world: &World, number: u64) -> Ask {
+    let mut ask = Ask::new(RegionSet::ALL, world.now);
+    ask.sticky = (name == "weighted by hash").then(|| number.wrapping_mul(0xD134_2543_DE82_EF95));
+    ask.origin = (name == "geo").then_some(Origin {
+        country: Some(*b"CC"),
+        continent: Some(*b"EU"),
+        location: Some(Location {
+            latitude: 48.1,
+            longitude: 11.6,
+        }),
+    });
+    ask
 }
 
 /// Latency steering with a tolerance in milliseconds.
