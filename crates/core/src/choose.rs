@@ -61,7 +61,8 @@ pub struct Ask {
     /// Whether it is the first attempt: retries have bounds of their own.
     pub turn: Turn,
     /// The hash of the request, if its upstream's policy hashes: [`Hashing::of`](crate::plan::Hashing::of)
-    /// makes it, once for all attempts. None: endpoints are drawn at random.
+    /// makes it, once for all attempts. If it does not, that by which its client is bound to an endpoint.
+    /// None: endpoints are drawn at random, or as their policy says.
     pub hash: Option<u64>,
     /// Whether load or failure may move the request to another region. Set once.
     pub isolation: Isolation,
@@ -505,7 +506,7 @@ impl Sides {
                 None if row.position == position => sides.here = true,
                 None => {
                     sides.elsewhere = true;
-                    sides.trusted_elsewhere |= !doubted(row.standing);
+                    sides.trusted_elsewhere |= !doubted(row.standing) && row.endpoints > 0;
                 }
             }
         }
