@@ -1,5 +1,7 @@
 //! The command line: what it answers, how it exits, and what it never writes.
 
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use http::Uri;
@@ -321,7 +323,7 @@ fn every_configuration_that_is_shown_is_accepted() {
         let directory = tempfile::tempdir().unwrap();
         let copy = directory.path().join("tidegate.yaml");
         let text = std::fs::read_to_string(&path).unwrap();
-        provide_certificates(&text, directory.path());
+        provide_files(&text, directory.path());
         std::fs::write(&copy, text).unwrap();
         let run = tidegate(["check", copy.to_str().unwrap()]);
         assert_eq!((run.code, &*run.stderr), (0, ""), "{}", path.display());
@@ -329,17 +331,34 @@ fn every_configuration_that_is_shown_is_accepted() {
 }
 
 /// Writes the files that stand in for those that the text names by a relative path.
-fn provide_certificates(text: &str, directory: &Path) {
+fn provide_files(text: &str, directory: &Path) {
     let lines = text.lines().map(|line| line.split('#').next().unwrap());
-    let words = lines.flat_map(|line| line.split([' ', ',', '}', '"']));
-    let pems = words.filter_map(|word| word.strip_suffix(".pem"));
-    for stem in pems.filter(|stem| !stem.starts_with('/')) {
-        let place = directory.join(stem);
-        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
-        let name = place.file_name().unwrap().to_str().unwrap();
-        let leaf = Keys::new().issue();
-        leaf.write_to(place.parent().unwrap(), name).unwrap();
+    let words = lines.flat_map(|line| line.split([' ', ',', '}', '"', '[', ']']));
+    for word in words.filter(|word| !word.starts_with('/')) {
+        let place = directory.join(word);
+        if let Some(stem) = word.strip_suffix(".pem") {
+            provide_certificate(&directory.join(stem));
+        } else if word.starts_with("secrets/") {
+            provide_secret(&place);
+        }
     }
+}
+
+fn provide_certificate(place: &Path) {
+    let directory = place.parent().unwrap();
+    std::fs::create_dir_all(directory).unwrap();
+    let name = place.file_name().unwrap().to_str().unwrap();
+    let leaf = Keys::new().issue();
+    leaf.write_to(directory, name).unwrap();
+}
+
+/// For its owner only, as nothing else is accepted without a word.
+fn provide_secret(place: &Path) {
+    std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+    let mut options = std::fs::OpenOptions::new();
+    let options = options.write(true).create(true).mode(0o600);
+    let mut file = options.open(place).unwrap();
+    write!(file, "{}", "5a".repeat(32)).unwrap();
 }
 
 /// The examples of `--help` are addresses that `explain` understands.
