@@ -5,6 +5,7 @@
 
 mod atlas;
 mod database;
+mod direction;
 mod networks;
 mod places;
 mod record;
@@ -14,6 +15,7 @@ use std::fmt;
 use crate::plan::Location;
 
 pub use atlas::Atlas;
+pub use direction::Direction;
 pub use database::{Database, Fingerprint, Fingerprinter, InvalidDatabase};
 pub use places::{Code, code, continent_of, is_continent};
 

@@ -13,11 +13,11 @@ use crate::board::Board;
 use crate::budget::Budget;
 use crate::cell::RegionCell;
 use crate::endpoint::EndpointSlot;
-use crate::geo::distance_km;
+use crate::geo::{Direction, distance_km};
 use crate::hash::xxh64;
 use crate::hedge::HedgeCell;
 use crate::ids::{Generation, RouteIdx, UpstreamIdx};
-use crate::plan::{Location, Plan, Route, Upstream};
+use crate::plan::{Plan, Route, Upstream};
 
 /// An activated plan.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub struct LiveRegion {
     /// Great-circle distance from this PoP in kilometres, if both locations are known.
     pub distance_km: Option<f64>,
     /// Where it is, if that was told.
-    pub location: Option<Location>,
+    pub direction: Option<Direction>,
     /// XXH64 of its name: what draws for requests that stay together know it by.
     pub key: u64,
 }
@@ -125,7 +125,7 @@ fn bind_upstream(plan: &Plan, upstream: &Upstream, board: &Board) -> LiveUpstrea
                 cell: board.region(&upstream.name, &region.name),
                 endpoints,
                 distance_km,
-                location: region.location,
+                direction: region.location.map(Direction::from),
                 key: xxh64(0, region.name.as_bytes()),
             }
         })

@@ -12,12 +12,12 @@ use crate::balance::Barred;
 use crate::choose::{Ask, TriedEndpoints};
 use crate::decision::{RegionRow, View};
 use crate::endpoint::EndpointSet;
-use crate::geo::{Origin, distance_km};
+use crate::geo::{Direction, Origin};
 use crate::handle::{LiveRegion, LiveUpstream};
 use crate::health::Health;
 use crate::ids::RegionIdx;
 use crate::limits::{Bounds, Room, Turn};
-use crate::plan::{GeoRule, Location, Policy, Spread, Standby, Steering, Upstream, UpstreamRegion};
+use crate::plan::{GeoRule, Policy, Spread, Standby, Steering, Upstream, UpstreamRegion};
 
 /// What an attempt asks of a view.
 #[derive(Clone, Copy)]
@@ -140,7 +140,7 @@ struct Needs<'a> {
     /// The rule that fits the client.
     rule: Option<&'a GeoRule>,
     /// Where the client is.
-    client: Option<Location>,
+    client: Option<Direction>,
 }
 
 impl<'a> Needs<'a> {
@@ -163,7 +163,7 @@ impl<'a> Needs<'a> {
             load: matches!(policy, Policy::LeastLoad),
             any_health,
             rule: rules.and_then(|(rules, origin)| rules.iter().find(|rule| rule.fits(origin))),
-            client: rules.and_then(|(_, origin)| origin.location),
+            client: rules.and_then(|(_, origin)| origin.location).map(Direction::from),
         }
     }
 
@@ -190,8 +190,8 @@ impl<'a> Needs<'a> {
                 .position(|named| *named == wanted.region);
             named.and_then(|named| u8::try_from(named).ok())
         });
-        let places = self.client.zip(observed.location);
-        row.client_km = places.map(|(client, region)| distance_km(client, region));
+        let places = self.client.zip(observed.direction);
+        row.client_km = places.map(|(client, region)| client.distance_km(region));
     }
 }
 
