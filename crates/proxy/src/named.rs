@@ -30,6 +30,7 @@ pub(crate) fn region(
         return Ok(None);
     }
     let (name, more) = match head {
+        RequestHead::H1(head) if !head.fields.contains(Known::TidegateRegion) => (None, false),
         RequestHead::H1(head) => first(head.fields.get_all(Known::TidegateRegion)),
         RequestHead::H2(parts) => {
             let values = parts.headers.get_all(FIELD).iter();

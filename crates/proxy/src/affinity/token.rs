@@ -2,20 +2,22 @@
 //!
 //! A token is a version, which tells what follows and how long it is; XXH64 of the region's name; of
 //! the endpoint's address, where that is bound too; and the first half of HMAC-SHA256 (RFC 4868
-//! section 2.3 cuts it so) over all of that and the name of the upstream, so that what one upstream gave is
-//! worth nothing to another. In base64url without padding (RFC 4648 section 5) that is 34 or 44
-//! characters; nothing else is even looked at. Hashes and not names, because clients need not read how
-//! regions and endpoints are called; they are stable, so that a bond outlives restarts and reloads.
+//! section 2.3 cuts it so) over all of that and the name of the upstream, so that what one upstream gave
+//! is worth nothing to another. In base64url without padding (RFC 4648 section 5) that is 34 or 44
+//! characters; nothing else is even looked at. Hashes are stable, so that a bond outlives restarts and
+//! reloads. They are masked, as addresses of one's own network are few enough to be guessed from
+//! theirs: with HMAC-SHA256 over the signature, so that no two places have the same mask (the way of
+//! RFC 5297, synthetic initialisation vectors). Nobody but us reads where a client is bound.
 //!
-//! Nothing in a token is a secret of its client: whoever copies it is bound to the same place, and
-//! whatever keeps requests from a place keeps his from it too.
+//! A token is no secret of its client: whoever copies it is bound to the same place, and whatever keeps
+//! requests from a place keeps his from it too.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
-/// The kinds of tokens, by their first byte.
+/// The kinds of tokens, by their first byte, which is never 0.
 const REGION: u8 = 1;
 const ENDPOINT: u8 = 2;
 const HASH: usize = 8;
@@ -62,7 +64,9 @@ impl Seal {
         if let Some(endpoint) = named.endpoint {
             token.extend_from_slice(&endpoint.to_be_bytes());
         }
-        let tag = self.tag(&self.keys[0], &token);
+        let key = &self.keys[0];
+        let tag = self.mac(key, &[&token]);
+        self.mask(key, &tag.as_ref()[..TAG], &mut token[1..]);
         token.extend_from_slice(&tag.as_ref()[..TAG]);
         BASE64_URL_SAFE_NO_PAD.encode(token)
     }
@@ -74,22 +78,33 @@ impl Seal {
         }
         let mut bytes = [0; LONGEST];
         let length = BASE64_URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
-        let (said, tag) = bytes[..length].split_at_checked(length.checked_sub(TAG)?)?;
-        let named = parse(said)?;
-        self.made(said, tag).then_some(named)
+        let (masked, tag) = bytes[..length].split_at_checked(length.checked_sub(TAG)?)?;
+        parse(masked)?;
+        let mut keys = self.keys.iter();
+        keys.find_map(|key| self.open(key, masked, tag))
     }
 
-    /// Whether the tag is by one of the keys. How long that takes tells nothing of the tag.
-    fn made(&self, said: &[u8], tag: &[u8]) -> bool {
-        self.keys.iter().any(|key| {
-            let own = self.tag(key, said);
-            verify_slices_are_equal(&own.as_ref()[..TAG], tag).is_ok()
-        })
+    /// What was said, if the tag is by this key. How long that takes tells nothing of the tag.
+    fn open(&self, key: &hmac::Key, masked: &[u8], tag: &[u8]) -> Option<Named> {
+        let mut said = [0; LONGEST - TAG];
+        let said = &mut said[..masked.len()];
+        said.copy_from_slice(masked);
+        self.mask(key, tag, &mut said[1..]);
+        let own = self.mac(key, &[said]);
+        verify_slices_are_equal(&own.as_ref()[..TAG], tag).ok()?;
+        parse(said)
     }
 
-    fn tag(&self, key: &hmac::Key, said: &[u8]) -> hmac::Tag {
+    /// Masks, or takes the mask off. No version is 0, so that no mask is a signature.
+    fn mask(&self, key: &hmac::Key, tag: &[u8], hashes: &mut [u8]) {
+        let mask = self.mac(key, &[&[0], tag]);
+        let pairs = hashes.iter_mut().zip(mask.as_ref());
+        pairs.for_each(|(byte, mask)| *byte ^= mask);
+    }
+
+    fn mac(&self, key: &hmac::Key, parts: &[&[u8]]) -> hmac::Tag {
         let mut context = hmac::Context::with_key(key);
-        context.update(said);
+        parts.iter().for_each(|part| context.update(part));
         context.update(&self.upstream);
         context.sign()
     }
@@ -133,7 +148,7 @@ mod tests {
         ..REGION_ONLY
     };
 
-    /// Made by another implementation of RFC 2104 and RFC 4648: tokens must outlive versions of us.
+    /// Made by other implementations of RFC 2104 and RFC 4648: tokens must outlive versions of us.
     #[test]
     fn tokens_are_what_they_have_always_been() {
         let seal = seal("shop", &[OLD]);
@@ -141,8 +156,18 @@ mod tests {
             assert_eq!(seal.sign(named), text);
             assert_eq!(seal.read(text.as_bytes()), Some(named));
         };
-        check(REGION_ONLY, "AQEjRWeJq83vXbxN7EAyGgUEymaJZ8f4YA");
-        check(BOTH, "AgEjRWeJq83v__________-K5TwNbFwhf9Gdz5phnTWV");
+        check(REGION_ONLY, "AZ657NKjWhTCXbxN7EAyGgUEymaJZ8f4YA");
+        check(BOTH, "AlxLuYllg5Newo_3KAmIpP6K5TwNbFwhf9Gdz5phnTWV");
+    }
+
+    #[test]
+    fn nobody_reads_where_a_client_is_bound() {
+        let seal = seal("shop", &[OLD]);
+        let token = BASE64_URL_SAFE_NO_PAD.decode(seal.sign(BOTH)).unwrap();
+        let hashes = [BOTH.region, u64::MAX].map(u64::to_be_bytes);
+        for hash in hashes {
+            assert!(!token.windows(HASH).any(|window| window == hash));
+        }
     }
 
     #[test]
