@@ -66,6 +66,17 @@ fn a_share_is_within_one_in_ten_thousand() {
     }
 }
 
+/// Another function, or another use of it, would move clients with an upgrade.
+#[test]
+fn clients_keep_their_upstream_from_version_to_version() {
+    let split = split(&[50, 30, 20]);
+    let picks: String = hashes(40)
+        .filter_map(|hash| pick(&split, hash))
+        .map(|at| char::from(b'0' + at as u8))
+        .collect();
+    assert_eq!(picks, "0011220200121002101021120101100001001000");
+}
+
 #[test]
 fn without_any_weight_nothing_is_picked() {
     assert_eq!(pick(&split(&[0, 0]), 1), None);
