@@ -179,7 +179,7 @@ the file, and a test keeps it so. `tidegate schema` prints the same as JSON Sche
 * Paths of certificates and keys are relative to the directory of the configuration.
 * Keys marked *required* must be given where their mapping is given; every other key may be left out.
 * Listeners, `admin`, `threads`, `shutdown_timeout` and `access_log` are read at start. Everything
-  else, and the certificates, may change while the process runs.
+  else, certificates and secrets too, may change while the process runs.
 ";
 
 /// What a reader in a hurry asks of failover, with the keys that answer it.

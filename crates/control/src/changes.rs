@@ -9,7 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tidegate_core::plan::{Region, Route, Upstream, UpstreamRegion};
+use tidegate_core::plan::{
+    GeoRule, Mirror, Policy, Region, Route, Split, SplitTarget, Steering, Upstream, UpstreamRegion,
+};
 use tidegate_core::{Plan, RegionIdx, RegionSet};
 
 /// Names listed of each kind; beyond it they are only counted.
@@ -72,10 +74,10 @@ fn edition(plan: &Plan) -> Option<u64> {
 }
 
 /// Whether two plans of one content hash decide alike. The hash covers the configuration's text;
-/// certificates of upstreams and of their probes come from files beside it.
+/// certificates of upstreams and of their probes, and secrets, come from files beside it.
 pub(crate) fn same_content(old: &Plan, new: &Plan) -> bool {
     let same_files = |(old, new): (&Upstream, &Upstream)| {
-        old.connection == new.connection && old.health == new.health
+        old.connection == new.connection && old.health == new.health && old.steering == new.steering
     };
     old.content_hash == new.content_hash
         && old.upstreams.len() == new.upstreams.len()
@@ -143,7 +145,7 @@ fn same_upstream((a, old): (&Plan, &Upstream), (b, new): (&Plan, &Upstream)) -> 
         body,
     } = old;
     let same_region = |(x, y)| same_upstream_region((a, x), (b, y));
-    *steering == new.steering
+    same_steering((a, steering), (b, &new.steering))
         && *balance == new.balance
         && *health == new.health
         && *circuit_breaker == new.circuit_breaker
@@ -153,6 +155,69 @@ fn same_upstream((a, old): (&Plan, &Upstream), (b, new): (&Plan, &Upstream)) -> 
         && *body == new.body
         && regions.len() == new.regions.len()
         && regions.iter().zip(&new.regions).all(same_region)
+}
+
+fn same_steering((a, old): (&Plan, &Steering), (b, new): (&Plan, &Steering)) -> bool {
+    let Steering {
+        policy,
+        spill,
+        panic,
+        affinity,
+    } = old;
+    same_policy((a, policy), (b, &new.policy))
+        && *spill == new.spill
+        && *panic == new.panic
+        && *affinity == new.affinity
+}
+
+fn same_policy((a, old): (&Plan, &Policy), (b, new): (&Plan, &Policy)) -> bool {
+    match (old, new) {
+        (Policy::Geo { rules: old }, Policy::Geo { rules: new }) => {
+            let same = |(old, new)| same_rule((a, old), (b, new));
+            old.len() == new.len() && old.iter().zip(new).all(same)
+        }
+        (old, new) => old == new,
+    }
+}
+
+fn same_rule((a, old): (&Plan, &GeoRule), (b, new): (&Plan, &GeoRule)) -> bool {
+    let GeoRule {
+        countries,
+        continents,
+        regions,
+    } = old;
+    let same = |(x, y): (&RegionIdx, &RegionIdx)| a.region(*x).name == b.region(*y).name;
+    *countries == new.countries
+        && *continents == new.continents
+        && regions.len() == new.regions.len()
+        && regions.iter().zip(&new.regions).all(same)
+}
+
+fn same_split((a, old): (&Plan, Option<&Split>), (b, new): (&Plan, Option<&Split>)) -> bool {
+    let (Some(old), Some(new)) = (old, new) else {
+        return old.is_none() && new.is_none();
+    };
+    let Split { targets, hash_on } = old;
+    let same = |(x, y): (&SplitTarget, &SplitTarget)| {
+        x.weight == y.weight && a.upstream(x.upstream).name == b.upstream(y.upstream).name
+    };
+    *hash_on == new.hash_on
+        && targets.len() == new.targets.len()
+        && targets.iter().zip(&new.targets).all(same)
+}
+
+fn same_mirror((a, old): (&Plan, Option<Mirror>), (b, new): (&Plan, Option<Mirror>)) -> bool {
+    let (Some(old), Some(new)) = (old, new) else {
+        return old.is_none() && new.is_none();
+    };
+    let Mirror {
+        upstream,
+        share,
+        max_body,
+    } = old;
+    a.upstream(upstream).name == b.upstream(new.upstream).name
+        && share == new.share
+        && max_body == new.max_body
 }
 
 fn same_upstream_region(
@@ -204,8 +269,8 @@ fn same_route((a, old): (&Plan, &Route), (b, new): (&Plan, &Route)) -> bool {
     } = old;
     *matches == new.matches
         && a.upstream(*upstream).name == b.upstream(new.upstream).name
-        && *split == new.split
-        && *mirror == new.mirror
+        && same_split((a, split.as_deref()), (b, new.split.as_deref()))
+        && same_mirror((a, *mirror), (b, new.mirror))
         && *isolation == new.isolation
         && *timeout == new.timeout
         && *idle_timeout == new.idle_timeout
@@ -280,5 +345,98 @@ impl fmt::Display for Difference {
             between = " ";
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use tidegate_config::{Memory, compile};
+
+    use super::*;
+
+    /// Two orders of the same regions and upstreams: what routes and rules refer to has other indices.
+    const REGIONS: [&str; 2] = ["eu: {}, us: {}", "us: {}, eu: {}"];
+    const UPSTREAMS: [&str; 2] = ["  a: *a\n  b: *b\n", "  b: *b\n  a: *a\n"];
+
+    fn plan(regions: &str, upstreams: &str, steering: &str, route: &str) -> Plan {
+        let text = format!(
+            "listeners: [{{ bind: '127.0.0.1:0' }}]
+regions: {{ {regions} }}
+geo: {{ networks: {{ '10.0.0.0/8': {{ country: DE }} }} }}
+upstreams:
+  first: &a {{ regions: {{ eu: {{ endpoints: ['e:1'] }}, us: {{ endpoints: ['u:1'] }} }}, steering: {{ {steering} }} }}
+  second: &b {{ regions: {{ eu: {{ endpoints: ['e:2'] }} }} }}
+{upstreams}routes: [{{ name: all, {route} }}]
+"
+        );
+        let secret = |byte: &str| format!("{}{byte}", "0123456789abcdef".repeat(2));
+        let files = Memory::new()
+            .with("one", secret("1"))
+            .with("two", secret("2"));
+        let loaded = compile("t.yaml", &text, &files, SystemTime::now());
+        loaded.unwrap_or_else(|report| panic!("{report}")).plan
+    }
+
+    const GEO: &str = "policy: geo, rules: [{ countries: [DE], regions: [us, eu] }]";
+    const ROUTE: &str =
+        "split: [{ upstream: a, weight: 2 }, { upstream: b }], mirror: { upstream: second }";
+
+    #[test]
+    fn what_merely_moved_within_the_file_has_not_changed() {
+        let old = plan(REGIONS[0], UPSTREAMS[0], GEO, ROUTE);
+        let new = plan(REGIONS[1], UPSTREAMS[1], GEO, ROUTE);
+        assert_ne!(old.routes[0].split, new.routes[0].split);
+        assert_eq!(Changes::between(&old, &new), Changes::default());
+    }
+
+    #[test]
+    fn rules_splits_and_mirrors_are_compared_by_name() {
+        let check = |steering: [&str; 2], route: [&str; 2], expected: &str| {
+            let old = plan(REGIONS[0], UPSTREAMS[0], steering[0], route[0]);
+            let new = plan(REGIONS[0], UPSTREAMS[0], steering[1], route[1]);
+            let shown = Changes::between(&old, &new).to_string();
+            assert_eq!(shown, expected, "{steering:?} {route:?}");
+        };
+        let rules = |to: &str| {
+            check(
+                [GEO, &GEO.replace("[us, eu]", to)],
+                [ROUTE; 2],
+                "upstreams ~2",
+            )
+        };
+        rules("[eu, us]");
+        rules("[us]");
+        check([GEO, &GEO.replace("DE", "FR")], [ROUTE; 2], "upstreams ~2");
+        check([GEO, "policy: geo"], [ROUTE; 2], "upstreams ~2");
+        let route = |from: &str, to: &str| {
+            let changed = ROUTE.replace(from, to);
+            assert_ne!(changed, ROUTE);
+            check([GEO; 2], [ROUTE, &changed], "routes ~1");
+        };
+        route("weight: 2", "weight: 3");
+        route("upstream: b }", "upstream: first }");
+        route("], mirror", ", { upstream: first }], mirror");
+        route("], mirror", "], split_on: [path], mirror");
+        route("upstream: second", "upstream: first");
+        route("upstream: second", "upstream: second, share: 10%");
+        route("upstream: second", "upstream: second, max_body: 1KiB");
+        route(", mirror: { upstream: second }", "");
+        check([GEO; 2], [ROUTE, "upstream: a"], "routes ~1");
+    }
+
+    #[test]
+    fn another_secret_is_another_plan() {
+        let with = |file: &str| {
+            let steering = format!(
+                "affinity: {{ by: cookie, cookie: {{ name: c, secret_files: [{file}] }} }}"
+            );
+            plan(REGIONS[0], UPSTREAMS[0], &steering, ROUTE)
+        };
+        let (old, new) = (with("one"), with("two"));
+        assert!(same_content(&old, &with("one")));
+        assert!(!same_content(&old, &new));
+        assert_eq!(Changes::between(&old, &new).to_string(), "upstreams ~2");
     }
 }

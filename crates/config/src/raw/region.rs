@@ -19,7 +19,7 @@ pub(crate) struct UpstreamRegion {
     pub(crate) weight: Field<u64>,
     /// Its tier under `priority` steering; lower is preferred, and several regions may share one. By default its position, from 0.
     pub(crate) tier: Field<u64>,
-    /// Requests a second that it can serve, from everywhere. Needed under `capacity` steering; under the others, a region that has it sheds what is beyond.
+    /// Requests a second that it can serve, from everywhere. Needed under `capacity` steering. Under `latency`, `geo` and `weighted` a region that has it sheds what is beyond; under `priority` and `least_load` it is the region's size.
     pub(crate) capacity_rps: Field<f64>,
     /// The part of `capacity_rps` that is this PoP's.
     #[schemars(extend("default" = defaults::POP_SHARE))]
@@ -61,7 +61,7 @@ pub(crate) type StandbyEntry = WordOr<StandbyWord, Standby>;
 pub(crate) enum StandbyWord {
     Hot,
     Warm,
-    /// Refused with a hint, as it needs to be started by something.
+    // Refused with a hint, as it needs to be started by something.
     #[schemars(skip)]
     Cold,
 }

@@ -13,7 +13,7 @@ use crate::yaml::{Field, WordOr};
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Steering {
-    /// `latency` (nearest as measured), `priority` (lowest tier that is usable), `weighted` (by weight), `capacity` (by what each region can serve), `geo` (by where the client is) or `least_load` (least loaded first).
+    /// `latency` (nearest as measured), `priority` (lowest tier that is usable), `weighted` (by weight), `capacity` (by what each region can serve), `geo` (by where the client is) or `least_load` (least loaded first: attempts under way against `capacity_rps`, else `weight`, and the load that upstreams report in `endpoint-load-metrics`).
     #[schemars(extend("default" = defaults::POLICY))]
     pub(crate) policy: Field<Policy>,
     /// With `latency`: regions so much above the nearest, a duration or a percentage, count as equally near and share: by spare capacity if all of them have `capacity_rps`, else by weight.
