@@ -10,10 +10,9 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
-use tidegate_core::choose::TriedEndpoints;
 use tidegate_core::decision::{Because, Eligibility, Exclusion, RegionRow};
-use tidegate_core::limits::Turn;
-use tidegate_core::plan::{Policy, Steering, UpstreamRegion};
+use tidegate_core::geo::Origin;
+use tidegate_core::plan::{Policy, Spread, Standby, Steering, UpstreamRegion};
 use tidegate_core::{
     Ask, Decision, Dial, Health, LiveRegion, RegionIdx, RegionSet, Standing, UpstreamIdx, View,
     steer,
@@ -42,6 +41,8 @@ pub(crate) struct Homing {
     place: Place,
     /// What narrows the choice for its request.
     eligibility: Eligibility,
+    /// Where its client is.
+    origin: Option<Origin>,
     /// The regions that were not whole when it began.
     missing: RegionSet,
     /// How long it may stay once one of them is.
@@ -89,6 +90,7 @@ impl Homing {
             upstream: serving.admitted.upstream,
             place,
             eligibility: eligibility(&serving.ask),
+            origin: serving.ask.origin,
             missing,
             stay: drain + drain.min(PACE).mul_f64(turn),
             look,
@@ -117,7 +119,11 @@ impl Homing {
     /// Whether a region that was missing is whole again and steering would put it before this one.
     fn has_home(&self) -> bool {
         let (wanted, observed) = self.bound.live.upstream(self.upstream);
-        let view = View::of(wanted, observed, &TriedEndpoints::default(), Turn::First);
+        let ask = Ask {
+            origin: self.origin,
+            ..Ask::new(self.eligibility.allowed, now())
+        };
+        let view = View::for_ask(wanted, observed, &ask);
         let mut rng = self.context.worker.rng.borrow_mut();
         let decision = steer::decide(&view, &self.eligibility, &mut rng);
         let back = |row: &&RegionRow| {
@@ -151,14 +157,26 @@ type Region<'a> = (&'a UpstreamRegion, &'a LiveRegion);
 
 /// Whether steering could put `home`, were it whole, before `mine`.
 fn may_come_first(steering: &Steering, home: Region<'_>, mine: Region<'_>) -> bool {
+    let stands_by = |region: Region<'_>| !matches!(region.0.standby, Standby::Hot);
+    if stands_by(home) != stands_by(mine) {
+        return stands_by(mine);
+    }
     match steering.policy {
         Policy::Priority { .. } => home.0.tier < mine.0.tier,
-        Policy::Weighted { .. } => mine.0.weight == 0,
-        Policy::Latency { .. } => match (home.1.cell.latency(), mine.1.cell.latency()) {
+        // By hash each client has an order of its own.
+        Policy::Weighted { ref hash_on } => mine.0.weight == 0 || !hash_on.is_empty(),
+        Policy::Latency { .. }
+        | Policy::Capacity {
+            spread: Spread::Waterfall,
+        } => match (home.1.cell.latency(), mine.1.cell.latency()) {
             (Some(home), Some(mine)) => home < mine,
             _ => true,
         },
-        Policy::Capacity { .. } | Policy::Geo { .. } | Policy::LeastLoad => true,
+        Policy::Geo { .. } => true,
+        Policy::Capacity {
+            spread: Spread::Spray,
+        }
+        | Policy::LeastLoad => false,
     }
 }
 
@@ -181,15 +199,14 @@ fn is_behind(view: &View<'_>, decision: &Decision, mine: RegionIdx, home: Region
         let mut excluded = decision.excluded.iter();
         return excluded.any(|not| not.region == mine && not.why == Exclusion::NoWeight);
     };
-    let tier = |region| {
-        view.rows
-            .iter()
-            .find(|row| row.region == region)
-            .map(|row| row.tier)
-    };
+    let row = |region| view.rows.iter().find(|row| row.region == region);
+    let tier = |region| row(region).map(|row| row.tier);
     match decision.candidates[mine_at].because {
         Because::Degraded => true,
         Because::Tier => tier(home) < tier(mine),
+        Because::Standby => row(home).is_some_and(|home| !home.standby) && home_at < mine_at,
+        // Neither is drawn by chance.
+        Because::Hash | Because::GeoRule | Because::Distance => home_at < mine_at,
         Because::Farther | Because::Unmeasured => {
             home_at < mine_at && decision.candidates[home_at].because != Because::Farther
         }
@@ -257,6 +274,25 @@ mod tests {
         };
         check(near(), [km(100.0), km(900.0)], true);
         check(near(), [km(900.0), km(100.0)], false);
+        let standby = |row| RegionRow {
+            standby: true,
+            ..row
+        };
+        check(near(), [latency(80), standby(latency(10))], true);
+        check(near(), [standby(latency(10)), latency(80)], false);
+        let spray = Policy::Capacity {
+            spread: Spread::Spray,
+        };
+        check(spray, [latency(10), latency(80)], false);
+        let geo = || Policy::Geo {
+            rules: Box::default(),
+        };
+        let from_client = |km| RegionRow {
+            client_km: Some(km),
+            ..ROW
+        };
+        check(geo(), [from_client(100.0), from_client(900.0)], true);
+        check(geo(), [from_client(900.0), from_client(100.0)], false);
         let weight = |weight| RegionRow { weight, ..ROW };
         check(Policy::weighted(), [weight(9), weight(1)], false);
         check(Policy::weighted(), [weight(9), weight(0)], true);
