@@ -92,3 +92,24 @@ fn nothing_of_a_region_that_takes_nothing_is_usable() {
     };
     check(&one, drained, (0.0, 0.0));
 }
+
+#[test]
+fn without_a_capacity_a_region_takes_what_its_endpoints_can_carry() {
+    let check = |policy: Policy, well: usize, take: f64| {
+        let world = World::new(policy.into(), &[4]);
+        for endpoint in &world.set(0).endpoints[well..] {
+            endpoint.cell.set_health(Unhealthy);
+        }
+        let (wanted, live) = world.live.upstream(UPSTREAM);
+        Allotter::default().look(wanted, live, world.now);
+        let found = live.regions[0].cell.allotment().take.share();
+        assert!((found - take).abs() < 1e-6, "{well} of 4: {found}");
+    };
+    check(Policy::default(), 4, 1.0);
+    check(Policy::default(), 3, 1.0);
+    check(Policy::default(), 2, 0.7);
+    check(Policy::default(), 1, 0.35);
+    check(Policy::default(), 0, 1.0);
+    check(Policy::priority(), 1, 1.0);
+    check(Policy::LeastLoad, 1, 1.0);
+}
