@@ -199,11 +199,12 @@ fn decide(bencher: Bencher<'_, '_>, policy: &str, every: Option<usize>) {
             endpoint.cell.set_health(Health::Unhealthy);
         }
     }
+    let hashes = named(policy).hashing().is_some();
     let (mut rng, mut key) = (Rng::with_seed(1), 0u64);
     bencher.bench_local(|| {
         key += 1;
         let mut ask = Ask::new(RegionSet::ALL, black_box(world.now));
-        ask.hash = Some(xxh64(0, &key.to_le_bytes()));
+        ask.hash = hashes.then(|| xxh64(0, &key.to_le_bytes()));
         choose(&world.live, UPSTREAM, &ask, &mut rng)
             .1
             .map(|choice| choice.at)

@@ -39,6 +39,8 @@ pub struct EndpointSet {
     pub endpoints: Box<[Endpoint]>,
     /// [`EndpointSet::name_of`] each address with its position, in order.
     names: Box<[(u64, u32)]>,
+    /// The same by position.
+    hashes: Box<[u64]>,
     preference: Preference,
     groups: Box<[Group]>,
     roll: Roll,
@@ -57,13 +59,15 @@ impl EndpointSet {
         let preference = preference.into();
         endpoints.sort_by_key(|endpoint| preference.rank(endpoint.zone.as_deref()));
         let groups = Group::all_of(&endpoints, &preference);
-        let name =
-            |(at, endpoint): (usize, &Endpoint)| (Self::name_of(&endpoint.address), at as u32);
-        let mut names: Box<[_]> = endpoints.iter().enumerate().map(name).collect();
+        let hash = |endpoint: &Endpoint| Self::name_of(&endpoint.address);
+        let hashes: Box<[u64]> = endpoints.iter().map(hash).collect();
+        let numbered = hashes.iter().zip(0..);
+        let mut names: Box<[_]> = numbered.map(|(name, at)| (*name, at)).collect();
         names.sort_unstable();
         Self {
             version,
             names,
+            hashes,
             roll: Roll::new(endpoints.len(), groups.len()),
             changes: counters(&endpoints),
             preference,
@@ -76,6 +80,11 @@ impl EndpointSet {
     /// nobody's business: XXH64 with seed 0 of its bytes.
     pub fn name_of(address: &str) -> u64 {
         xxh64(0, address.as_bytes())
+    }
+
+    /// What the endpoint at `at` is named by.
+    pub(crate) fn name_at(&self, at: usize) -> u64 {
+        self.hashes[at]
     }
 
     /// The position of the endpoint of this name ([`Self::name_of`]); none if it is not there.

@@ -10,9 +10,9 @@
 //! seat as well, for this one request.
 
 use super::among::Among;
+use super::kept::{drawn, heaviest};
 use super::maglev::Maglev;
 use super::ring::Ring;
-use crate::hash::xxh64;
 use crate::plan::{Balance, Hashing};
 
 /// Seats that are looked at in their order. Beyond them, where next to nothing is open, the endpoint
@@ -25,8 +25,6 @@ pub(super) struct Hashed {
     table: Table,
     /// See [`Hashing::balance_factor`].
     factor: Option<f64>,
-    /// A hash of each endpoint's address.
-    names: Box<[u64]>,
 }
 
 #[derive(Debug)]
@@ -50,13 +48,11 @@ impl Hashed {
             Balance::Maglev(policy) => Table::Maglev(Maglev::new(members, policy.table_size)),
             _ => return None,
         };
-        let name = |(address, _): &(&str, u32)| xxh64(0, address.as_bytes());
         Some(Self {
             table,
             factor: balance
                 .hashing()
                 .and_then(|hashing: &Hashing| hashing.balance_factor),
-            names: members.iter().map(name).collect(),
         })
     }
 
@@ -96,20 +92,15 @@ impl Hashed {
 
     /// A number from 0 up to 1 that belongs to this key and endpoint.
     fn score(&self, among: &Among<'_>, at: usize, hash: u64) -> f64 {
-        let name = self.names[at - among.range().start];
-        unit(mixed(hash ^ name.rotate_left(32)))
+        unit(mixed(hash ^ among.set.name_at(at).rotate_left(32)))
     }
 
     /// The highest score by weight of those that are open and have room (D. G. Thaler, C. V.
     /// Ravishankar, "Using name-based mappings to increase hit rates", 1998). None if none has.
     fn best(&self, among: &Among<'_>, hash: u64, cap: Cap) -> Option<usize> {
         let roomy = among.range().filter(|&at| cap.has_room(among, at));
-        let scored = roomy.filter(|&at| among.open(at)).map(|at| {
-            let score = self.score(among, at, hash).max(f64::MIN_POSITIVE);
-            (score.ln() / among.weight_of(at), at)
-        });
-        let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
-        best.map(|(_, at)| at)
+        let open = roomy.filter(|&at| among.open(at));
+        heaviest(open.map(|at| (drawn(hash, among.set.name_at(at)), among.weight_of(at), at)))
     }
 }
 
@@ -118,12 +109,12 @@ pub(super) fn zone_draw(hash: u64) -> f64 {
     unit(mixed(hash))
 }
 
-fn unit(word: u64) -> f64 {
+pub(super) fn unit(word: u64) -> f64 {
     (word >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// The finaliser of SplitMix64: every bit of the input changes half of the output's.
-fn mixed(word: u64) -> u64 {
+pub(super) fn mixed(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     word ^ (word >> 31)

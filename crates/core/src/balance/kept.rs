@@ -7,20 +7,32 @@
 //! more of them. That is one look at each endpoint of a zone, which only such clients cost.
 
 use super::among::Among;
-use crate::hash::xxh64;
-
-/// Values of a draw: with the half that is added, all that a double can tell apart below 1.
-const DRAWS: f64 = (1_u64 << 52) as f64;
+use super::hashed::{mixed, unit};
 
 /// The endpoint that `hash` keeps; none if none is open.
 pub(super) fn kept(among: &Among<'_>, hash: u64) -> Option<usize> {
-    let scored = among.all_open().map(|at| {
-        let drawn = xxh64(hash, among.set.endpoints[at].address.as_bytes());
-        let uniform = ((drawn >> 12) as f64 + 0.5) / DRAWS;
-        (uniform.ln() / among.weight_of(at), at)
-    });
-    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0));
-    best.map(|(_, at)| at)
+    let draw = |at: usize| drawn(hash, among.set.name_at(at));
+    let open = among.all_open();
+    heaviest(open.map(|at| (draw(at), among.weight_of(at), at)))
+}
+
+/// The best, for its weight, of those that have drawn (draws from 0 to 1, both excluded): the share of
+/// each is its weight's. None if there is none.
+pub(super) fn heaviest(drawn: impl Iterator<Item = (f64, f64, usize)>) -> Option<usize> {
+    // The logarithms order equal weights as the draws do, so most need none.
+    let better =
+        |(draw, weight, _): &(f64, f64, usize), (than, its, _): &(f64, f64, usize)| match weight
+            == its
+        {
+            true => draw.total_cmp(than),
+            false => (draw.ln() / weight).total_cmp(&(than.ln() / its)),
+        };
+    drawn.max_by(better).map(|(_, _, at)| at)
+}
+
+/// A number between 0 and 1 that belongs to this hash and name.
+pub(super) fn drawn(hash: u64, name: u64) -> f64 {
+    unit(mixed(hash ^ name.rotate_left(32))).max(f64::MIN_POSITIVE)
 }
 
 #[cfg(test)]
