@@ -184,6 +184,18 @@ fn what_is_no_database_of_places_is_refused() {
     }
 }
 
+/// What no look-up asks for may be anything: whole databases are not refused for a name.
+#[test]
+fn damage_that_nobody_can_meet_does_no_harm() {
+    let mut bytes = europe().bytes();
+    let name = b"Somewhere";
+    let at = bytes.windows(name.len()).position(|part| part == name);
+    bytes[at.unwrap()] = 0xff;
+    let database = Database::open("x", bytes).unwrap();
+    let berlin = Some(origin("DE", "EU", Some((52.5, 13.4))));
+    assert_eq!(database.find(ip("192.0.2.1")), berlin);
+}
+
 #[test]
 fn a_tree_with_more_ways_than_addresses_is_refused() {
     let mut bytes = europe().bytes();
