@@ -77,10 +77,10 @@ pub fn decide(view: &View<'_>, eligibility: &Eligibility, rng: &mut Rng) -> Deci
     let mut decision = Decision::default();
     let open = sift(&mut round, &mut decision);
     rank(&open, &mut round, &mut decision);
-    if let Policy::Priority { overprovisioning } = view.steering.policy {
-        if round.spills {
-            tier::spill(overprovisioning, &open, &mut round, &mut decision);
-        }
+    if let Policy::Priority { overprovisioning } = view.steering.policy
+        && round.spills
+    {
+        tier::spill(overprovisioning, &open, &mut round, &mut decision);
     }
     let pinned = pin::prefer(round.eligibility, &mut decision);
     if round.spills && !pinned {

@@ -20,12 +20,12 @@ pub(super) fn prefer(eligibility: &Eligibility, decision: &mut Decision) -> bool
     let Some(at) = candidates.iter().position(|one| one.region == pin.region) else {
         return false;
     };
-    let yields = match (candidates[at].because, pin.by) {
-        (Because::Panic, _) => true,
-        (Because::Suspected, PinnedBy::Affinity(_)) => true,
-        (Because::HeldBack, PinnedBy::Affinity(WhenGone::Temporary)) => true,
-        _ => false,
-    };
+    let yields = matches!(
+        (candidates[at].because, pin.by),
+        (Because::Panic, _)
+            | (Because::Suspected, PinnedBy::Affinity(_))
+            | (Because::HeldBack, PinnedBy::Affinity(WhenGone::Temporary))
+    );
     if !yields {
         candidates[at].because = match pin.by {
             PinnedBy::Override => Because::Override,

@@ -33,7 +33,7 @@ fn shares(weights: &[u32], clients: u64) -> Vec<f64> {
     let split = split(weights);
     let mut counts = vec![0_u64; weights.len()];
     for hash in hashes(clients) {
-        counts[pick(&split, hash).unwrap()] += 1;
+        counts[pick(&split, hash).expect("a target")] += 1;
     }
     let share = |count: &u64| *count as f64 / clients as f64;
     counts.iter().map(share).collect()

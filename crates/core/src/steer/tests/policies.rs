@@ -332,7 +332,8 @@ fn pinned(by: PinnedBy) -> Eligibility {
 fn a_pinned_region_comes_first_if_it_may_be_used() {
     use Because::{Affinity, Nearest, Override, Suspected};
     use WhenGone::{Rebind, Strict, Temporary};
-    let table: [(RegionRow, [Option<(u8, Because)>; 4]); 7] = [
+    type Placed = [Option<(u8, Because)>; 4];
+    let table: [(RegionRow, Placed); 7] = [
         (
             rtt(80),
             [
