@@ -63,8 +63,8 @@ async fn a_region_that_is_full_sheds_and_the_next_one_serves() {
     }
     assert_eq!(shed(&rig, "eu") + shed(&rig, "us"), 4);
     let log = rig.log(6).await;
-    let because = |at: usize| log[at]["attempts"][0]["because"].clone();
-    assert_eq!((because(4), because(5)), ("shed".into(), "shed".into()));
+    let shedding = |line: &&serde_json::Value| line["attempts"][0]["because"] == "shed";
+    assert_eq!(log.iter().filter(shedding).count(), 2, "{log:#?}");
     let demand = |region: &str| rig.board.region("shop", region).demand().shed;
     assert_eq!(demand("eu"), shed(&rig, "eu"), "the board counts the same");
     assert_eq!(demand("us"), shed(&rig, "us"));
