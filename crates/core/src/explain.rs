@@ -24,6 +24,10 @@ pub struct Explanation {
     pub route: Arc<str>,
     /// The upstream that it leads to.
     pub upstream: Arc<str>,
+    /// The policy by which regions are ordered.
+    pub steering: &'static str,
+    /// Whether too little is usable to heed health (`panic: fail_open`).
+    pub panic: bool,
     /// The policy by which an endpoint of the region is chosen.
     pub balance: &'static str,
     /// What of the request decides about its endpoint; none if the policy hashes nothing.
@@ -89,6 +93,8 @@ impl Explanation {
         Self {
             route: route.name.clone(),
             upstream: upstream.name.clone(),
+            steering: upstream.steering.policy.as_str(),
+            panic: decision.panic,
             balance: upstream.balance.as_str(),
             hashed_on: upstream.balance.hashing().map(|_| NO_KEY.into()),
             origin: asks_for_places(upstream).then(|| Origin::default().to_string().into()),
@@ -157,6 +163,12 @@ impl fmt::Display for Explanation {
         if !self.residency.is_empty() {
             writeln!(f, "residency {}", self.residency.join(", "))?;
         }
+        if self.panic {
+            writeln!(
+                f,
+                "panic     too little is usable: health leaves nobody out"
+            )?;
+        }
         for (at, Ranked { region, because }) in self.candidates.iter().enumerate() {
             writeln!(f, "{:>7}.  {region:width$}  {}", at + 1, because.told())?;
         }
@@ -193,7 +205,7 @@ impl Because {
             Self::GeoRule => "by the rule for the client's place",
             Self::Distance => "by its distance from the client",
             Self::LeastLoad => "by its load",
-            Self::Shed => "full: this attempt is beyond its capacity",
+            Self::Shed => "takes a part only, as it is full or not well: this attempt is not of it",
             Self::DialedDown => "dialed down: this attempt is not of the part that it takes",
             Self::Standby => "stands by: after all that serve",
             Self::Panic => "out of order, like too much else: better than nothing",

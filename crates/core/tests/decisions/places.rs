@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 use tidegate_core::choose::should_leave;
 use tidegate_core::decision::{Because, Pin, PinnedBy};
+use tidegate_core::explain::Explanation;
 use tidegate_core::geo::Origin;
 use tidegate_core::plan::{
     Affinity, AffinityBy, AffinityCookie, AffinityScope, ColdStart, GeoRule, Isolation, Location,
@@ -14,7 +15,7 @@ use tidegate_core::plan::{
 use tidegate_core::retry::{Destination, NextTry, Scope};
 use tidegate_core::{
     Allotment, Ask, Choice, Decision, Dial, EndpointSet, Exclusion, Health, RegionIdx, RegionSet,
-    Termination, choose, reach,
+    RouteIdx, Termination, choose, reach,
 };
 
 use crate::support::{UPSTREAM, World, latency};
@@ -306,6 +307,14 @@ fn in_a_panic_what_is_out_is_better_than_nothing_within_residency() {
     let allowed: RegionSet = [RegionIdx(1)].into_iter().collect();
     let mut only = Ask::new(allowed, world.now);
     check(&only, Some((1, Because::Panic)), true);
+    let (decision, choice) = chosen(&world, &only);
+    let told = Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref());
+    assert!((told.steering, told.panic) == ("latency", true));
+    let told = told.to_string();
+    assert!(
+        told.contains("too little is usable") && told.contains("better than nothing"),
+        "{told}"
+    );
     // As the next look finds it.
     world.live.upstreams[0].regions[1]
         .cell
