@@ -1,5 +1,7 @@
 //! How much of a region is usable.
 
+use std::time::Duration;
+
 use tidegate_core::plan::Policy;
 use tidegate_core::{Allotter, Dial, Health, RegionCell};
 
@@ -25,7 +27,11 @@ fn check(
     }
     let (wanted, live) = world.live.upstream(UPSTREAM);
     stands(&live.regions[0].cell);
-    Allotter::default().look(wanted, live, world.now);
+    let mut allotter = Allotter::default();
+    // What ails is left by and by.
+    for look in 0..80 {
+        allotter.look(wanted, live, world.now + Duration::from_millis(250) * look);
+    }
     let found = live.regions[0].cell.allotment();
     let near = |dial: Dial, part: f64| (dial.share() - part).abs() < 1e-6;
     assert!(
