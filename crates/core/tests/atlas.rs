@@ -245,7 +245,7 @@ impl Damage {
         let Some(last) = bytes.len().checked_sub(1) else {
             return;
         };
-        let at = |place: &usize| place * last >> 20;
+        let at = |place: &usize| (place * last) >> 20;
         match self {
             Self::Flip(place, bits) => bytes[at(place)] ^= bits,
             Self::Overwrite(place, new) => {
