@@ -6,6 +6,7 @@
 //! decide where to go, and enters the answer with [`Ask::follow`]. Nothing here allocates, and
 //! nothing here records: a choice changes no state until an attempt is made of it.
 
+mod left;
 mod offer;
 
 use std::sync::Arc;
@@ -16,20 +17,20 @@ use arrayvec::ArrayVec;
 use fastrand::Rng;
 
 use crate::balance::{self, Barred, Picked, Seek, Tried};
-use crate::cell::{Drain, InFlight, RegionCell};
-use crate::decision::{Because, Candidate, Decision, Eligibility, Exclusion, Pin, PinnedBy, View};
+use crate::cell::InFlight;
+use crate::decision::{Because, Candidate, Decision, Eligibility, Pin, PinnedBy, View};
 use crate::endpoint::{Endpoint, EndpointSet};
 use crate::geo::Origin;
 use crate::handle::{Live, LiveUpstream};
-use crate::health::Health;
 use crate::ids::{RegionIdx, RegionSet, UpstreamIdx};
 use crate::limits::{Bounds, Turn};
 use crate::plan::{Affinity, AffinityBy, AffinityScope, Isolation, Upstream, WhenGone};
-use crate::retry::{Destination, NextTry, Reach, Scope};
-use crate::standing::{Dial, Standing};
-use crate::steer::{self, Gate};
+use crate::retry::{Destination, NextTry, Scope};
+use crate::steer;
 use crate::view::Look;
 use offer::Offer;
+
+pub use left::{reach, should_leave};
 
 /// The most attempts that one request may make (`retry.attempts` has the same bound).
 pub const MAX_ATTEMPTS: usize = 16;
@@ -158,7 +159,7 @@ impl Ask {
         }
     }
 
-    /// The regions where an answer usually takes longer than what is left ([`RegionCell::usual`]). An
+    /// The regions where an answer usually takes longer than what is left ([`RegionCell::usual`](crate::RegionCell::usual)). An
     /// attempt there would be load for nothing.
     fn too_slow(&self, wanted: &Upstream, observed: &LiveUpstream) -> RegionSet {
         let Some(deadline) = self.deadline else {
@@ -423,131 +424,4 @@ fn binds(
         // A cookie that names no endpoint was set when affinity was to regions.
         PinnedBy::Affinity(_) => by_endpoint && pin.endpoint.is_none() && pin.region == region,
     }
-}
-
-/// What is left to try after an attempt failed in the region at `position`. In another region,
-/// endpoints that were tried (by a hedge) may be tried again: a region is left for good, an endpoint
-/// only for its neighbours. What is left out because the time is too short depends on `ask.now` and
-/// `ask.deadline`: they have to be of this moment.
-pub fn reach(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> Reach {
-    let (wanted, observed) = live.upstream(upstream);
-    let region = wanted.regions[usize::from(position)].region;
-    let eligibility = ask.confined(ask.eligibility_of_retry(wanted, observed), region);
-    let look = |tried: &TriedEndpoints, turn, eligibility| {
-        let look = Look {
-            tried,
-            turn,
-            ..Look::of(ask)
-        };
-        Sides::of(&View::by(wanted, observed, &look), eligibility, position)
-    };
-    let fresh = look(&ask.tried_endpoints, Turn::Retry, &eligibility);
-    let none = TriedEndpoints::default();
-    let mut all = look(&none, Turn::Retry, &eligibility);
-    let forgiving = Eligibility {
-        tried: RegionSet::EMPTY,
-        ..eligibility
-    };
-    if !all.elsewhere && !ask.tried_regions.is_empty() {
-        let forgiven = look(&none, Turn::Retry, &forgiving);
-        all.elsewhere = forgiven.elsewhere;
-        all.trusted_elsewhere = forgiven.trusted_elsewhere;
-    }
-    let mut reach = Reach {
-        here: fresh.here,
-        again: all.here,
-        elsewhere: all.elsewhere,
-        moved: !ask.tried_regions.is_empty(),
-        doubted: comes_and_goes(observed.regions[usize::from(position)].cell.standing()),
-        doubted_elsewhere: !all.trusted_elsewhere,
-        full: false,
-        full_elsewhere: all.full_elsewhere,
-        late: false,
-    };
-    if !reach.again && !reach.elsewhere {
-        let anything = |turn, eligibility| {
-            let sides = look(&none, turn, eligibility);
-            sides.here || sides.elsewhere
-        };
-        reach.full = anything(Turn::First, &forgiving);
-        let patient = Eligibility {
-            too_slow: RegionSet::EMPTY,
-            ..forgiving
-        };
-        reach.late = anything(Turn::Retry, &patient);
-    }
-    reach
-}
-
-/// What is open in the region of an attempt, and in the others.
-struct Sides {
-    here: bool,
-    elsewhere: bool,
-    /// Of what is open elsewhere, something that nothing speaks against.
-    trusted_elsewhere: bool,
-    /// Something elsewhere would be open, were it not full.
-    full_elsewhere: bool,
-}
-
-impl Sides {
-    fn of(view: &View<'_>, eligibility: &Eligibility, position: u8) -> Self {
-        let mut sides = Self {
-            here: false,
-            elsewhere: false,
-            trusted_elsewhere: false,
-            full_elsewhere: false,
-        };
-        let gate = Gate::new(view, eligibility);
-        for row in &view.rows {
-            match gate.exclusion(row) {
-                Some(why) => {
-                    sides.full_elsewhere |= why == Exclusion::Full && row.position != position;
-                }
-                None if row.position == position => sides.here = true,
-                None => {
-                    sides.elsewhere = true;
-                    sides.trusted_elsewhere |= !doubted(row.standing) && row.endpoints > 0;
-                }
-            }
-        }
-        sides
-    }
-}
-
-/// Whether a region is no place to stay after a failure as long as there is another: it is doubted, or
-/// does not take its whole share yet.
-fn comes_and_goes(standing: Standing) -> bool {
-    doubted(standing) || standing.dial != Dial::FULL
-}
-
-/// Whether a region is no place to go to after a failure: it is out, silent, or only being tried.
-fn doubted(standing: Standing) -> bool {
-    standing.suspected || standing.probation || !standing.health.usable()
-}
-
-/// Whether an attempt that waits in the region at `position` is to be given up now: the region is
-/// down, has fallen silent or is drained at once ([`Drain::Now`]), and another one that `ask` may go to
-/// is not, and has room. A few loads as long as its region is well.
-///
-/// Where everything else is full, the attempt waits on, and whoever asks has to ask again: that is
-/// what paces re-dispatch.
-///
-/// It says nothing about the request: [`retry::leave`](crate::retry::leave) does, with
-/// [`Failure::RegionDown`](crate::retry::Failure::RegionDown), and has to be asked before the attempt
-/// is cancelled. What must not be done twice waits on.
-pub fn should_leave(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> bool {
-    let (wanted, observed) = live.upstream(upstream);
-    if !in_trouble(&observed.regions[usize::from(position)].cell) {
-        return false;
-    }
-    let region = wanted.regions[usize::from(position)].region;
-    let eligibility = ask.confined(ask.eligibility_of_retry(wanted, observed), region);
-    let view = View::of(wanted, observed, &TriedEndpoints::default(), Turn::Retry);
-    let mut others = view.rows.iter().filter(|row| row.position != position);
-    others.any(|row| !row.standing.suspected && steer::exclusion(row, &eligibility).is_none())
-}
-
-fn in_trouble(region: &RegionCell) -> bool {
-    let standing = region.standing();
-    standing.suspected || standing.health == Health::Unhealthy || region.drain() == Drain::Now
 }

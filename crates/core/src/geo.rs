@@ -15,8 +15,8 @@ use std::fmt;
 use crate::plan::Location;
 
 pub use atlas::Atlas;
-pub use direction::Direction;
 pub use database::{Database, Fingerprint, Fingerprinter, InvalidDatabase};
+pub use direction::Direction;
 pub use places::{Code, code, continent_of, is_continent};
 
 /// Where a client is, as far as that is known.

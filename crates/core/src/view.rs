@@ -163,7 +163,9 @@ impl<'a> Needs<'a> {
             load: matches!(policy, Policy::LeastLoad),
             any_health,
             rule: rules.and_then(|(rules, origin)| rules.iter().find(|rule| rule.fits(origin))),
-            client: rules.and_then(|(_, origin)| origin.location).map(Direction::from),
+            client: rules
+                .and_then(|(_, origin)| origin.location)
+                .map(Direction::from),
         }
     }
 
