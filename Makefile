@@ -52,8 +52,9 @@ microbench: setup ## Micro-benchmarks, allocations counted
 	$(CARGO) bench -p tidegate-core -p tidegate-http1 -p tidegate-telemetry
 	$(CARGO) bench -p tidegate-health --bench checks
 
-sim: setup ## Let regions die in a virtual world: times to detect, losses, false alarms (TIDEGATE_SIM_SEEDS=...)
+sim: setup ## Let regions die, and steer through days and outages, in a virtual world: tables and the pictures of docs/steering.md (TIDEGATE_SIM_SEEDS=...)
 	$(CARGO) test --release -p tidegate-core --test simulation -- --ignored --nocapture report
+	$(CARGO) test --release -p tidegate-core --test steering -- --ignored --nocapture report
 
 fuzz: ## One minute for each fuzz target (needs cargo-fuzz and a nightly toolchain)
 	@sh scripts/fuzz.sh

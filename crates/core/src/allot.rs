@@ -9,6 +9,7 @@
 //! nothing while regions stay, and remembers by cell, so that a reload changes nothing of what it
 //! knows.
 
+mod ease;
 mod held;
 mod rate;
 mod take;
@@ -17,6 +18,7 @@ mod usable;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::ease::Ease;
 use self::held::Held;
 use self::rate::{Rate, SteppedRate};
 use self::take::Load;
@@ -50,6 +52,7 @@ struct Seat {
     /// The same as `offered` over a longer time.
     usual: Rate,
     take: f64,
+    ease: Ease,
     latency: Held,
 }
 
@@ -99,6 +102,7 @@ impl Seat {
             bound: SteppedRate::default(),
             usual: Rate::default(),
             take: 1.0,
+            ease: Ease::default(),
             latency: Held::default(),
         }
     }
@@ -124,15 +128,18 @@ impl Seat {
         passed: Duration,
     ) -> Allotment {
         let dial = dial(region, &self.cell);
-        let usable = Usable::of(observed, dial);
+        let found = Usable::of(observed);
+        self.ease.look(found.ails(observed), passed);
+        let usable = found.eased(self.ease.part());
         let capacity = region
             .capacity()
-            .map(|all| all * usable.part() * dial.share());
+            .map(|all| all * usable.part().min(self.ease.part()) * dial.share());
         self.take = match capacity.filter(|_| sheds(&steering.policy)) {
+            Some(_) if self.ease.part() == 0.0 => 0.0,
             Some(capacity) => self
                 .load()
                 .take(self.take, &steering.spill, capacity, passed),
-            None if sheds(&steering.policy) => usable.carries(),
+            None if sheds(&steering.policy) => usable.carries().min(self.ease.part()),
             None => 1.0,
         };
         let latency = self.cell.latency();

@@ -18,6 +18,7 @@ use crate::health::Health;
 use crate::ids::RegionIdx;
 use crate::limits::{Bounds, Room, Turn};
 use crate::plan::{GeoRule, Policy, Spread, Standby, Steering, Upstream, UpstreamRegion};
+use crate::standing::Dial;
 
 /// What an attempt asks of a view.
 #[derive(Clone, Copy)]
@@ -181,7 +182,7 @@ impl<'a> Needs<'a> {
             if self.take {
                 (row.take, row.spare) = (allotment.take, allotment.spare);
             }
-            if usable {
+            if usable || row.take != Dial::FULL {
                 (row.healthy, row.degraded) = (allotment.healthy, allotment.degraded);
             }
         }

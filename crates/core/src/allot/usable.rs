@@ -2,7 +2,6 @@
 
 use crate::handle::LiveRegion;
 use crate::health::{Health, OVERPROVISIONING};
-use crate::standing::Dial;
 
 /// The usable parts of a region, 0 to 1 each and together.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -14,14 +13,14 @@ pub(super) struct Usable {
 }
 
 impl Usable {
-    /// What is usable of a region that is dialed so. Nothing of one that is down, drained or dialed to
-    /// 0. Of an endpoint that starts slowly or is on trial, the part that it takes by now.
+    /// What is usable of a region. Nothing of one that is down; what an operator drains or dials out is
+    /// left out by every decision anyway, and usable at once when he takes that back. Of an endpoint that starts slowly or is on trial, the part that it takes by now.
     ///
     /// A region may be degraded although its endpoints are well, because it said so or fails more than
     /// is usual; then all of it is.
-    pub(super) fn of(region: &LiveRegion, dial: Dial) -> Self {
+    pub(super) fn of(region: &LiveRegion) -> Self {
         let standing = region.cell.standing();
-        if dial == Dial::NONE || region.cell.draining() || !standing.health.usable() {
+        if !standing.health.usable() {
             return Self::default();
         }
         let (found, lesser) = Self::of_endpoints(region);
@@ -31,6 +30,24 @@ impl Usable {
                 degraded: found.part(),
             },
             false => found,
+        }
+    }
+
+    /// Whether the region works worse than it should: it is degraded, and not for lack of endpoints.
+    pub(super) fn ails(self, region: &LiveRegion) -> bool {
+        region.cell.health() == Health::Degraded && self.healthy == 0.0 && self.degraded > 0.0
+    }
+
+    /// The same if this part counts as healthy, at most, and the rest as degraded.
+    pub(super) fn eased(self, part: f64) -> Self {
+        let most = self.part() * part;
+        let healthy = match self.healthy > 0.0 {
+            true => self.healthy.min(most),
+            false => most,
+        };
+        Self {
+            healthy,
+            degraded: self.part() - healthy,
         }
     }
 

@@ -76,8 +76,8 @@ impl Rank {
     }
 }
 
-/// Whether a region is degraded only because too few of its endpoints are well: those that are work, and
-/// what they cannot carry is shed. Of one that works worse than it should nothing counts as healthy.
+/// Whether a degraded region takes a part all the same: some of its endpoints are well, or it is only
+/// being left. What is not of that part is shed.
 fn is_lesser(row: &RegionRow) -> bool {
     row.healthy > Dial::NONE && row.healthy < Dial::FULL
 }

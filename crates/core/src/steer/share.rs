@@ -7,6 +7,10 @@ use crate::decision::{Because, Decision, RegionRow};
 /// A utilization that counts as full: nothing is divided by nothing.
 const FULL: f32 = 0.99;
 
+/// What is degraded counts as so much of what is not.
+const DEGRADED: f64 = 0.1;
+/// So much of what is full is taken beyond that.
+const BEYOND: f64 = 0.1;
 /// So much of a region counts as usable at least.
 const USABLE_LEAST: f64 = 0.01;
 
@@ -51,7 +55,8 @@ pub(super) fn by_load(group: &mut Group<'_>, round: &mut Round<'_>, decision: &m
     let load = |row: &RegionRow| {
         let (under_way, utilization) = row.load;
         let idle = 1.0 - utilization.unwrap_or(0.0).clamp(0.0, FULL);
-        let usable = (row.healthy.share() + row.degraded.share()).max(USABLE_LEAST);
+        let usable = row.healthy.share() + row.degraded.share() * DEGRADED;
+        let usable = usable.max(USABLE_LEAST);
         (f64::from(under_way) + 1.0) / (size(row) * usable) / f64::from(idle)
     };
     group.sort_unstable_by(|a, b| {
@@ -67,7 +72,7 @@ pub(super) fn by_load(group: &mut Group<'_>, round: &mut Round<'_>, decision: &m
 
 /// Asks the candidates in their order whether the attempt is of the part that they take, until one
 /// says yes. The others shed it and come after all that were not asked, but for those that are doubted.
-/// Where all shed it, they share it by capacity.
+/// Where all shed it, they share it by size, and those first that are only being left.
 pub(super) fn shed(round: &mut Round<'_>, decision: &mut Decision) {
     let rows = &round.view.rows;
     let row = |position: u8| &rows[usize::from(position)];
@@ -87,7 +92,8 @@ pub(super) fn shed(round: &mut Round<'_>, decision: &mut Decision) {
         .iter()
         .map(|one| row(one.position))
         .collect();
-    round.draws.order(&mut group, capacity);
+    let size = size(&group);
+    round.draws.order(&mut group, |row| size(row) * room(row));
     for (candidate, row) in candidates.iter_mut().zip(group) {
         (candidate.region, candidate.position) = (row.region, row.position);
         candidate.because = Because::Shed;
@@ -101,6 +107,12 @@ pub(super) fn size(group: &[&RegionRow]) -> fn(&RegionRow) -> f64 {
         true => capacity,
         false => weight,
     }
+}
+
+/// The part of a region that has room when all take as much as they should: what is left for now, because
+/// it worked worse than it should, and something of what is full.
+fn room(row: &RegionRow) -> f64 {
+    row.degraded.share() + BEYOND * row.healthy.share()
 }
 
 fn capacity(row: &RegionRow) -> f64 {

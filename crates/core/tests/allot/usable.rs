@@ -82,7 +82,7 @@ fn a_region_that_is_degraded_for_another_reason_than_its_endpoints_is_so_as_a_wh
 }
 
 #[test]
-fn nothing_of_a_region_that_takes_nothing_is_usable() {
+fn nothing_of_a_region_that_is_down_is_usable_and_what_an_operator_keeps_out_is_at_once() {
     let one = [(Healthy, 1, 1.0)];
     check(&one, stands(Unhealthy), (0.0, 0.0));
     check(&one, stands(Draining), (0.0, 0.0));
@@ -91,12 +91,12 @@ fn nothing_of_a_region_that_takes_nothing_is_usable() {
             cell.set_dial(Some(Dial::new(share)));
         }
     };
-    check(&one, dialed(0.0), (0.0, 0.0));
+    check(&one, dialed(0.0), (1.0, 0.0));
     check(&one, dialed(0.01), (1.0, 0.0));
     let drained = |cell: &RegionCell| {
         cell.set_draining(true);
     };
-    check(&one, drained, (0.0, 0.0));
+    check(&one, drained, (1.0, 0.0));
 }
 
 #[test]

@@ -142,7 +142,7 @@ impl Steerer for Envoy {
         Duration::from_secs(2)
     }
 
-    fn probe_every(&self) -> Duration {
+    fn probe_every(&self, _: usize, _: Instant) -> Duration {
         Duration::from_secs(2)
     }
 }
@@ -230,7 +230,7 @@ impl Steerer for Dns {
         Duration::from_secs(10)
     }
 
-    fn probe_every(&self) -> Duration {
+    fn probe_every(&self, _: usize, _: Instant) -> Duration {
         Duration::from_secs(2)
     }
 }

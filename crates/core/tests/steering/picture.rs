@@ -199,7 +199,7 @@ fn marks(out: &mut String, scene: &Scene, ledger: &Ledger) {
         ledger.quantile(0.5),
         ledger.quantile(0.99)
     );
-    for (at, event) in &scene.events {
+    for (turn, (at, event)) in scene.events.iter().enumerate() {
         let x = x_of(at.as_secs() as usize, ledger);
         let bottom = TOP + SHARE + GAP + LOAD;
         let words = event.told(scene);
@@ -208,7 +208,7 @@ fn marks(out: &mut String, scene: &Scene, ledger: &Ledger) {
             r#"<path class="axis" d="M{x:.1} {}V{bottom}"/><text class="soft" x="{:.1}" y="{}">{words}</text>"#,
             TOP + SHARE,
             x + 3.0,
-            TOP + SHARE + 14.0
+            TOP + SHARE + 12.0 + 11.0 * (turn % 2) as f64
         );
     }
 }

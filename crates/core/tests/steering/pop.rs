@@ -9,7 +9,7 @@ use tidegate_core::choose::{Ask, choose, reach, should_leave};
 use tidegate_core::geo::Origin;
 use tidegate_core::health::Judge;
 use tidegate_core::ids::RegionSet;
-use tidegate_core::plan::{Failback, HttpProbe, Probe, ProbeKind, Upstream};
+use tidegate_core::plan::{Failback, HttpProbe, Probe, ProbeKind, RegionPolicy, Silence, Upstream};
 use tidegate_core::retry::{Destination, NextTry, Scope};
 use tidegate_core::{Dial, Live};
 
@@ -18,6 +18,8 @@ use crate::steerer::{Failed, Place, Request, Steerer};
 use crate::support::{self, UPSTREAM};
 
 const ATTEMPTS: u32 = 3;
+/// Where nothing answers, the first check that doubt caused has failed only after this.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Tidegate {
     live: Live,
@@ -27,6 +29,8 @@ pub(crate) struct Tidegate {
     probe: Probe,
     origin: Option<Origin>,
     next_look: Option<Instant>,
+    /// Since when each region is in doubt: then its endpoints are checked faster.
+    doubted: Vec<Option<Instant>>,
 }
 
 impl Tidegate {
@@ -52,6 +56,7 @@ impl Tidegate {
                 ..Origin::default()
             }),
             next_look: None,
+            doubted: vec![None; scene.regions.len()],
             live: world.live,
             _board: world.board,
         };
@@ -67,6 +72,17 @@ impl Tidegate {
 }
 
 fn configure(upstream: &mut Upstream, scene: &Scene, pop: &PopSpec) {
+    upstream.health.region = RegionPolicy {
+        min_healthy: 0.3,
+        error_rate: Some(0.5),
+        window: Duration::from_secs(1),
+        min_requests: 20,
+        silence: Some(Silence::Auto {
+            at_least: Duration::from_millis(300),
+        }),
+        degraded_latency: Some(3.0),
+    };
+    upstream.health.probe = Some(Probe::new(ProbeKind::Http(HttpProbe::default())));
     upstream.health.failback = Failback {
         hold: Duration::from_secs(5),
         ramp: Duration::from_secs(20),
@@ -128,6 +144,12 @@ impl Steerer for Tidegate {
         let (wanted, bound) = (&self.live.plan.upstreams[0], &self.live.upstreams[0]);
         self.judge.look(wanted, bound, now);
         self.allotter.look(wanted, bound, now);
+        for (region, doubted) in self.doubted.iter_mut().enumerate() {
+            *doubted = match self.judge.in_doubt(region as u8) {
+                true => doubted.or(Some(now)),
+                false => None,
+            };
+        }
         self.next_look = Some(now + self.judge.next_look());
     }
 
@@ -158,8 +180,12 @@ impl Steerer for Tidegate {
         Duration::from_secs(10)
     }
 
-    fn probe_every(&self) -> Duration {
-        Duration::from_secs(2)
+    fn probe_every(&self, region: usize, now: Instant) -> Duration {
+        let doubted = self.doubted[region];
+        match doubted.is_some_and(|since| now >= since + PROBE_TIMEOUT) {
+            true => Duration::from_millis(250),
+            false => Duration::from_secs(2),
+        }
     }
 
     fn dial(&mut self, region: usize, to: f64) {

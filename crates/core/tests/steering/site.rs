@@ -58,6 +58,11 @@ impl Site {
         self.spec.limit_rps * alive as f64 / self.alive.len() as f64
     }
 
+    /// Whether it serves anybody.
+    pub(crate) fn works(&self) -> bool {
+        self.state == State::Up && self.alive.contains(&true)
+    }
+
     /// How long a request waits that comes now.
     pub(crate) fn wait(&self) -> Duration {
         match self.rate() {

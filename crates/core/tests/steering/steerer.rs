@@ -73,8 +73,8 @@ pub(crate) trait Steerer {
     /// So long an attempt may stay without an answer.
     fn patience(&self) -> Duration;
 
-    /// So often each endpoint is checked.
-    fn probe_every(&self) -> Duration;
+    /// So often each endpoint of a region is checked at this moment.
+    fn probe_every(&self, region: usize, now: Instant) -> Duration;
 
     /// An operator dials a region.
     fn dial(&mut self, _region: usize, _to: f64) {}

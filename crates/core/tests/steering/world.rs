@@ -91,7 +91,9 @@ impl World {
         self.end_what_is_over();
         for (at, site) in self.sites.iter_mut().enumerate() {
             site.pass(TICK);
-            self.ledger.waits(self.now, at, site.wait());
+            if site.works() {
+                self.ledger.waits(self.now, at, site.wait());
+            }
         }
         for pop in 0..self.pops.len() {
             let mut at = self.pause(pop);
@@ -255,8 +257,9 @@ impl World {
 
     fn probe(&mut self) {
         for pop in 0..self.pops.len() {
-            let every = self.pops[pop].0.probe_every();
             for region in 0..self.sites.len() {
+                let (steerer, origin) = &self.pops[pop];
+                let every = steerer.probe_every(region, *origin + self.now);
                 for endpoint in 0..self.sites[region].alive.len() {
                     if self.now.is_zero()
                         || self.is_time(every, endpoint, self.sites[region].alive.len())
