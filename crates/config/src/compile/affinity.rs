@@ -57,6 +57,14 @@ pub(crate) fn compile(
     (Some(affinity), files)
 }
 
+/// The cookie by which an upstream knows clients again, if it is by one.
+pub(crate) fn cookie_of(upstream: &raw::Upstream) -> Option<&raw::AffinityCookie> {
+    match upstream.steering.get()?.affinity.get()? {
+        WordOr::Value(affinity) => affinity.cookie.get(),
+        WordOr::Word(_) => None,
+    }
+}
+
 fn scope(field: &Field<raw::AffinityScope>) -> AffinityScope {
     match field.or(raw::AffinityScope::Region) {
         raw::AffinityScope::Region => AffinityScope::Region,
@@ -72,11 +80,10 @@ fn when_gone(field: &Field<raw::WhenGone>) -> WhenGone {
     }
 }
 
-/// A hash names no place, so there is none to be gone or to be kept whole.
+/// A hash names no place, so there is none to be gone.
 fn refuse_options(cx: &mut Context<'_>, raw: &raw::Affinity) {
     let only_with = "`by: cookie`";
     cx.unused_if_given(raw.cookie.span(), "cookie", only_with);
-    cx.unused_if_given(raw.scope.span(), "scope", only_with);
     cx.unused_if_given(raw.when_gone.span(), "when_gone", only_with);
 }
 

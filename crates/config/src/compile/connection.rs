@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use tidegate_core::plan::{
-    ClientIdentity, ConnectionPolicy, RetryPolicy, UpstreamProtocol, UpstreamTls,
+    ClientIdentity, ConnectionPolicy, RetryPolicy, Standby, UpstreamProtocol, UpstreamRegion,
+    UpstreamTls,
 };
 
 use crate::compile::{Context, certificates, syntax};
@@ -22,11 +23,11 @@ pub(crate) struct TlsFiles {
     pub(crate) key: Option<PathBuf>,
 }
 
-/// Compiles the connections of an upstream that lives in so many regions.
+/// Compiles the connections of an upstream that lives in `regions`.
 pub(crate) fn compile(
     cx: &mut Context<'_>,
     raw: &raw::Upstream,
-    regions: usize,
+    regions: &[UpstreamRegion],
 ) -> (ConnectionPolicy, TlsFiles) {
     let (tls, files) = match raw.tls.get() {
         Some(tls) => {
@@ -44,8 +45,9 @@ pub(crate) fn compile(
         connect_timeout: cx.duration(&connection.connect_timeout, defaults::CONNECT_TIMEOUT),
         idle_timeout: cx.duration(&connection.idle_timeout, defaults::UPSTREAM_IDLE_TIMEOUT),
         idle_max,
-        warm_standby: warm_standby(cx, &connection.warm_standby, idle_max, regions),
+        warm_standby: warm_standby(cx, &connection.warm_standby, idle_max, regions.len()),
     };
+    check_warm(cx, connection, &policy, regions);
     (policy, files)
 }
 
@@ -66,6 +68,24 @@ fn warm_standby(cx: &mut Context<'_>, field: &Field<u64>, idle_max: u32, regions
         cx.report(problem.help("add a region, or remove the key".to_owned()));
     }
     count
+}
+
+/// A region that stands by with connections of which none is kept.
+fn check_warm(
+    cx: &mut Context<'_>,
+    raw: &raw::Connection,
+    policy: &ConnectionPolicy,
+    regions: &[UpstreamRegion],
+) {
+    let warm = regions.iter().any(|region| region.standby == Standby::Warm);
+    let span = raw.warm_standby.span().or(raw.idle_max.span());
+    if !warm || policy.warm_standby > 0 || regions.len() < 2 {
+        return;
+    }
+    let message = "a region stands by `warm`, and no connections to it are kept";
+    let problem = Problem::warning("no_effect", message).at(span);
+    let help = "it is probed, but its first requests wait for connections; keep some with `warm_standby`, and `idle_max` above 0";
+    cx.report(problem.help(help.to_owned()));
 }
 
 fn protocol(cx: &mut Context<'_>, raw: &raw::Upstream) -> UpstreamProtocol {

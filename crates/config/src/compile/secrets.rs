@@ -16,7 +16,10 @@ const BYTES_MIN: usize = 32;
 /// A secret that is longer is another kind of file.
 const BYTES_MAX: usize = 4096;
 
-/// Reads the files of a list that is given at `span`; reported unless there is at least one.
+/// What a cookie says is checked by each of them: more would be work for whoever forges cookies.
+const SECRETS_MAX: usize = 8;
+
+/// Reads the files of a list that is given at `span`; reported unless there are one to eight.
 pub(crate) fn read(
     cx: &mut Context<'_>,
     list: &[Field<String>],
@@ -26,9 +29,18 @@ pub(crate) fn read(
         let problem = Problem::error("empty_secrets", "no secret to sign with").at(span);
         cx.report(problem.help(help()));
     }
+    if list.len() > SECRETS_MAX {
+        let message = format!("{} secrets, at most {SECRETS_MAX} are accepted", list.len());
+        let help = "keep the one that signs and those that cookies under way are signed with";
+        cx.report(
+            Problem::error("too_many_secrets", message)
+                .at(span)
+                .help(help.to_owned()),
+        );
+    }
     let mut secrets = Vec::with_capacity(list.len());
     let mut paths = Vec::with_capacity(list.len());
-    for field in list {
+    for field in list.iter().take(SECRETS_MAX) {
         let Some(file) = cx.file(field) else { continue };
         secrets.extend(secret(cx, &file, field.span()));
         paths.push(file.path);

@@ -1,13 +1,13 @@
 //! Where else a route's requests go: split between upstreams, copied to another, kept in a region.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tidegate_core::Dial;
 use tidegate_core::plan::{Isolation, Mirror, Split, SplitTarget};
 
 use crate::compile::context::SHARE_MIN;
 use crate::compile::routes::{Place, Targets};
-use crate::compile::{Context, keys};
+use crate::compile::{Context, affinity, keys};
 use crate::defaults;
 use crate::problem::{Problem, quoted};
 use crate::raw;
@@ -40,6 +40,9 @@ pub(crate) fn split<'t, 'a>(
         .filter_map(|field| target(cx, field, targets, &mut seen))
         .collect();
     check_weights(cx, list, &given);
+    if hash_on.is_empty() {
+        check_cookies(cx, raw.split.span(), &given);
+    }
     let parts = given.iter().map(|(part, _)| *part).collect();
     let split = Split {
         targets: parts,
@@ -105,6 +108,25 @@ fn check_weights(
             .at(place)
             .help("no request would go anywhere; give one a weight".to_owned()),
     );
+}
+
+/// A client whose requests go now here, now there, and who is bound under one name by both.
+fn check_cookies(cx: &mut Context<'_>, span: Option<Span>, given: &[(SplitTarget, Place<'_, '_>)]) {
+    let drawn = given.iter().filter(|(part, _)| part.weight > 0);
+    let raws = drawn.filter_map(|(_, place)| place.target.raw);
+    let mut names = raws.filter_map(|raw| affinity::cookie_of(raw)?.name.get());
+    let mut seen = HashSet::new();
+    let Some(name) = names.find(|name| !seen.insert(name.as_str())) else {
+        return;
+    };
+    let message = format!(
+        "each request of a client is drawn anew between upstreams that set the same cookie, {}",
+        quoted(name)
+    );
+    let problem = Problem::warning("shared_cookie", message).at(span);
+    let help =
+        "it is moved again and again; add `split_on`, or give each upstream a cookie of its own";
+    cx.report(problem.help(help.to_owned()));
 }
 
 /// Who gets copies, and its place in the file. `own` are the upstreams of the requests themselves.

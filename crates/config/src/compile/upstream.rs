@@ -37,7 +37,7 @@ pub(crate) fn compile(
     totals: &Totals,
 ) -> (Upstream, UpstreamFiles) {
     let raw = of.raw;
-    let (connection, connection_files) = connection::compile(cx, raw, regions.len());
+    let (connection, connection_files) = connection::compile(cx, raw, &regions);
     let retry = retry::compile(
         cx,
         raw.retry.get().unwrap_or(&raw::Retry::default()),

@@ -6,11 +6,11 @@ use tidegate_core::plan::Upstream;
 
 use crate::compile::body::Totals;
 use crate::compile::regions::Regions;
-use crate::compile::{Context, UpstreamFiles, lives_in, names, upstream};
+use crate::compile::{Context, UpstreamFiles, affinity, lives_in, names, upstream};
 use crate::defaults;
 use crate::problem::{Problem, quoted};
 use crate::raw;
-use crate::yaml::{Entry, WordOr};
+use crate::yaml::Entry;
 
 /// Indices of upstreams are 16 bits wide.
 const UPSTREAMS_MAX: usize = 65_535;
@@ -68,7 +68,7 @@ fn has_tls(config: &raw::Config) -> bool {
 fn check_cookies(cx: &mut Context<'_>, entries: &[Entry<raw::Upstream>]) {
     let cookies = entries
         .iter()
-        .filter_map(|entry| cookie(entry.value.get()?));
+        .filter_map(|entry| affinity::cookie_of(entry.value.get()?));
     let mut seen: HashMap<&str, Vec<&raw::AffinityCookie>> = HashMap::new();
     for cookie in cookies {
         let Some(name) = cookie.name.get() else {
@@ -86,13 +86,6 @@ fn check_cookies(cx: &mut Context<'_>, entries: &[Entry<raw::Upstream>]) {
             cx.report(problem.help(help.to_owned()));
         }
         others.push(cookie);
-    }
-}
-
-fn cookie(upstream: &raw::Upstream) -> Option<&raw::AffinityCookie> {
-    match upstream.steering.get()?.affinity.get()? {
-        WordOr::Value(affinity) => affinity.cookie.get(),
-        WordOr::Word(_) => None,
     }
 }
 

@@ -130,7 +130,7 @@ pub(crate) struct Affinity {
     pub(crate) by: Field<AffinityBy>,
     /// With `by: cookie`: the cookie.
     pub(crate) cookie: Field<AffinityCookie>,
-    /// With `by: cookie`: what is kept, the `region` (endpoints are balanced as ever) or the `endpoint` too.
+    /// What is kept, the `region` (endpoints are balanced as ever) or the `endpoint` too. A `balance` that hashes something itself (`ring_hash`, `maglev`) goes before the `endpoint` of a hash.
     #[schemars(extend("default" = defaults::AFFINITY_SCOPE))]
     pub(crate) scope: Field<AffinityScope>,
     /// With `by: cookie`: what happens when the place is gone: the client moves and stays there (`rebind`), is served elsewhere until it is back (`temporary`), or its requests fail (`strict`).

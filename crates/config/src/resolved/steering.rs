@@ -129,7 +129,10 @@ fn affinity<'a>(affinity: &'a Affinity, secrets: &[PathBuf], base: &Path) -> Doc
     match &affinity.by {
         AffinityBy::Hash(keys) => {
             let by = keys.first().map(hash_key);
-            Doc::map([("by", by)])
+            Doc::map([
+                ("by", by),
+                ("scope", Some(Doc::word(scope(affinity.scope)))),
+            ])
         }
         AffinityBy::Cookie(cookie) => Doc::map([
             ("by", Some(Doc::word("cookie"))),
