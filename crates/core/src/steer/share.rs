@@ -3,6 +3,7 @@
 use super::draw::{Draws, Purpose};
 use super::{Group, Round, accept};
 use crate::decision::{Because, Decision, RegionRow};
+use crate::standing::Dial;
 
 /// A utilization that counts as full: nothing is divided by nothing.
 const FULL: f32 = 0.99;
@@ -78,16 +79,16 @@ pub(super) fn shed(round: &mut Round<'_>, decision: &mut Decision) {
     let row = |position: u8| &rows[usize::from(position)];
     let candidates = &mut decision.candidates;
     let doubted = |because| matches!(because, Because::Suspected | Because::Panic);
-    let asked = candidates.iter().position(|one| doubted(one.because));
-    let asked = asked.unwrap_or(candidates.len());
-    let refused = candidates[..asked].iter().take_while(|candidate| {
+    let refused = candidates.iter().take_while(|candidate| {
         let row = row(candidate.position);
-        !round.draws.passes(row.take, row, Purpose::Take)
+        !doubted(candidate.because) && !round.draws.passes(row.take, row, Purpose::Take)
     });
     let refused = refused.count();
     if refused == 0 {
         return;
     }
+    let asked = candidates.iter().position(|one| doubted(one.because));
+    let asked = asked.unwrap_or(candidates.len());
     let mut group: Group<'_> = candidates[..refused]
         .iter()
         .map(|one| row(one.position))
@@ -109,10 +110,13 @@ pub(super) fn size(group: &[&RegionRow]) -> fn(&RegionRow) -> f64 {
     }
 }
 
-/// The part of a region that has room when all take as much as they should: what is left for now, because
-/// it worked worse than it should, and something of what is full.
+/// The part of a region that has room when all take as much as they should: of one that is gone back to,
+/// what it does not take yet; of any other, something beyond what it takes.
 fn room(row: &RegionRow) -> f64 {
-    row.degraded.share() + BEYOND * row.healthy.share()
+    match row.healthy {
+        Dial::NONE => BEYOND * row.degraded.share(),
+        healthy => row.degraded.share() + BEYOND * healthy.share(),
+    }
 }
 
 fn capacity(row: &RegionRow) -> f64 {
