@@ -237,6 +237,11 @@ impl Ask {
 }
 
 impl TriedEndpoints {
+    /// Whether nothing was tried.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Enters a try. Beyond [`MAX_ATTEMPTS`] it is not remembered.
     pub fn insert(&mut self, position: u8, version: u64, endpoint: usize) {
         let endpoint = u32::try_from(endpoint).unwrap_or(u32::MAX);
@@ -334,10 +339,11 @@ pub fn choose(
 
 fn prefer(stay: Option<RegionIdx>, decision: &mut Decision) {
     let candidates = &mut decision.candidates;
-    let Some(at) = candidates
-        .iter()
-        .position(|candidate| Some(candidate.region) == stay)
-    else {
+    let at = |region| {
+        let mut candidates = candidates.iter();
+        candidates.position(|candidate| candidate.region == region)
+    };
+    let Some(at) = stay.and_then(at) else {
         return;
     };
     let silent = |at: usize| candidates[at].because == Because::Suspected;

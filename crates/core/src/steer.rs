@@ -75,8 +75,8 @@ pub fn decide(view: &View<'_>, eligibility: &Eligibility, rng: &mut Rng) -> Deci
         round.eligibility = &confined;
     }
     let mut decision = Decision::default();
-    let open = sift(&mut round, &mut decision);
-    rank(&open, &mut round, &mut decision);
+    let mut open = sift(&mut round, &mut decision);
+    rank(&mut open, &mut round, &mut decision);
     if let Policy::Priority { overprovisioning } = view.steering.policy
         && round.spills
     {
@@ -110,9 +110,10 @@ fn sift<'a>(round: &mut Round<'a>, decision: &mut Decision) -> Open<'a> {
     open
 }
 
-fn rank(open: &Open<'_>, round: &mut Round<'_>, decision: &mut Decision) {
+fn rank(open: &mut Open<'_>, round: &mut Round<'_>, decision: &mut Decision) {
     if open.plain {
-        return order(round, &mut open.rows.clone(), decision);
+        // All of them have the same rank, so it is still theirs in any order.
+        return order(round, &mut open.rows, decision);
     }
     for rank in RANKS {
         let mut group: Group<'_> = open.of(rank).collect();

@@ -86,26 +86,29 @@ impl<'a> View<'a> {
     pub(crate) fn fill(&mut self, upstream: &Upstream, live: &LiveUpstream, look: &Look<'_>) {
         let needs = Needs::of(self.steering, look.origin.as_ref());
         let bounds = Bounds::of(&upstream.circuit_breaker, look.turn);
+        let mut barred = Barred {
+            bound: bounds.endpoint,
+            ..Barred::default()
+        };
         let regions = upstream.regions.iter().zip(&live.regions).enumerate();
         for (position, (wanted, observed)) in regions {
-            let mut row = row(position as u8, wanted, observed);
+            self.rows.push(row(position as u8, wanted, observed));
+            let row = &mut self.rows[position];
             let set = observed.endpoints.load();
-            let seen = Seen::of(&row, &set, look, &bounds, needs.any_health);
-            row.endpoints = u32::from(seen.room == Room::Open);
-            row.full = match seen.room {
-                Room::Open if bounds.region.fills_region(&observed.cell) => {
-                    row.endpoints = 0;
-                    true
-                }
-                room => room == Room::Full,
-            };
+            if !look.tried.is_empty() {
+                barred.tried = look.tried.within(row.position, set.version);
+            }
+            let seen = Seen::of(row.region, &set, look, &mut barred, needs.any_health);
             row.ailing = seen.ailing;
-            needs.fill(&mut row, wanted, observed);
+            (row.endpoints, row.full) = match seen.room {
+                Room::Open if bounds.region.fills_region(&observed.cell) => (0, true),
+                room => (u32::from(room == Room::Open), room == Room::Full),
+            };
+            needs.fill(row, wanted, observed);
             if needs.load {
                 let reported = look.now.and_then(|now| observed.cell.utilization(now));
                 row.load = (observed.cell.in_flight(), reported);
             }
-            self.rows.push(row);
         }
     }
 }
@@ -147,18 +150,21 @@ struct Needs<'a> {
 impl<'a> Needs<'a> {
     fn of(steering: &'a Steering, origin: Option<&Origin>) -> Self {
         let policy = &steering.policy;
-        let spray = Policy::Capacity {
-            spread: Spread::Spray,
-        };
         let nearest = matches!(policy, Policy::Latency { .. } | Policy::Geo { .. });
         let capacity = matches!(policy, Policy::Capacity { .. });
+        let waterfall = matches!(
+            policy,
+            Policy::Capacity {
+                spread: Spread::Waterfall
+            }
+        );
         let any_health = steering.panic.fail_open.is_some();
         let rules = match policy {
             Policy::Geo { rules } => origin.map(|origin| (rules, origin)),
             _ => None,
         };
         Self {
-            latency: nearest || capacity && *policy != spray,
+            latency: nearest || waterfall,
             take: nearest || capacity || matches!(policy, Policy::Weighted { .. }),
             usable: any_health || matches!(policy, Policy::Priority { .. } | Policy::LeastLoad),
             load: matches!(policy, Policy::LeastLoad),
@@ -172,19 +178,16 @@ impl<'a> Needs<'a> {
 
     fn fill(&self, row: &mut RegionRow, wanted: &UpstreamRegion, observed: &LiveRegion) {
         let cell = &observed.cell;
+        if self.latency {
+            row.latency = cell.steady_latency();
+        }
+        if self.take {
+            (row.take, row.spare) = cell.allotted_take();
+        }
         // Where too few endpoints are well, it matters how many are.
-        let usable = self.usable || row.standing.health == Health::Degraded;
-        if self.latency || self.take || usable {
-            let allotment = cell.allotment();
-            if self.latency {
-                row.latency = allotment.latency.or_else(|| cell.latency());
-            }
-            if self.take {
-                (row.take, row.spare) = (allotment.take, allotment.spare);
-            }
-            if usable || row.take != Dial::FULL {
-                (row.healthy, row.degraded) = (allotment.healthy, allotment.degraded);
-            }
+        let lacks = row.standing.health == Health::Degraded || row.take != Dial::FULL;
+        if self.usable || lacks {
+            (row.healthy, row.degraded) = cell.allotted_usable();
         }
         row.named = self.rule.and_then(|rule| {
             let named = rule
@@ -206,29 +209,26 @@ struct Seen {
 
 impl Seen {
     fn of(
-        row: &RegionRow,
+        region: RegionIdx,
         set: &EndpointSet,
         look: &Look<'_>,
-        bounds: &Bounds,
+        barred: &mut Barred,
         any_health: bool,
     ) -> Self {
-        let mut barred = Barred {
-            tried: look.tried.within(row.position, set.version),
-            bound: bounds.endpoint,
-            any_health: false,
-        };
-        let only = look.only.filter(|(region, _)| *region == row.region);
+        let only = look.only.filter(|(only, _)| *only == region);
         let room = |barred: &Barred| match only {
             None => set.any_room(barred),
             Some((_, name)) => set
                 .named(name)
                 .map_or(Room::Closed, |at| set.room(at, barred)),
         };
-        let seen = room(&barred);
-        barred.any_health = true;
-        Self {
-            room: seen,
-            ailing: any_health && seen == Room::Closed && room(&barred) == Room::Open,
+        let seen = room(barred);
+        let mut ailing = false;
+        if any_health && seen == Room::Closed {
+            barred.any_health = true;
+            ailing = room(barred) == Room::Open;
+            barred.any_health = false;
         }
+        Self { room: seen, ailing }
     }
 }

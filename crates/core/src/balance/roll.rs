@@ -98,6 +98,7 @@ impl Roll {
         true
     }
 
+    #[cold]
     fn make(&self, endpoints: &[Endpoint], groups: &[Group]) {
         let weights: ArrayVec<Weights, MAX_REGIONS> = groups
             .iter()

@@ -68,17 +68,32 @@ impl Default for AtomicAllotment {
 
 impl AtomicAllotment {
     pub(super) fn load(&self) -> Allotment {
-        let dial = |cell: &AtomicU32| Dial::from_parts(cell.load(Ordering::Relaxed));
-        let spare = f32::from_bits(self.spare.load(Ordering::Relaxed));
-        let latency = self.latency.load(Ordering::Relaxed);
+        let (take, spare) = self.take();
+        let (healthy, degraded) = self.usable();
         Allotment {
-            take: dial(&self.take),
-            spare: (!spare.is_nan()).then_some(spare),
-            latency: (latency > 0).then(|| Duration::from_nanos(latency)),
-            healthy: dial(&self.healthy),
-            degraded: dial(&self.degraded),
+            take,
+            spare,
+            latency: self.latency(),
+            healthy,
+            degraded,
             offered: f32::from_bits(self.offered.load(Ordering::Relaxed)),
         }
+    }
+
+    /// What the region takes, and what it could still take.
+    pub(super) fn take(&self) -> (Dial, Option<f32>) {
+        let spare = f32::from_bits(self.spare.load(Ordering::Relaxed));
+        (dial(&self.take), (!spare.is_nan()).then_some(spare))
+    }
+
+    pub(super) fn latency(&self) -> Option<Duration> {
+        let latency = self.latency.load(Ordering::Relaxed);
+        (latency > 0).then(|| Duration::from_nanos(latency))
+    }
+
+    /// The healthy part of it and the degraded one.
+    pub(super) fn usable(&self) -> (Dial, Dial) {
+        (dial(&self.healthy), dial(&self.degraded))
     }
 
     pub(super) fn store(&self, allotment: Allotment) {
@@ -93,6 +108,10 @@ impl AtomicAllotment {
         put(&self.degraded, allotment.degraded.parts());
         put(&self.offered, allotment.offered.to_bits());
     }
+}
+
+fn dial(cell: &AtomicU32) -> Dial {
+    Dial::from_parts(cell.load(Ordering::Relaxed))
 }
 
 #[cfg(test)]

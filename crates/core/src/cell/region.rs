@@ -151,6 +151,22 @@ impl RegionCell {
         self.state.0.allotment.load()
     }
 
+    /// Of that, the part that the region takes, and what it could still take. Decisions ask for no more
+    /// than they need.
+    pub(crate) fn allotted_take(&self) -> (Dial, Option<f32>) {
+        self.state.0.allotment.take()
+    }
+
+    /// Of that, what of its endpoints is usable: healthy, and degraded.
+    pub(crate) fn allotted_usable(&self) -> (Dial, Dial) {
+        self.state.0.allotment.usable()
+    }
+
+    /// The latency that steering compares: as the last look held it steady, else as it is measured.
+    pub(crate) fn steady_latency(&self) -> Option<Duration> {
+        self.state.0.allotment.latency().or_else(|| self.latency())
+    }
+
     /// Puts what a look found in place.
     pub fn set_allotment(&self, allotment: Allotment) {
         self.state.0.allotment.store(allotment);

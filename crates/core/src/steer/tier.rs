@@ -53,6 +53,9 @@ pub(super) fn spill(
     round: &mut Round<'_>,
     decision: &mut Decision,
 ) {
+    if suffices(overprovisioning, open, decision) {
+        return;
+    }
     let tiers = Tiers::of(open, round);
     let loads = TierLoads::of(&tiers.sums, overprovisioning);
     let first = loads.as_slice().first();
@@ -75,6 +78,21 @@ pub(super) fn spill(
     if let Some(taken) = taken {
         decision.candidates[..=taken].rotate_right(1);
     }
+}
+
+/// Whether the first tier carries everything as it is plain to see: nothing is amiss with any region,
+/// and of none of that tier more is unusable than the rest makes up for. The usual case, and the sums
+/// would say the same.
+fn suffices(overprovisioning: f64, open: &Open<'_>, decision: &Decision) -> bool {
+    if !open.plain || !decision.excluded.is_empty() {
+        return false;
+    }
+    let rows = &open.rows;
+    let Some(first) = rows.iter().map(|row| level(row)).min() else {
+        return false;
+    };
+    let mut tier = rows.iter().filter(|row| level(row) == first);
+    tier.all(|row| row.weight > 0 && parts(row).0 * overprovisioning >= 1.0)
 }
 
 /// The tiers of an upstream, best first.
@@ -134,5 +152,65 @@ fn parts(row: &RegionRow) -> (f64, f64) {
     match (row.standing.health, row.healthy) {
         (Health::Degraded, Dial::FULL) => (0.0, 1.0),
         (_, healthy) => (healthy.share(), row.degraded.share()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::*;
+    use crate::decision::View;
+    use crate::ids::RegionIdx;
+    use crate::plan::{Policy, Steering};
+    use crate::steer::draw::Draws;
+    use crate::steer::rank::Rank;
+
+    fn row(at: u8, tier: u16, weight: u32, healthy: f64) -> RegionRow {
+        RegionRow {
+            tier,
+            weight,
+            healthy: Dial::new(healthy),
+            ..RegionRow::new(RegionIdx(at), at)
+        }
+    }
+
+    /// Whether it is plain to see that the first of two tiers, of two regions and one, suffices; never
+    /// where the sums say otherwise.
+    fn check(weights: [u32; 2], healthy: [f64; 2], expected: bool) {
+        let steering = Steering::from(Policy::priority());
+        let first = (0..2).map(|at| row(at, 0, weights[usize::from(at)], healthy[usize::from(at)]));
+        let rows = first.chain([row(2, 1, 1, 1.0)]).collect();
+        let view = View {
+            steering: &steering,
+            rows,
+        };
+        let mut open = Open::default();
+        view.rows.iter().for_each(|row| open.push(row, Rank::Fit));
+        let plain = suffices(1.4, &open, &Decision::default());
+        assert_eq!(plain, expected, "{weights:?} {healthy:?}");
+        let mut rng = Rng::with_seed(1);
+        let round = Round {
+            view: &view,
+            eligibility: &crate::decision::Eligibility::ANY,
+            draws: Draws::new(None, &mut rng),
+            spills: true,
+        };
+        let loads = TierLoads::of(&Tiers::of(&open, &round).sums, 1.4);
+        let carried = loads.as_slice()[0].healthy;
+        assert!(
+            !plain || carried >= 1.0 - ROUNDING,
+            "{weights:?} {healthy:?}: {carried}"
+        );
+    }
+
+    #[test]
+    fn what_is_plain_to_see_is_what_the_sums_say() {
+        check([1, 1], [1.0, 1.0], true);
+        check([3, 1], [0.72, 0.9], true);
+        check([1, 1], [1.0, 0.71], false);
+        check([1, 1], [0.5, 0.5], false);
+        check([0, 1], [1.0, 1.0], false);
+        check([0, 0], [1.0, 1.0], false);
     }
 }
