@@ -44,9 +44,20 @@ fn routes(count: usize) -> Vec<RouteMatch> {
 /// Ten thousand requests spread over the routes, one sample's worth, so that the caches see what
 /// mixed traffic would put there.
 fn requests(count: usize) -> Vec<Asked> {
+    requests_of(count, count)
+}
+
+/// The same for a hundred of the routes, wherever they are among all: what this costs beside the other
+/// is what memory takes to bring the parts of the index that are seldom asked for.
+fn requests_of_few(count: usize) -> Vec<Asked> {
+    requests_of(count, 100)
+}
+
+fn requests_of(count: usize, few: usize) -> Vec<Asked> {
     let mut rng = Rng::with_seed(1);
+    let routes: Vec<usize> = (0..few).map(|at| at * (count / few)).collect();
     let request = |_| {
-        let at = rng.usize(..count);
+        let at = routes[rng.usize(..few)];
         let (host, path) = (at / 10, at % 10);
         let label = if host % 10 == 0 { "eu." } else { "" };
         Asked {
@@ -69,6 +80,15 @@ fn world(routes: Vec<RouteMatch>) -> World {
 fn route(bencher: Bencher<'_, '_>, count: usize) {
     let table = RouteTable::new(&routes(count));
     let requests = requests(count);
+    let mut next = requests.iter().cycle();
+    bencher.bench_local(|| table.find(black_box(next.next().expect("endless"))));
+}
+
+/// The same where a hundred routes have all the traffic.
+#[divan::bench(args = ROUTES, sample_count = 50, sample_size = 10_000)]
+fn route_of_few(bencher: Bencher<'_, '_>, count: usize) {
+    let table = RouteTable::new(&routes(count));
+    let requests = requests_of_few(count);
     let mut next = requests.iter().cycle();
     bencher.bench_local(|| table.find(black_box(next.next().expect("endless"))));
 }
@@ -119,8 +139,17 @@ fn balance(bencher: Bencher<'_, '_>, down: usize) {
 /// The whole decision of a first attempt: route, view, steering, balancing.
 #[divan::bench(args = ROUTES, sample_count = 50, sample_size = 10_000)]
 fn whole(bencher: Bencher<'_, '_>, count: usize) {
+    decide_all(bencher, count, &requests(count));
+}
+
+/// The same where a hundred routes have all the traffic.
+#[divan::bench(args = ROUTES, sample_count = 50, sample_size = 10_000)]
+fn whole_of_few(bencher: Bencher<'_, '_>, count: usize) {
+    decide_all(bencher, count, &requests_of_few(count));
+}
+
+fn decide_all(bencher: Bencher<'_, '_>, count: usize, requests: &[Asked]) {
     let world = world(routes(count));
-    let requests = requests(count);
     let mut next = requests.iter().cycle();
     let mut rng = Rng::with_seed(1);
     bencher.bench_local(|| {
