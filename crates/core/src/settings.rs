@@ -3,7 +3,7 @@
 //!
 //! Plain data, so that `config` can build it and `proxy` can use it without knowing each other.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,10 +42,13 @@ pub struct Listener {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     /// Any address of the network.
-    pub address: std::net::IpAddr,
+    pub address: IpAddr,
     /// Leading bits, 0 to 32 or 128.
     pub prefix: u8,
 }
+
+/// Leading bits of IPv4 in IPv6 form (RFC 4291 section 2.5.5.2).
+const MAPPED: u8 = 96;
 
 /// TLS of a listener.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,14 +111,31 @@ pub enum AccessLog {
 }
 
 impl Network {
+    /// The same network in one form: one of IPv4 in IPv6 form as one of IPv4, and no prefix longer than
+    /// an address.
+    pub fn canonical(self) -> Self {
+        match (self.address, self.address.to_canonical()) {
+            (IpAddr::V6(_), address @ IpAddr::V4(_)) if self.prefix >= MAPPED => Self {
+                address,
+                prefix: (self.prefix - MAPPED).min(32),
+            },
+            (address, _) => Self {
+                address,
+                prefix: self.prefix.min(if address.is_ipv4() { 32 } else { 128 }),
+            },
+        }
+    }
+
     /// Whether `ip` lies in the network. IPv4 in IPv6 form counts as IPv4.
-    pub fn contains(&self, ip: std::net::IpAddr) -> bool {
-        use std::net::IpAddr::{V4, V6};
-        match (self.address.to_canonical(), ip.to_canonical()) {
-            (V4(net), V4(ip)) => {
-                leading_equal(net.to_bits().into(), ip.to_bits().into(), self.prefix, 32)
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let Self { address, prefix } = self.canonical();
+        match (address, ip.to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => {
+                leading_equal(net.to_bits().into(), ip.to_bits().into(), prefix, 32)
             }
-            (V6(net), V6(ip)) => leading_equal(net.to_bits(), ip.to_bits(), self.prefix, 128),
+            (IpAddr::V6(net), IpAddr::V6(ip)) => {
+                leading_equal(net.to_bits(), ip.to_bits(), prefix, 128)
+            }
             _ => false,
         }
     }
@@ -164,5 +184,14 @@ mod tests {
         check("10.0.0.0", 8, "::ffff:10.1.1.1", true);
         check("2001:db8::", 32, "2001:db8:1::1", true);
         check("2001:db8::", 32, "10.0.0.1", false);
+        check("::ffff:10.0.0.0", 104, "10.255.1.1", true);
+        check("::ffff:10.0.0.0", 104, "::ffff:10.1.1.1", true);
+        check("::ffff:10.0.0.0", 104, "11.0.0.0", false);
+        check("::ffff:0.0.0.0", 96, "192.0.2.1", true);
+        check("::ffff:0.0.0.0", 96, "2001:db8::1", false);
+        check("::ffff:192.0.2.1", 128, "192.0.2.1", true);
+        check("::ffff:192.0.2.1", 128, "192.0.2.2", false);
+        check("::ffff:0.0.0.0", 90, "0.0.0.0", false);
+        check("::", 0, "10.0.0.1", false);
     }
 }

@@ -122,7 +122,7 @@ fn network(
 ) -> Option<Network> {
     let (text, span) = (entry.name.as_str(), entry.name_span);
     let network = match syntax::network(text) {
-        Ok(network) => without_mapping(network),
+        Ok(network) => network.canonical(),
         Err(help) => {
             cx.invalid(span, "network", "an IP network", text, &help);
             return None;
@@ -136,17 +136,6 @@ fn network(
         cx.report(problem.label(first, "first here").help(help));
     }
     Some(network)
-}
-
-/// IPv4 in IPv6 form as what it is.
-fn without_mapping(network: Network) -> Network {
-    match (network.address, network.address.to_canonical()) {
-        (IpAddr::V6(_), address @ IpAddr::V4(_)) if network.prefix >= 96 => Network {
-            address,
-            prefix: network.prefix - 96,
-        },
-        _ => network,
-    }
 }
 
 fn origin(cx: &mut Context<'_>, entry: &Entry<raw::Place>) -> Option<Origin> {

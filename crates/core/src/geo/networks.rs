@@ -24,7 +24,7 @@ impl Networks {
     pub(super) fn new(listed: &[(Network, Origin)]) -> Self {
         let mut groups: BTreeMap<Kind, Vec<(u128, Origin)>> = BTreeMap::new();
         for (network, origin) in listed {
-            let (v6, bits, prefix) = normal(network.address, network.prefix);
+            let (v6, bits, prefix) = normal(*network);
             let group = groups.entry((Reverse(prefix), v6)).or_default();
             group.push((bits & mask(prefix), *origin));
         }
@@ -38,7 +38,11 @@ impl Networks {
 
     /// What is told of the smallest network that holds this address.
     pub(super) fn find(&self, address: IpAddr) -> Option<Origin> {
-        let (v6, bits, _) = normal(address, 128);
+        let whole = Network {
+            address,
+            prefix: 128,
+        };
+        let (v6, bits, _) = normal(whole);
         let mut groups = self.0.iter();
         groups.find_map(|((Reverse(prefix), of_v6), group)| {
             if *of_v6 != v6 {
@@ -62,13 +66,11 @@ impl Networks {
 
 /// Whether it is of IPv6, the address's bits from the top, and how many count. IPv4 in IPv6 form is
 /// IPv4.
-fn normal(address: IpAddr, prefix: u8) -> (bool, u128, u8) {
-    match (address, address.to_canonical()) {
-        (IpAddr::V6(_), IpAddr::V4(v4)) if prefix >= 96 => {
-            (false, u128::from(v4.to_bits()) << 96, prefix - 96)
-        }
-        (IpAddr::V6(v6), _) => (true, v6.to_bits(), prefix.min(128)),
-        (IpAddr::V4(v4), _) => (false, u128::from(v4.to_bits()) << 96, prefix.min(32)),
+fn normal(network: Network) -> (bool, u128, u8) {
+    let Network { address, prefix } = network.canonical();
+    match address {
+        IpAddr::V4(v4) => (false, u128::from(v4.to_bits()) << 96, prefix),
+        IpAddr::V6(v6) => (true, v6.to_bits(), prefix),
     }
 }
 
