@@ -25,6 +25,7 @@ use tidegate_core::retry::BodyState;
 use tidegate_http1::Framing;
 use tidegate_telemetry::labels::{Label, ReplayLost};
 
+use crate::forward::clean_trailers;
 use crate::h1::reader::BodyReader;
 use crate::h2::body::RecvBody;
 use crate::mirror::Draft;
@@ -368,10 +369,11 @@ impl ReplayBody {
         Poll::Ready(())
     }
 
-    fn count(&mut self, piece: Piece) -> Result<Piece, UploadError> {
+    fn count(&mut self, mut piece: Piece) -> Result<Piece, UploadError> {
         self.touched = true;
-        if let Piece::Data(data) = &piece {
-            self.read_bytes += data.len() as u64;
+        match &mut piece {
+            Piece::Data(data) => self.read_bytes += data.len() as u64,
+            Piece::Trailers(trailers) => clean_trailers(trailers),
         }
         match self.read_bytes > self.max_bytes {
             true => Err(UploadError::TooLarge),

@@ -354,6 +354,36 @@ fn add_list(sink: &mut impl Sink, name: &[u8], earlier: &[&[u8]], own: &[&[u8]])
     sink.add_parts(name, earlier.chain(own.iter().copied()));
 }
 
+/// Takes out of a request's trailers what only its head may say, what is ours to say and what is for us
+/// alone: services that read trailers like fields would believe it.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
+    let is_foreign = |name: &&HeaderName| {
+        let known = Known::of(name.as_str().as_bytes());
+        is_vouched_for(known) || poses_as_known(known, name.as_str().as_bytes())
+    };
+    let foreign: SmallVec<[HeaderName; 2]> = trailers.keys().filter(is_foreign).cloned().collect();
+    for name in foreign {
+        trailers.remove(name);
+    }
+}
+
+/// Whether a request's field says what we vouch for, or is for us.
+fn is_vouched_for(known: Known) -> bool {
+    matches!(
+        known,
+        Known::Host
+            | Known::ContentLength
+            | Known::TransferEncoding
+            | Known::Forwarded
+            | Known::XForwardedFor
+            | Known::XForwardedHost
+            | Known::XForwardedProto
+            | Known::XRequestId
+            | Known::TidegateMirror
+            | Known::TidegateRegion
+    )
+}
+
 /// Whether a name becomes one that we vouch for once underscores are read as hyphens, as CGI-like
 /// upstreams do: `X_Forwarded_For` must not slip past us.
 fn poses_as_known(known: Known, name: &[u8]) -> bool {

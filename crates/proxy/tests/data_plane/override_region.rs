@@ -71,6 +71,36 @@ async fn it_goes_no_further_in_any_spelling() {
     }
 }
 
+/// A service may read what follows a body as if it stood before it.
+#[tokio::test]
+async fn nor_does_it_after_the_body() {
+    let world = world(&["eu", "us"]).await;
+    for trusted in [true, false] {
+        let mut setup = Setup::world(&world);
+        if trusted {
+            setup.trust_everybody();
+        }
+        let rig = setup.start();
+        for down in BOTH {
+            let ask = Ask::post("/sha256", "a body").field("te", "trailers");
+            let ask = ask
+                .trailer("tidegate-region", "us")
+                .trailer("tidegate_region", "us")
+                .trailer("tidegate-mirror", "all")
+                .trailer("x-request-id", "mine")
+                .trailer("x-sum", "7");
+            let answer = ask.send(down, rig.addr()).await;
+            assert_eq!(answer.header("x-lab-region"), "eu", "{down:?}");
+            let trailers = answer.json()["trailers"].clone();
+            assert_eq!(
+                trailers,
+                serde_json::json!([["x-sum", "7"]]),
+                "{down:?} {trusted}"
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_unknown_region_is_a_mistake_that_is_told() {
     let world = world(&["eu", "us"]).await;
