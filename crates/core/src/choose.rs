@@ -346,10 +346,18 @@ fn prefer(stay: Option<RegionIdx>, decision: &mut Decision) {
     let Some(at) = stay.and_then(at) else {
         return;
     };
-    let silent = |at: usize| candidates[at].because == Because::Suspected;
-    if !silent(at) || silent(0) {
+    if doubt(candidates[at].because) <= doubt(candidates[0].because) {
         candidates[at].because = Because::Stay;
         candidates[..=at].rotate_right(1);
+    }
+}
+
+/// How much speaks against staying: what is silent or down is left for what is not.
+fn doubt(because: Because) -> u8 {
+    match because {
+        Because::Panic => 2,
+        Because::Suspected => 1,
+        _ => 0,
     }
 }
 

@@ -20,7 +20,7 @@ use arrayvec::ArrayVec;
 use fastrand::Rng;
 
 use crate::decision::{
-    Because, Candidate, Decision, Eligibility, Excluded, Exclusion, RegionRow, View,
+    Because, Candidate, Decision, Eligibility, Excluded, Exclusion, Pin, PinnedBy, RegionRow, View,
 };
 use crate::ids::MAX_REGIONS;
 use crate::plan::{Isolation, Policy, Spread};
@@ -82,7 +82,7 @@ pub fn decide(view: &View<'_>, eligibility: &Eligibility, rng: &mut Rng) -> Deci
     {
         tier::spill(overprovisioning, &open, &mut round, &mut decision);
     }
-    let pinned = pin::prefer(round.eligibility, &mut decision);
+    let pinned = pin::prefer(view, round.eligibility, &mut decision);
     if round.spills && !pinned {
         share::shed(&mut round, &mut decision);
     }
@@ -105,7 +105,7 @@ fn sift<'a>(round: &mut Round<'a>, decision: &mut Decision) -> Open<'a> {
     }
     let by_weight = matches!(round.view.steering.policy, Policy::Weighted { .. });
     if by_weight && round.eligibility.tried.is_empty() {
-        keep_weighted(&mut open, decision);
+        keep_weighted(&mut open, round.eligibility.pin, decision);
     }
     open
 }
@@ -130,8 +130,11 @@ fn rank(open: &mut Open<'_>, round: &mut Round<'_>, decision: &mut Decision) {
 }
 
 /// Leaves out the regions of weight 0 as long as one with weight works, be it degraded or standing by.
-/// One that is held back or doubted is no reason: standing in for it is what they are there for.
-fn keep_weighted(open: &mut Open<'_>, decision: &mut Decision) {
+/// One that is held back or doubted is no reason: standing in for it is what they are there for. Nor is
+/// one left out that a trusted peer names.
+fn keep_weighted(open: &mut Open<'_>, pin: Option<Pin>, decision: &mut Decision) {
+    let named = pin.filter(|pin| pin.by == PinnedBy::Override);
+    let named = named.map(|pin| pin.region);
     let weightless = |rank| open.of(rank).all(|row| row.weight == 0);
     if RANKS
         .into_iter()
@@ -143,7 +146,7 @@ fn keep_weighted(open: &mut Open<'_>, decision: &mut Decision) {
     let mut kept = Open::default();
     for (row, rank) in open.rows.drain(..).zip(open.ranks.drain(..)) {
         match row.weight {
-            0 => decision.excluded.push(Excluded {
+            0 if named != Some(row.region) => decision.excluded.push(Excluded {
                 region: row.region,
                 why: Exclusion::NoWeight,
             }),

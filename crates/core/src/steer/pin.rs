@@ -11,8 +11,8 @@ use crate::plan::{Policy, WhenGone};
 ///
 /// No share moves it: neither dial nor capacity. A client that another region serves for a time stays
 /// away while its own comes back, or all of them would return at once; one that was bound to it all
-/// the time does not.
-pub(super) fn prefer(eligibility: &Eligibility, decision: &mut Decision) -> bool {
+/// the time does not, but for what must not be repeated, which tries nothing out.
+pub(super) fn prefer(view: &View<'_>, eligibility: &Eligibility, decision: &mut Decision) -> bool {
     let Some(pin) = eligibility.pin else {
         return false;
     };
@@ -20,12 +20,16 @@ pub(super) fn prefer(eligibility: &Eligibility, decision: &mut Decision) -> bool
     let Some(at) = candidates.iter().position(|one| one.region == pin.region) else {
         return false;
     };
-    let yields = matches!(
-        (candidates[at].because, pin.by),
-        (Because::Panic, _)
-            | (Because::Suspected, PinnedBy::Affinity(_))
-            | (Because::HeldBack, PinnedBy::Affinity(WhenGone::Temporary))
-    );
+    let row = &view.rows[usize::from(candidates[at].position)];
+    let tries_out = row.standing.probation && !eligibility.repeatable;
+    let is_tried = candidates[at].because == Because::HeldBack && tries_out;
+    let yields = is_tried && pin.by == PinnedBy::Affinity(WhenGone::Rebind)
+        || matches!(
+            (candidates[at].because, pin.by),
+            (Because::Panic, _)
+                | (Because::Suspected, PinnedBy::Affinity(_))
+                | (Because::HeldBack, PinnedBy::Affinity(WhenGone::Temporary))
+        );
     if !yields {
         candidates[at].because = match pin.by {
             PinnedBy::Override => Because::Override,

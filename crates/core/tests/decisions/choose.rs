@@ -456,6 +456,32 @@ fn a_retry_that_was_to_stay_moves_on_when_the_region_falls_silent() {
     );
 }
 
+/// Under `fail_open` what is down may be used, after what is not.
+#[test]
+fn a_retry_does_not_stay_where_all_is_down_as_long_as_something_is_well() {
+    let mut steering = latency(5);
+    steering.panic.fail_open = Some(0.9);
+    let world = World::new(steering, &[2, 2]);
+    world.measure(&[10, 80]);
+    let mut ask = ask(&world);
+    ask.follow(
+        &next(Destination::OtherEndpoint, Scope::Global),
+        RegionIdx(0),
+        0,
+    );
+    let region = |at: usize| &world.live.upstreams[0].regions[at].cell;
+    region(0).set_health(Health::Unhealthy);
+    let (decision, choice) = chosen(&world, &ask);
+    assert!(decision.panic);
+    assert_eq!(choice.expect("open").region, RegionIdx(1));
+    region(1).set_health(Health::Unhealthy);
+    let choice = chosen(&world, &ask).1.expect("better than nothing");
+    assert_eq!(
+        (choice.region, choice.because),
+        (RegionIdx(0), Because::Stay)
+    );
+}
+
 #[test]
 fn reach_tells_what_is_doubted() {
     let world = World::new(latency(5), &[2, 1, 1]);

@@ -418,6 +418,54 @@ fn a_pinned_region_comes_first_if_it_may_be_used() {
     assert_eq!(first(&BAND, &[rtt(10), rtt(80)], &foreign), None);
 }
 
+/// A trusted peer may try a region that gets nothing yet; a client's bond opens none.
+#[test]
+fn a_named_region_needs_no_weight() {
+    let policy = Policy::Weighted {
+        hash_on: Box::default(),
+    };
+    let check = |by, expected| {
+        let found = first(&policy, &[weight(1), weight(0)], &pinned(by));
+        assert_eq!(found, Some(expected), "{by:?}");
+    };
+    check(PinnedBy::Override, (1, Because::Override));
+    check(PinnedBy::Affinity(WhenGone::Rebind), (0, Because::Weight));
+    check(PinnedBy::Affinity(WhenGone::Strict), (1, Because::Affinity));
+    // Nobody else gets there for that.
+    let other = Eligibility {
+        pin: None,
+        ..pinned(PinnedBy::Override)
+    };
+    let rows = [weight(1), weight(0)];
+    let decision = decided(&policy, &rows, &other, 1);
+    assert_eq!(decision.excluded[0].why, Exclusion::NoWeight);
+}
+
+#[test]
+fn no_bond_has_a_region_tried_out_by_what_must_not_be_repeated() {
+    let trying = RegionRow {
+        standing: Standing {
+            probation: true,
+            ..Standing::full(Health::Healthy)
+        },
+        ..rtt(80)
+    };
+    let check = |by, repeatable, expected| {
+        let eligibility = Eligibility {
+            repeatable,
+            ..pinned(by)
+        };
+        let found = first(&BAND, &[rtt(10), trying], &eligibility);
+        assert_eq!(found, Some(expected), "{by:?} {repeatable}");
+    };
+    let rebind = PinnedBy::Affinity(WhenGone::Rebind);
+    check(rebind, true, (1, Because::Affinity));
+    check(rebind, false, (0, Because::Nearest));
+    check(PinnedBy::Override, false, (1, Because::Override));
+    let strict = PinnedBy::Affinity(WhenGone::Strict);
+    check(strict, false, (1, Because::Affinity));
+}
+
 #[test]
 fn isolation_lets_failures_move_requests_or_nothing() {
     use Because::Nearest;
