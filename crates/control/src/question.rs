@@ -10,10 +10,9 @@ use fastrand::Rng;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::Serialize;
-use tidegate_core::hash::{Hashed, KeyFacts};
-use tidegate_core::plan::{Plan, Route};
+use tidegate_core::hash::KeyFacts;
 use tidegate_core::route::RequestFacts;
-use tidegate_core::{Ask, Explanation, Live, Termination, UpstreamIdx, choose};
+use tidegate_core::{Ask, Explanation, Live, Termination, choose};
 
 /// Header fields that a question may carry.
 const FIELDS_MAX: usize = 128;
@@ -101,11 +100,11 @@ impl Question {
             };
         };
         let matched = live.plan.route(route);
-        let upstream = self.upstream(&live.plan, matched, rng);
-        let mut ask = Ask::new(matched.allowed, now);
-        let hashing = live.plan.upstream(upstream).balance.hashing();
+        let upstream = live.plan.upstream_for(matched, self, || rng.u64(..));
+        let wanted = live.plan.upstream(upstream);
+        let hashing = wanted.balance.hashing();
         let hashed = hashing.and_then(|hashing| hashing.of(self));
-        ask.hash = hashed.map(|hashed| hashed.hash);
+        let mut ask = Ask::of(matched, wanted, self, now);
         let atlas = live.plan.atlas.as_ref();
         ask.origin = atlas.and_then(|atlas| atlas.find(self.client()?));
         let (decision, choice) = choose(live, upstream, &ask, rng);
@@ -120,19 +119,6 @@ impl Question {
                     .seen_from(ask.origin),
             ),
         }
-    }
-}
-
-impl Question {
-    /// Where a request of `route` goes, if that is split as for the request that has what is hashed.
-    fn upstream(&self, plan: &Plan, route: &Route, rng: &mut Rng) -> UpstreamIdx {
-        let Some(split) = &route.split else {
-            return route.upstream;
-        };
-        let hashed = Hashed::first(&split.hash_on, self).map(|hashed| hashed.hash);
-        let hash = hashed.unwrap_or_else(|| rng.u64(..));
-        let picked = split.pick(hash, |upstream| &plan.upstream(upstream).name);
-        picked.unwrap_or(route.upstream)
     }
 }
 

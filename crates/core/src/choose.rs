@@ -6,6 +6,7 @@
 //! decide where to go, and enters the answer with [`Ask::follow`]. Nothing here allocates, and
 //! nothing here records: a choice changes no state until an attempt is made of it.
 
+mod asked;
 mod left;
 mod offer;
 

@@ -6,12 +6,32 @@
 //! all. Names count, not positions, so that neither order nor a new neighbour moves anybody. Cutting
 //! the range of hashes into pieces would be cheaper and would move the pieces behind the one that grew.
 
-use crate::hash::xxh64;
+use crate::hash::{Hashed, KeyFacts, xxh64};
 use crate::ids::UpstreamIdx;
-use crate::plan::Split;
+use crate::plan::{Plan, Route, Split};
 
 /// Values of a draw: with the half that is added, all that a double can tell apart below 1.
 const DRAWS: f64 = (1_u64 << 52) as f64;
+
+impl Plan {
+    /// The upstream of `request`, which takes `route`: the route's, or the one that its split gives it, by
+    /// what is hashed, if it has that, else by `draw`, a random number.
+    pub fn upstream_for(
+        &self,
+        route: &Route,
+        request: &impl KeyFacts,
+        draw: impl FnOnce() -> u64,
+    ) -> UpstreamIdx {
+        let Some(split) = &route.split else {
+            return route.upstream;
+        };
+        let hashed = Hashed::first(&split.hash_on, request).map(|hashed| hashed.hash);
+        let picked = split.pick(hashed.unwrap_or_else(draw), |upstream| {
+            &self.upstream(upstream).name
+        });
+        picked.unwrap_or(route.upstream)
+    }
+}
 
 impl Split {
     /// The upstream of the request that has `hash`, which is a random number for a request that may go

@@ -56,7 +56,7 @@ fn check(
         .find(&request.head)
         .ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
     let route = plan.route(index);
-    let upstream = upstream_of(context, request, &bound, route);
+    let upstream = keys::upstream(context, &request.head, plan, route);
     refuse_large(request, plan.upstream(upstream).body.max_bytes)?;
     let named = named::region(context, &request.head, plan, plan.upstream(upstream))?;
     let upgrade = request.head.upgrade().is_some();
@@ -74,18 +74,6 @@ fn check(
         dialect,
         bound,
     })
-}
-
-/// The upstream of a request of `route`, drawn if that is split: by what is hashed, if the request has it.
-fn upstream_of(context: &Context, request: &Request, bound: &Bound, route: &Route) -> UpstreamIdx {
-    let Some(split) = &route.split else {
-        return route.upstream;
-    };
-    let hash = keys::hash(context, &request.head, &split.hash_on)
-        .unwrap_or_else(|| context.worker.rng.borrow_mut().u64(..));
-    let plan = &bound.live.plan;
-    let picked = split.pick(hash, |upstream| &plan.upstream(upstream).name);
-    picked.unwrap_or(route.upstream)
 }
 
 /// CONNECT asks for a tunnel to anywhere, which this is not, unless it asks for a WebSocket

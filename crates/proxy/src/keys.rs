@@ -9,11 +9,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use http::HeaderName;
-use tidegate_core::Ask;
 use tidegate_core::decision::{Pin, PinnedBy};
 use tidegate_core::geo::Origin;
-use tidegate_core::hash::{Hashed, KeyFacts};
-use tidegate_core::plan::{AffinityBy, AffinityScope, HashKey, Plan, Policy, Upstream};
+use tidegate_core::hash::KeyFacts;
+use tidegate_core::plan::{Plan, Policy, Route, Upstream};
+use tidegate_core::{Ask, UpstreamIdx};
 
 use crate::admit::Admitted;
 use crate::context::Context;
@@ -26,18 +26,13 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(crate) fn ask(context: &Context, head: &RequestHead, admitted: &Admitted, at: Instant) -> Ask {
     let plan = &admitted.bound.live.plan;
     let route = plan.route(admitted.route);
-    let mut ask = Ask::new(route.allowed, at);
-    ask.isolation = route.isolation;
+    let upstream = plan.upstream(admitted.upstream);
+    let mut ask = Ask::of(route, upstream, &Parts { context, head }, at);
     ask.pin = admitted.named.map(|region| Pin {
         region,
         endpoint: None,
         by: PinnedBy::Override,
     });
-    let upstream = plan.upstream(admitted.upstream);
-    if let Some(hashing) = upstream.balance.hashing() {
-        ask.hash = hash(context, head, &hashing.on);
-    }
-    stick(context, head, upstream, &mut ask);
     ask.origin = origin(context, head, plan, upstream);
     ask
 }
@@ -55,27 +50,15 @@ fn origin(
     context.origin.of(client, atlas)
 }
 
-/// Affinity by hash goes before a policy that hashes. It keeps endpoints by the same hash, unless the
-/// upstream's policy for endpoints hashes something itself.
-fn stick(context: &Context, head: &RequestHead, upstream: &Upstream, ask: &mut Ask) {
-    match (&upstream.steering.affinity, &upstream.steering.policy) {
-        (Some(affinity), _) => {
-            let AffinityBy::Hash(keys) = &affinity.by else {
-                return;
-            };
-            ask.sticky = hash(context, head, keys);
-            if affinity.scope == AffinityScope::Endpoint && upstream.balance.hashing().is_none() {
-                ask.hash = ask.sticky;
-            }
-        }
-        (None, Policy::Weighted { hash_on }) => ask.sticky = hash(context, head, hash_on),
-        (None, _) => {}
-    }
-}
-
-/// The hash of the first of `keys` that a request has; none if it has none of them.
-pub(crate) fn hash(context: &Context, head: &RequestHead, keys: &[HashKey]) -> Option<u64> {
-    Hashed::first(keys, &Parts { context, head }).map(|hashed| hashed.hash)
+/// The upstream of a request of `route`, drawn if that is split: by what is hashed, if the request has it.
+pub(crate) fn upstream(
+    context: &Context,
+    head: &RequestHead,
+    plan: &Plan,
+    route: &Route,
+) -> UpstreamIdx {
+    let draw = || context.worker.rng.borrow_mut().u64(..);
+    plan.upstream_for(route, &Parts { context, head }, draw)
 }
 
 struct Parts<'a> {

@@ -246,6 +246,31 @@ async fn the_plan_can_be_read_and_asked() {
     }
 }
 
+/// What keeps requests together, or at home, holds for those that are asked about.
+#[tokio::test]
+async fn it_is_explained_where_a_client_stays() {
+    let text = config("5s").replace(
+        "  shop:\n",
+        "  shop:\n    steering: { policy: weighted, hash_on: [{ header: x-user }] }\n",
+    );
+    let text = text.replace("timeout: 5s", "timeout: 5s, isolation: strict");
+    let site = Site::new(&text);
+    let (admin, _) = site.admin().await;
+    let mut homes = std::collections::HashSet::new();
+    for user in 0..20 {
+        let target = format!("/explain?url=/shop/1&header=x-user:%20{user}");
+        let first = get(admin.address(), &target).await.json();
+        assert_eq!(first["candidates"][0]["because"], json!("hash"), "{first}");
+        assert_eq!(first["excluded"][0]["why"], json!("isolation"), "{first}");
+        for _ in 0..5 {
+            let again = get(admin.address(), &target).await.json();
+            assert_eq!(again["chosen"], first["chosen"]);
+        }
+        homes.insert(first["chosen"]["region"].to_string());
+    }
+    assert_eq!(homes.len(), 2, "not all at one place");
+}
+
 #[tokio::test]
 async fn events_go_on_where_one_stopped() {
     let site = Site::new(&config("5s"));
