@@ -63,9 +63,9 @@ async fn look_after(shared: Shared) {
     loop {
         let live = shared.plan.newest();
         for start in ledger.look(live.as_deref(), Instant::now()) {
-            let place = start.place.clone();
+            let (place, pause) = (start.place.clone(), start.cold.timeout);
             let handle = under_way.spawn(run(start, shared.clone()));
-            ledger.begun(place, handle);
+            ledger.begun(place, handle, pause);
         }
         tokio::select! {
             () = changed.notified() => {}

@@ -28,58 +28,57 @@ pub(super) struct Ledger(HashMap<Place, Begun>);
 #[derive(Debug)]
 enum Begun {
     /// It is under way, or has ended since the last look; then the pause follows.
-    UnderWay(AbortHandle),
+    UnderWay {
+        start: AbortHandle,
+        pause: Duration,
+    },
     Pausing {
         until: Instant,
     },
 }
 
 impl Ledger {
-    /// The starts to make now.
+    /// The starts to make now. What was started is remembered whatever the plan says: a reload starts
+    /// nothing again.
     pub(super) fn look(&mut self, live: Option<&Live>, now: Instant) -> Vec<Start> {
+        self.0.values_mut().for_each(|begun| begun.advance(now));
+        self.0.retain(|_, begun| !begun.is_over(now));
         let mut wanted = Vec::new();
         for cold in live.map(cold_regions).unwrap_or_default() {
-            self.settle(&cold, now);
-            if cold.due && !self.0.contains_key(&cold.start.place) {
+            let place = &cold.start.place;
+            if cold.healthy && self.0.get(place).is_some_and(Begun::is_pausing) {
+                self.0.remove(place);
+            }
+            if cold.due && !self.0.contains_key(place) {
                 wanted.push(cold.start);
             }
         }
-        // Those of regions that are gone from the plan.
-        self.0.retain(|_, begun| !begun.is_over(now));
         wanted
     }
 
-    /// Enters a start that has begun.
-    pub(super) fn begun(&mut self, place: Place, handle: AbortHandle) {
-        self.0.insert(place, Begun::UnderWay(handle));
-    }
-
-    fn settle(&mut self, cold: &Cold, now: Instant) {
-        let Some(begun) = self.0.get_mut(&cold.start.place) else {
-            return;
-        };
-        begun.advance(cold.start.cold.timeout, now);
-        let served = cold.healthy && matches!(begun, Begun::Pausing { .. });
-        if served || begun.is_over(now) {
-            self.0.remove(&cold.start.place);
-        }
+    /// Enters a start that has begun; the next is made so long after its end at the earliest.
+    pub(super) fn begun(&mut self, place: Place, start: AbortHandle, pause: Duration) {
+        self.0.insert(place, Begun::UnderWay { start, pause });
     }
 }
 
 impl Begun {
-    fn advance(&mut self, pause: Duration, now: Instant) {
-        if let Self::UnderWay(handle) = self
-            && handle.is_finished()
+    fn advance(&mut self, now: Instant) {
+        if let Self::UnderWay { start, pause } = self
+            && start.is_finished()
         {
-            *self = Self::Pausing { until: now + pause };
+            *self = Self::Pausing {
+                until: now + *pause,
+            };
         }
     }
 
+    fn is_pausing(&self) -> bool {
+        matches!(self, Self::Pausing { .. })
+    }
+
     fn is_over(&self, now: Instant) -> bool {
-        match self {
-            Self::UnderWay(handle) => handle.is_finished(),
-            Self::Pausing { until } => *until <= now,
-        }
+        matches!(self, Self::Pausing { until } if *until <= now)
     }
 }
 
@@ -120,5 +119,28 @@ impl Start {
             percent(self.usable),
             percent(self.cold.below)
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_start_has_its_time_even_while_no_plan_asks_for_it() {
+        let (mut ledger, begun) = (Ledger::default(), Instant::now());
+        let start = tokio::spawn(async {});
+        let handle = start.abort_handle();
+        start.await.unwrap();
+        let (place, minute) = (("shop".into(), "us".into()), Duration::from_secs(60));
+        ledger.begun(place, handle, minute);
+        for (after, kept) in [(0, true), (59, true), (60, false)] {
+            assert!(
+                ledger
+                    .look(None, begun + Duration::from_secs(after))
+                    .is_empty()
+            );
+            assert_eq!(!ledger.0.is_empty(), kept, "{after} s");
+        }
     }
 }
