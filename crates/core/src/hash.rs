@@ -39,6 +39,18 @@ pub fn xxh64(seed: u64, bytes: &[u8]) -> u64 {
     XxHash64::oneshot(seed, bytes)
 }
 
+/// The finaliser of SplitMix64: every bit of the input changes half of the output's.
+pub(crate) fn mixed(word: u64) -> u64 {
+    let word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    word ^ (word >> 31)
+}
+
+/// A number from 0 up to 1, 1 excluded, from the upper bits of `word`.
+pub(crate) fn unit(word: u64) -> f64 {
+    (word >> 11) as f64 / (1u64 << 53) as f64
+}
+
 impl<'a> Hashed<'a> {
     /// The first of `keys` that the request has, with its hash; none if it has none of them. A value of
     /// no bytes is none.

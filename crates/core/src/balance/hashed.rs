@@ -13,6 +13,7 @@ use super::among::Among;
 use super::kept::{drawn, heaviest};
 use super::maglev::Maglev;
 use super::ring::Ring;
+use crate::hash::{mixed, unit};
 use crate::plan::{Balance, Hashing};
 
 /// Seats that are looked at in their order. Beyond them, where next to nothing is open, the endpoint
@@ -107,17 +108,6 @@ impl Hashed {
 /// For the key of this hash, a number from 0 up to 1 that says which zone it goes to.
 pub(super) fn zone_draw(hash: u64) -> f64 {
     unit(mixed(hash))
-}
-
-pub(super) fn unit(word: u64) -> f64 {
-    (word >> 11) as f64 / (1u64 << 53) as f64
-}
-
-/// The finaliser of SplitMix64: every bit of the input changes half of the output's.
-pub(super) fn mixed(word: u64) -> u64 {
-    let word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    word ^ (word >> 31)
 }
 
 /// How much an endpoint may have under way for each unit of its weight.

@@ -7,7 +7,7 @@
 //! more of them. That is one look at each endpoint of a zone, which only such clients cost.
 
 use super::among::Among;
-use super::hashed::{mixed, unit};
+use crate::hash::{mixed, unit};
 
 /// The endpoint that `hash` keeps; none if none is open.
 pub(super) fn kept(among: &Among<'_>, hash: u64) -> Option<usize> {

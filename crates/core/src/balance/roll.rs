@@ -14,13 +14,10 @@ use arrayvec::ArrayVec;
 
 use super::group::Group;
 use crate::endpoint::Endpoint;
-use crate::health::Health;
+use crate::health::{Health, OVERPROVISIONING};
 use crate::ids::MAX_REGIONS;
 use crate::priority::{Tier, TierLoads};
 use crate::standing::Dial;
-
-/// How much more than its part a healthy endpoint can carry: Envoy's 140 %.
-const OVERPROVISIONING: f64 = 1.4;
 
 /// The whole of a weight of 1.
 const WHOLE: f64 = (1u64 << 20) as f64;

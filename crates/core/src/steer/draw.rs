@@ -10,6 +10,7 @@ use arrayvec::ArrayVec;
 use fastrand::Rng;
 
 use crate::decision::RegionRow;
+use crate::hash::{mixed, unit};
 use crate::ids::MAX_REGIONS;
 use crate::standing::Dial;
 
@@ -101,15 +102,8 @@ fn order_by_hash(rows: &mut [&RegionRow], share: impl Fn(&RegionRow) -> f64, has
 /// Each step is mixed on its own, so that keys and purposes that lie close together, or hang together in
 /// a simple way, draw apart.
 fn evenly(hash: u64, key: u64, purpose: Purpose) -> f64 {
-    let place = mix(key ^ mix(purpose as u64));
-    (mix(hash ^ place) >> 11) as f64 / (1u64 << 53) as f64
-}
-
-/// The finalizer of SplitMix64: each bit of the result hangs on every bit of the word.
-fn mix(word: u64) -> u64 {
-    let word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    word ^ (word >> 31)
+    let place = mixed(key ^ mixed(purpose as u64));
+    unit(mixed(hash ^ place))
 }
 
 #[cfg(test)]
@@ -122,7 +116,7 @@ mod tests {
     fn rows(weights: &[u32]) -> Vec<RegionRow> {
         let row = |(at, &weight): (usize, &u32)| RegionRow {
             weight,
-            key: mix(at as u64 + 1),
+            key: mixed(at as u64 + 1),
             ..RegionRow::new(RegionIdx(at as u8), at as u8)
         };
         weights.iter().enumerate().map(row).collect()
