@@ -76,6 +76,18 @@ pub(crate) fn unknown<'n>(
     known: impl IntoIterator<Item = &'n str>,
 ) {
     let message = format!("there is no {what} {}", quoted(name));
+    unknown_as(cx, code, message, name, span, known);
+}
+
+/// The same in words of the caller's.
+pub(crate) fn unknown_as<'n>(
+    cx: &mut Context<'_>,
+    code: &'static str,
+    message: String,
+    name: &str,
+    span: Option<Span>,
+    known: impl IntoIterator<Item = &'n str>,
+) {
     // Whoever has hundreds of problems reads the first; the rest must not cost an edit distance to
     // every name.
     let help = (cx.problems.len() < SUGGESTED_MAX).then(|| suggest::one_of(name, known));

@@ -113,8 +113,8 @@ fn preferred_regions(
                     .iter()
                     .filter_map(|lives| regions.list.get(lives.region.get()));
                 let known = list.map(|region| region.name.as_ref());
-                let what = "region of this upstream";
-                names::unknown(cx, "unknown_region", what, name, field.span(), known);
+                let message = format!("this upstream has no region {}", quoted(name));
+                names::unknown_as(cx, "unknown_region", message, name, field.span(), known);
             }
         }
     }
