@@ -51,6 +51,11 @@ struct Seat {
     bound: SteppedRate,
     /// The same as `offered` over a longer time.
     usual: Rate,
+    /// What was made there.
+    taken: Rate,
+    /// What of it is usable, and so many requests a second it could serve, if it tells.
+    found: Usable,
+    whole: Option<f64>,
     take: f64,
     ease: Ease,
     latency: Held,
@@ -65,11 +70,34 @@ impl Allotter {
         self.follow(live);
         let before = self.looked.replace(now);
         let passed = before.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        let pairs = wanted.regions.iter().zip(&live.regions);
-        for (seat, (region, observed)) in self.regions.iter_mut().zip(pairs) {
+        let pairs = || wanted.regions.iter().zip(&live.regions);
+        for (seat, (region, observed)) in self.regions.iter_mut().zip(pairs()) {
             seat.count(wanted.steering.spill.smoothing, passed);
-            let allotment = seat.allot(&wanted.steering, region, observed, passed);
+            seat.see(region, observed, passed);
+        }
+        let missing = self.missing(wanted.steering.spill.at);
+        for (seat, (region, _)) in self.regions.iter_mut().zip(pairs()) {
+            let allotment = seat.allot(&wanted.steering, region, missing, passed);
             seat.cell.set_allotment(allotment);
+        }
+    }
+
+    /// The part, 0 to 1, of what regions are relieved of that the others have no room for: so much they
+    /// take all the same, or whoever works worse than it should would take the others with it. 0 unless
+    /// all tell their capacities.
+    fn missing(&self, at: f64) -> f64 {
+        let (mut demand, mut room, mut relieved) = (0.0, 0.0, 0.0);
+        for seat in &self.regions {
+            let Some(whole) = seat.whole else {
+                return 0.0;
+            };
+            demand += seat.taken.get();
+            room += whole * at * seat.ease.part();
+            relieved += whole * at * (1.0 - seat.ease.part());
+        }
+        match relieved > 0.0 {
+            true => ((demand - room) / relieved).clamp(0.0, 1.0),
+            false => 0.0,
         }
     }
 
@@ -101,6 +129,9 @@ impl Seat {
             offered: SteppedRate::default(),
             bound: SteppedRate::default(),
             usual: Rate::default(),
+            taken: Rate::default(),
+            found: Usable::default(),
+            whole: None,
             take: 1.0,
             ease: Ease::default(),
             latency: Held::default(),
@@ -118,28 +149,39 @@ impl Seat {
         self.offered.enter(since.offered(), passed, smoothing);
         self.bound.enter(since.bound, passed, smoothing);
         self.usual.enter(since.offered(), passed, smoothing * SLOW);
+        self.taken.enter(since.begun, passed, smoothing);
     }
 
+    /// Sees what of the region is usable, and how it works.
+    fn see(&mut self, region: &UpstreamRegion, observed: &LiveRegion, passed: Duration) {
+        self.found = Usable::of(observed);
+        self.ease.look(self.found.ails(observed), passed);
+        let open = !self.cell.draining();
+        let part = f64::from(u8::from(open)) * self.found.part() * dial(region, &self.cell).share();
+        self.whole = region.capacity().map(|all| all * part);
+    }
+
+    /// `missing`: the part of what regions are relieved of that the others have no room for.
     fn allot(
         &mut self,
         steering: &Steering,
         region: &UpstreamRegion,
-        observed: &LiveRegion,
+        missing: f64,
         passed: Duration,
     ) -> Allotment {
         let dial = dial(region, &self.cell);
-        let found = Usable::of(observed);
-        self.ease.look(found.ails(observed), passed);
-        let usable = found.eased(self.ease.part());
+        let ease = self.ease.part();
+        let ease = ease + (1.0 - ease) * missing;
+        let usable = self.found.eased(ease);
         let capacity = region
             .capacity()
-            .map(|all| all * usable.part().min(self.ease.part()) * dial.share());
+            .map(|all| all * usable.part() * ease * dial.share());
         self.take = match capacity.filter(|_| sheds(&steering.policy)) {
-            Some(_) if self.ease.part() == 0.0 => 0.0,
+            Some(_) if ease == 0.0 => 0.0,
             Some(capacity) => self
                 .load()
                 .take(self.take, &steering.spill, capacity, passed),
-            None if sheds(&steering.policy) => usable.carries().min(self.ease.part()),
+            None if sheds(&steering.policy) => usable.carries().min(ease),
             None => 1.0,
         };
         let latency = self.cell.latency();

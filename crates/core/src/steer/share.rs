@@ -3,15 +3,12 @@
 use super::draw::{Draws, Purpose};
 use super::{Group, Round, accept};
 use crate::decision::{Because, Decision, RegionRow};
-use crate::standing::Dial;
 
 /// A utilization that counts as full: nothing is divided by nothing.
 const FULL: f32 = 0.99;
 
 /// What is degraded counts as so much of what is not.
 const DEGRADED: f64 = 0.1;
-/// So much of what is full is taken beyond that.
-const BEYOND: f64 = 0.1;
 /// So much of a region counts as usable at least.
 const USABLE_LEAST: f64 = 0.01;
 
@@ -73,7 +70,7 @@ pub(super) fn by_load(group: &mut Group<'_>, round: &mut Round<'_>, decision: &m
 
 /// Asks the candidates in their order whether the attempt is of the part that they take, until one
 /// says yes. The others shed it and come after all that were not asked, but for those that are doubted.
-/// Where all shed it, they share it by size, and those first that are only being left.
+/// Where all shed it, they share it by size.
 pub(super) fn shed(round: &mut Round<'_>, decision: &mut Decision) {
     let rows = &round.view.rows;
     let row = |position: u8| &rows[usize::from(position)];
@@ -94,7 +91,7 @@ pub(super) fn shed(round: &mut Round<'_>, decision: &mut Decision) {
         .map(|one| row(one.position))
         .collect();
     let size = size(&group);
-    round.draws.order(&mut group, |row| size(row) * room(row));
+    round.draws.order(&mut group, size);
     for (candidate, row) in candidates.iter_mut().zip(group) {
         (candidate.region, candidate.position) = (row.region, row.position);
         candidate.because = Because::Shed;
@@ -107,15 +104,6 @@ pub(super) fn size(group: &[&RegionRow]) -> fn(&RegionRow) -> f64 {
     match group.iter().all(|row| row.capacity > 0.0) {
         true => capacity,
         false => weight,
-    }
-}
-
-/// The part of a region that has room when all take as much as they should: of one that is gone back to,
-/// what it does not take yet; of any other, something beyond what it takes.
-fn room(row: &RegionRow) -> f64 {
-    match row.healthy {
-        Dial::NONE => BEYOND * row.degraded.share(),
-        healthy => row.degraded.share() + BEYOND * healthy.share(),
     }
 }
 
