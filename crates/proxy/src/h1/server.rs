@@ -260,8 +260,9 @@ async fn answer_one(
     keep_alive: bool,
     read: impl Fn() -> bool,
 ) -> Next {
-    // A body that was not read yet when a whole answer is there will not be read any more.
-    let close = !keep_alive || context.worker.is_stopping() || (answer.body.is_whole() && !read());
+    // An answer that comes before the body has been read may end before it too. Then the connection
+    // ends with it, and a client that was not told would lose its next request.
+    let close = !keep_alive || context.worker.is_stopping() || !read();
     let next = match respond(conn, &mut answer, asked, close).await {
         Ok(again) if again && read() => Next::Request,
         Ok(_) if read() && conn.borrow().rbuf.is_empty() => Next::Leave,

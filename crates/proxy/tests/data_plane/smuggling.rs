@@ -362,6 +362,8 @@ async fn the_rest_of_a_body_after_an_early_answer_is_no_request() {
         .await;
     let answer = client.answer().await;
     assert_eq!((answer.status, answer.text().as_str()), (413, "big"));
+    let announced = answer.headers.get("connection");
+    assert_eq!(announced.map(|value| value.as_bytes()), Some(&b"close"[..]));
     client.send(SMUGGLED).await;
     client.send(SMUGGLED).await;
     assert!(client.is_ended().await, "one answer and the end");
