@@ -81,6 +81,16 @@ impl RegionSet {
         self.0.count_ones() as usize
     }
 
+    /// The members of both sets.
+    pub fn both(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The members that `other` does not have.
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// How many members have a lower index than `region`, which need not be one.
     pub fn rank(self, region: RegionIdx) -> usize {
         (self.0 & ((1 << region.0) - 1)).count_ones() as usize

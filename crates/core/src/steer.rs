@@ -75,7 +75,8 @@ pub fn decide(view: &View<'_>, eligibility: &Eligibility, rng: &mut Rng) -> Deci
         round.eligibility = &confined;
     }
     let mut decision = Decision::default();
-    let mut open = sift(&mut round, &mut decision);
+    let mut open = Open::default();
+    sift(&mut round, &mut open, &mut decision);
     rank(&mut open, &mut round, &mut decision);
     if let Policy::Priority { overprovisioning } = view.steering.policy
         && round.spills
@@ -90,8 +91,7 @@ pub fn decide(view: &View<'_>, eligibility: &Eligibility, rng: &mut Rng) -> Deci
 }
 
 /// The regions that may take the attempt; the others get their reasons.
-fn sift<'a>(round: &mut Round<'a>, decision: &mut Decision) -> Open<'a> {
-    let mut open = Open::default();
+fn sift<'a>(round: &mut Round<'a>, open: &mut Open<'a>, decision: &mut Decision) {
     let gate = Gate::new(round.view, round.eligibility);
     decision.panic = gate.panic;
     for row in &round.view.rows {
@@ -105,9 +105,8 @@ fn sift<'a>(round: &mut Round<'a>, decision: &mut Decision) -> Open<'a> {
     }
     let by_weight = matches!(round.view.steering.policy, Policy::Weighted { .. });
     if by_weight && round.eligibility.tried.is_empty() {
-        keep_weighted(&mut open, round.eligibility.pin, decision);
+        keep_weighted(open, round.eligibility.pin, decision);
     }
-    open
 }
 
 fn rank(open: &mut Open<'_>, round: &mut Round<'_>, decision: &mut Decision) {

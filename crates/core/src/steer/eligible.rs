@@ -7,6 +7,7 @@
 
 use crate::decision::{Eligibility, Exclusion, Pin, PinnedBy, RegionRow, View};
 use crate::health::Health;
+use crate::ids::{RegionIdx, RegionSet};
 use crate::plan::{Isolation, WhenGone};
 use crate::standing::Dial;
 
@@ -14,6 +15,8 @@ use crate::standing::Dial;
 #[derive(Clone, Copy, Debug)]
 pub struct Gate<'a> {
     eligibility: &'a Eligibility,
+    /// The regions against which, as far as the attempt is concerned, nothing speaks.
+    open: RegionSet,
     /// Whether health excludes nobody ([`Panic::fail_open`](crate::plan::Panic::fail_open)).
     pub panic: bool,
 }
@@ -21,14 +24,32 @@ pub struct Gate<'a> {
 impl<'a> Gate<'a> {
     /// The gate of an attempt.
     pub fn new(view: &View<'_>, eligibility: &'a Eligibility) -> Self {
+        Self::with(eligibility, panics(view, eligibility))
+    }
+
+    fn with(eligibility: &'a Eligibility, panic: bool) -> Self {
+        let bound = strictly_bound(eligibility.pin);
+        let bound = bound.map_or(RegionSet::ALL, |region| RegionSet::from_iter([region]));
+        let within = eligibility.allowed.both(eligibility.within).both(bound);
         Self {
             eligibility,
-            panic: panics(view, eligibility),
+            open: within
+                .without(eligibility.tried)
+                .without(eligibility.too_slow),
+            panic,
         }
     }
 
     /// Why a region may not take the attempt; none if it may.
     pub fn exclusion(&self, row: &RegionRow) -> Option<Exclusion> {
+        match self.open.contains(row.region) && is_sound(row) {
+            true => None,
+            false => self.reason(row),
+        }
+    }
+
+    #[cold]
+    fn reason(&self, row: &RegionRow) -> Option<Exclusion> {
         rule(row, self.eligibility).or_else(|| disorder(row, self.eligibility, self.panic))
     }
 }
@@ -36,11 +57,7 @@ impl<'a> Gate<'a> {
 /// Why a region may not take the attempt as long as health counts; none if it may. The first reason of
 /// a fixed order: what is forbidden comes before what was tried, and that before what is out of order.
 pub fn exclusion(row: &RegionRow, eligibility: &Eligibility) -> Option<Exclusion> {
-    let gate = Gate {
-        eligibility,
-        panic: false,
-    };
-    gate.exclusion(row)
+    Gate::with(eligibility, false).exclusion(row)
 }
 
 /// The rule that forbids the region, if there is one.
@@ -62,9 +79,20 @@ pub(super) fn rule(row: &RegionRow, eligibility: &Eligibility) -> Option<Exclusi
 
 /// Whether the client is strictly bound to another region.
 fn is_foreign(row: &RegionRow, pin: Option<Pin>) -> bool {
-    pin.is_some_and(|pin| {
-        pin.by == PinnedBy::Affinity(WhenGone::Strict) && pin.region != row.region
-    })
+    strictly_bound(pin).is_some_and(|region| region != row.region)
+}
+
+/// The only region that the client may use.
+fn strictly_bound(pin: Option<Pin>) -> Option<RegionIdx> {
+    let pin = pin.filter(|pin| pin.by == PinnedBy::Affinity(WhenGone::Strict));
+    pin.map(|pin| pin.region)
+}
+
+/// Whether nothing in the row itself speaks against the region: the usual case, seen at a glance. Why it
+/// may not be used is asked only of the others.
+fn is_sound(row: &RegionRow) -> bool {
+    let serves = row.standing.health.usable() && row.endpoints > 0 && !row.full;
+    serves && !row.draining && !row.cold && row.dial != Dial::NONE
 }
 
 fn disorder(row: &RegionRow, eligibility: &Eligibility, panic: bool) -> Option<Exclusion> {
