@@ -113,7 +113,7 @@ fn deadline(text: &str) -> Result<Duration, Problem> {
     let after = parsed.map_err(|why| Problem::bad_request(format!("`deadline`: {why}")))?;
     match after.is_zero() || after > DEADLINE_MAX {
         true => Err(Problem::bad_request(
-            "`deadline` is more than 0 and at most 30 days; at once is `now=true`",
+            "`deadline` is more than 0 and at most 30 days; for at once there is `now`",
         )),
         false => Ok(after),
     }
