@@ -22,6 +22,8 @@ pub(crate) struct Admitted {
     pub(crate) route: RouteIdx,
     /// Where all of its attempts go: the route's upstream, or the one that its split gives the request.
     pub(crate) upstream: UpstreamIdx,
+    /// The upstream that its client is served by: the same, but for a copy.
+    pub(crate) served_by: UpstreamIdx,
     pub(crate) idempotency: Idempotency,
     /// How it is spoken, if it is a call of gRPC.
     pub(crate) dialect: Option<Dialect>,
@@ -70,6 +72,7 @@ fn check(
         named,
         route: index,
         upstream,
+        served_by: upstream,
         idempotency,
         dialect,
         bound,

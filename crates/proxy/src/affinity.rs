@@ -180,7 +180,7 @@ impl Serving {
     pub(crate) fn cookie_of_ours(&self) -> Option<&str> {
         match self.brought {
             Brought::Nothing => None,
-            _ => self.bonds().map(Bonds::name),
+            _ => self.bound.bonds(self.admitted.served_by).map(Bonds::name),
         }
     }
 

@@ -165,6 +165,11 @@ impl Original {
         };
         let ledger = &context.worker.replay;
         let mut ask = keys::ask(&context, &head, &admitted, at);
+        let brought = match bound.bonds(admitted.served_by) {
+            Some(bonds) => bonds.read(&head, &mut ask),
+            None => Brought::Nothing,
+        };
+        // Where its client is bound to is its original's place.
         ask.pin = None;
         let mut serving = Box::new(Serving {
             timer: context.worker.wheel.timer_in_region(),
@@ -178,7 +183,7 @@ impl Original {
             hedged: false,
             chosen: None,
             cancelled: false,
-            brought: Brought::default(),
+            brought,
             part: None,
             attempts: 0,
             ask,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tidegate_core::health::Health;
 use tidegate_core::plan::{
-    Affinity, AffinityBy, AffinityCookie, AffinityScope, HashKey, Policy, SameSite, WhenGone,
+    Affinity, AffinityBy, AffinityCookie, AffinityScope, HashKey, Mirror, Policy, SameSite,
+    WhenGone,
 };
 use tidegate_core::{Dial, RegionIdx, RegionSet};
 use tidegate_lab::{RawUpstream, World};
@@ -146,6 +147,26 @@ async fn upstreams_see_all_cookies_but_ours() {
     check("cookie: at=x; at=y\r\n", "").await;
     check("cookie: a=b; at=x;c=d\r\n", "cookie: a=b; c=d").await;
     check("Cookie: at=x\r\ncookie: that=1\r\n", "cookie: that=1").await;
+}
+
+#[tokio::test]
+async fn nor_do_those_who_get_copies() {
+    let world = world(&["eu"]).await;
+    let shadow = raw(vec![answering("HTTP/1.1 204 No Content\r\n\r\n")]).await;
+    let mut setup = drawn(&world, affinity(cookie(&[OLD])));
+    let upstream = setup.add_upstream("shadow", [("dark", shadow.addr())]);
+    setup.route().mirror = Some(Mirror {
+        upstream,
+        ..Mirror::default()
+    });
+    let rig = setup.start();
+    let ask = Ask::get("/").field("cookie", "at=x; a=b");
+    ask.send(Down::H1, rig.addr()).await;
+    let got = received(&shadow, 0, one_head).await;
+    assert!(
+        got.contains("\r\ncookie: a=b\r\n") && !got.contains("at="),
+        "{got}"
+    );
 }
 
 #[tokio::test]
