@@ -88,16 +88,7 @@ impl Sink for HeaderMap {
     }
 
     fn add_lines<'a>(&mut self, fields: &'a Fields, mut keep: impl FnMut(FieldRef<'a>) -> bool) {
-        for (index, field) in fields.iter().enumerate() {
-            let value = || fields.value_bytes(index);
-            if keep(field)
-                && let Some(name) = header_name(field.known, field.name)
-                // The value shares the head's memory.
-                && let Some(Ok(value)) = value().map(HeaderValue::from_maybe_shared)
-            {
-                self.append(name, value);
-            }
-        }
+        append_lines(self, fields, &mut keep);
     }
 
     fn add_client(&mut self, _: &ClientWords, _: &[u8]) -> bool {
@@ -115,6 +106,24 @@ impl Sink for HeaderMap {
 
     fn add_typed(&mut self, name: &HeaderName, value: &HeaderValue) {
         self.append(name.clone(), value.clone());
+    }
+}
+
+/// One function for all who keep something: what is called from one place is compiled into it.
+fn append_lines<'a>(
+    map: &mut HeaderMap,
+    fields: &'a Fields,
+    keep: &mut dyn FnMut(FieldRef<'a>) -> bool,
+) {
+    for (index, field) in fields.iter().enumerate() {
+        let value = || fields.value_bytes(index);
+        if keep(field)
+            && let Some(name) = header_name(field.known, field.name)
+            // The value shares the head's memory.
+            && let Some(Ok(value)) = value().map(HeaderValue::from_maybe_shared)
+        {
+            map.append(name, value);
+        }
     }
 }
 

@@ -149,12 +149,9 @@ impl Serving {
         mirror::begin(context, &admitted, &request.head, &id, &mut body);
         let trusted = context.words.trusted();
         let allowance = Allowance::new(&request.head, admitted.dialect, route, trusted, at);
-        let mut ask = keys::ask(context, &request.head, &admitted, at);
-        let brought = match bound.bonds(admitted.upstream) {
-            Some(bonds) => bonds.read(&request.head, &mut ask),
-            None => Brought::Nothing,
-        };
         let mut serving = Box::new(Self {
+            // First, because it looks at what is moved below; in its place, because it is large.
+            ask: keys::ask(context, &request.head, &admitted, at),
             timer: context.worker.wheel.timer_in_region(),
             context: context.clone(),
             admitted,
@@ -169,12 +166,14 @@ impl Serving {
             hedged: false,
             chosen: None,
             cancelled: false,
-            ask,
-            brought,
+            brought: Brought::Nothing,
             part: None,
             attempts: 0,
             bound,
         });
+        if let Some(bonds) = serving.bound.bonds(serving.admitted.upstream) {
+            serving.brought = bonds.read(&serving.head, &mut serving.ask);
+        }
         if serving.body.is_read() {
             serving.time_runs(at);
         }
