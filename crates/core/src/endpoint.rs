@@ -111,7 +111,10 @@ impl EndpointSet {
         if barred.any_health {
             return Ground::Blind;
         }
-        let changes = self.changes.iter().map(Changes::count).sum();
+        let changes = match &*self.changes {
+            [changes] => changes.count(),
+            all => all.iter().map(Changes::count).sum(),
+        };
         match self.roll.is_of(changes, &self.endpoints, &self.groups) {
             true if self.roll.is_plain() => Ground::Plain,
             true => Ground::Current,
@@ -140,7 +143,8 @@ impl EndpointSet {
     }
 
     /// The look begins where the last one ended, so that what is closed or full is not passed over
-    /// again and again.
+    /// again and again. By itself, so that whoever need not look does not pay for it.
+    #[inline(never)]
     fn look_for_room(&self, barred: &Barred) -> Room {
         let (last, count) = (self.roll.last_found(), self.endpoints.len());
         let mut best = Room::Closed;
