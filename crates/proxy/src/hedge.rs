@@ -72,10 +72,12 @@ impl Hedge {
         if serving.hedged || !serving.is_hedgeable() {
             return None;
         }
-        let (next, choice) = match cause {
+        let (next, mut choice) = match cause {
             HedgeCause::Silent => serving.move_from(first.place, Phase::Sent)?,
             HedgeCause::Slow => serving.hedge_way(first)?,
         };
+        // Who is only slow is not gone: his clients stay bound to him.
+        choice.bind &= cause == HedgeCause::Silent || first.place.bind;
         serving.hedged = true;
         serving.finish.hedging(next.to, cause);
         let (attempt, endpoint) = serving.begin(choice);

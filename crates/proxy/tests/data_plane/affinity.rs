@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tidegate_core::health::Health;
 use tidegate_core::plan::{
-    Affinity, AffinityBy, AffinityCookie, AffinityScope, HashKey, Mirror, Policy, SameSite,
-    WhenGone,
+    Affinity, AffinityBy, AffinityCookie, AffinityScope, HashKey, Hedge, HedgeAfter, HedgeTo,
+    Mirror, Policy, SameSite, WhenGone,
 };
 use tidegate_core::{Dial, RegionIdx, RegionSet};
-use tidegate_lab::{RawUpstream, World};
+use tidegate_lab::{Action, RawUpstream, World};
 
 use crate::harness::{
     Answer, Ask, Down, H1, Rig, Setup, answering, one_head, raw, received, world,
@@ -428,6 +428,36 @@ async fn a_failover_binds_to_where_it_ends() {
     us.link.set(tidegate_lab::Mode::Up).await.unwrap();
     let ask = Ask::get("/").field("cookie", cookie);
     assert_eq!(region(&ask.send(Down::H1, rig.addr()).await), "eu");
+}
+
+/// A place that is slow once is not gone: its clients stay with it. Who has none gets whichever answers.
+#[tokio::test]
+async fn a_hedge_moves_nobody_from_his_place() {
+    let world = world(&["eu", "us"]).await;
+    let bound = bound_to(&world, "eu", AffinityScope::Region).await;
+    for (brought, result) in [(Some(bound), "temporary"), (None, "set")] {
+        let eu = raw(vec![vec![Action::ReadHead, Action::Stall]]).await;
+        let us = raw(vec![answering(
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        )])
+        .await;
+        let mut setup = Setup::new([("eu", eu.addr()), ("us", us.addr())]);
+        setup.upstream().steering.affinity = Some(affinity(cookie(&[OLD])));
+        setup.route().hedge = Some(Hedge {
+            after: HedgeAfter::Fixed(Duration::from_millis(20)),
+            budget: 1.0,
+            to: HedgeTo::Region,
+        });
+        let rig = setup.start();
+        let mut ask = Ask::get("/");
+        if let Some(bound) = &brought {
+            ask = ask.field("cookie", bound.clone());
+        }
+        let answer = ask.send(Down::H1, rig.addr()).await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(given(&answer).is_some(), brought.is_none());
+        assert_eq!(count(&rig, result), 1);
+    }
 }
 
 #[tokio::test]
