@@ -286,6 +286,36 @@ fn a_standby_serves_when_nothing_else_does() {
     });
 }
 
+/// What happens may move the main region of each PoP, there and back; nothing else may, day or night.
+#[test]
+fn nothing_flaps() {
+    for scene in scenes::shown() {
+        let most = scene.events.len() * scene.pops.len() + 1;
+        check(&scene, |ledger| {
+            let switches = ledger.switches();
+            assert!(switches.len() <= most, "{switches:?}, at most {most}");
+        });
+    }
+}
+
+/// A whole day without any event but the swing of demand.
+#[test]
+fn a_calm_day_moves_only_what_has_no_room() {
+    for mut scene in scenes::shown() {
+        scene.events.clear();
+        scene.swing = 0.5;
+        check(&scene, |ledger| {
+            assert_eq!(ledger.lost, 0);
+            assert!(ledger.switches().len() <= 2, "{:?}", ledger.switches());
+            assert!(
+                ledger.overload(0) <= 12,
+                "{} s of overload",
+                ledger.overload(0)
+            );
+        });
+    }
+}
+
 #[test]
 fn the_same_seed_tells_the_same_story() {
     let told = || {
