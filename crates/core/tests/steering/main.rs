@@ -24,7 +24,7 @@ use scene::Scene;
 use world::World;
 
 /// Seeds for each world in every test run.
-const SEEDS: u64 = 20;
+const SEEDS: u64 = 10;
 
 /// As many seeds as `TIDEGATE_SIM_SEEDS` says.
 fn seeds() -> u64 {
