@@ -128,21 +128,27 @@ pub(crate) async fn tls(
 
 /// An HTTP/2 upstream on the bare crate, every stream of which is answered by `serve`.
 pub(crate) async fn h2_upstream<F>(
-    serve: impl Fn(http::Request<::h2::RecvStream>, SendResponse<Bytes>) -> F + Send + 'static,
+    serve: impl Fn(http::Request<::h2::RecvStream>, SendResponse<Bytes>) -> F + Send + Sync + 'static,
 ) -> SocketAddr
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
+    let serve = Arc::new(serve);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let mut builder = ::h2::server::Builder::new();
-            let shaking = builder.enable_connect_protocol().handshake(stream);
-            let mut connection = shaking.await.unwrap();
-            while let Some(Ok((request, respond))) = connection.accept().await {
-                tokio::spawn(serve(request, respond));
-            }
+            // Else small answers wait for acknowledgements, which take their time.
+            stream.set_nodelay(true).unwrap();
+            let serve = serve.clone();
+            tokio::spawn(async move {
+                let mut builder = ::h2::server::Builder::new();
+                let shaking = builder.enable_connect_protocol().handshake(stream);
+                let mut connection = shaking.await.unwrap();
+                while let Some(Ok((request, respond))) = connection.accept().await {
+                    tokio::spawn(serve(request, respond));
+                }
+            });
         }
     });
     addr

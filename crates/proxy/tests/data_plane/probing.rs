@@ -142,7 +142,7 @@ async fn who_says_that_he_is_fast_gets_what_clients_ask_for() {
                 }
             });
         }
-        // An upstream of HTTP/2 here serves one connection after the other.
+        // One worker, so that one pool knows what all have said.
         let mut setup = setup(&addresses).one_thread();
         setup.h2_up(h2);
         let counts = ask(setup, &asked, 60).await;
