@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use crate::plan::Tolerance;
 
+/// A part of next to nothing is less than what scheduling adds: regions in one town would change places
+/// all day.
+const LEAST: Duration = Duration::from_micros(500);
+
 /// The latency that steering compares. It is one that was measured, and stays until a measurement
 /// differs from it by more than the hysteresis: so measurements that lie within the hysteresis of
 /// each other change nothing at all, and it changes at most as often as measurements have gone the
@@ -32,7 +36,8 @@ impl Held {
 fn width(held: Duration, hysteresis: Tolerance) -> Duration {
     match hysteresis {
         Tolerance::Absolute(width) => width,
-        Tolerance::Relative(part) => held.mul_f64(part.clamp(0.0, 1.0)),
+        Tolerance::Relative(0.0) => Duration::ZERO,
+        Tolerance::Relative(part) => held.mul_f64(part.clamp(0.0, 1.0)).max(LEAST),
     }
 }
 
@@ -66,6 +71,7 @@ mod tests {
             &[1_000, 1_000, 1_301, 1_301],
         );
         check(Tolerance::Relative(0.0), &[7, 8, 7], &[7, 8, 7]);
+        check(relative, &[100, 600, 601, 102], &[100, 100, 601, 601]);
     }
 
     #[test]
