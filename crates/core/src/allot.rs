@@ -70,14 +70,14 @@ impl Allotter {
         self.follow(live);
         let before = self.looked.replace(now);
         let passed = before.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        let pairs = || wanted.regions.iter().zip(&live.regions);
-        for (seat, (region, observed)) in self.regions.iter_mut().zip(pairs()) {
+        let pairs = wanted.regions.iter().zip(&live.regions);
+        for (seat, (region, observed)) in self.regions.iter_mut().zip(pairs) {
             seat.count(wanted.steering.spill.smoothing, passed);
             seat.see(region, observed, passed);
         }
         let missing = self.missing(wanted.steering.spill.at);
-        for (seat, (region, _)) in self.regions.iter_mut().zip(pairs()) {
-            let allotment = seat.allot(&wanted.steering, region, missing, passed);
+        for seat in &mut self.regions {
+            let allotment = seat.allot(&wanted.steering, missing, passed);
             seat.cell.set_allotment(allotment);
         }
     }
@@ -92,6 +92,9 @@ impl Allotter {
                 return 0.0;
             };
             demand += seat.taken.get();
+            if seat.cell.draining() {
+                continue;
+            }
             room += whole * at * seat.ease.part();
             relieved += whole * at * (1.0 - seat.ease.part());
         }
@@ -156,26 +159,16 @@ impl Seat {
     fn see(&mut self, region: &UpstreamRegion, observed: &LiveRegion, passed: Duration) {
         self.found = Usable::of(observed);
         self.ease.look(self.found.ails(observed), passed);
-        let open = !self.cell.draining();
-        let part = f64::from(u8::from(open)) * self.found.part() * dial(region, &self.cell).share();
+        let part = self.found.part() * dial(region, &self.cell).share();
         self.whole = region.capacity().map(|all| all * part);
     }
 
     /// `missing`: the part of what regions are relieved of that the others have no room for.
-    fn allot(
-        &mut self,
-        steering: &Steering,
-        region: &UpstreamRegion,
-        missing: f64,
-        passed: Duration,
-    ) -> Allotment {
-        let dial = dial(region, &self.cell);
+    fn allot(&mut self, steering: &Steering, missing: f64, passed: Duration) -> Allotment {
         let ease = self.ease.part();
         let ease = ease + (1.0 - ease) * missing;
         let usable = self.found.eased(ease);
-        let capacity = region
-            .capacity()
-            .map(|all| all * usable.part() * ease * dial.share());
+        let capacity = self.whole.map(|whole| whole * ease);
         self.take = match capacity.filter(|_| sheds(&steering.policy)) {
             Some(_) if ease == 0.0 => 0.0,
             Some(capacity) => self

@@ -17,7 +17,7 @@ use crate::plan::Location;
 pub use atlas::Atlas;
 pub use database::{Database, Fingerprint, Fingerprinter, InvalidDatabase};
 pub use direction::Direction;
-pub use places::{Code, code, continent_of, is_continent};
+pub use places::{Code, code, continent_of, continents, is_continent};
 
 /// Where a client is, as far as that is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -14,7 +14,8 @@ pub(super) struct Usable {
 
 impl Usable {
     /// What is usable of a region. Nothing of one that is down; what an operator drains or dials out is
-    /// left out by every decision anyway, and usable at once when he takes that back. Of an endpoint that starts slowly or is on trial, the part that it takes by now.
+    /// left out by every decision anyway, and usable at once when he takes that back. Of an endpoint that
+    /// starts slowly or is on trial, the part that it takes by now.
     ///
     /// A region may be degraded although its endpoints are well, because it said so or fails more than
     /// is usual; then all of it is.

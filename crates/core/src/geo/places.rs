@@ -8,33 +8,33 @@ pub type Code = [u8; 2];
 
 /// The continents with their countries: ISO 3166-1 alpha-2, and `XK`, which stands for Kosovo in
 /// practice.
-const CONTINENTS: [(&Code, &str); 7] = [
+const CONTINENTS: [(&str, &str); 7] = [
     (
-        b"AF",
+        "AF",
         "AO BF BI BJ BW CD CF CG CI CM CV DJ DZ EG EH ER ET GA GH GM GN GQ GW KE KM LR LS LY MA MG ML MR \
          MU MW MZ NA NE NG RE RW SC SD SH SL SN SO SS ST SZ TD TG TN TZ UG YT ZA ZM ZW",
     ),
-    (b"AN", "AQ BV GS HM TF"),
+    ("AN", "AQ BV GS HM TF"),
     (
-        b"AS",
+        "AS",
         "AE AF AM AZ BD BH BN BT CC CN CX GE HK ID IL IN IO IQ IR JO JP KG KH KP KR KW KZ LA LB LK MM MN \
          MO MV MY NP OM PH PK PS QA SA SG SY TH TJ TM TR TW UZ VN YE",
     ),
     (
-        b"EU",
+        "EU",
         "AD AL AT AX BA BE BG BY CH CY CZ DE DK EE ES FI FO FR GB GG GI GR HR HU IE IM IS IT JE LI LT LU \
          LV MC MD ME MK MT NL NO PL PT RO RS RU SE SI SJ SK SM UA VA XK",
     ),
     (
-        b"NA",
+        "NA",
         "AG AI AW BB BL BM BQ BS BZ CA CR CU CW DM DO GD GL GP GT HN HT JM KN KY LC MF MQ MS MX NI PA PM \
          PR SV SX TC TT US VC VG VI",
     ),
     (
-        b"OC",
+        "OC",
         "AS AU CK FJ FM GU KI MH MP NC NF NR NU NZ PF PG PN PW SB TK TL TO TV UM VU WF WS",
     ),
-    (b"SA", "AR BO BR CL CO EC FK GF GY PE PY SR UY VE"),
+    ("SA", "AR BO BR CL CO EC FK GF GY PE PY SR UY VE"),
 ];
 
 /// Two letters as a code in capitals; none of anything else.
@@ -44,9 +44,14 @@ pub fn code(text: &str) -> Option<Code> {
     letters.then(|| code.map(|letter| letter.to_ascii_uppercase()))
 }
 
+/// The codes of all continents, sorted.
+pub fn continents() -> impl Iterator<Item = &'static str> {
+    CONTINENTS.into_iter().map(|(continent, _)| continent)
+}
+
 /// Whether there is a continent of this code.
 pub fn is_continent(code: Code) -> bool {
-    CONTINENTS.iter().any(|(continent, _)| **continent == code)
+    continents().any(|continent| continent.as_bytes() == code)
 }
 
 /// The continent of a country; none if there is no such country.
@@ -55,8 +60,8 @@ pub fn continent_of(country: Code) -> Option<Code> {
         let mut codes = countries.split_ascii_whitespace();
         codes.any(|code| code.as_bytes() == country)
     };
-    let mut continents = CONTINENTS.iter();
-    continents.find_map(|(continent, countries)| has(countries).then_some(**continent))
+    let (continent, _) = CONTINENTS.iter().find(|(_, countries)| has(countries))?;
+    code(continent)
 }
 
 #[cfg(test)]
@@ -96,6 +101,9 @@ mod tests {
         check("DEU", None);
         check("D ", None);
         check("Ü", None);
+        assert!(
+            continents().is_sorted() && continents().all(|one| code(one).is_some_and(is_continent))
+        );
         assert!(is_continent(*b"NA") && is_continent(*b"EU") && !is_continent(*b"DE"));
     }
 }
