@@ -330,7 +330,7 @@ pub fn choose(
         };
         let found = endpoint_of(first, decision.panic, (wanted, observed), ask, rng);
         if let Some(mut choice) = found {
-            choice.offer = Offer::of(&decision, ask, choice.position, choice.because);
+            choice.offer = Offer::of(&decision, ask);
             return (decision, Some(choice));
         }
         let row = &mut view.rows[usize::from(first.position)];

@@ -283,6 +283,16 @@ pub enum Exclusion {
 }
 
 impl Decision {
+    /// The regions that shed the attempt that the first candidate takes. None if that one was not asked,
+    /// and so nobody was offered the attempt before it ([`Because::is_bound`]).
+    pub fn shed(&self) -> impl Iterator<Item = &Candidate> {
+        let others = match self.candidates.split_first() {
+            Some((first, others)) if !first.because.is_bound() => others,
+            _ => &[],
+        };
+        others.iter().filter(|one| one.because == Because::Shed)
+    }
+
     /// Why a request without a candidate ends: residency when that alone left no region; a region that
     /// is full before those that are down, because it would have served, and then one for which the
     /// time is too short. Where strict affinity or isolation kept it from the other regions, that is
@@ -305,6 +315,11 @@ impl Decision {
 }
 
 impl Because {
+    /// Whether the attempt has to be there: a peer or a bond names the region, or a retry stays in it.
+    pub fn is_bound(self) -> bool {
+        matches!(self, Self::Affinity | Self::Override | Self::Stay)
+    }
+
     /// Every reason, for documents.
     pub const ALL: [Self; 23] = [
         Self::Nearest,

@@ -1,6 +1,6 @@
 //! The regions that an attempt was kept from for the sake of their load, counted.
 
-use tidegate_core::decision::{Because, Candidate, Decision, Excluded, Exclusion};
+use tidegate_core::decision::{Decision, Excluded, Exclusion};
 use tidegate_core::limits::fills_only_retries;
 use tidegate_telemetry::labels::Limit;
 
@@ -13,20 +13,8 @@ impl Serving {
         self.count_full(decision);
     }
 
-    /// An attempt that has to be where it is was offered to nobody else; and whoever comes first takes it
-    /// after all.
     fn count_shed(&self, decision: &Decision) {
-        let Some((first, others)) = decision.candidates.split_first() else {
-            return;
-        };
-        if matches!(
-            first.because,
-            Because::Stay | Because::Affinity | Because::Override
-        ) {
-            return;
-        }
-        let shed = |candidate: &&Candidate| candidate.because == Because::Shed;
-        for candidate in others.iter().filter(shed) {
+        for candidate in decision.shed() {
             let (upstream, position) = (self.admitted.upstream, candidate.position);
             self.bound.series.upstream(upstream, position).shed();
         }

@@ -5,7 +5,7 @@
 
 use crate::cell::InFlight;
 use crate::choose::Ask;
-use crate::decision::{Because, Decision};
+use crate::decision::Decision;
 use crate::handle::LiveUpstream;
 use crate::plan::Isolation;
 
@@ -19,25 +19,15 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    /// The offer of an attempt that is made by `decision` in the region at `position`, `because` of this.
-    pub(super) fn of(decision: &Decision, ask: &Ask, position: u8, because: Because) -> Self {
-        let pinned = matches!(
-            because,
-            Because::Affinity | Because::Override | Because::Stay
-        );
+    /// The offer of the attempt that the first candidate of `decision` takes.
+    pub(super) fn of(decision: &Decision, ask: &Ask) -> Self {
+        let first = decision.candidates.first();
         let isolated = ask.isolation != Isolation::Off && ask.tried_regions.is_empty();
-        if pinned || isolated {
-            return Self {
-                shed: 0,
-                bound: true,
-            };
-        }
-        let candidates = decision.candidates.iter();
-        let shed =
-            candidates.filter(|one| one.because == Because::Shed && one.position != position);
         Self {
-            shed: shed.fold(0, |shed, one| shed | 1 << one.position),
-            bound: false,
+            shed: decision
+                .shed()
+                .fold(0, |shed, one| shed | 1 << one.position),
+            bound: isolated || first.is_some_and(|first| first.because.is_bound()),
         }
     }
 
