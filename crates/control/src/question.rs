@@ -4,29 +4,20 @@
 //! moment; nothing is sent anywhere and nothing is recorded.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use fastrand::Rng;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde::Serialize;
-use tidegate_core::hash::KeyFacts;
-use tidegate_core::route::RequestFacts;
-use tidegate_core::{Ask, Explanation, Live, Termination, choose};
+use tidegate_core::{Ask, Explanation, Live, Snapshot, Termination, choose};
 
 /// Header fields that a question may carry.
 const FIELDS_MAX: usize = 128;
 
-/// A request that nobody sent.
+/// A request that nobody sent. It comes from nowhere, so `X-Forwarded-For` tells its client's address.
 #[derive(Clone, Debug)]
-pub struct Question {
-    method: Method,
-    host: String,
-    path: String,
-    /// Path and query.
-    target: String,
-    headers: HeaderMap,
-}
+pub struct Question(Snapshot);
 
 /// What would happen to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -75,24 +66,36 @@ impl Question {
         if !uri.path().starts_with('/') && uri.path() != "*" {
             return Err(invalid_url());
         }
-        let headers = read_headers(headers)?;
-        Ok(Self {
-            method: method
-                .parse()
-                .map_err(|_| InvalidQuestion::Method(shortened(method)))?,
-            host: host_of(&uri, &headers),
-            path: uri.path().to_owned(),
-            target: uri
-                .path_and_query()
-                .map_or_else(String::new, ToString::to_string),
-            headers,
-        })
+        let fields = read_headers(headers)?;
+        let method = method
+            .parse()
+            .map_err(|_| InvalidQuestion::Method(shortened(method)))?;
+        let target = uri.path_and_query().map_or("", |target| target.as_str());
+        let asked = Snapshot::new(method, &host_of(&uri, &fields), target);
+        Ok(Self(Snapshot {
+            scheme: match uri.scheme_str() {
+                Some("https") => "https",
+                _ => "http",
+            },
+            client: client(&fields),
+            at: SystemTime::now(),
+            fields: fields
+                .iter()
+                .map(|(name, value)| (name.clone(), value.as_bytes().into()))
+                .collect(),
+            ..asked
+        }))
+    }
+
+    /// What is asked about.
+    pub fn request(&self) -> &Snapshot {
+        &self.0
     }
 
     /// Puts the question to `live`. `rng` draws among equals, as it does for requests.
     pub fn ask(&self, live: &Live, now: Instant, rng: &mut Rng) -> Told {
         let generation = live.generation.0;
-        let Some(route) = live.plan.table.find(self) else {
+        let Some(route) = live.plan.table.find(&self.0) else {
             return Told {
                 generation,
                 explanation: None,
@@ -100,13 +103,13 @@ impl Question {
             };
         };
         let matched = live.plan.route(route);
-        let upstream = live.plan.upstream_for(matched, self, || rng.u64(..));
+        let upstream = live.plan.upstream_for(matched, &self.0, || rng.u64(..));
         let wanted = live.plan.upstream(upstream);
         let hashing = wanted.balance.hashing();
-        let hashed = hashing.and_then(|hashing| hashing.of(self));
-        let mut ask = Ask::of(matched, wanted, self, now);
+        let hashed = hashing.and_then(|hashing| hashing.of(&self.0));
+        let mut ask = Ask::of(matched, wanted, &self.0, now);
         let atlas = live.plan.atlas.as_ref();
-        ask.origin = atlas.and_then(|atlas| atlas.find(self.client()?));
+        ask.origin = atlas.and_then(|atlas| atlas.find(self.0.client?));
         let (decision, choice) = choose(live, upstream, &ask, rng);
         let (plan, way) = (&live.plan, (route, upstream));
         let explanation = Explanation::within(plan, way, &decision, choice.as_ref());
@@ -122,46 +125,10 @@ impl Question {
     }
 }
 
-impl RequestFacts for Question {
-    fn method(&self) -> &Method {
-        &self.method
-    }
-
-    fn host(&self) -> &str {
-        &self.host
-    }
-
-    fn path(&self) -> &str {
-        &self.path
-    }
-
-    fn has_header(&self, name: &HeaderName, value: &str) -> bool {
-        let mut values = self.headers.get_all(name).iter();
-        values.any(|found| found.as_bytes() == value.as_bytes())
-    }
-}
-
-/// A question comes from nowhere, so it has no address: `X-Forwarded-For` tells one.
-impl KeyFacts for Question {
-    fn client(&self) -> Option<IpAddr> {
-        let field = self.headers.get("x-forwarded-for")?.to_str().ok()?;
-        field
-            .rsplit(',')
-            .find_map(|member| member.trim().parse().ok())
-    }
-
-    fn find_field<T>(
-        &self,
-        name: &HeaderName,
-        mut find: impl FnMut(&[u8]) -> Option<T>,
-    ) -> Option<T> {
-        let mut values = self.headers.get_all(name).iter();
-        values.find_map(|value| find(value.as_bytes()))
-    }
-
-    fn path_and_query(&self) -> &str {
-        &self.target
-    }
+fn client(fields: &HeaderMap) -> Option<IpAddr> {
+    let field = fields.get("x-forwarded-for")?.to_str().ok()?;
+    let mut members = field.rsplit(',');
+    members.find_map(|member| member.trim().parse().ok())
 }
 
 fn read_headers<H: AsRef<str>>(lines: &[H]) -> Result<HeaderMap, InvalidQuestion> {
@@ -197,8 +164,10 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
     use tidegate_core::hash::xxh64;
     use tidegate_core::plan::{HashKey, Hashing};
+    use tidegate_core::route::RequestFacts;
 
     use super::*;
 
@@ -206,6 +175,7 @@ mod tests {
     fn questions_are_read() {
         let check = |url: &str, headers: &[&str], host: &str, path: &str| {
             let question = Question::new("GET", url, headers).unwrap();
+            let question = question.request();
             assert_eq!((question.host(), question.path()), (host, path), "{url}");
         };
         check(
@@ -228,8 +198,11 @@ mod tests {
     fn fields_match_by_value() {
         let question = Question::new("GET", "/", &["X-Tier: gold", "x-tier:silver"]).unwrap();
         let name = HeaderName::from_static("x-tier");
-        assert!(question.has_header(&name, "gold") && question.has_header(&name, "silver"));
-        assert!(!question.has_header(&name, "bronze"));
+        assert!(
+            question.request().has_header(&name, "gold")
+                && question.request().has_header(&name, "silver")
+        );
+        assert!(!question.request().has_header(&name, "bronze"));
     }
 
     #[test]
@@ -240,7 +213,11 @@ mod tests {
         };
         let fields = ["Cookie: a=1; user=7", "X-Forwarded-For: 192.0.2.9, unknown"];
         let question = Question::new("GET", "https://a.example/b?user=7&c", &fields).unwrap();
-        let hash = |key| hashing(key).of(&question).map(|hashed| hashed.hash);
+        let hash = |key| {
+            hashing(key)
+                .of(question.request())
+                .map(|hashed| hashed.hash)
+        };
         let seven = Some(xxh64(0, b"7"));
         assert_eq!(hash(HashKey::Cookie("user".into())), seven);
         assert_eq!(hash(HashKey::Query("user".into())), seven);
@@ -249,7 +226,11 @@ mod tests {
         assert_eq!(hash(HashKey::ClientAddress), address);
         let nobody = Question::new::<&str>("GET", "/", &[]).unwrap();
         let key = hashing(HashKey::ClientAddress);
-        assert_eq!(key.of(&nobody), None, "a question comes from nowhere");
+        assert_eq!(
+            key.of(nobody.request()),
+            None,
+            "a question comes from nowhere"
+        );
     }
 
     #[test]

@@ -13,9 +13,11 @@ mod index;
 mod shadow;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::Method;
 
+use crate::hash::KeyFacts;
 use crate::ids::RouteIdx;
 
 pub use index::RouteTable;
@@ -45,16 +47,53 @@ pub enum PathMatch {
     Prefix(Arc<str>),
 }
 
-/// The facts of a request that routing looks at.
-pub trait RequestFacts {
+/// The facts of a request that routing, its conditions and expressions look at. What a request is
+/// not known to have is none.
+pub trait RequestFacts: KeyFacts {
     /// Method.
     fn method(&self) -> &Method;
+
     /// Host without port, as the client wrote it.
     fn host(&self) -> &str;
+
     /// Path without query.
-    fn path(&self) -> &str;
+    fn path(&self) -> &str {
+        let target = self.path_and_query();
+        target.split_once('?').map_or(target, |(path, _)| path)
+    }
+
+    /// Query without `?`, as it is written; empty without one.
+    fn query(&self) -> &str {
+        let target = self.path_and_query();
+        target.split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// `https` or `http`, as the client sees it.
+    fn scheme(&self) -> &'static str {
+        "http"
+    }
+
+    /// The name that the client asked for in its TLS handshake (SNI).
+    fn server_name(&self) -> Option<&str> {
+        None
+    }
+
+    /// The subject of the client's certificate, as RFC 4514 writes it.
+    fn client_subject(&self) -> Option<&str> {
+        None
+    }
+
+    /// The moment of the request by the wall clock.
+    fn at(&self) -> SystemTime;
+
+    /// Shows every field, in its order: name and value.
+    fn each_field(&self, show: impl FnMut(&[u8], &[u8]));
+
     /// Whether a field of this name has this value.
-    fn has_header(&self, name: &http::HeaderName, value: &str) -> bool;
+    fn has_header(&self, name: &http::HeaderName, value: &str) -> bool {
+        let found = self.find_field(name, |have| (have == value.as_bytes()).then_some(()));
+        found.is_some()
+    }
 }
 
 /// The host that a route asks for, ready to be compared.

@@ -55,7 +55,10 @@ fn check(
     let plan = &bound.live.plan;
     let index = plan
         .table
-        .find(&request.head)
+        .find(&keys::Parts {
+            context,
+            head: &request.head,
+        })
         .ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
     let route = plan.route(index);
     let upstream = keys::upstream(context, &request.head, plan, route);

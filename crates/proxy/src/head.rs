@@ -5,7 +5,6 @@
 //! two sides differ. Both kinds are boxed: a head has 600 bytes and is handed on a dozen times.
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
-use tidegate_core::route::RequestFacts;
 use tidegate_http1::{self as http1, Framing, Known};
 
 /// A request's head.
@@ -186,35 +185,6 @@ pub(crate) fn host_of(authority: &str) -> &str {
     match authority.rfind(':') {
         Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
         _ => authority,
-    }
-}
-
-impl RequestFacts for RequestHead {
-    fn method(&self) -> &Method {
-        RequestHead::method(self)
-    }
-
-    fn host(&self) -> &str {
-        host_of(self.authority())
-    }
-
-    fn path(&self) -> &str {
-        let target = self.path_and_query();
-        target.split_once('?').map_or(target, |(path, _)| path)
-    }
-
-    fn has_header(&self, name: &HeaderName, value: &str) -> bool {
-        match self {
-            Self::H1(head) => head.fields.iter().any(|field| {
-                field.name.eq_ignore_ascii_case(name.as_str().as_bytes())
-                    && field.value == value.as_bytes()
-            }),
-            Self::H2(parts) => parts
-                .headers
-                .get_all(name)
-                .iter()
-                .any(|have| have.as_bytes() == value.as_bytes()),
-        }
     }
 }
 

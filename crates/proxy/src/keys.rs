@@ -6,18 +6,19 @@
 //! says where the parts are in a head, and who the client is.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 use tidegate_core::decision::{Pin, PinnedBy};
 use tidegate_core::geo::Origin;
 use tidegate_core::hash::KeyFacts;
 use tidegate_core::plan::{Plan, Policy, Route, Upstream};
+use tidegate_core::route::RequestFacts;
 use tidegate_core::{Ask, UpstreamIdx};
 
 use crate::admit::Admitted;
 use crate::context::Context;
-use crate::head::RequestHead;
+use crate::head::{RequestHead, host_of};
 
 /// Where `X-Forwarded-For` is looked for.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -61,9 +62,45 @@ pub(crate) fn upstream(
     plan.upstream_for(route, &Parts { context, head }, draw)
 }
 
-struct Parts<'a> {
-    context: &'a Context,
-    head: &'a RequestHead,
+/// A request as `core` looks at it: its head, and what is known of its client's connection.
+pub(crate) struct Parts<'a> {
+    pub(crate) context: &'a Context,
+    pub(crate) head: &'a RequestHead,
+}
+
+impl RequestFacts for Parts<'_> {
+    fn method(&self) -> &Method {
+        self.head.method()
+    }
+
+    fn host(&self) -> &str {
+        host_of(self.head.authority())
+    }
+
+    fn scheme(&self) -> &'static str {
+        self.context.facts.scheme()
+    }
+
+    fn server_name(&self) -> Option<&str> {
+        self.context.facts.tls.as_ref()?.sni.as_deref()
+    }
+
+    fn at(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn each_field(&self, mut show: impl FnMut(&[u8], &[u8])) {
+        match self.head {
+            RequestHead::H1(head) => {
+                let fields = head.fields.iter();
+                fields.for_each(|field| show(field.name, field.value));
+            }
+            RequestHead::H2(parts) => {
+                let fields = parts.headers.iter();
+                fields.for_each(|(name, value)| show(name.as_str().as_bytes(), value.as_bytes()));
+            }
+        }
+    }
 }
 
 impl KeyFacts for Parts<'_> {

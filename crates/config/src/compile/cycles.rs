@@ -2,39 +2,15 @@
 //! of this configuration, by an upstream whose own fallback leads back. While both are down a browser
 //! would go round until it gives up, and load us meanwhile.
 
-use http::{HeaderName, Method, Uri};
+use http::{Method, Uri};
+use tidegate_core::Snapshot;
 use tidegate_core::plan::{Plan, Route};
-use tidegate_core::route::RequestFacts;
 
 use crate::compile::Context;
 use crate::problem::{Problem, quoted};
 use crate::raw;
 use crate::span::Span;
 use crate::yaml::WordOr;
-
-/// What a browser asks after a redirect.
-struct Followed<'a> {
-    host: &'a str,
-    path: &'a str,
-}
-
-impl RequestFacts for Followed<'_> {
-    fn method(&self) -> &Method {
-        &Method::GET
-    }
-
-    fn host(&self) -> &str {
-        self.host
-    }
-
-    fn path(&self) -> &str {
-        self.path
-    }
-
-    fn has_header(&self, _: &HeaderName, _: &str) -> bool {
-        false
-    }
-}
 
 /// Reports every circle once. `plan` is that of `config`, which has no errors.
 pub(crate) fn check(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
@@ -78,10 +54,9 @@ fn next(plan: &Plan, route: &Route) -> Option<usize> {
         .host
         .as_deref()
         .filter(|host| !host.starts_with('*'));
-    let followed = Followed {
-        host: location.host().or(own).unwrap_or_default(),
-        path: location.path(),
-    };
+    let host = location.host().or(own).unwrap_or_default();
+    let target = location.path_and_query()?.as_str();
+    let followed = Snapshot::new(Method::GET, host, target);
     let index = plan.table.find(&followed)?.get();
     let certain = location.host().is_none() || plan.routes[index].matches.host.is_some();
     certain.then_some(index)

@@ -260,23 +260,7 @@ mod tests {
     use http::header::{ACCEPT, HeaderName};
 
     use super::*;
-
-    struct Asked<'a>(Method, &'a str, &'a str, &'a [(HeaderName, &'a str)]);
-
-    impl RequestFacts for Asked<'_> {
-        fn method(&self) -> &Method {
-            &self.0
-        }
-        fn host(&self) -> &str {
-            self.1
-        }
-        fn path(&self) -> &str {
-            self.2
-        }
-        fn has_header(&self, name: &HeaderName, value: &str) -> bool {
-            self.3.iter().any(|(have, is)| have == name && *is == value)
-        }
-    }
+    use crate::Snapshot;
 
     /// `host path`: host `*` for any; a path that ends in `/**` is a prefix, `*` is any.
     fn route(text: &str) -> RouteMatch {
@@ -294,9 +278,23 @@ mod tests {
         }
     }
 
+    fn found(
+        table: &RouteTable,
+        method: Method,
+        host: &str,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+    ) -> Option<u32> {
+        let fields = headers
+            .iter()
+            .map(|(name, value)| (name.clone(), (*value).to_owned()));
+        let asked = Snapshot::new(method, host, path).with_fields(fields);
+        table.find(&asked).map(|at| at.0)
+    }
+
     fn check(routes: &[&str], host: &str, path: &str, expected: Option<u32>) {
         let routes: Vec<_> = routes.iter().map(|text| route(text)).collect();
-        let found = RouteTable::new(&routes).find(&Asked(Method::GET, host, path, &[]));
+        let found = RouteTable::new(&routes).find(&Snapshot::new(Method::GET, host, path));
         assert_eq!(found, expected.map(RouteIdx), "{host}{path}");
     }
 
@@ -351,11 +349,7 @@ mod tests {
         routes[0].methods = [Method::PUT].into();
         routes[1].headers = [(ACCEPT, "text/plain".into())].into();
         let table = RouteTable::new(&routes);
-        let find = |method, host, headers| {
-            table
-                .find(&Asked(method, host, "/a/b", headers))
-                .map(|at| at.0)
-        };
+        let find = |method, host, headers| found(&table, method, host, "/a/b", headers);
         assert_eq!(find(Method::PUT, "h", &[]), Some(0));
         assert_eq!(find(Method::GET, "h", &[(ACCEPT, "text/plain")]), Some(1));
         assert_eq!(find(Method::GET, "h", &[(ACCEPT, "text/html")]), Some(3));
@@ -369,11 +363,7 @@ mod tests {
         routes[4].methods = [Method::GET].into();
         routes[4].headers = [(ACCEPT, "a".into())].into();
         let table = RouteTable::new(&routes);
-        let find = |method, headers| {
-            table
-                .find(&Asked(method, "h", "/a", headers))
-                .map(|at| at.0)
-        };
+        let find = |method, headers| found(&table, method, "h", "/a", headers);
         assert_eq!(find(Method::POST, &[]), Some(0));
         assert_eq!(find(Method::GET, &[]), Some(2));
         assert_eq!(find(Method::GET, &[(ACCEPT, "a")]), Some(4));

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderName, Method};
 use tidegate_core::geo::Origin;
@@ -335,13 +335,12 @@ impl RequestFacts for Asked {
     fn host(&self) -> &str {
         &self.host
     }
-    fn path(&self) -> &str {
-        &self.path
+    fn at(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
     }
-    fn has_header(&self, name: &HeaderName, value: &str) -> bool {
-        self.headers
-            .iter()
-            .any(|(have, is)| have == name && is == value)
+    fn each_field(&self, mut show: impl FnMut(&[u8], &[u8])) {
+        let fields = self.headers.iter();
+        fields.for_each(|(name, value)| show(name.as_str().as_bytes(), value.as_bytes()));
     }
 }
 
