@@ -12,7 +12,7 @@ use serde::Serialize;
 use tidegate_core::plan::{
     GeoRule, Mirror, Policy, Region, Route, Split, SplitTarget, Steering, Upstream, UpstreamRegion,
 };
-use tidegate_core::{Plan, RegionIdx, RegionSet};
+use tidegate_core::{Plan, RegionIdx, RegionSet, UpstreamIdx};
 
 /// Names listed of each kind; beyond it they are only counted.
 const NAMED_MAX: usize = 20;
@@ -267,8 +267,11 @@ fn same_route((a, old): (&Plan, &Route), (b, new): (&Plan, &Route)) -> bool {
         hedge,
         reveal,
     } = old;
+    fn name(plan: &Plan, upstream: Option<UpstreamIdx>) -> Option<&str> {
+        upstream.map(|upstream| &*plan.upstream(upstream).name)
+    }
     *matches == new.matches
-        && a.upstream(*upstream).name == b.upstream(new.upstream).name
+        && name(a, *upstream) == name(b, new.upstream)
         && same_split((a, split.as_deref()), (b, new.split.as_deref()))
         && same_mirror((a, *mirror), (b, new.mirror))
         && *isolation == new.isolation

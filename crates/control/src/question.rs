@@ -103,7 +103,13 @@ impl Question {
             };
         };
         let matched = live.plan.route(route);
-        let upstream = live.plan.upstream_for(matched, &self.0, || rng.u64(..));
+        let Some(upstream) = live.plan.upstream_for(matched, &self.0, || rng.u64(..)) else {
+            return Told {
+                generation,
+                explanation: None,
+                termination: None,
+            };
+        };
         let wanted = live.plan.upstream(upstream);
         let hashing = wanted.balance.hashing();
         let hashed = hashing.and_then(|hashing| hashing.of(&self.0));

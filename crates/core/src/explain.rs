@@ -73,10 +73,15 @@ pub struct Chosen {
 
 impl Explanation {
     /// Tells `decision` and `choice`, made for a request of `route`, which is not split, with the names
-    /// of `plan`.
-    pub fn new(plan: &Plan, route: RouteIdx, decision: &Decision, choice: Option<&Choice>) -> Self {
-        let upstream = plan.route(route).upstream;
-        Self::within(plan, (route, upstream), decision, choice)
+    /// of `plan`. None for a route that answers by itself.
+    pub fn new(
+        plan: &Plan,
+        route: RouteIdx,
+        decision: &Decision,
+        choice: Option<&Choice>,
+    ) -> Option<Self> {
+        let upstream = plan.route(route).upstream?;
+        Some(Self::within(plan, (route, upstream), decision, choice))
     }
 
     /// The same of a request of a route that went to this upstream.

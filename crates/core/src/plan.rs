@@ -245,8 +245,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// What it matches.
     pub matches: RouteMatch,
-    /// Where matching requests go, unless they are split.
-    pub upstream: UpstreamIdx,
+    /// Where matching requests go, unless they are split. None: the route answers by itself.
+    pub upstream: Option<UpstreamIdx>,
     /// How they are split between upstreams, `upstream` being the first of them. None: they are not.
     pub split: Option<Box<Split>>,
     /// Who gets a copy of some of them. None: nobody.
@@ -281,12 +281,16 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route with the defaults of the configuration.
-    pub fn new(name: impl Into<Arc<str>>, matches: RouteMatch, upstream: UpstreamIdx) -> Self {
+    /// A route with the defaults of the configuration; without an upstream, one that answers by itself.
+    pub fn new(
+        name: impl Into<Arc<str>>,
+        matches: RouteMatch,
+        upstream: impl Into<Option<UpstreamIdx>>,
+    ) -> Self {
         Self {
             name: name.into(),
             matches,
-            upstream,
+            upstream: upstream.into(),
             split: None,
             mirror: None,
             timeout: Duration::from_secs(30),
@@ -303,6 +307,14 @@ impl Route {
             hedge: None,
             reveal: Reveal::default(),
         }
+    }
+
+    /// Every upstream that its requests may be sent to, but for copies: those of its split, or the one
+    /// it has. None for a route that answers by itself.
+    pub fn upstreams(&self) -> impl Iterator<Item = UpstreamIdx> + '_ {
+        let split = self.split.iter().flat_map(|split| &*split.targets);
+        let alone = self.upstream.filter(|_| self.split.is_none());
+        split.map(|target| target.upstream).chain(alone)
     }
 }
 

@@ -15,13 +15,13 @@ const DRAWS: f64 = (1_u64 << 52) as f64;
 
 impl Plan {
     /// The upstream of `request`, which takes `route`: the route's, or the one that its split gives it, by
-    /// what is hashed, if it has that, else by `draw`, a random number.
+    /// what is hashed, if it has that, else by `draw`, a random number. None: the route answers by itself.
     pub fn upstream_for(
         &self,
         route: &Route,
         request: &impl KeyFacts,
         draw: impl FnOnce() -> u64,
-    ) -> UpstreamIdx {
+    ) -> Option<UpstreamIdx> {
         let Some(split) = &route.split else {
             return route.upstream;
         };
@@ -29,7 +29,7 @@ impl Plan {
         let picked = split.pick(hashed.unwrap_or_else(draw), |upstream| {
             &self.upstream(upstream).name
         });
-        picked.unwrap_or(route.upstream)
+        picked.or(route.upstream)
     }
 }
 

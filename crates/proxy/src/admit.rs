@@ -61,7 +61,8 @@ fn check(
         })
         .ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
     let route = plan.route(index);
-    let upstream = keys::upstream(context, &request.head, plan, route);
+    let upstream = keys::upstream(context, &request.head, plan, route)
+        .ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
     refuse_large(request, plan.upstream(upstream).body.max_bytes)?;
     let named = named::region(context, &request.head, plan, plan.upstream(upstream))?;
     let upgrade = request.head.upgrade().is_some();

@@ -52,12 +52,13 @@ fn origin(
 }
 
 /// The upstream of a request of `route`, drawn if that is split: by what is hashed, if the request has it.
+/// None: the route answers by itself.
 pub(crate) fn upstream(
     context: &Context,
     head: &RequestHead,
     plan: &Plan,
     route: &Route,
-) -> UpstreamIdx {
+) -> Option<UpstreamIdx> {
     let draw = || context.worker.rng.borrow_mut().u64(..);
     plan.upstream_for(route, &Parts { context, head }, draw)
 }

@@ -16,13 +16,15 @@ use crate::yaml::WordOr;
 pub(crate) fn check(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
     let next = plan.routes.iter().map(|route| next(plan, route));
     for at in circles(&next.collect::<Vec<_>>()) {
-        let route = &plan.routes[at];
+        let Some(upstream) = plan.routes[at].upstream else {
+            continue;
+        };
         let message = format!(
             "the fallback of {} leads back to itself",
-            quoted(&plan.upstream(route.upstream).name)
+            quoted(&plan.upstream(upstream).name)
         );
         let problem = Problem::error("fallback_cycle", message);
-        let problem = problem.at(redirect(config, route.upstream.get()));
+        let problem = problem.at(redirect(config, upstream.get()));
         let help = "while it is down clients would be sent in a circle; send them to a place that does not depend on it";
         let problem = problem.label(place(config, at), "by this route");
         cx.report(problem.help(help.to_owned()));
@@ -47,7 +49,7 @@ fn place(config: &raw::Config, route: usize) -> Option<Span> {
 /// The route that serves what a route's fallback sends its clients to, if that is certain: an
 /// address counts only if a route names its host, as one for any host may never get to see it.
 fn next(plan: &Plan, route: &Route) -> Option<usize> {
-    let panic = &plan.upstream(route.upstream).steering.panic;
+    let panic = &plan.upstream(route.upstream?).steering.panic;
     let location: Uri = panic.fallback.as_ref()?.location.as_ref()?.parse().ok()?;
     let own = route
         .matches

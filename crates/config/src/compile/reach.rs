@@ -31,18 +31,14 @@ pub(crate) fn check(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
     }
 }
 
-/// The upstreams that a route's own requests go to.
-fn own(route: &Route) -> impl Iterator<Item = UpstreamIdx> {
-    let split = route.split.iter().flat_map(|split| split.targets.iter());
-    let alone = route.split.is_none().then_some(route.upstream);
-    split.map(|target| target.upstream).chain(alone)
-}
-
 /// The regions that some route may go to, of every upstream that one leads to.
 fn reached(plan: &Plan) -> HashMap<UpstreamIdx, RegionSet> {
     let mut reached: HashMap<UpstreamIdx, RegionSet> = HashMap::new();
     for route in &plan.routes {
-        for upstream in own(route).chain(route.mirror.map(|mirror| mirror.upstream)) {
+        for upstream in route
+            .upstreams()
+            .chain(route.mirror.map(|mirror| mirror.upstream))
+        {
             let lives_in = plan.upstream(upstream).regions.iter();
             let allowed = lives_in.map(|region| region.region);
             let allowed = allowed.filter(|region| route.allowed.contains(*region));
@@ -85,7 +81,7 @@ fn check_route(cx: &mut Context<'_>, plan: &Plan, route: &Route, raw: &Field<raw
     let Some(rule) = raw.get().and_then(|raw| raw.residency.get()) else {
         return;
     };
-    for upstream in own(route).map(|index| plan.upstream(index)) {
+    for upstream in route.upstreams().map(|index| plan.upstream(index)) {
         let regions = upstream.regions.iter();
         let mut left = regions.filter(|region| route.allowed.contains(region.region));
         let shown = quoted(&upstream.name);

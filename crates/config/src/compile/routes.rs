@@ -144,7 +144,7 @@ fn route(
     let first = own.first().map(|place| place.target);
     let raw_upstream = first.and_then(|target| target.raw);
     let hedge = failover::hedge(cx, raw, raw_upstream, &matches.methods, timeout);
-    let upstream = first.map_or(UpstreamIdx(0), |target| target.index);
+    let upstream = first.map(|target| target.index);
     Route {
         split,
         mirror: mirror.map(|(mirror, _)| mirror),

@@ -18,10 +18,10 @@ pub(super) fn targets<'a>(plan: &'a Plan, split: &Split) -> Doc<'a> {
     Doc::List(split.targets.iter().map(target).collect())
 }
 
-/// The one upstream of a route that is not split.
+/// The one upstream of a route that is not split, if it has one.
 pub(super) fn upstream<'a>(plan: &'a Plan, route: &Route) -> Option<Doc<'a>> {
-    let alone = route.split.is_none();
-    alone.then(|| Doc::quote(&plan.upstream(route.upstream).name))
+    let alone = route.upstream.filter(|_| route.split.is_none());
+    alone.map(|upstream| Doc::quote(&plan.upstream(upstream).name))
 }
 
 pub(super) fn mirror<'a>(plan: &'a Plan, mirror: &Mirror) -> Doc<'a> {

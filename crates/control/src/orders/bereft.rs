@@ -134,7 +134,7 @@ fn goes_to(route: &Route, upstream: UpstreamIdx) -> bool {
     let split = route.split.iter().flat_map(|split| &split.targets);
     let mut targets = split.filter(|target| target.weight > 0);
     match route.split {
-        None => route.upstream == upstream,
+        None => route.upstream == Some(upstream),
         Some(_) => targets.any(|target| target.upstream == upstream),
     }
 }

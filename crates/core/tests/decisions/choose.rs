@@ -244,7 +244,7 @@ fn a_decision_is_told_with_names() {
     let world = World::new(Policy::priority().into(), &[1, 1, 1]);
     world.live.upstreams[0].regions[0].cell.set_draining(true);
     let (decision, choice) = chosen(&world, &ask(&world));
-    let told = Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref());
+    let told = Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref()).unwrap();
     let expected = "\
 route     route-0
 upstream  shop
@@ -271,7 +271,8 @@ fn what_decided_about_the_endpoint_is_told() {
     let hashing = |upstream: &mut Upstream| upstream.balance = maglev(None);
     let world = World::changed(latency(0), &[2], hashing);
     let (decision, choice) = chosen(&world, &ask(&world));
-    let tell = || Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref());
+    let tell =
+        || Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref()).unwrap();
     let key = HashKey::Cookie("user".into());
     let check = |told: Explanation, expected: &str| {
         assert_eq!(told.to_string().lines().nth(2), Some(expected));
@@ -291,7 +292,8 @@ fn where_the_client_is_is_told_to_who_steers_by_it() {
     let check = |policy: Policy, origin: Option<Origin>, expected: Option<&str>| {
         let world = World::new(policy.into(), &[1]);
         let (decision, choice) = chosen(&world, &ask(&world));
-        let told = Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref());
+        let told =
+            Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref()).unwrap();
         let told = told.seen_from(origin);
         assert_eq!(told.origin.as_deref(), expected);
         let line = told.to_string().lines().nth(3).map(str::to_owned);
@@ -316,8 +318,9 @@ fn where_the_client_is_is_told_to_who_steers_by_it() {
 fn a_dead_end_is_told_too() {
     let world = World::new(Policy::priority().into(), &[1]);
     let (decision, choice) = chosen(&world, &Ask::new(RegionSet::EMPTY, world.now));
-    let told =
-        Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref()).to_string();
+    let told = Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref())
+        .unwrap()
+        .to_string();
     assert!(
         told.contains("residency does not allow") && told.ends_with("no region is eligible"),
         "{told}"

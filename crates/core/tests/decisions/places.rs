@@ -308,7 +308,7 @@ fn in_a_panic_what_is_out_is_better_than_nothing_within_residency() {
     let mut only = Ask::new(allowed, world.now);
     check(&only, Some((1, Because::Panic)), true);
     let (decision, choice) = chosen(&world, &only);
-    let told = Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref());
+    let told = Explanation::new(&world.live.plan, RouteIdx(0), &decision, choice.as_ref()).unwrap();
     assert!((told.steering, told.panic) == ("latency", true));
     let told = told.to_string();
     assert!(

@@ -99,10 +99,8 @@ impl Table {
 
 /// The regions of the route's upstream, and of those that it is split between.
 fn regions_of(plan: &Plan, route: &Route) -> RegionSet {
-    let split = route.split.iter().flat_map(|split| &*split.targets);
-    let upstreams = split.map(|target| target.upstream);
-    let all = std::iter::once(route.upstream).chain(upstreams);
-    let regions = all.flat_map(|upstream| &*plan.upstream(upstream).regions);
+    let upstreams = route.upstreams();
+    let regions = upstreams.flat_map(|upstream| &*plan.upstream(upstream).regions);
     regions.map(|spec| spec.region).collect()
 }
 
