@@ -6,6 +6,7 @@
 //! and goes on, so one typo does not hide the next. Nothing here binds, resolves or contacts
 //! anything; the only files read are those that the configuration names.
 
+mod bundle;
 mod certificate;
 mod compile;
 mod defaults;
@@ -31,11 +32,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tidegate_core::Plan;
-use tidegate_core::geo::Atlas;
 use tidegate_core::settings::Settings;
 
 use compile::{Compiled, Context};
 
+pub use bundle::Bundle;
 pub use compile::DatabaseRead;
 pub use files::{Disk, Files, Memory, Opened};
 pub use problem::{Label, Problem, Severity};
@@ -52,9 +53,6 @@ pub use span::{Position, Span};
 pub fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
     units::duration(text).map_err(|error| format!("{}; {}", error.message, error.help))
 }
-
-/// Largest configuration that is read: room for 100,000 routes with long matches.
-const CONFIG_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A configuration that was accepted.
 #[derive(Debug)]
@@ -74,6 +72,8 @@ pub struct Loaded {
     pub resolved: String,
     /// What became of `geo.database`; none without one.
     pub database: Option<DatabaseRead>,
+    /// The texts that it was made of, to make it again.
+    pub bundle: Bundle,
     /// What the text is called in messages.
     pub source_name: String,
     /// The text, for the places of `warnings`.
@@ -89,32 +89,33 @@ impl Loaded {
 
 /// Reads and compiles the configuration at `path`. Files that it names are looked up from its
 /// directory. Validity of certificates is judged by the system's clock.
+///
+/// # Errors
+/// Every problem at once.
 pub fn load(path: &Path) -> Result<Loaded, Report> {
-    load_after(path, None)
+    load_bundle(&Bundle::read(path)?, None)
 }
 
 /// The same while another plan serves: a database of places that is still the same is shared with it,
 /// and one whose file is missing or no good any more is kept, with a warning.
+///
+/// # Errors
+/// Every problem at once.
 pub fn load_again(path: &Path, serving: &Plan) -> Result<Loaded, Report> {
-    load_after(path, serving.atlas.clone())
+    load_bundle(&Bundle::read(path)?, Some(serving))
 }
 
-fn load_after(path: &Path, atlas: Option<Arc<Atlas>>) -> Result<Loaded, Report> {
-    let source_name = path.display().to_string();
-    let refused = |problem| Report::new(&source_name, "".into(), vec![problem]);
-    let bytes = files::read_bounded(path, CONFIG_BYTES_MAX).map_err(|error| {
-        let message = format!("cannot read the configuration: {error}");
-        refused(Problem::error("unreadable_file", message))
-    })?;
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let offset = error.utf8_error().valid_up_to();
-        let message = format!("the configuration is not UTF-8 (byte {offset})");
-        refused(Problem::error("not_utf8", message))
-    })?;
-    let mut cx = Context::new(&Disk, directory(path), SystemTime::now());
-    cx.atlas = atlas;
-    let mut loaded = compile_with(&mut cx, &source_name, &text)?;
-    loaded.watched.push(path.to_owned());
+/// Compiles texts that were read before. Files that they name (certificates, keys, databases) are read
+/// again from their paths. `serving` is the plan that serves, whose database of places may be shared
+/// or kept; none at the start.
+///
+/// # Errors
+/// Every problem at once.
+pub fn load_bundle(bundle: &Bundle, serving: Option<&Plan>) -> Result<Loaded, Report> {
+    let mut cx = Context::new(&Disk, directory(&bundle.main), SystemTime::now());
+    cx.atlas = serving.and_then(|plan| plan.atlas.clone());
+    let mut loaded = compile_with(&mut cx, bundle)?;
+    loaded.watched.push(bundle.main.clone());
     loaded.watched.sort();
     loaded.watched.dedup();
     Ok(loaded)
@@ -129,18 +130,20 @@ pub fn compile(
     now: SystemTime,
 ) -> Result<Loaded, Report> {
     let mut cx = Context::new(files, directory(Path::new(source_name)), now);
-    compile_with(&mut cx, source_name, text)
+    compile_with(&mut cx, &Bundle::of(source_name, text))
 }
 
 fn directory(file: &Path) -> &Path {
     file.parent().unwrap_or(Path::new(""))
 }
 
-fn compile_with(cx: &mut Context<'_>, source_name: &str, text: &str) -> Result<Loaded, Report> {
+fn compile_with(cx: &mut Context<'_>, bundle: &Bundle) -> Result<Loaded, Report> {
+    let text = bundle.main_text();
     let compiled = stages(cx, text);
-    let report = Report::new(source_name, text.into(), std::mem::take(&mut cx.problems));
+    let source_name = bundle.main.display().to_string();
+    let report = Report::new(&source_name, text.into(), std::mem::take(&mut cx.problems));
     match compiled {
-        Some(compiled) if report.errors() == 0 => Ok(accept(cx, compiled, report)),
+        Some(compiled) if report.errors() == 0 => Ok(accept(cx, bundle, compiled, report)),
         _ => Err(report),
     }
 }
@@ -163,7 +166,7 @@ fn stages(cx: &mut Context<'_>, text: &str) -> Option<Compiled> {
     compiled
 }
 
-fn accept(cx: &mut Context<'_>, mut compiled: Compiled, report: Report) -> Loaded {
+fn accept(cx: &mut Context<'_>, bundle: &Bundle, mut compiled: Compiled, report: Report) -> Loaded {
     let resolved = resolved::yaml(&compiled, cx.base);
     compiled.plan.content_hash = resolved::content_hash(&resolved, &compiled.plan).into();
     Loaded {
@@ -173,6 +176,7 @@ fn accept(cx: &mut Context<'_>, mut compiled: Compiled, report: Report) -> Loade
         warnings: report.problems,
         watched: std::mem::take(&mut cx.watched).into_iter().collect(),
         resolved,
+        bundle: bundle.clone(),
         source_name: report.source_name,
         text: report.text,
     }
