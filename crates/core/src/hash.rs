@@ -19,7 +19,11 @@ pub trait KeyFacts {
 
     /// What `find` makes of the values of the fields of this name, in their order, until it makes
     /// something.
-    fn find_field<T>(&self, name: &HeaderName, find: impl FnMut(&[u8]) -> Option<T>) -> Option<T>;
+    fn find_field<'s, T>(
+        &'s self,
+        name: &HeaderName,
+        find: impl FnMut(&'s [u8]) -> Option<T>,
+    ) -> Option<T>;
 
     /// Path and query, as they are written.
     fn path_and_query(&self) -> &str;
@@ -124,10 +128,10 @@ mod tests {
         fn client(&self) -> Option<IpAddr> {
             self.2
         }
-        fn find_field<T>(
-            &self,
+        fn find_field<'s, T>(
+            &'s self,
             name: &HeaderName,
-            mut find: impl FnMut(&[u8]) -> Option<T>,
+            mut find: impl FnMut(&'s [u8]) -> Option<T>,
         ) -> Option<T> {
             let values = self.1.get_all(name).iter();
             values.into_iter().find_map(|value| find(value.as_bytes()))

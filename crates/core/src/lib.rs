@@ -16,6 +16,7 @@ pub mod decision;
 pub mod endpoint;
 pub mod ewma;
 pub mod explain;
+pub mod expression;
 pub mod geo;
 pub mod handle;
 pub mod hash;

@@ -17,6 +17,7 @@ use std::time::SystemTime;
 
 use http::Method;
 
+use crate::expression::Expression;
 use crate::hash::KeyFacts;
 use crate::ids::RouteIdx;
 
@@ -35,6 +36,8 @@ pub struct RouteMatch {
     pub methods: Box<[Method]>,
     /// Header fields that must be present with this value.
     pub headers: Box<[(http::HeaderName, Arc<str>)]>,
+    /// What else must hold, as an expression says it.
+    pub when: Option<Arc<Expression>>,
 }
 
 /// What a path must be.
@@ -87,7 +90,7 @@ pub trait RequestFacts: KeyFacts {
     fn at(&self) -> SystemTime;
 
     /// Shows every field, in its order: name and value.
-    fn each_field(&self, show: impl FnMut(&[u8], &[u8]));
+    fn each_field<'s>(&'s self, show: impl FnMut(&'s [u8], &'s [u8]));
 
     /// Whether a field of this name has this value.
     fn has_header(&self, name: &http::HeaderName, value: &str) -> bool {
@@ -113,11 +116,14 @@ impl RouteMatch {
                 .headers
                 .iter()
                 .all(|(name, value)| request.has_header(name, value))
+            && self.when.as_ref().is_none_or(|when| when.holds(request))
     }
 
     /// How many conditions there are beside host and path; a list of methods is one.
     fn conditions(&self) -> usize {
-        usize::from(!self.methods.is_empty()) + self.headers.len()
+        usize::from(!self.methods.is_empty())
+            + self.headers.len()
+            + usize::from(self.when.is_some())
     }
 
     fn host_key(&self) -> HostKey {

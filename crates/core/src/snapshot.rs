@@ -88,10 +88,10 @@ impl KeyFacts for Snapshot {
         self.client
     }
 
-    fn find_field<T>(
-        &self,
+    fn find_field<'s, T>(
+        &'s self,
         name: &HeaderName,
-        mut find: impl FnMut(&[u8]) -> Option<T>,
+        mut find: impl FnMut(&'s [u8]) -> Option<T>,
     ) -> Option<T> {
         let mut values = self.fields.iter().filter(|(have, _)| have == name);
         values.find_map(|(_, value)| find(value))
@@ -127,7 +127,7 @@ impl RequestFacts for Snapshot {
         self.at
     }
 
-    fn each_field(&self, mut show: impl FnMut(&[u8], &[u8])) {
+    fn each_field<'s>(&'s self, mut show: impl FnMut(&'s [u8], &'s [u8])) {
         let fields = self.fields.iter();
         fields.for_each(|(name, value)| show(name.as_str().as_bytes(), value));
     }

@@ -146,8 +146,11 @@ impl Fields {
     }
 
     /// The values of all lines whose name is `name` in any case, in the order sent.
-    pub fn get_all_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let named = |field: &FieldRef<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
+    pub fn get_all_named<'a, 'n>(
+        &'a self,
+        name: &'n str,
+    ) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let named = move |field: &FieldRef<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
         self.iter().filter(named).map(|field| field.value)
     }
 

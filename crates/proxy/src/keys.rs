@@ -90,7 +90,7 @@ impl RequestFacts for Parts<'_> {
         SystemTime::now()
     }
 
-    fn each_field(&self, mut show: impl FnMut(&[u8], &[u8])) {
+    fn each_field<'s>(&'s self, mut show: impl FnMut(&'s [u8], &'s [u8])) {
         match self.head {
             RequestHead::H1(head) => {
                 let fields = head.fields.iter();
@@ -118,7 +118,11 @@ impl KeyFacts for Parts<'_> {
         Some(behind.client().unwrap_or(self.context.facts.client.ip()))
     }
 
-    fn find_field<T>(&self, name: &HeaderName, find: impl FnMut(&[u8]) -> Option<T>) -> Option<T> {
+    fn find_field<'s, T>(
+        &'s self,
+        name: &HeaderName,
+        find: impl FnMut(&'s [u8]) -> Option<T>,
+    ) -> Option<T> {
         match self.head {
             RequestHead::H1(head) => head.fields.get_all_named(name.as_str()).find_map(find),
             RequestHead::H2(parts) => {

@@ -14,6 +14,7 @@ pub(crate) fn compile(cx: &mut Context<'_>, raw: &raw::Match) -> RouteMatch {
         path: path(cx, &raw.path),
         methods: methods(cx, &raw.methods),
         headers: headers::compile(cx, &raw.headers, "match", refused),
+        when: None,
     }
 }
 

@@ -41,6 +41,7 @@ fn place(route: &RouteMatch) -> Place<'_> {
 
 fn covers(earlier: &RouteMatch, later: &RouteMatch) -> bool {
     methods_cover(&earlier.methods, &later.methods)
+        && earlier.when == later.when
         && earlier.headers.len() == later.headers.len()
         && earlier
             .headers
@@ -80,6 +81,7 @@ mod tests {
                 .iter()
                 .map(|name| (name.clone(), Arc::from("v")))
                 .collect(),
+            when: None,
         }
     }
 

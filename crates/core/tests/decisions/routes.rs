@@ -59,6 +59,7 @@ fn route() -> impl Strategy<Value = RouteMatch> {
                 .into_iter()
                 .map(|(name, value)| (name, value.into()))
                 .collect(),
+            when: None,
         })
 }
 
