@@ -21,6 +21,7 @@
 //! loopback or to a network of operators. Pages in a browser can change nothing (see `guard`).
 //! Bodies of requests are never read; connections and their time are bounded (see `serve`).
 
+pub(crate) mod author;
 mod events;
 mod guard;
 mod orders;

@@ -13,6 +13,7 @@ mod changes;
 mod deadlines;
 mod named;
 mod orders;
+mod origin;
 mod outcome;
 mod places;
 mod question;
@@ -26,6 +27,7 @@ mod shared;
 mod signals;
 mod stamp;
 mod standby;
+mod state;
 mod watch;
 
 pub use admin::{Admin, AdminError, AdminOptions};
@@ -36,12 +38,14 @@ pub use named::{Kind, UnknownName};
 pub use orders::{
     Bereft, Dialed, DrainOrder, Drained, InvalidDial, Left, Orders, Refused, parse_dial,
 };
-pub use outcome::{Cause, CertificateOutcome, Outcome, Verdict};
+pub use origin::{Author, Cause, InvalidAuthor, Origin};
+pub use outcome::{CertificateOutcome, Outcome, Verdict};
 pub use question::{InvalidQuestion, Question, Told};
 pub use readiness::{Readiness, State};
-pub use reload::{Document, Opened, Reloader};
+pub use reload::{Document, Opened, Reloader, Source};
 pub use remote::{InvalidAddress, Remote, RemoteError};
 pub use shared::Shared;
 pub use signals::{Signal, Signals};
 pub use standby::Starter;
+pub use state::{StateDir, StateError};
 pub use watch::{WatchError, Watcher};

@@ -8,25 +8,13 @@ use serde_json::{Value, json};
 use tidegate_config::{RenderStyle, Report};
 
 use crate::changes::Changes;
-
-/// What made the process read its configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// The start of the process.
-    Start,
-    /// A watched file changed.
-    File,
-    /// SIGHUP.
-    Signal,
-    /// `POST /reload`.
-    Api,
-}
+use crate::origin::Origin;
 
 /// How an attempt to reload ended.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// What made it happen.
-    pub cause: Cause,
+    /// What made it happen, who, and why.
+    pub origin: Origin,
     /// What became of the configuration.
     pub verdict: Verdict,
     /// What became of the listeners' certificates. They are read again whatever the verdict is.
@@ -85,18 +73,6 @@ pub enum CertificateOutcome {
     },
 }
 
-impl Cause {
-    /// The word for events, logs and documents.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::File => "file",
-            Self::Signal => "signal",
-            Self::Api => "api",
-        }
-    }
-}
-
 impl Verdict {
     /// The word for documents and logs.
     pub fn as_str(&self) -> &'static str {
@@ -139,13 +115,15 @@ impl Outcome {
         serves && matches!(self.certificates, CertificateOutcome::Read { .. })
     }
 
-    /// `{verdict, cause, took_ms, certificates, warnings}` and, by the verdict, `generation`,
+    /// `{verdict, cause, who, reason, took_ms, certificates, warnings}` and, by the verdict, `generation`,
     /// `hash` and `changed`, or `report`, or `fields`.
     pub fn to_json(&self) -> Value {
         let mut value = json!({
             "verdict": self.verdict.as_str(),
-            "cause": self.cause.as_str(),
-            "took_ms": self.took.as_secs_f64() * 1e3,
+            "cause": self.origin.cause,
+            "who": self.origin.who,
+            "reason": self.origin.reason,
+            "took_ms": milliseconds(self.took),
             "certificates": self.certificates.to_json(),
             "warnings": self.warnings.as_ref().map_or(json!([]), |report| report.to_json()["problems"].take()),
         });
@@ -163,6 +141,11 @@ impl CertificateOutcome {
             Self::Kept { problem } => json!({ "read": [], "changed": false, "problem": problem }),
         }
     }
+}
+
+/// To the microsecond: more is noise.
+fn milliseconds(took: Duration) -> f64 {
+    (took.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// What happened in words; several lines when a report is part of it.

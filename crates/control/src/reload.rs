@@ -5,27 +5,37 @@
 //! again on every occasion, whatever the verdict on the configuration is: a renewal must not wait
 //! for somebody's unfinished edit. Nothing is awaited between the swap and its record, and a
 //! request that goes away does not take a reload with it.
+//!
+//! Two steps are open to others. [`Reloader::prepare`] compiles a source on the quiet thread and touches
+//! nothing that serves; [`Reloader::activate`] lets what was prepared serve, with the same judgement and
+//! the same records as a reload of the file.
+
+mod read;
+mod tell;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tidegate_config::{Loaded, Problem, Report, Severity};
+use tidegate_config::{Loaded, Problem, Report};
+use tidegate_core::Live;
 use tidegate_core::settings::Settings;
-use tidegate_core::{Live, Plan};
 use tidegate_telemetry::EventKind;
-use tidegate_telemetry::labels::ReloadResult;
 use tokio::sync::{Mutex, watch};
 
 use crate::certificates::{Certificate, Certificates};
 use crate::changes::{Changes, same_content};
-use crate::outcome::{Cause, CertificateOutcome, Outcome, Verdict};
+use crate::origin::{Cause, Origin};
+use crate::outcome::{CertificateOutcome, Outcome, Verdict};
 use crate::places::Places;
 use crate::quiet::{Quiet, QuietError};
 use crate::restart::differing;
 use crate::shared::Shared;
 use crate::stamp::Stamps;
+use read::{Read, Reading, Wanted, certificate_files, load, report};
+
+pub use read::Source;
 
 /// How soon is looked whether a plan that was replaced is still in use, and how seldom at last.
 const RETIRE_FIRST: Duration = Duration::from_millis(20);
@@ -76,17 +86,6 @@ pub(crate) struct Watched {
     pub(crate) stamps: Stamps,
 }
 
-/// What was read from the disk, before anything is decided about it.
-struct Read {
-    loaded: Result<Loaded, Report>,
-    /// What it would change, if something serves and it is not the same.
-    changes: Option<Changes>,
-    /// How the watched files looked just before.
-    seen: Stamps,
-    certificates: Result<Vec<Certificate>, String>,
-    stamps: Stamps,
-}
-
 impl Reloader {
     /// Reads the configuration at `path` and lets it serve. Blocks on the disk.
     ///
@@ -95,7 +94,7 @@ impl Reloader {
     pub fn open(path: &Path, shared: Shared) -> Result<Opened, Report> {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let before = Stamps::of([&path]);
-        let loaded = load(&path, None)?;
+        let loaded = load(&path, &Source::File, None)?;
         let (settings, warnings) = (loaded.settings.clone(), loaded.report());
         let stamps = before.extended_to(&loaded.watched);
         let reloader = Self {
@@ -118,7 +117,7 @@ impl Reloader {
                 stamps,
             }),
         };
-        reloader.activate(loaded, Cause::Start);
+        reloader.install(loaded, &Origin::itself(Cause::Start));
         Ok(Opened {
             reloader: Arc::new(reloader),
             settings,
@@ -129,18 +128,43 @@ impl Reloader {
     /// Says whose certificates are to be read again, once the listeners exist. Only the first
     /// call counts.
     pub fn set_certificates(&self, certificates: Arc<dyn Certificates>) {
-        self.tell_metrics(&certificates.serving());
+        tell::expiries(&self.shared, &certificates.serving());
         let _ = self.certificates.set(certificates);
     }
 
     /// Reads configuration and certificates again, and lets them serve if they can. Waits for a
     /// reload that is under way. Dropping the future does not stop the reload.
-    pub async fn reload(self: &Arc<Self>, cause: Cause) -> Arc<Outcome> {
-        let reloader = self.clone();
-        match tokio::spawn(async move { reloader.run(cause).await }).await {
-            Ok(outcome) => outcome,
-            Err(error) => Arc::new(broken(&self.path, cause, &error)),
-        }
+    pub async fn reload(self: &Arc<Self>, origin: impl Into<Origin>) -> Arc<Outcome> {
+        self.spawn(Wanted::Source(Source::File), origin.into())
+            .await
+    }
+
+    /// Compiles `source` as a reload would, on the quiet thread, and leaves everything that serves as
+    /// it is. Whoever gives it to [`activate`](Self::activate) later gets today's judgement on it
+    /// then; certificates of upstreams are those that were read here.
+    ///
+    /// # Errors
+    /// Every problem, when it would be refused.
+    pub async fn prepare(&self, source: Source) -> Result<Loaded, Report> {
+        let (path, serving) = (self.path.clone(), self.shared.plan.newest());
+        let compile = move || {
+            let serving = serving.as_deref().map(|live| &*live.plan);
+            load(&path, &source, serving)
+        };
+        let compiled = self.quiet.run(compile).await;
+        compiled.unwrap_or_else(|error| Err(unread(&self.path, &error)))
+    }
+
+    /// Lets what was prepared serve, unless it is what serves already or touches what only a restart
+    /// changes. Everything that a reload leaves behind is left behind: verdict, event, metric, the
+    /// generation's entry. Waits for a reload that is under way; dropping the future does not stop it.
+    pub async fn activate(
+        self: &Arc<Self>,
+        loaded: Loaded,
+        origin: impl Into<Origin>,
+    ) -> Arc<Outcome> {
+        self.spawn(Wanted::Loaded(Box::new(loaded)), origin.into())
+            .await
     }
 
     /// The configuration that serves.
@@ -169,43 +193,43 @@ impl Reloader {
         self.watched.subscribe()
     }
 
-    async fn run(&self, cause: Cause) -> Arc<Outcome> {
+    async fn spawn(self: &Arc<Self>, wanted: Wanted, origin: Origin) -> Arc<Outcome> {
+        let (reloader, by) = (self.clone(), origin.clone());
+        match tokio::spawn(async move { reloader.run(wanted, by).await }).await {
+            Ok(outcome) => outcome,
+            Err(error) => Arc::new(broken(&self.path, origin, &error)),
+        }
+    }
+
+    async fn run(&self, wanted: Wanted, origin: Origin) -> Arc<Outcome> {
         let mut stamps = self.under_way.lock().await;
         let began = Instant::now();
-        let outcome = match self.read().await {
-            Ok(read) => self.decide(read, &mut stamps, cause, began),
-            Err(error) => broken(&self.path, cause, &error),
+        let outcome = match self.read(wanted).await {
+            Ok(read) => self.decide(read, &mut stamps, origin, began),
+            Err(error) => broken(&self.path, origin, &error),
         };
-        self.record(&outcome);
+        tell::record(&self.shared, &outcome);
         let outcome = Arc::new(outcome);
         self.last.store(Some(outcome.clone()));
         outcome
     }
 
-    async fn read(&self) -> Result<Read, QuietError> {
-        let path = self.path.clone();
-        let serving = self.shared.plan.newest();
-        let watched = self.watched.borrow().paths.clone();
-        let certificates = self.certificates.get().cloned();
-        let certificate_files = certificate_files(&self.settings);
-        let read = move || {
-            let (seen, stamps) = (Stamps::of(watched), Stamps::of(certificate_files));
-            let loaded = load(&path, serving.as_deref().map(|live| &*live.plan));
-            Read {
-                changes: serving.and_then(|live| changes(&live.plan, loaded.as_ref().ok()?)),
-                loaded,
-                seen,
-                certificates: certificates
-                    .map_or(Ok(Vec::new()), |certificates| certificates.reload())
-                    .map_err(|error| error.to_string()),
-                stamps,
-            }
+    async fn read(&self, wanted: Wanted) -> Result<Read, QuietError> {
+        let reading = Reading {
+            path: self.path.clone(),
+            wanted,
+            serving: self.shared.plan.newest(),
+            watched: self.watched.borrow().paths.clone(),
+            certificates: self.certificates.get().cloned(),
+            certificate_files: certificate_files(&self.settings),
         };
-        self.quiet.run(read).await
+        self.quiet.run(|| reading.read()).await
     }
 
-    fn decide(&self, read: Read, stamps: &mut Stamps, cause: Cause, began: Instant) -> Outcome {
-        self.read.store(Arc::new(read.seen));
+    fn decide(&self, read: Read, stamps: &mut Stamps, origin: Origin, began: Instant) -> Outcome {
+        if let Some(seen) = read.seen {
+            self.read.store(Arc::new(seen));
+        }
         let certificates = self.certificates_read(read.certificates, read.stamps, stamps);
         let warnings = read.loaded.as_ref().ok().map(Loaded::report);
         let database = read
@@ -215,13 +239,13 @@ impl Reloader {
             .map(|loaded| loaded.database.clone());
         let verdict = match read.loaded {
             Err(report) => Verdict::Refused { report },
-            Ok(loaded) => self.judge(loaded, read.changes, cause),
+            Ok(loaded) => self.judge(loaded, read.changes, &origin),
         };
         if let Some(database) = database {
             self.places.tell(database, &verdict, &self.shared);
         }
         Outcome {
-            cause,
+            origin,
             verdict,
             certificates,
             warnings,
@@ -229,7 +253,7 @@ impl Reloader {
         }
     }
 
-    fn judge(&self, loaded: Loaded, changes: Option<Changes>, cause: Cause) -> Verdict {
+    fn judge(&self, loaded: Loaded, changes: Option<Changes>, origin: &Origin) -> Verdict {
         let fields = differing(&self.settings, &loaded.settings);
         if !fields.is_empty() {
             return Verdict::RestartNeeded { fields };
@@ -242,7 +266,7 @@ impl Reloader {
                 hash: live.plan.content_hash.clone(),
             },
             serving => {
-                let document = self.activate(loaded, cause);
+                let document = self.install(loaded, origin);
                 retire(serving, self.quiet.clone());
                 Verdict::Activated {
                     generation: document.generation,
@@ -254,7 +278,7 @@ impl Reloader {
     }
 
     /// The swap, and everything that follows from it.
-    fn activate(&self, loaded: Loaded, cause: Cause) -> Arc<Document> {
+    fn install(&self, loaded: Loaded, origin: &Origin) -> Arc<Document> {
         let Shared {
             plan,
             board,
@@ -273,7 +297,7 @@ impl Reloader {
         events.record(EventKind::PlanActivated {
             generation: document.generation,
             hash: document.hash.clone(),
-            trigger: cause.as_str(),
+            trigger: origin.cause.as_str(),
         });
         document
     }
@@ -288,7 +312,7 @@ impl Reloader {
         match read {
             Ok(certificates) => {
                 *last = now;
-                self.tell_metrics(&certificates);
+                tell::expiries(&self.shared, &certificates);
                 let names = certificates.into_iter().map(|certificate| certificate.name);
                 CertificateOutcome::Read {
                     names: names.collect(),
@@ -309,39 +333,6 @@ impl Reloader {
             differs
         });
     }
-
-    /// Counts, and tells what did not take effect.
-    fn record(&self, outcome: &Outcome) {
-        let Shared {
-            metrics, events, ..
-        } = &self.shared;
-        metrics.reloaded(match outcome.verdict {
-            Verdict::Activated { .. } => ReloadResult::Applied,
-            Verdict::Unchanged { .. } => ReloadResult::Unchanged,
-            Verdict::Refused { .. } | Verdict::RestartNeeded { .. } => ReloadResult::Refused,
-        });
-        events_of(outcome).for_each(|event| events.record(event));
-        match &outcome.verdict {
-            Verdict::Refused { report } => tracing::error!("{report}"),
-            verdict => tracing::info!(cause = outcome.cause.as_str(), "reload: {verdict}"),
-        }
-    }
-
-    fn tell_metrics(&self, certificates: &[Certificate]) {
-        let unix_seconds = |certificate: &Certificate| {
-            let since = certificate.not_after.duration_since(std::time::UNIX_EPOCH);
-            since.map_or(0, |since| since.as_secs().try_into().unwrap_or(i64::MAX))
-        };
-        let told = certificates
-            .iter()
-            .map(|certificate| (certificate.name.clone(), unix_seconds(certificate)));
-        self.shared.metrics.set_certificates(told.collect());
-    }
-}
-
-/// What `loaded` changes; none when it is the same.
-fn changes(serving: &Plan, loaded: &Loaded) -> Option<Changes> {
-    (!same_content(serving, &loaded.plan)).then(|| Changes::between(serving, &loaded.plan))
 }
 
 /// Throws a plan away once no request uses it any more: here, because the data plane's threads would
@@ -359,95 +350,20 @@ fn retire(live: Option<Arc<Live>>, quiet: Quiet) {
     });
 }
 
-/// The events of what is not already told by the swap itself.
-fn events_of(outcome: &Outcome) -> impl Iterator<Item = EventKind> {
-    let trigger = outcome.cause.as_str();
-    let refused = match &outcome.verdict {
-        Verdict::Refused { report } => Some((first_error(report), report.errors())),
-        Verdict::RestartNeeded { fields } => {
-            let problem = format!("a restart is needed to change {}", fields.join(", "));
-            Some((problem, fields.len()))
-        }
-        Verdict::Activated { .. } | Verdict::Unchanged { .. } => None,
-    };
-    let refused = refused.map(|(problem, problems)| EventKind::ReloadRefused {
-        trigger,
-        problem,
-        problems,
-    });
-    let certificates = match &outcome.certificates {
-        CertificateOutcome::Kept { problem } => Some(EventKind::CertificatesRefused {
-            problem: problem.clone(),
-        }),
-        CertificateOutcome::Read { names, changed } if *changed => {
-            Some(EventKind::CertificatesReloaded {
-                names: names.clone(),
-            })
-        }
-        CertificateOutcome::Read { .. } => None,
-    };
-    refused.into_iter().chain(certificates)
-}
-
-/// Where and what, in one line: `tidegate.yaml:3:7: unknown key ...`.
-fn first_error(report: &Report) -> String {
-    let mut errors = report
-        .problems
-        .iter()
-        .filter(|problem| problem.severity == Severity::Error);
-    let Some(problem) = errors.next() else {
-        return String::new();
-    };
-    let place = problem.span.map(|span| span.position(&report.text));
-    let place = place.map_or(String::new(), |at| format!(":{}:{}", at.line, at.column));
-    format!("{}{place}: {}", report.source_name, problem.message)
-}
-
-/// Loads, and refuses a file without content: it is one that somebody is about to write. What serves
-/// already is shared, and kept where its file is no good.
-fn load(path: &Path, serving: Option<&Plan>) -> Result<Loaded, Report> {
-    match std::fs::metadata(path) {
-        Ok(file) if file.is_file() && file.len() == 0 => Err(report(
-            path,
-            Problem::error("empty", "the file is empty; that is not a configuration"),
-        )),
-        _ => match serving {
-            Some(serving) => tidegate_config::load_again(path, serving),
-            None => tidegate_config::load(path),
-        },
-    }
-}
-
-fn report(path: &Path, problem: Problem) -> Report {
-    Report {
-        source_name: path.display().to_string(),
-        text: "".into(),
-        problems: vec![problem],
-    }
-}
-
-/// Every file that the listeners' certificates are made of.
-fn certificate_files(settings: &Settings) -> Vec<PathBuf> {
-    let listeners = settings.listeners.iter().filter_map(|l| l.tls.as_ref());
-    listeners
-        .flat_map(|tls| {
-            let pairs = tls.certificates.iter();
-            let files = pairs.flat_map(|pair| [&pair.chain, &pair.key]);
-            files.chain(&tls.client_ca).cloned()
-        })
-        .collect()
-}
-
 /// The outcome when reading failed in a way that it never should.
-fn broken(path: &Path, cause: Cause, error: &dyn std::error::Error) -> Outcome {
-    let message = format!("the configuration could not be read to its end: {error}");
+fn broken(path: &Path, origin: Origin, error: &dyn std::error::Error) -> Outcome {
+    let report = unread(path, error);
+    let problem = report.problems[0].message.clone();
     Outcome {
-        cause,
-        verdict: Verdict::Refused {
-            report: report(path, Problem::error("internal", message.clone())),
-        },
-        certificates: CertificateOutcome::Kept { problem: message },
+        origin,
+        verdict: Verdict::Refused { report },
+        certificates: CertificateOutcome::Kept { problem },
         warnings: None,
         took: Duration::ZERO,
     }
+}
+
+fn unread(path: &Path, error: &dyn std::error::Error) -> Report {
+    let message = format!("the configuration could not be read to its end: {error}");
+    report(path, Problem::error("internal", message))
 }

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::outcome::Cause;
+use crate::origin::Cause;
 use crate::reload::{Reloader, Watched};
 use crate::stamp::Stamps;
 use directories::Directories;

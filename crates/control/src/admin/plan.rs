@@ -10,13 +10,16 @@ use http::{StatusCode, header};
 use serde_json::json;
 
 use super::Context;
+use super::author::By;
 use super::problem::Problem;
-use crate::outcome::{Cause, CertificateOutcome, Outcome, Verdict};
+use crate::origin::{Cause, Origin};
+use crate::outcome::{CertificateOutcome, Outcome, Verdict};
 use crate::question::{Question, Told};
 
 /// 200 only when everything that the files say serves now.
-pub(super) async fn reload(State(context): Context) -> Response {
-    let outcome = context.reloader.reload(Cause::Api).await;
+pub(super) async fn reload(State(context): Context, By(author): By) -> Response {
+    let origin = Origin::by(Cause::Api, author);
+    let outcome = context.reloader.reload(origin).await;
     match refusal(&outcome) {
         None => Json(outcome.to_json()).into_response(),
         Some(problem) => problem.into_response(),
