@@ -110,6 +110,28 @@ impl Board {
             .get_or_insert((upstream.into(), region.into()), EndpointSlot::default)
     }
 
+    /// The same, if it was ever asked for.
+    pub fn find_slot(&self, upstream: &str, region: &str) -> Option<Arc<EndpointSlot>> {
+        let key = (upstream.into(), region.into());
+        self.slots.lock().get(&key).cloned()
+    }
+
+    /// Puts `slot` into the place of the region's slot. Who holds the one before keeps it.
+    pub(crate) fn put_slot(&self, upstream: &str, region: &str, slot: Arc<EndpointSlot>) {
+        let key = (upstream.into(), region.into());
+        self.slots.lock().insert(key, slot);
+    }
+
+    /// The retry budget of one upstream, made at first use with these shares within a region and across
+    /// regions. One that is there keeps its own.
+    pub(crate) fn budget_with(&self, upstream: &str, shares: (f64, f64)) -> Arc<Budget> {
+        self.budgets.get_or_insert(upstream.into(), || {
+            let budget = Budget::new(self.origin);
+            budget.configure(shares.0, shares.1);
+            budget
+        })
+    }
+
     /// The retry budget of one upstream, made at first use.
     pub fn budget(&self, upstream: &str) -> Arc<Budget> {
         self.budgets
@@ -120,6 +142,15 @@ impl Board {
     pub fn hedge(&self, route: &str) -> Arc<HedgeCell> {
         self.hedges
             .get_or_insert(route.into(), || HedgeCell::new(self.origin))
+    }
+
+    /// The same, made at first use with this share. One that is there keeps its own.
+    pub(crate) fn hedge_with(&self, route: &str, share: f64) -> Arc<HedgeCell> {
+        self.hedges.get_or_insert(route.into(), || {
+            let cell = HedgeCell::new(self.origin);
+            cell.configure(share);
+            cell
+        })
     }
 
     /// Every region cell with its (upstream, region), in no order.

@@ -192,6 +192,12 @@ impl EndpointSlot {
         self.0.load_full()
     }
 
+    /// Whether it holds these endpoints, to be chosen from in this way.
+    pub(crate) fn holds(&self, specs: &[EndpointSpec], preference: &Preference) -> bool {
+        let set = self.0.load();
+        set.preference == *preference && set.is_of(specs)
+    }
+
     /// Puts `specs` in place unless they are what is there already; cells are found by identity
     /// on `board`, so what was observed carries over. What is preferred stays. Says whether anything
     /// changed.
@@ -215,10 +221,10 @@ impl EndpointSlot {
         preference: Preference,
         board: &Board,
     ) -> bool {
-        let current = self.0.load();
-        if current.preference == preference && current.is_of(specs) {
+        if self.holds(specs, &preference) {
             return false;
         }
+        let current = self.0.load();
         let endpoints = specs
             .iter()
             .map(|spec| Endpoint {

@@ -47,7 +47,7 @@ pub use choose::{Ask, Choice, TriedEndpoints, choose, reach, should_leave};
 pub use decision::{Candidate, Decision, Exclusion, View};
 pub use endpoint::{Endpoint, EndpointSet, EndpointSlot};
 pub use explain::Explanation;
-pub use handle::{Live, LiveRegion, LiveUpstream, PlanHandle};
+pub use handle::{InvalidStage, Live, LiveRegion, LiveUpstream, Part, PlanHandle, Served, Stage};
 pub use health::Health;
 pub use hedge::HedgeCell;
 pub use ids::{Generation, RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
