@@ -53,8 +53,13 @@ pub struct Names {
 impl Changes {
     /// What differs between `old` and `new`.
     pub fn between(old: &Plan, new: &Plan) -> Self {
-        let same_route = |a: &Route, b: &Route| same_route((old, a), (new, b));
-        let same_upstream = |a: &Upstream, b: &Upstream| same_upstream((old, a), (new, b));
+        // What the new plan has adopted is the same object.
+        let same_route = |a: &Arc<Route>, b: &Arc<Route>| {
+            Arc::ptr_eq(a, b) || same_route((old, a), (new, b))
+        };
+        let same_upstream = |a: &Arc<Upstream>, b: &Arc<Upstream>| {
+            Arc::ptr_eq(a, b) || same_upstream((old, a), (new, b))
+        };
         Self {
             regions: difference(&old.regions, &new.regions, |r| &r.name, same_region),
             upstreams: difference(&old.upstreams, &new.upstreams, |u| &u.name, same_upstream),
@@ -76,7 +81,7 @@ fn edition(plan: &Plan) -> Option<u64> {
 /// Whether two plans of one content hash decide alike. The hash covers the configuration's text;
 /// certificates of upstreams and of their probes, and secrets, come from files beside it.
 pub(crate) fn same_content(old: &Plan, new: &Plan) -> bool {
-    let same_files = |(old, new): (&Upstream, &Upstream)| {
+    let same_files = |(old, new): (&Arc<Upstream>, &Arc<Upstream>)| {
         old.connection == new.connection && old.health == new.health && old.steering == new.steering
     };
     old.content_hash == new.content_hash

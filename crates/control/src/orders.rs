@@ -204,7 +204,7 @@ impl Orders {
 
 /// Refuses a region that neither the plan has nor an order is about.
 fn known(live: Option<&Live>, region: &str, ordered: bool) -> Result<(), UnknownName> {
-    let regions = live.into_iter().flat_map(|live| &live.plan.regions);
+    let regions = live.into_iter().flat_map(|live| &*live.plan.regions);
     let names: Vec<_> = regions.map(|region| region.name.clone()).collect();
     match ordered || names.iter().any(|name| **name == *region) {
         true => Ok(()),

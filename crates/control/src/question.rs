@@ -116,7 +116,7 @@ impl Question {
         let mut ask = Ask::of(matched, wanted, &self.0, now);
         let atlas = live.plan.atlas.as_ref();
         ask.origin = atlas.and_then(|atlas| atlas.find(self.0.client?));
-        let (decision, choice) = choose(live, upstream, &ask, rng);
+        let (decision, choice) = choose(live.upstream(upstream), &ask, rng);
         let (plan, way) = (&live.plan, (route, upstream));
         let explanation = Explanation::within(plan, way, &decision, choice.as_ref());
         Told {

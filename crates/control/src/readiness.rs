@@ -6,6 +6,7 @@
 //! need it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use tidegate_core::plan::{Readiness as Policy, Standby, Upstream, UpstreamRegion};
@@ -56,7 +57,7 @@ impl Readiness {
 /// Why the upstreams of `live` are not enough; none when they are.
 fn unusable(live: &Live) -> Option<Cow<'static, str>> {
     let pairs = || live.plan.upstreams.iter().zip(&live.upstreams);
-    let usable = |(wanted, observed): &(&Upstream, &LiveUpstream)| {
+    let usable = |(wanted, observed): &(&Arc<Upstream>, &Arc<LiveUpstream>)| {
         let mut regions = wanted.regions.iter().zip(&observed.regions);
         regions.any(|(spec, observed)| takes_requests(spec, observed))
     };

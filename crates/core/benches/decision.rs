@@ -162,7 +162,7 @@ fn decide_all(bencher: Bencher<'_, '_>, count: usize, requests: &[Asked]) {
             world.live.plan.route(route.expect("all match")).allowed,
             world.now,
         );
-        choose(&world.live, UPSTREAM, &ask, &mut rng)
+        choose(world.live.upstream(UPSTREAM), &ask, &mut rng)
             .1
             .map(|choice| choice.at)
     });
@@ -181,7 +181,7 @@ fn steering(bencher: Bencher<'_, '_>, name: &str) {
         let route = table.find(black_box(next.next().expect("endless")));
         let mut ask = support::asked(name, &world, number);
         ask.allowed = world.live.plan.route(route.expect("all match")).allowed;
-        choose(&world.live, UPSTREAM, &ask, &mut rng)
+        choose(world.live.upstream(UPSTREAM), &ask, &mut rng)
             .1
             .map(|choice| choice.at)
     });
@@ -234,7 +234,7 @@ fn decide(bencher: Bencher<'_, '_>, policy: &str, every: Option<usize>) {
         key += 1;
         let mut ask = Ask::new(RegionSet::ALL, black_box(world.now));
         ask.hash = hashes.then(|| xxh64(0, &key.to_le_bytes()));
-        choose(&world.live, UPSTREAM, &ask, &mut rng)
+        choose(world.live.upstream(UPSTREAM), &ask, &mut rng)
             .1
             .map(|choice| choice.at)
     });
@@ -250,12 +250,12 @@ fn policy_hot_key(bencher: Bencher<'_, '_>, policy: &str) {
     let mut ask = Ask::new(RegionSet::ALL, world.now);
     ask.hash = Some(4_711);
     let begin = |rng: &mut Rng| {
-        let choice = choose(&world.live, UPSTREAM, &ask, rng).1;
+        let choice = choose(world.live.upstream(UPSTREAM), &ask, rng).1;
         choice.map(|choice| choice.begin(&world.live.upstreams[0]))
     };
     let guards: Vec<_> = (0..1_000).map(|_| begin(&mut rng)).collect();
     bencher.bench_local(|| {
-        choose(&world.live, UPSTREAM, black_box(&ask), &mut rng)
+        choose(world.live.upstream(UPSTREAM), black_box(&ask), &mut rng)
             .1
             .map(|choice| choice.at)
     });

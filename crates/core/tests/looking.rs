@@ -21,7 +21,7 @@ use support::{UPSTREAM, latency};
 /// Three regions of a thousand endpoints, with everything looked at.
 fn bound(start: Instant) -> Live {
     let mut plan = support::plan(latency(5), &[300, 300, 400], vec![RouteMatch::default()]);
-    let upstream = &mut plan.upstreams[0];
+    let upstream = support::own(&mut plan.upstreams[0]);
     for region in &mut upstream.regions {
         region.capacity_rps = Some(10.0);
     }

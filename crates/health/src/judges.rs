@@ -82,7 +82,7 @@ impl Judges {
             .into_iter()
             .map(|seat| (seat.upstream, (seat.judge, seat.allotter)))
             .collect();
-        let seat = |upstream: &tidegate_core::plan::Upstream| {
+        let seat = |upstream: &Arc<tidegate_core::plan::Upstream>| {
             let (judge, allotter) = known.remove(&upstream.name).unwrap_or_default();
             Seat {
                 judge,

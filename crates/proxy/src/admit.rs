@@ -1,15 +1,18 @@
-//! What a request must pass before anything is attempted for it: the plan, the route, the limits.
+//! What a request must pass before anything is attempted for it: the plan, the route, the limits. From
+//! here on it holds its route and its upstream, and not the plan.
 
 use std::rc::Rc;
 
 use http::{Method, StatusCode};
+use tidegate_core::geo::Origin;
 use tidegate_core::plan::Route;
 use tidegate_core::retry::{Idempotency, idempotency};
-use tidegate_core::{RegionIdx, RouteIdx, Termination, UpstreamIdx};
+use tidegate_core::{RegionIdx, Termination};
 use tidegate_http1::{Framing, Known};
 
 use crate::context::Context;
 use crate::grpc::Dialect;
+use crate::held::{HeldRoute, HeldUpstream};
 use crate::keys;
 use crate::named;
 use crate::pipeline::Request;
@@ -18,12 +21,13 @@ use crate::worker::Bound;
 
 /// A request that may go on.
 pub(crate) struct Admitted {
-    pub(crate) bound: Rc<Bound>,
-    pub(crate) route: RouteIdx,
+    pub(crate) route: Rc<HeldRoute>,
     /// Where all of its attempts go: the route's upstream, or the one that its split gives the request.
-    pub(crate) upstream: UpstreamIdx,
-    /// The upstream that its client is served by: the same, but for a copy.
-    pub(crate) served_by: UpstreamIdx,
+    pub(crate) upstream: Rc<HeldUpstream>,
+    /// The upstream that its client is served by, if it is another one: that of a copy's original.
+    pub(crate) served_by: Option<Rc<HeldUpstream>>,
+    /// Where its client is, if its upstream steers by that and something tells it.
+    pub(crate) origin: Option<Origin>,
     pub(crate) idempotency: Idempotency,
     /// How it is spoken, if it is a call of gRPC.
     pub(crate) dialect: Option<Dialect>,
@@ -35,8 +39,19 @@ pub(crate) struct Admitted {
     pub(crate) named: Option<RegionIdx>,
 }
 
-/// Loads the plan once, finds the route, checks the limits.
-pub(crate) fn admit(context: &Context, request: &Request) -> Result<Admitted, Refusal> {
+impl Admitted {
+    /// The upstream that its client is served by.
+    pub(crate) fn served_by(&self) -> &HeldUpstream {
+        self.served_by.as_ref().unwrap_or(&self.upstream)
+    }
+}
+
+/// Loads the plan once, finds the route, checks the limits. The plan comes along for what else is looked
+/// at in this moment; who keeps it keeps all of it.
+pub(crate) fn admit(
+    context: &Context,
+    request: &Request,
+) -> Result<(Admitted, Rc<Bound>), Refusal> {
     let dialect = Dialect::of(&request.head);
     let admitted = check(context, request, dialect);
     admitted.map_err(|refusal| refusal.spoken(dialect))
@@ -46,7 +61,7 @@ fn check(
     context: &Context,
     request: &Request,
     dialect: Option<Dialect>,
-) -> Result<Admitted, Refusal> {
+) -> Result<(Admitted, Rc<Bound>), Refusal> {
     refuse_proxying(request)?;
     let bound = context
         .worker
@@ -63,24 +78,27 @@ fn check(
     let route = plan.route(index);
     let upstream = keys::upstream(context, &request.head, plan, route)
         .ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
-    refuse_large(request, plan.upstream(upstream).body.max_bytes)?;
-    let named = named::region(context, &request.head, plan, plan.upstream(upstream))?;
+    let upstream = bound.upstream(upstream);
+    let wanted = &upstream.wanted;
+    refuse_large(request, wanted.body.max_bytes)?;
+    let named = named::region(context, &request.head, plan, wanted)?;
     let upgrade = request.head.upgrade().is_some();
     let idempotency = match upgrade {
         true => Idempotency::No,
         false => idempotency_of(request, route),
     };
-    Ok(Admitted {
+    let admitted = Admitted {
         upgrade,
         is_copy: false,
         named,
-        route: index,
-        upstream,
-        served_by: upstream,
+        origin: keys::origin(context, &request.head, plan, wanted),
+        route: bound.route(index).clone(),
+        upstream: upstream.clone(),
+        served_by: None,
         idempotency,
         dialect,
-        bound,
-    })
+    };
+    Ok((admitted, bound))
 }
 
 /// CONNECT asks for a tunnel to anywhere, which this is not, unless it asks for a WebSocket

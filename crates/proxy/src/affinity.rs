@@ -180,7 +180,7 @@ impl Serving {
     pub(crate) fn cookie_of_ours(&self) -> Option<&str> {
         match self.brought {
             Brought::Nothing => None,
-            _ => self.bound.bonds(self.admitted.served_by).map(Bonds::name),
+            _ => self.admitted.served_by().bonds.as_ref().map(Bonds::name),
         }
     }
 
@@ -213,12 +213,12 @@ impl Serving {
     }
 
     fn count_affinity(&self, result: AffinityResult) {
-        let series = self.bound.series.service(self.admitted.upstream);
-        series.bound(result);
+        let series = &self.admitted.upstream.series;
+        series.service().bound(result);
     }
 
     fn bonds(&self) -> Option<&Bonds> {
-        self.bound.bonds(self.admitted.upstream)
+        self.admitted.upstream.bonds.as_ref()
     }
 }
 

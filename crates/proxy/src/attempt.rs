@@ -225,8 +225,8 @@ impl Serving {
         endpoint: &Endpoint,
         client: &mut C,
     ) -> Result<Checked, EndedBy> {
-        let (context, bound) = (self.context.clone(), self.bound.clone());
-        let target = bound.target(self.admitted.upstream, attempt.place.position, endpoint);
+        let (context, upstream) = (self.context.clone(), self.admitted.upstream.clone());
+        let target = upstream.target(attempt.place.position, endpoint);
         let mut patience = Patience::default();
         let mut waits = false;
         let freshness = self.freshness();

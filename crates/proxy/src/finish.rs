@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
 use tidegate_core::retry::{Destination, Idempotency, Phase, WhyNot};
-use tidegate_core::{Decision, InFlight, RouteIdx, Termination, UpstreamIdx};
+use tidegate_core::pins::Hold;
+use tidegate_core::{Decision, InFlight, Termination};
 use tidegate_telemetry::labels::{AttemptOutcome, Label, ReplayLost};
 
 use crate::admit::Admitted;
@@ -28,7 +29,7 @@ use crate::orca;
 use crate::record::Record;
 use crate::request_id::RequestId;
 use crate::said::Ears;
-use crate::worker::Bound;
+use crate::held::{HeldRoute, HeldUpstream};
 
 use tries::Tries;
 
@@ -37,8 +38,10 @@ pub(crate) use tries::{Made, Try};
 /// The account of one request. Boxed, because it is handed on.
 pub(crate) struct Finish {
     context: Rc<Context>,
-    bound: Option<Rc<Bound>>,
-    route: Option<(RouteIdx, UpstreamIdx)>,
+    route: Option<Rc<HeldRoute>>,
+    upstream: Option<Rc<HeldUpstream>>,
+    /// What its generation counts it as, while it counts it.
+    hold: Option<Hold>,
     started: Instant,
     first_byte: Option<Instant>,
     status: Option<StatusCode>,
@@ -82,8 +85,9 @@ impl Finish {
     fn with(context: &Rc<Context>, record: Option<Box<Record>>) -> Box<Self> {
         Box::new(Self {
             context: context.clone(),
-            bound: None,
             route: None,
+            upstream: None,
+            hold: None,
             started: now(),
             first_byte: None,
             status: None,
@@ -121,8 +125,21 @@ impl Finish {
 
     /// The request takes its route, to its upstream.
     pub(crate) fn admitted(&mut self, admitted: &Admitted) {
-        self.bound = Some(admitted.bound.clone());
-        self.route = Some((admitted.route, admitted.upstream));
+        let hold = match self.is_copy {
+            true => Hold::Copy,
+            false => Hold::Request,
+        };
+        admitted.route.pins.begin(hold);
+        self.hold = Some(hold);
+        self.route = Some(admitted.route.clone());
+        self.upstream = Some(admitted.upstream.clone());
+    }
+
+    /// What it is from now on, to its generation.
+    pub(crate) fn holds(&mut self, hold: Hold) {
+        if let (Some(route), Some(before)) = (&self.route, &mut self.hold) {
+            route.pins.turn(std::mem::replace(before, hold), hold);
+        }
     }
 
     /// A decision fell.
@@ -204,20 +221,20 @@ impl Finish {
             region = self.region().as_deref(),
             "malformed report of load"
         );
-        if let (Some(bound), Some((_, upstream))) = (&self.bound, self.route) {
-            bound.series.service(upstream).misreported();
+        if let Some(upstream) = &self.upstream {
+            upstream.series.service().misreported();
         }
     }
 
     /// The answer's trailers have come: what they report of its place's load is entered and taken out.
     pub(crate) fn trailed(&self, trailers: &mut HeaderMap) {
-        let Some((report, bound)) = orca::take(trailers).zip(self.bound.as_ref()) else {
+        let Some((report, upstream)) = orca::take(trailers).zip(self.upstream.as_ref()) else {
             return;
         };
-        let (Some((_, upstream)), Some(from)) = (self.route, &self.in_flight) else {
+        let Some(from) = &self.in_flight else {
             return;
         };
-        let ears = Ears::of(bound.live.plan.upstream(upstream));
+        let ears = Ears::of(&upstream.wanted);
         if !ears.are_shut() && ears.hear_load(report, from, now()).is_err() {
             self.misreported();
         }
@@ -285,7 +302,7 @@ impl Finish {
     }
 
     fn region_name(&self, place: Place) -> Option<&Arc<str>> {
-        Some(&self.bound.as_ref()?.live.plan.region(place.region).name)
+        Some(self.route.as_ref()?.region(place.region))
     }
 
     /// Metrics for `Server-Timing`: connect and time to the head of the last attempt, and the whole

@@ -26,7 +26,7 @@ pub(crate) fn replay_body(
     upload: Upload,
     framing: Framing,
 ) -> ReplayBody {
-    let upstream = admitted.bound.live.plan.upstream(admitted.upstream);
+    let upstream = &admitted.upstream.wanted;
     let (policy, idempotency) = (&upstream.body, admitted.idempotency);
     let gathered = is_gathered(policy, idempotency, framing, admitted.upgrade);
     let caps = Caps::of(policy, idempotency, upstream.retry.attempts, gathered);

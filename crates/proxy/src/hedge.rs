@@ -171,7 +171,7 @@ impl Serving {
     }
 
     fn hedge_cell(&self) -> Option<&HedgeCell> {
-        self.bound.live.hedge(self.admitted.route)
+        self.admitted.route.hedge.as_deref()
     }
 
     fn is_hedgeable(&self) -> bool {
@@ -252,11 +252,11 @@ impl Serving {
 
 /// Owns what it needs, because it is polled beside the first attempt.
 fn connect(serving: &Serving, attempt: &Attempt, endpoint: Endpoint) -> Connect {
-    let (context, bound) = (serving.context.clone(), serving.bound.clone());
-    let (upstream, position) = (serving.admitted.upstream, attempt.place.position);
+    let (context, upstream) = (serving.context.clone(), serving.admitted.upstream.clone());
+    let position = attempt.place.position;
     let freshness = serving.freshness();
     Box::pin(async move {
-        let target = bound.target(upstream, position, &endpoint);
+        let target = upstream.target(position, &endpoint);
         pool::checkout(&context.worker, &target, freshness).await
     })
 }

@@ -14,8 +14,7 @@ use tidegate_core::decision::{Because, Eligibility, Exclusion, RegionRow};
 use tidegate_core::geo::Origin;
 use tidegate_core::plan::{Policy, Spread, Standby, Steering, UpstreamRegion};
 use tidegate_core::{
-    Ask, Decision, Dial, Health, LiveRegion, RegionIdx, RegionSet, Standing, UpstreamIdx, View,
-    steer,
+    Ask, Decision, Dial, Health, LiveRegion, RegionIdx, RegionSet, Standing, View, steer,
 };
 
 use crate::attempt::Place;
@@ -23,9 +22,9 @@ use crate::clock::now;
 use crate::context::Context;
 use crate::grpc::Dialect;
 use crate::head::ResponseHead;
+use crate::held::HeldUpstream;
 use crate::pipeline::Serving;
 use crate::wheel::Timer;
-use crate::worker::Bound;
 
 /// Streams are ended over this time at most.
 const PACE: Duration = Duration::from_secs(30);
@@ -34,9 +33,8 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// What is watched for a stream that had to begin elsewhere.
 pub(crate) struct Homing {
-    bound: Rc<Bound>,
     context: Rc<Context>,
-    upstream: UpstreamIdx,
+    upstream: Rc<HeldUpstream>,
     /// Where it runs.
     place: Place,
     /// What narrows the choice for its request.
@@ -85,9 +83,8 @@ impl Homing {
         let timer = context.worker.wheel.timer();
         timer.set(now() + look);
         Some(Box::new(Self {
-            bound: serving.bound.clone(),
             context,
-            upstream: serving.admitted.upstream,
+            upstream: serving.admitted.upstream.clone(),
             place,
             eligibility: eligibility(&serving.ask),
             origin: serving.ask.origin,
@@ -118,7 +115,7 @@ impl Homing {
 
     /// Whether a region that was missing is whole again and steering would put it before this one.
     fn has_home(&self) -> bool {
-        let (wanted, observed) = self.bound.live.upstream(self.upstream);
+        let (wanted, observed) = self.upstream.parts();
         let ask = Ask {
             origin: self.origin,
             ..Ask::new(self.eligibility.allowed, now())

@@ -25,21 +25,19 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What a request asks for at first.
 pub(crate) fn ask(context: &Context, head: &RequestHead, admitted: &Admitted, at: Instant) -> Ask {
-    let plan = &admitted.bound.live.plan;
-    let route = plan.route(admitted.route);
-    let upstream = plan.upstream(admitted.upstream);
+    let (route, upstream) = (&admitted.route.route, &admitted.upstream.wanted);
     let mut ask = Ask::of(route, upstream, &Parts { context, head }, at);
     ask.pin = admitted.named.map(|region| Pin {
         region,
         endpoint: None,
         by: PinnedBy::Override,
     });
-    ask.origin = origin(context, head, plan, upstream);
+    ask.origin = admitted.origin;
     ask
 }
 
 /// Where the client is, if its upstream steers by that and something tells it.
-fn origin(
+pub(crate) fn origin(
     context: &Context,
     head: &RequestHead,
     plan: &Plan,

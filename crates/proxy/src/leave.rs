@@ -85,8 +85,7 @@ impl Serving {
 
     /// Whether an attempt that waits there could wait in a better place.
     pub(crate) fn has_better(&self, place: Place) -> bool {
-        let upstream = self.admitted.upstream;
-        should_leave(&self.bound.live, upstream, &self.ask, place.position)
+        should_leave(self.upstream(), &self.ask, place.position)
     }
 
     /// What an attempt does that waits there in this phase.
@@ -218,10 +217,8 @@ impl Serving {
     }
 
     fn has_room(&self, choice: &Choice) -> bool {
-        let upstream = self.admitted.upstream;
-        let target = self
-            .bound
-            .target(upstream, choice.position, choice.endpoint());
+        let upstream = &self.admitted.upstream;
+        let target = upstream.target(choice.position, choice.endpoint());
         self.context.worker.pool.has_room(&target)
     }
 

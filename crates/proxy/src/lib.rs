@@ -34,6 +34,7 @@ mod h1;
 mod h2;
 mod handshake;
 mod head;
+mod held;
 mod hedge;
 mod hold;
 mod homing;

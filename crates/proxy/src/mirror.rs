@@ -38,6 +38,7 @@ use crate::hold::Ahead;
 use crate::keys;
 use crate::pipeline::{Client, Serving};
 use crate::request_id::RequestId;
+use crate::worker::Bound;
 
 pub(crate) use draft::Draft;
 pub(crate) use room::Copies;
@@ -52,17 +53,16 @@ const ANSWER_BYTES: u64 = 4 << 20;
 /// Begins the copy of a request whose route is mirrored, if one is due.
 pub(crate) fn begin(
     context: &Rc<Context>,
-    admitted: &Admitted,
+    (admitted, bound): (&Admitted, &Bound),
     head: &RequestHead,
     id: &RequestId,
     body: &mut ReplayBody,
 ) {
-    let route = admitted.bound.live.plan.route(admitted.route);
-    let Some(mirror) = &route.mirror else {
+    let Some(mirror) = &admitted.route.route.mirror else {
         return;
     };
     if is_due(context, admitted, head, mirror)
-        && let Some(draft) = draft(context, admitted, head, id, mirror, body)
+        && let Some(draft) = draft(context, (admitted, bound), head, id, mirror, body)
     {
         body.copy_to(draft);
     }
@@ -77,13 +77,14 @@ fn is_due(context: &Context, admitted: &Admitted, head: &RequestHead, mirror: &M
 
 fn draft(
     context: &Rc<Context>,
-    admitted: &Admitted,
+    (admitted, bound): (&Admitted, &Bound),
     head: &RequestHead,
     id: &RequestId,
     mirror: &Mirror,
     body: &ReplayBody,
 ) -> Option<Box<Draft>> {
-    let mut due = Due::new(&admitted.bound, mirror.upstream);
+    let upstream = bound.upstream(mirror.upstream);
+    let mut due = Due::new(upstream);
     if matches!(body.framing(), Framing::Length(length) if length > mirror.max_body) {
         return None;
     }
@@ -95,8 +96,10 @@ fn draft(
     let original = Original {
         context: context.clone(),
         admitted: Admitted {
-            upstream: mirror.upstream,
-            bound: admitted.bound.clone(),
+            route: admitted.route.clone(),
+            upstream: upstream.clone(),
+            served_by: Some(admitted.upstream.clone()),
+            origin: keys::origin(context, head, &bound.live.plan, &upstream.wanted),
             // It is attempted once.
             idempotency: Idempotency::No,
             named: None,
@@ -156,8 +159,7 @@ impl Original {
             framing,
         } = self;
         let at = now();
-        let bound = admitted.bound.clone();
-        let route = bound.live.plan.route(admitted.route);
+        let route = admitted.route.clone();
         let (dialect, trusted) = (admitted.dialect, context.words.trusted());
         let upload = match framing {
             Framing::None => Upload::Empty,
@@ -165,7 +167,7 @@ impl Original {
         };
         let ledger = &context.worker.replay;
         let mut ask = keys::ask(&context, &head, &admitted, at);
-        let brought = match bound.bonds(admitted.served_by) {
+        let brought = match &admitted.served_by().bonds {
             Some(bonds) => bonds.read(&head, &mut ask),
             None => Brought::Nothing,
         };
@@ -175,7 +177,7 @@ impl Original {
             timer: context.worker.wheel.timer_in_region(),
             finish: Finish::of_copy(&context, &admitted),
             body: ReplayBody::new(upload, framing, Caps::default(), u64::MAX, ledger),
-            allowance: Allowance::new(&head, dialect, route, trusted, at),
+            allowance: Allowance::new(&head, dialect, &route.route, trusted, at),
             deadline: None,
             // Its body is here: it asks for no permission to send it.
             continued: true,
@@ -190,7 +192,6 @@ impl Original {
             admitted,
             head,
             id,
-            bound,
             context,
         });
         serving.time_runs(at);

@@ -15,8 +15,8 @@ impl Serving {
 
     fn count_shed(&self, decision: &Decision) {
         for candidate in decision.shed() {
-            let (upstream, position) = (self.admitted.upstream, candidate.position);
-            self.bound.series.upstream(upstream, position).shed();
+            let series = &self.admitted.upstream.series;
+            series.region(candidate.position).shed();
         }
     }
 
@@ -32,9 +32,8 @@ impl Serving {
                 true => Limit::MaxRetries,
                 false => Limit::MaxRequests,
             };
-            let series = &self.bound.series;
-            let series = series.upstream(self.admitted.upstream, at as u8);
-            series.refused(limit);
+            let series = &self.admitted.upstream.series;
+            series.region(at as u8).refused(limit);
         }
     }
 }

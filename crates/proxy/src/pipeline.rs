@@ -12,6 +12,7 @@ use std::time::Instant;
 use tidegate_core::choose::{Ask, Choice, choose, reach};
 use tidegate_core::decision::Decision;
 use tidegate_core::plan::{Fallback, Route, Upstream};
+use tidegate_core::pins::Hold;
 use tidegate_core::resume::Transfer;
 use tidegate_core::retry::{
     Failure, NextTry, Phase, Reach, Situation, Verdict, WhyNot, next_try, replay_scope, verdict,
@@ -74,8 +75,8 @@ pub(crate) async fn serve<C: Client>(
     let id = request_id(context, &request.head);
     let mut finish = Finish::begin(context, &request.head, &id);
     match admit(context, &request) {
-        Ok(admitted) => {
-            Serving::new(context, admitted, request, id, finish)
+        Ok((admitted, bound)) => {
+            Serving::new(context, (admitted, bound), request, id, finish)
                 .run(client)
                 .await
         }
@@ -102,7 +103,6 @@ fn request_id(context: &Context, head: &RequestHead) -> RequestId {
 /// A request between admission and commit. Boxed, because it is handed on.
 pub(crate) struct Serving {
     pub(crate) context: Rc<Context>,
-    pub(crate) bound: Rc<Bound>,
     pub(crate) admitted: Admitted,
     pub(crate) head: RequestHead,
     pub(crate) body: ReplayBody,
@@ -135,18 +135,18 @@ pub(crate) struct Serving {
 impl Serving {
     fn new(
         context: &Rc<Context>,
-        admitted: Admitted,
+        (admitted, bound): (Admitted, Rc<Bound>),
         request: Request,
         id: RequestId,
         mut finish: Box<Finish>,
     ) -> Box<Self> {
         let at = now();
         finish.admitted(&admitted);
-        let bound = admitted.bound.clone();
-        let route = bound.live.plan.route(admitted.route);
+        let route = &admitted.route.route;
         let framing = request.head.framing(request.has_body);
         let mut body = replay_body(context, &admitted, request.upload, framing);
-        mirror::begin(context, &admitted, &request.head, &id, &mut body);
+        mirror::begin(context, (&admitted, &bound), &request.head, &id, &mut body);
+        drop(bound);
         let trusted = context.words.trusted();
         let allowance = Allowance::new(&request.head, admitted.dialect, route, trusted, at);
         let mut serving = Box::new(Self {
@@ -169,9 +169,8 @@ impl Serving {
             brought: Brought::Nothing,
             part: None,
             attempts: 0,
-            bound,
         });
-        if let Some(bonds) = serving.bound.bonds(serving.admitted.upstream) {
+        if let Some(bonds) = &serving.admitted.upstream.bonds {
             serving.brought = bonds.read(&serving.head, &mut serving.ask);
         }
         if serving.body.is_read() {
@@ -181,11 +180,11 @@ impl Serving {
     }
 
     pub(crate) fn route(&self) -> &Route {
-        self.bound.live.plan.route(self.admitted.route)
+        &self.admitted.route.route
     }
 
     pub(crate) fn upstream(&self) -> (&Upstream, &LiveUpstream) {
-        self.bound.live.upstream(self.admitted.upstream)
+        self.admitted.upstream.parts()
     }
 
     async fn run<C: Client>(mut self: Box<Self>, client: &mut C) -> Box<Answer> {
@@ -230,9 +229,8 @@ impl Serving {
         self.ask.now = now();
         self.ask.deadline = self.deadline;
         self.ask.repeatable = self.is_repeatable();
-        let upstream = self.admitted.upstream;
         let mut rng = self.context.worker.rng.borrow_mut();
-        choose(&self.bound.live, upstream, &self.ask, &mut rng)
+        choose(self.upstream(), &self.ask, &mut rng)
     }
 
     /// Enters a decision; an attempt follows if it has a candidate.
@@ -303,13 +301,12 @@ impl Serving {
 
     /// What is left to try after an attempt there.
     pub(crate) fn reach(&self, place: Place) -> Reach {
-        let upstream = self.admitted.upstream;
         let ask = Ask {
             now: now(),
             deadline: self.deadline,
             ..self.ask.clone()
         };
-        reach(&self.bound.live, upstream, &ask, place.position)
+        reach(self.upstream(), &ask, place.position)
     }
 
     /// An endpoint that failed is not asked again, unless only an old idle connection of it did.
@@ -358,6 +355,11 @@ impl Serving {
         let transfer = resume::transfer(&self, &answered);
         self.settle_body();
         self.finish.committed(status, passed, answered.in_flight);
+        self.finish.holds(match (&answered.tunnel, &transfer) {
+            (Some(_), _) => Hold::Tunnel,
+            (None, Some(_)) => Hold::Resumable,
+            (None, None) => Hold::Answer,
+        });
         let mut words = self.words();
         let place = answered.place;
         words.set_cookie = self.bind(place, &answered.head, passed);
@@ -400,8 +402,8 @@ impl Serving {
         transfer: Option<Transfer>,
     ) -> (Download, Box<Finish>) {
         let idle = self.route().idle_timeout;
-        let live = self.bound.live.upstream(self.admitted.upstream).1;
-        let region = &live.regions[usize::from(place.position)].cell;
+        let upstream = self.admitted.upstream.clone();
+        let region = &upstream.live.regions[usize::from(place.position)].cell;
         let Some(transfer) = transfer else {
             let body = Download::relay(ahead, exchange, self.body, self.timer, idle, region);
             return (body, self.finish);
@@ -446,7 +448,7 @@ impl Serving {
         let region = || self.finish.region();
         AnswerWords {
             request_id: self.id.clone(),
-            pop: self.bound.live.plan.pop.name.clone(),
+            pop: self.admitted.route.pop.clone(),
             region: reveal.region.then(region).flatten(),
             attempts: reveal.attempts.then_some(self.attempts),
             server_timing: reveal.server_timing.then(|| self.finish.server_timing()),

@@ -22,7 +22,7 @@ use tidegate_core::balance::prequal::Told;
 use tidegate_core::balance::{Barred, Seek};
 use tidegate_core::choose::Choice;
 use tidegate_core::plan::Balance;
-use tidegate_core::{Endpoint, EndpointSet, UpstreamIdx};
+use tidegate_core::{Endpoint, EndpointSet};
 use tidegate_http1::{Framing, Known, RequestContext, encode};
 
 use crate::body::{Caps, Piece, ReplayBody, Upload};
@@ -31,9 +31,10 @@ use crate::exchange::{Exchange, HeadEvent};
 use crate::h1::client as h1;
 use crate::h2::client as h2;
 use crate::head::ResponseHead;
+use crate::held::HeldUpstream;
 use crate::pipeline::Serving;
 use crate::upstream::pool::{Checked, Freshness, Link, checkout};
-use crate::worker::{Bound, Worker};
+use crate::worker::Worker;
 
 /// So many bytes of an answer are read, so that its connection can be used again.
 const ANSWER_BYTES: usize = 64 << 10;
@@ -57,8 +58,7 @@ pub(crate) fn begin(serving: &Serving, choice: &Choice) {
     for at in asked {
         let probe = Probe {
             worker: worker.clone(),
-            bound: serving.bound.clone(),
-            upstream: serving.admitted.upstream,
+            upstream: serving.admitted.upstream.clone(),
             position: choice.position,
             set: Arc::clone(&choice.set),
             at,
@@ -71,8 +71,7 @@ pub(crate) fn begin(serving: &Serving, choice: &Choice) {
 /// One probe. Whatever becomes of it is told when this is dropped.
 struct Probe {
     worker: Rc<Worker>,
-    bound: Rc<Bound>,
-    upstream: UpstreamIdx,
+    upstream: Rc<HeldUpstream>,
     position: u8,
     set: Arc<EndpointSet>,
     at: usize,
@@ -91,9 +90,7 @@ impl Probe {
 
     /// What the endpoint says; none if it does not answer, or with no success.
     async fn ask(&self, path: &str) -> Option<Told> {
-        let target = self
-            .bound
-            .target(self.upstream, self.position, self.endpoint());
+        let target = self.upstream.target(self.position, self.endpoint());
         let checked = checkout(&self.worker, &target, Freshness::Any).await;
         let checked = checked
             .inspect_err(|error| tracing::debug!(%error, "no probe"))

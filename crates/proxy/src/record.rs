@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use smallvec::SmallVec;
 use tidegate_core::choose::MAX_ATTEMPTS;
-use tidegate_core::{Decision, RouteIdx, Termination, UpstreamIdx};
+use tidegate_core::{Decision, Termination};
 use tidegate_telemetry::access::{AccessRecord, AttemptRecord, Excluded, Saving, TlsRecord};
 use tidegate_telemetry::labels::{AttemptOutcome, ReplayLost};
 
@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::finish::{Made, Try};
 use crate::head::RequestHead;
 use crate::request_id::RequestId;
-use crate::worker::Bound;
+use crate::held::{HeldRoute, HeldUpstream};
 
 /// Longest path and query that is kept.
 const TARGET_LIMIT: usize = 2048;
@@ -34,8 +34,8 @@ pub(crate) struct Record {
 
 /// How the request ended.
 pub(crate) struct Ended<'a> {
-    pub(crate) bound: Option<&'a Bound>,
-    pub(crate) route: Option<(RouteIdx, UpstreamIdx)>,
+    pub(crate) route: Option<&'a HeldRoute>,
+    pub(crate) upstream: Option<&'a HeldUpstream>,
     pub(crate) status: Option<StatusCode>,
     pub(crate) reason: Termination,
     pub(crate) received: u64,
@@ -104,8 +104,6 @@ impl Record {
             .map(|tried| attempt(tried, ended))
             .collect();
         let excluded = self.excluded(ended);
-        let plan = ended.bound.map(|bound| &bound.live.plan);
-        let route = plan.zip(ended.route);
         let facts = &context.facts;
         context.worker.access.borrow_mut().write(&AccessRecord {
             at: self.at,
@@ -121,9 +119,9 @@ impl Record {
             method: self.method.as_str(),
             host: self.host.as_bytes(),
             path: self.path.as_bytes(),
-            route: route.map(|(plan, (route, _))| &*plan.route(route).name),
-            upstream: route.map(|(plan, (_, upstream))| &*plan.upstream(upstream).name),
-            generation: ended.bound.map(Bound::generation).unwrap_or_default(),
+            route: ended.route.map(|held| &*held.route.name),
+            upstream: ended.upstream.map(|held| &*held.wanted.name),
+            generation: ended.route.map(|held| held.generation).unwrap_or_default(),
             status: ended.status,
             reason: ended.reason,
             bytes_in: ended.received,
@@ -143,11 +141,11 @@ impl Record {
     }
 
     fn excluded<'a>(&self, ended: &Ended<'a>) -> Vec<Excluded<'a>> {
-        let Some(bound) = ended.bound else {
+        let Some(route) = ended.route else {
             return Vec::new();
         };
         let named = self.decision.excluded.iter().map(|excluded| Excluded {
-            region: &bound.live.plan.region(excluded.region).name,
+            region: route.region(excluded.region),
             why: excluded.why,
         });
         named.collect()
@@ -155,9 +153,9 @@ impl Record {
 }
 
 fn attempt<'a>(attempt: &'a Try, ended: &Ended<'a>) -> AttemptRecord<'a> {
-    let region = |bound: &'a Bound| &*bound.live.plan.region(attempt.place.region).name;
+    let region = |route: &'a HeldRoute| &**route.region(attempt.place.region);
     AttemptRecord {
-        region: ended.bound.map(region).unwrap_or_default(),
+        region: ended.route.map(region).unwrap_or_default(),
         endpoint: &attempt.endpoint,
         because: attempt.place.because,
         phase: attempt.phase,

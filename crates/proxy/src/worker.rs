@@ -5,21 +5,23 @@
 //! [`Shared`]: the plan (and through it the board), metrics, TLS profiles, what is kept
 //! of bodies and the directory of idle connections.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tidegate_core::{Endpoint, Generation, Live, PlanHandle, UpstreamIdx};
+use tidegate_core::pins::Pins;
+use tidegate_core::{Generation, Live, PlanHandle, RouteIdx, UpstreamIdx};
 use tidegate_telemetry::access::AccessWriter;
 use tidegate_telemetry::metrics::{Metrics, PlanSeries};
 
 use crate::affinity::Bonds;
 use crate::body::{Ledger, Totals};
+use crate::held::{HeldRoute, HeldUpstream, RouteParts};
 use crate::mirror::Copies;
-use crate::tls::client::{Profile, Profiles};
+use crate::tls::client::Profiles;
 use crate::upstream::directory::Directory;
 use crate::upstream::gate::Allowed;
-use crate::upstream::pool::{Pool, Target};
+use crate::upstream::pool::Pool;
 use crate::wheel::Wheel;
 
 /// What all workers share.
@@ -49,14 +51,17 @@ pub(crate) struct Worker {
     bound: RefCell<Option<Rc<Bound>>>,
 }
 
-/// A plan with what this worker resolved for it once, so that no request has to.
+/// A plan with what this worker resolved for it once, so that no request has to. Who serves a request
+/// takes its parts from here and does not keep it.
 pub(crate) struct Bound {
     pub(crate) live: Arc<Live>,
     pub(crate) series: PlanSeries,
-    /// Per upstream of the plan: how to connect.
-    pub(crate) profiles: Vec<Arc<Profile>>,
-    /// Per upstream of the plan: the cookie that keeps its clients at their places, if one does.
-    bonds: Vec<Option<Bonds>>,
+    /// Per route of the plan, once it is used: what its requests hold.
+    routes: Box<[OnceCell<Rc<HeldRoute>>]>,
+    /// Per upstream of the plan: the same.
+    upstreams: Box<[Rc<HeldUpstream>]>,
+    /// Where this worker counts what the generation is held by.
+    pins: Arc<Pins>,
 }
 
 impl Worker {
@@ -135,47 +140,57 @@ impl Worker {
 
 impl Bound {
     fn resolve(live: Arc<Live>, shared: &Shared) -> Self {
-        let profiles = live
-            .plan
-            .upstreams
-            .iter()
-            .map(|upstream| {
-                let allowed = Allowed::new(live.generation.0, &upstream.circuit_breaker);
-                shared.profiles.get(&upstream.connection, allowed)
-            })
-            .collect();
         let plan = &live.plan;
-        let bonds = |upstream| Bonds::of(plan, upstream);
+        let series = shared.metrics.route_series(plan);
+        let upstreams = (0..).map(UpstreamIdx).zip(&plan.upstreams);
+        let upstreams = upstreams.map(|(index, wanted)| {
+            let allowed = Allowed::new(live.generation.0, &wanted.circuit_breaker);
+            Rc::new(HeldUpstream {
+                wanted: wanted.clone(),
+                live: live.upstreams[index.get()].clone(),
+                profile: shared.profiles.get(&wanted.connection, allowed),
+                bonds: Bonds::of(plan, wanted),
+                series: series.upstream(index).clone(),
+            })
+        });
+        let pins = live.holders.join();
+        pins.keep(true);
         Self {
-            series: shared.metrics.route_series(plan),
-            bonds: plan.upstreams.iter().map(bonds).collect(),
-            profiles,
+            upstreams: upstreams.collect(),
+            routes: plan.routes.iter().map(|_| OnceCell::new()).collect(),
+            series,
+            pins,
             live,
         }
     }
 
-    /// Where an attempt at `endpoint`, in the upstream's region at `position`, connects to.
-    pub(crate) fn target<'a>(
-        &'a self,
-        upstream: UpstreamIdx,
-        position: u8,
-        endpoint: &'a Endpoint,
-    ) -> Target<'a> {
-        Target {
-            endpoint,
-            region: &self.live.upstream(upstream).1.regions[usize::from(position)].cell,
-            profile: &self.profiles[upstream.get()],
-            series: self.series.upstream_handle(upstream, position),
-        }
+    /// What requests of a route hold.
+    pub(crate) fn route(&self, route: RouteIdx) -> &Rc<HeldRoute> {
+        self.routes[route.get()].get_or_init(|| {
+            let parts = RouteParts {
+                generation: self.live.generation,
+                route: self.live.plan.route(route),
+                regions: &self.live.plan.regions,
+                pop: &self.live.plan.pop.name,
+                hedge: self.live.hedge(route),
+            };
+            HeldRoute::new(parts, self.series.route(route).clone(), &self.pins)
+        })
     }
 
-    /// The cookie that keeps clients of `upstream` at their places; none if no cookie does.
-    pub(crate) fn bonds(&self, upstream: UpstreamIdx) -> Option<&Bonds> {
-        self.bonds[upstream.get()].as_ref()
+    /// What requests to an upstream hold.
+    pub(crate) fn upstream(&self, upstream: UpstreamIdx) -> &Rc<HeldUpstream> {
+        &self.upstreams[upstream.get()]
     }
 
     /// The plan's number.
     pub(crate) fn generation(&self) -> Generation {
         self.live.generation
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        self.pins.keep(false);
     }
 }

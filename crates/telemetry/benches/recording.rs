@@ -32,10 +32,12 @@ fn metrics_of_a_request(bencher: Bencher<'_, '_>) {
     let took = Duration::from_micros(1_234);
     bencher.bench(|| {
         series
-            .get(Some(RouteIdx(0)), Some(RegionIdx(1)))
+            .route(RouteIdx(0))
+            .get(Some(RegionIdx(1)))
             .record(Some(StatusCode::OK), divan::black_box(took));
         series
-            .upstream(UpstreamIdx(0), 1)
+            .upstream(UpstreamIdx(0))
+            .region(1)
             .attempted(AttemptOutcome::Answered);
         metrics.terminated(Termination::Completed);
     });

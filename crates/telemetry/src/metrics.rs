@@ -27,7 +27,7 @@ use crate::labels::{
 };
 
 pub use listener::{ListenerSeries, OpenConnection};
-pub use plan_series::PlanSeries;
+pub use plan_series::{PlanSeries, RouteSeries, UpstreamRow};
 pub use series::{Series, ServiceSeries, UpstreamHandle, UpstreamSeries};
 pub use shard::BOUNDS;
 
@@ -233,10 +233,10 @@ impl Metrics {
         self.ejections.retain(|(upstream, ..)| named(upstream));
     }
 
-    fn route(&self, route: &Name, region: &Name, max_series: u32) -> Shards<Series> {
+    fn route(&self, route: &Name, region: &Name, max_series: usize) -> Shards<Series> {
         let other = (OTHER.into(), OTHER.into());
         self.routes
-            .get_within((route.clone(), region.clone()), max_series as usize, other)
+            .get_within((route.clone(), region.clone()), max_series, other)
     }
 
     fn rescue(&self, from: &Name, to: &Name, why: AttemptOutcome) -> Shards<Padded<AtomicU64>> {

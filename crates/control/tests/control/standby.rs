@@ -39,7 +39,8 @@ impl Cold {
         let mut plan = tidegate_config::load(&self.site.path()).unwrap().plan;
         let below = 0.5;
         let cold = ColdStart { below, by, timeout };
-        plan.upstreams[0].regions[1].standby = Standby::Cold(Arc::new(cold));
+        let upstream = Arc::get_mut(&mut plan.upstreams[0]).unwrap();
+        upstream.regions[1].standby = Standby::Cold(Arc::new(cold));
         self.site
             .shared
             .plan

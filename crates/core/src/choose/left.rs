@@ -7,10 +7,11 @@
 use super::{Ask, TriedEndpoints};
 use crate::cell::{Drain, RegionCell};
 use crate::decision::{Eligibility, Exclusion, View};
-use crate::handle::Live;
+use crate::handle::LiveUpstream;
 use crate::health::Health;
-use crate::ids::{RegionSet, UpstreamIdx};
+use crate::ids::RegionSet;
 use crate::limits::Turn;
+use crate::plan::Upstream;
 use crate::retry::Reach;
 use crate::standing::{Dial, Standing};
 use crate::steer::{self, Gate};
@@ -20,8 +21,8 @@ use crate::view::Look;
 /// endpoints that were tried (by a hedge) may be tried again: a region is left for good, an endpoint
 /// only for its neighbours. What is left out because the time is too short depends on `ask.now` and
 /// `ask.deadline`: they have to be of this moment.
-pub fn reach(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> Reach {
-    let (wanted, observed) = live.upstream(upstream);
+pub fn reach(upstream: (&Upstream, &LiveUpstream), ask: &Ask, position: u8) -> Reach {
+    let (wanted, observed) = upstream;
     let region = wanted.regions[usize::from(position)].region;
     let eligibility = ask.confined(ask.eligibility_of_retry(wanted, observed), region);
     let look = |tried: &TriedEndpoints, turn, eligibility| {
@@ -126,8 +127,8 @@ fn doubted(standing: Standing) -> bool {
 /// It says nothing about the request: [`retry::leave`](crate::retry::leave) does, with
 /// [`Failure::RegionDown`](crate::retry::Failure::RegionDown), and has to be asked before the attempt
 /// is cancelled. What must not be done twice waits on.
-pub fn should_leave(live: &Live, upstream: UpstreamIdx, ask: &Ask, position: u8) -> bool {
-    let (wanted, observed) = live.upstream(upstream);
+pub fn should_leave(upstream: (&Upstream, &LiveUpstream), ask: &Ask, position: u8) -> bool {
+    let (wanted, observed) = upstream;
     if !in_trouble(&observed.regions[usize::from(position)].cell) {
         return false;
     }

@@ -115,7 +115,7 @@ impl Circuit {
     fn arrive(&mut self, ask: &mut impl FnMut(&mut Rng, &mut Ask), shown: &mut [Second]) {
         let mut one = Ask::new(RegionSet::ALL, self.next);
         ask(&mut self.rng, &mut one);
-        let choice = choose(&self.world.live, UPSTREAM, &one, &mut self.rng).1;
+        let choice = choose(self.world.live.upstream(UPSTREAM), &one, &mut self.rng).1;
         if let Some(choice) = choice {
             drop(choice.begin(&self.world.live.upstreams[0]));
             shown[usize::from(choice.position)].begun += 1;

@@ -30,7 +30,7 @@ fn follow(hysteresis: Tolerance, measured: &[(f64, f64)]) -> Vec<(RegionIdx, [f6
         }
         allotter.look(wanted, live, now);
         let ask = Ask::new(RegionSet::ALL, now);
-        let decision = choose(&world.live, UPSTREAM, &ask, &mut Rng::with_seed(1)).0;
+        let decision = choose(world.live.upstream(UPSTREAM), &ask, &mut Rng::with_seed(1)).0;
         let held = [0, 1].map(|at| {
             let held = live.regions[at].cell.allotment().latency;
             held.expect("it was measured").as_secs_f64() * 1e6

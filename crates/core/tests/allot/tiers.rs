@@ -37,7 +37,7 @@ fn check(of: usize, well: &[usize], capacities: &[f64], expected: &[f64]) {
     let (mut rng, mut counts) = (Rng::with_seed(3), vec![0u32; well.len()]);
     for _ in 0..DRAWS {
         let ask = Ask::new(RegionSet::ALL, world.now);
-        let choice = choose(&world.live, UPSTREAM, &ask, &mut rng).1;
+        let choice = choose(world.live.upstream(UPSTREAM), &ask, &mut rng).1;
         counts[usize::from(choice.expect("one is well").position)] += 1;
     }
     for (count, expected) in counts.iter().zip(expected) {

@@ -25,7 +25,7 @@ fn ask(world: &World) -> Ask {
 }
 
 fn chosen(world: &World, ask: &Ask) -> (Decision, Option<Choice>) {
-    choose(&world.live, UPSTREAM, ask, &mut Rng::with_seed(1))
+    choose(world.live.upstream(UPSTREAM), ask, &mut Rng::with_seed(1))
 }
 
 fn address(world: &World, ask: &Ask) -> Option<String> {
@@ -132,7 +132,7 @@ fn a_keyed_request_never_leaves_its_region_again() {
     let (decision, choice) = chosen(&world, &ask);
     assert_eq!(choice.expect("open").region, RegionIdx(1));
     assert_eq!(why(&decision, 0), Some(Exclusion::Scope));
-    assert!(!reach(&world.live, UPSTREAM, &ask, 1).elsewhere);
+    assert!(!reach(world.live.upstream(UPSTREAM), &ask, 1).elsewhere);
     world.live.upstreams[0].regions[1]
         .cell
         .set_health(Health::Unhealthy);
@@ -169,7 +169,7 @@ fn reach_tells_what_is_left() {
     let world = World::new(latency(5), &[2, 1]);
     let mut ask = ask(&world);
     let check = |ask: &Ask, here, again, elsewhere, moved| {
-        let reach = reach(&world.live, UPSTREAM, ask, 0);
+        let reach = reach(world.live.upstream(UPSTREAM), ask, 0);
         let actual = (reach.here, reach.again, reach.elsewhere, reach.moved);
         assert_eq!(actual, (here, again, elsewhere, moved));
     };
@@ -424,10 +424,10 @@ fn retries_have_a_bound_of_their_own() {
             chosen(&world, &ask(&world)).1.is_some(),
             "first attempts go on"
         );
-        let left = reach(&world.live, UPSTREAM, &again, 0);
+        let left = reach(world.live.upstream(UPSTREAM), &again, 0);
         assert!(left.full && !left.here && !left.again && !left.elsewhere);
         drop(taken);
-        assert!(reach(&world.live, UPSTREAM, &again, 0).here);
+        assert!(reach(world.live.upstream(UPSTREAM), &again, 0).here);
     }
 }
 
@@ -489,7 +489,7 @@ fn a_retry_does_not_stay_where_all_is_down_as_long_as_something_is_well() {
 fn reach_tells_what_is_doubted() {
     let world = World::new(latency(5), &[2, 1, 1]);
     let check = |doubted, elsewhere| {
-        let reach = reach(&world.live, UPSTREAM, &ask(&world), 0);
+        let reach = reach(world.live.upstream(UPSTREAM), &ask(&world), 0);
         assert_eq!(
             (reach.doubted, reach.doubted_elsewhere),
             (doubted, elsewhere)
@@ -518,7 +518,10 @@ fn a_waiting_attempt_should_leave_what_is_out_or_silent_if_there_is_better() {
     let world = World::new(latency(5), &[1, 1]);
     let mut ask = ask(&world);
     let check = |ask: &Ask, expected| {
-        assert_eq!(should_leave(&world.live, UPSTREAM, ask, 0), expected);
+        assert_eq!(
+            should_leave(world.live.upstream(UPSTREAM), ask, 0),
+            expected
+        );
     };
     check(&ask, false);
     stand(&world, 0, |standing| standing.probation = true);
@@ -545,8 +548,11 @@ fn a_region_that_is_drained_at_once_is_left_for_one_that_is_well_and_has_room() 
     let ask = ask(&world);
     let [home, other] = [0, 1].map(|at| &world.live.upstreams[0].regions[at].cell);
     let check = |expected| {
-        assert_eq!(should_leave(&world.live, UPSTREAM, &ask, 0), expected);
-        let reach = reach(&world.live, UPSTREAM, &ask, 0);
+        assert_eq!(
+            should_leave(world.live.upstream(UPSTREAM), &ask, 0),
+            expected
+        );
+        let reach = reach(world.live.upstream(UPSTREAM), &ask, 0);
         (reach.elsewhere, reach.full_elsewhere)
     };
     home.set_drain(Drain::Soft);
@@ -579,7 +585,7 @@ fn no_retry_goes_where_it_cannot_end_in_time() {
         let (_, first) = chosen(&world, &ask);
         let first = first.expect("a first attempt goes anywhere");
         ask.tried(&first);
-        let reach = reach(&world.live, UPSTREAM, &ask, first.position);
+        let reach = reach(world.live.upstream(UPSTREAM), &ask, first.position);
         assert_eq!(
             [reach.here, reach.again, reach.elsewhere],
             reached,
@@ -605,7 +611,7 @@ fn no_retry_goes_where_it_cannot_end_in_time() {
     let mut ask = ask(&world);
     for (left, expected) in [(300, true), (299, false)] {
         ask.deadline = Some(world.now + ms(left));
-        let leaves = should_leave(&world.live, UPSTREAM, &ask, 0);
+        let leaves = should_leave(world.live.upstream(UPSTREAM), &ask, 0);
         assert_eq!(leaves, expected, "{left} ms");
     }
 }
@@ -617,7 +623,7 @@ fn a_region_that_was_left_is_gone_back_to_when_no_other_is_open() {
     let mut ask = ask(&world);
     let mut leave = |from: u8| {
         let next = next(Destination::OtherRegion, Scope::Global);
-        let elsewhere = reach(&world.live, UPSTREAM, &ask, from).elsewhere;
+        let elsewhere = reach(world.live.upstream(UPSTREAM), &ask, from).elsewhere;
         ask.follow(&next, RegionIdx(from), from);
         let to = chosen(&world, &ask).1.map(|choice| choice.region.0);
         (elsewhere, to)

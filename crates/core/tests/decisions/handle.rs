@@ -97,7 +97,7 @@ fn only_routes_that_hedge_have_a_cell_and_a_reload_keeps_it() {
     let bind = |shares: [Option<f64>; 2]| {
         let mut plan = plan(latency(1), &[1], vec![RouteMatch::default(); 2]);
         for (route, share) in plan.routes.iter_mut().zip(shares) {
-            route.hedge = share.map(|budget| Hedge {
+            support::own(route).hedge = share.map(|budget| Hedge {
                 after: HedgeAfter::Percentile(0.95),
                 budget,
                 to: HedgeTo::Endpoint,

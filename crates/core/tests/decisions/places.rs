@@ -21,7 +21,7 @@ use tidegate_core::{
 use crate::support::{UPSTREAM, World, latency};
 
 fn chosen(world: &World, ask: &Ask) -> (Decision, Option<Choice>) {
-    choose(&world.live, UPSTREAM, ask, &mut Rng::with_seed(1))
+    choose(world.live.upstream(UPSTREAM), ask, &mut Rng::with_seed(1))
 }
 
 fn region(world: &World, ask: &Ask) -> Option<u8> {
@@ -193,7 +193,7 @@ fn a_place_that_is_lost_says_so_and_nothing_is_left_to_try() {
     ] {
         let world = world_of_cookies(AffinityScope::Endpoint, WhenGone::Strict);
         let ask = bound_to(&world, 1, endpoint, PinnedBy::Affinity(WhenGone::Strict));
-        assert!(!reach(&world.live, UPSTREAM, &ask, 1).elsewhere);
+        assert!(!reach(world.live.upstream(UPSTREAM), &ask, 1).elsewhere);
         match endpoint {
             None => health(&world, 1, Health::Unhealthy),
             Some(address) => {
@@ -211,9 +211,9 @@ fn a_place_that_is_lost_says_so_and_nothing_is_left_to_try() {
             .map(|excluded| excluded.why)
             .collect();
         assert_eq!(reasons, [Exclusion::Affinity, gone]);
-        let reach = reach(&world.live, UPSTREAM, &ask, 1);
+        let reach = reach(world.live.upstream(UPSTREAM), &ask, 1);
         assert!(!reach.here && !reach.again && !reach.elsewhere);
-        assert!(!should_leave(&world.live, UPSTREAM, &ask, 1));
+        assert!(!should_leave(world.live.upstream(UPSTREAM), &ask, 1));
     }
 }
 
@@ -239,7 +239,7 @@ fn strict_isolation_keeps_a_request_where_it_began() {
     ask.isolation = Isolation::Strict;
     let first = chosen(&world, &ask).1.expect("open");
     assert_eq!(first.region, RegionIdx(0));
-    let left = reach(&world.live, UPSTREAM, &ask, first.position);
+    let left = reach(world.live.upstream(UPSTREAM), &ask, first.position);
     assert!(left.here && !left.elsewhere);
     ask.tried_endpoints
         .insert(0, world.set(0).version, first.at);
@@ -253,7 +253,7 @@ fn strict_isolation_keeps_a_request_where_it_began() {
     (0..50).for_each(|_| world.measure(&[500, 1]));
     assert_eq!(region(&world, &ask), Some(0));
     health(&world, 0, Health::Unhealthy);
-    assert!(!should_leave(&world.live, UPSTREAM, &ask, 0));
+    assert!(!should_leave(world.live.upstream(UPSTREAM), &ask, 0));
     let (decision, choice) = chosen(&world, &ask);
     assert!(choice.is_none());
     assert_eq!(decision.termination(), Termination::Isolated);
@@ -274,7 +274,7 @@ fn nearest_isolation_moves_failures_only() {
     assert_eq!(region(&world, &ask), Some(1));
     ask.isolation = Isolation::Nearest;
     assert_eq!(region(&world, &ask), Some(0));
-    assert!(reach(&world.live, UPSTREAM, &ask, 0).elsewhere);
+    assert!(reach(world.live.upstream(UPSTREAM), &ask, 0).elsewhere);
     health(&world, 0, Health::Unhealthy);
     assert_eq!(region(&world, &ask), Some(1));
 }
@@ -322,7 +322,7 @@ fn in_a_panic_what_is_out_is_better_than_nothing_within_residency() {
             healthy: Dial::NONE,
             ..Allotment::default()
         });
-    let left = reach(&world.live, UPSTREAM, &only, 1);
+    let left = reach(world.live.upstream(UPSTREAM), &only, 1);
     assert!(left.here && !left.elsewhere);
     let version = world.set(1).version;
     only.tried_endpoints.insert(1, version, 0);
@@ -330,10 +330,10 @@ fn in_a_panic_what_is_out_is_better_than_nothing_within_residency() {
     check(&only, None, true);
     health(&world, 2, Health::Unhealthy);
     check(&everywhere, Some((0, Because::Panic)), true);
-    let left = reach(&world.live, UPSTREAM, &everywhere, 0);
+    let left = reach(world.live.upstream(UPSTREAM), &everywhere, 0);
     assert!(left.elsewhere && left.doubted_elsewhere);
     assert!(
-        !should_leave(&world.live, UPSTREAM, &everywhere, 0),
+        !should_leave(world.live.upstream(UPSTREAM), &everywhere, 0),
         "for nothing better"
     );
 }
@@ -353,7 +353,7 @@ fn dials_are_the_operators_before_they_are_the_plans() {
     let (decision, choice) = chosen(&world, &ask(&world));
     assert!(choice.is_none(), "a dial of 0 is a promise");
     assert_eq!(decision.excluded[0].why, Exclusion::DialedOut);
-    assert!(!reach(&world.live, UPSTREAM, &ask(&world), 1).elsewhere);
+    assert!(!reach(world.live.upstream(UPSTREAM), &ask(&world), 1).elsewhere);
 }
 
 #[test]

@@ -101,7 +101,9 @@ impl Simulation {
     fn request(&mut self, idempotency: Idempotency, allowed: RegionSet) -> Vec<Seen> {
         let (mut ask, mut seen) = (Ask::new(allowed, self.now), Vec::new());
         self.world.live.upstreams[0].budget.deposit(self.now);
-        while let (_, Some(choice)) = choose(&self.world.live, UPSTREAM, &ask, &mut self.rng) {
+        while let (_, Some(choice)) =
+            choose(self.world.live.upstream(UPSTREAM), &ask, &mut self.rng)
+        {
             ask.tried(&choice);
             let fault = self.down[choice.region.get()].map(Fault::strikes);
             self.record(&choice, fault.is_some());
@@ -135,7 +137,7 @@ impl Simulation {
         let Verdict::Retry(scope) = retry::verdict(policy, situation) else {
             return false;
         };
-        let reach = reach(&self.world.live, UPSTREAM, ask, choice.position);
+        let reach = reach(self.world.live.upstream(UPSTREAM), ask, choice.position);
         let tries = retry::next_try(policy, situation, scope, reach);
         let Ok(next) = tries.pay(&self.world.live.upstreams[0].budget, self.now) else {
             return false;

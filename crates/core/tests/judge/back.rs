@@ -344,7 +344,7 @@ fn a_reload_forgets_nothing_but_what_left() {
     assert_eq!(world.judge.stage(0), Stage::Out);
     let plan = world.live.plan.clone();
     let regions = |live: &mut Live, order: &[usize]| {
-        let upstream = &mut live.upstreams[0];
+        let upstream = support::own(&mut live.upstreams[0]);
         let mut all: Vec<_> = std::mem::take(&mut upstream.regions)
             .into_iter()
             .map(Some)

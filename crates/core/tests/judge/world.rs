@@ -131,8 +131,9 @@ impl World {
         let start = Instant::now();
         let board = Board::new(start);
         let mut plan = support::plan(steering, endpoints, vec![RouteMatch::default()]);
-        plan.upstreams[0].health = policy();
-        change(&mut plan.upstreams[0]);
+        let upstream = support::own(&mut plan.upstreams[0]);
+        upstream.health = policy();
+        change(upstream);
         let probes = plan.upstreams[0].health.probe.is_some();
         let live = Live::bind(Arc::new(plan), &board, Generation(1));
         let rtts = [10, 80, 160, 200].map(ms);
@@ -242,7 +243,7 @@ impl World {
     }
 
     fn attempt(&mut self, ask: Ask, tries: u8) {
-        let (_, choice) = choose(&self.live, UPSTREAM, &ask, &mut self.rng);
+        let (_, choice) = choose(self.live.upstream(UPSTREAM), &ask, &mut self.rng);
         let Some(choice) = choice else {
             self.lost += 1;
             return;

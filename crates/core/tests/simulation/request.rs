@@ -136,7 +136,8 @@ impl World {
         let now = self.instant();
         let request = self.requests.get(slot);
         request.ask.now = now;
-        let (decision, choice) = choose(&self.live, UPSTREAM, &request.ask, &mut self.draws);
+        let (decision, choice) =
+            choose(self.live.upstream(UPSTREAM), &request.ask, &mut self.draws);
         self.promises
             .chosen(&self.live, &request.ask, choice.as_ref());
         let mut excluded = decision.excluded.iter();
@@ -386,7 +387,7 @@ impl World {
         let now = self.instant();
         let request = self.requests.get(slot);
         request.ask.now = now;
-        reach(&self.live, UPSTREAM, &request.ask, position)
+        reach(self.live.upstream(UPSTREAM), &request.ask, position)
     }
 
     fn next(&mut self, slot: usize, position: u8, of: &Situation) -> Result<NextTry, WhyNot> {

@@ -63,7 +63,7 @@ impl World {
         for id in self.requests.waiting_in(position) {
             let request = self.requests.get(id.request);
             request.ask.now = now;
-            if !should_leave(&self.live, UPSTREAM, &request.ask, position) {
+            if !should_leave(self.live.upstream(UPSTREAM), &request.ask, position) {
                 continue;
             }
             let (alone, safe) = (

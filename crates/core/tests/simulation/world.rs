@@ -40,8 +40,8 @@ impl World {
     pub(crate) fn new(scenario: Scenario) -> Self {
         let endpoints: Vec<_> = scenario.sites.iter().map(|site| site.endpoints).collect();
         let bound = support::World::planned(scenario.steering.clone(), &endpoints, |plan| {
-            scenario.configure(&mut plan.upstreams[0]);
-            plan.routes[0].hedge = scenario.hedge;
+            scenario.configure(support::own(&mut plan.upstreams[0]));
+            support::own(&mut plan.routes[0]).hedge = scenario.hedge;
         });
         let mut rng = Rng::with_seed(scenario.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut world = Self {

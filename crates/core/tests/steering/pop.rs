@@ -41,11 +41,14 @@ impl Tidegate {
             .map(|region| region.endpoints)
             .collect();
         let world = support::World::planned(scene.steering.clone(), &endpoints, |plan| {
-            for (region, spec) in plan.regions.iter_mut().zip(&scene.regions) {
+            for (region, spec) in support::own(&mut plan.regions)
+                .iter_mut()
+                .zip(&scene.regions)
+            {
                 region.location = spec.location;
             }
             plan.pop.location = pop.clients;
-            configure(&mut plan.upstreams[0], scene, pop);
+            configure(support::own(&mut plan.upstreams[0]), scene, pop);
         });
         let tidegate = Self {
             judge: Judge::default(),
@@ -104,7 +107,7 @@ impl Steerer for Tidegate {
         let client = request.client;
         let ask = request.ask.get_or_insert_with(|| self.ask(client, now));
         ask.now = now;
-        let (_, choice) = choose(&self.live, UPSTREAM, ask, rng);
+        let (_, choice) = choose(self.live.upstream(UPSTREAM), ask, rng);
         let choice = choice?;
         ask.tried(&choice);
         let mut in_flight = choice.begin(&self.live.upstreams[0]);
@@ -122,7 +125,7 @@ impl Steerer for Tidegate {
         };
         ask.now = now;
         let at = place.region as u8;
-        let reach = reach(&self.live, UPSTREAM, ask, at);
+        let reach = reach(self.live.upstream(UPSTREAM), ask, at);
         let to = match () {
             () if request.attempts >= ATTEMPTS => return false,
             () if reach.here && !reach.doubted && request.attempts == 1 => {
@@ -173,7 +176,8 @@ impl Steerer for Tidegate {
             now,
             ..(**ask).clone()
         };
-        request.attempts < ATTEMPTS && should_leave(&self.live, UPSTREAM, &ask, place.region as u8)
+        request.attempts < ATTEMPTS
+            && should_leave(self.live.upstream(UPSTREAM), &ask, place.region as u8)
     }
 
     fn patience(&self) -> Duration {

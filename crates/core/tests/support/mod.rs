@@ -52,7 +52,9 @@ impl World {
         endpoints: &[usize],
         change: impl FnOnce(&mut Upstream),
     ) -> Self {
-        Self::planned(steering, endpoints, |plan| change(&mut plan.upstreams[0]))
+        Self::planned(steering, endpoints, |plan| {
+            change(own(&mut plan.upstreams[0]))
+        })
     }
 
     /// A world of one route whose plan is not quite the usual one.
@@ -166,13 +168,13 @@ pub(crate) fn steered(name: &str, endpoints: usize, routes: Vec<RouteMatch>) -> 
         _ => latency(10),
     };
     let mut plan = plan(steering, &[endpoints; 8], routes);
-    for (at, region) in plan.regions.iter_mut().enumerate() {
+    for (at, region) in own(&mut plan.regions).iter_mut().enumerate() {
         region.location = Some(Location {
             latitude: 10.0 * at as f64 - 35.0,
             longitude: 40.0 * at as f64 - 140.0,
         });
     }
-    for region in &mut plan.upstreams[0].regions {
+    for region in &mut own(&mut plan.upstreams[0]).regions {
         region.tier /= 2;
         region.capacity_rps = (name != "latency").then_some(1_000.0);
     }
@@ -224,6 +226,11 @@ pub(crate) fn latency(tolerance_ms: u64) -> Steering {
 }
 
 /// A plan of one upstream.
+/// A part of a plan that nobody shares yet, to be changed.
+pub(crate) fn own<T: ?Sized>(part: &mut Arc<T>) -> &mut T {
+    Arc::get_mut(part).expect("nobody shares it yet")
+}
+
 pub(crate) fn plan(steering: Steering, endpoints: &[usize], routes: Vec<RouteMatch>) -> Plan {
     let table = RouteTable::new(&routes);
     Plan {
@@ -233,11 +240,18 @@ pub(crate) fn plan(steering: Steering, endpoints: &[usize], routes: Vec<RouteMat
             location: None,
         },
         regions: (0..endpoints.len()).map(region).collect(),
-        upstreams: [upstream(steering, endpoints)].into(),
-        routes: routes.into_iter().enumerate().map(route).collect(),
+        upstreams: [Arc::new(upstream(steering, endpoints))].into(),
+        routes: routes
+            .into_iter()
+            .enumerate()
+            .map(route)
+            .map(Arc::new)
+            .collect(),
         table,
         replay: ReplayLimits::default(),
         metrics: MetricsPolicy { max_series: 100 },
+        explain: None,
+        rollback: None,
         atlas: None,
     }
 }
@@ -338,7 +352,7 @@ impl RequestFacts for Asked {
     fn at(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH
     }
-    fn each_field(&self, mut show: impl FnMut(&[u8], &[u8])) {
+    fn each_field<'s>(&'s self, mut show: impl FnMut(&'s [u8], &'s [u8])) {
         let fields = self.headers.iter();
         fields.for_each(|(name, value)| show(name.as_str().as_bytes(), value.as_bytes()));
     }
@@ -348,10 +362,10 @@ impl KeyFacts for Asked {
     fn client(&self) -> Option<IpAddr> {
         None
     }
-    fn find_field<T>(
-        &self,
+    fn find_field<'s, T>(
+        &'s self,
         name: &HeaderName,
-        mut find: impl FnMut(&[u8]) -> Option<T>,
+        mut find: impl FnMut(&'s [u8]) -> Option<T>,
     ) -> Option<T> {
         let mut lines = self.headers.iter().filter(|(have, _)| have == name);
         lines.find_map(|(_, value)| find(value.as_bytes()))

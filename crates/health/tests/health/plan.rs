@@ -127,11 +127,13 @@ pub(crate) fn plan_of(specs: &[Spec]) -> Plan {
             location: None,
         },
         regions: ["eu", "us"].into_iter().map(region).collect(),
-        upstreams: upstreams.collect(),
+        upstreams: upstreams.map(Arc::new).collect(),
         routes: [].into(),
         table: RouteTable::new([]),
         replay: ReplayLimits::default(),
         metrics: MetricsPolicy { max_series: 100 },
+        explain: None,
+        rollback: None,
         atlas: None,
     }
 }

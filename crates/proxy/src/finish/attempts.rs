@@ -215,17 +215,15 @@ impl Finish {
 
     fn count_resume(&self, result: ResumeResult) {
         let pair = (self.tries.answered(), self.tries.current());
-        if let (Some(bound), (Some(broke), Some(last))) = (&self.bound, pair) {
-            bound
-                .series
-                .resumed(broke.place.region, last.place.region, result);
+        if let (Some(route), (Some(broke), Some(last))) = (&self.route, pair) {
+            let series = &route.series;
+            series.resumed(broke.place.region, last.place.region, result);
         }
     }
 
     /// The series of the region of the request's upstream at `place`.
     pub(super) fn series(&self, place: Place) -> Option<&UpstreamSeries> {
-        let bound = self.bound.as_ref()?;
-        let (_, upstream) = self.route?;
-        Some(bound.series.upstream(upstream, place.position))
+        let upstream = self.upstream.as_ref()?;
+        Some(upstream.series.region(place.position))
     }
 }

@@ -25,6 +25,9 @@ impl Finish {
         });
         self.close_attempts(reason, at);
         self.in_flight = None;
+        if let (Some(route), Some(hold)) = (&self.route, self.hold.take()) {
+            route.pins.end(hold);
+        }
         if self.is_copy {
             return;
         }
@@ -51,17 +54,18 @@ impl Finish {
     }
 
     fn count(&self, reason: Termination, at: Instant) {
-        let Some(bound) = self.bound.clone().or_else(|| self.context.worker.bound()) else {
+        let took = span(self.started, at);
+        let Some(route) = &self.route else {
+            if let Some(bound) = self.context.worker.bound() {
+                bound.series.unrouted().record(self.status, took);
+            }
             return;
         };
         let region = self.tries.answered().map(|attempt| attempt.place.region);
-        bound
-            .series
-            .get(self.route.map(|(route, _)| route), region)
-            .record(self.status, span(self.started, at));
+        route.series.get(region).record(self.status, took);
         if let Some((from, to)) = self.rescue(reason) {
             let why = from.outcome.unwrap_or(AttemptOutcome::Abandoned);
-            bound
+            route
                 .series
                 .rescued(from.place.region, to.place.region, why);
             if let Some(series) = self.series(to.place) {
@@ -95,8 +99,8 @@ impl Finish {
         record.write(
             &self.context,
             &Ended {
-                bound: self.bound.as_deref(),
-                route: self.route,
+                route: self.route.as_deref(),
+                upstream: self.upstream.as_deref(),
                 status: self.status,
                 reason,
                 received: self.received,

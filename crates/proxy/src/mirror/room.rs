@@ -3,10 +3,9 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use tidegate_core::UpstreamIdx;
 use tidegate_telemetry::labels::MirrorResult;
 
-use crate::worker::Bound;
+use crate::held::HeldUpstream;
 
 /// Copies that are under way on one worker at once, at most.
 const COPIES: u32 = 256;
@@ -31,8 +30,7 @@ pub(super) struct Place(Room);
 
 /// One request of which a copy is due. Whatever becomes of it is counted when this is dropped.
 pub(super) struct Due {
-    bound: Rc<Bound>,
-    upstream: UpstreamIdx,
+    upstream: Rc<HeldUpstream>,
     result: MirrorResult,
 }
 
@@ -91,10 +89,9 @@ impl Drop for Place {
 
 impl Due {
     /// A copy for `upstream`, which is skipped for its body's sake unless something else becomes of it.
-    pub(super) fn new(bound: &Rc<Bound>, upstream: UpstreamIdx) -> Self {
+    pub(super) fn new(upstream: &Rc<HeldUpstream>) -> Self {
         Self {
-            bound: bound.clone(),
-            upstream,
+            upstream: upstream.clone(),
             result: MirrorResult::SkippedBody,
         }
     }
@@ -107,8 +104,7 @@ impl Due {
 
 impl Drop for Due {
     fn drop(&mut self) {
-        let series = self.bound.series.service(self.upstream);
-        series.mirrored(self.result);
+        self.upstream.series.service().mirrored(self.result);
     }
 }
 

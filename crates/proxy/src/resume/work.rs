@@ -110,11 +110,11 @@ impl Serving {
         let Some(newest) = self.context.worker.bound() else {
             return;
         };
-        let (began, newest) = (&self.bound.live, &newest.live);
+        let (began, newest) = (&self.admitted.route, &newest.live);
         if began.generation == newest.generation {
             return;
         }
-        let (began, newest, name) = (&began.plan, &newest.plan, &self.route().name);
+        let (newest, name) = (&newest.plan, &self.route().name);
         let Some(route) = newest.routes.iter().find(|route| route.name == *name) else {
             return;
         };

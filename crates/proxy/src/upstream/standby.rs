@@ -138,15 +138,16 @@ impl Keeper {
     fn open(
         &self,
         worker: &Rc<Worker>,
-        bound: &Rc<Bound>,
+        bound: &Bound,
         upstream: UpstreamIdx,
         pace: Rc<Pace>,
         missing: Missing,
     ) {
-        let (worker, bound, opened) = (worker.clone(), bound.clone(), self.opened.clone());
+        let (worker, opened) = (worker.clone(), self.opened.clone());
+        let upstream = bound.upstream(upstream).clone();
         pace.busy.set(true);
         tokio::task::spawn_local(async move {
-            let target = bound.target(upstream, missing.position, &missing.endpoint);
+            let target = upstream.target(missing.position, &missing.endpoint);
             let outcome = worker.pool.open_standby(&target).await;
             if let Err(error) = &outcome {
                 tracing::debug!(%error, "no connection in reserve");
@@ -200,7 +201,8 @@ fn missing(
     position: u8,
     at: Instant,
 ) -> Option<Endpoint> {
-    let (wanted, live) = bound.live.upstream(upstream);
+    let upstream = bound.upstream(upstream);
+    let (wanted, live) = upstream.parts();
     let set = live.regions[usize::from(position)].endpoints.load_full();
     let open: Vec<_> = set.endpoints.iter().filter(|one| one.cell.open()).collect();
     let count = wanted.connection.warm_standby;
@@ -209,7 +211,7 @@ fn missing(
     // What has little time left is replaced before it goes.
     let soon = at + wanted.connection.idle_timeout / 4;
     let warm = |endpoint: &&Endpoint| {
-        let target = bound.target(upstream, position, endpoint);
+        let target = upstream.target(position, endpoint);
         worker.shared.directory.warm(&target, soon, share)
     };
     let warm: Vec<_> = open.iter().map(warm).collect();
@@ -228,12 +230,12 @@ fn reserves(live: &Live, upstream: UpstreamIdx, now: Instant) -> Vec<u8> {
     // The same draws at every look: of regions that share by weight, one stays the next.
     let mut rng = Rng::with_seed(0);
     let mut ask = Ask::new(RegionSet::ALL, now);
-    let (_, first) = choose(live, upstream, &ask, &mut rng);
+    let (_, first) = choose(live.upstream(upstream), &ask, &mut rng);
     let Some(first) = first else {
         return Vec::new();
     };
     ask.tried_regions.insert(first.region);
-    let (_, next) = choose(live, upstream, &ask, &mut rng);
+    let (_, next) = choose(live.upstream(upstream), &ask, &mut rng);
     let mut reserves: Vec<_> = next.iter().map(|next| next.position).collect();
     let (wanted, observed) = live.upstream(upstream);
     let places = (0..).zip(wanted.regions.iter().zip(&observed.regions));

@@ -2,18 +2,19 @@
 //!
 //! One table per plan, shared by all threads. An entry is resolved when it is first used, so that
 //! a reload of 100,000 routes costs nothing here, and the bound on series goes to routes that are
-//! in use.
+//! in use. What a request needs of it is a row or two ([`RouteSeries`], [`UpstreamRow`]), which know
+//! nothing of the table: a stream that outlives its plan keeps those and nothing else.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use tidegate_core::plan::Route;
+use tidegate_core::plan::{Region, Route, Upstream};
 use tidegate_core::{Plan, RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
 
 use super::shard::{Padded, Shards, mine};
-use super::{Metrics, NONE, Name, Series, ServiceSeries, UpstreamHandle, UpstreamSeries};
-use crate::labels::{AttemptOutcome, Label, ResumeResult};
+use super::{Metrics, NONE, Name, Series, ServiceSeries, UpstreamHandle};
+use crate::labels::{AttemptOutcome, ResumeResult};
 
 type Lazy<T> = OnceLock<T>;
 
@@ -24,65 +25,48 @@ pub struct PlanSeries {
     table: Arc<Table>,
 }
 
-/// The entries of one plan, resolved or not.
+/// The series of one route, by region. It outlives its plan, and a clone is cheap.
+#[derive(Clone)]
+pub struct RouteSeries(Arc<RouteRow>);
+
+/// The series of one upstream, by region and as a whole. It outlives its plan, and a clone is cheap.
+#[derive(Clone)]
+pub struct UpstreamRow(Arc<Regions>);
+
+/// The rows of one plan, resolved or not.
 pub(super) struct Table {
     plan: Arc<Plan>,
     unrouted: Lazy<Shards<Series>>,
-    /// The regions that may answer for each route.
-    regions: Box<[RegionSet]>,
-    routes: Rows<Shards<Series>>,
-    upstreams: Rows<UpstreamHandle>,
-    services: Box<[Lazy<Shards<ServiceSeries>>]>,
-    rescued: Box<[Lazy<Shards<Padded<AtomicU64>>>]>,
+    routes: Box<[Lazy<RouteSeries>]>,
+    upstreams: Box<[Lazy<UpstreamRow>]>,
 }
 
-/// Rows of unequal length in one piece of memory.
-struct Rows<T> {
-    starts: Box<[usize]>,
-    cells: Box<[Lazy<T>]>,
+struct RouteRow {
+    metrics: Arc<Metrics>,
+    route: Name,
+    /// All of the plan's: positions lead to names.
+    names: Arc<[Region]>,
+    max_series: usize,
+    /// The regions that may answer for the route.
+    regions: RegionSet,
+    /// For answers of our own, then for each of `regions`.
+    cells: Box<[Lazy<Shards<Series>>]>,
 }
 
-impl<T> Rows<T> {
-    fn new(lengths: impl Iterator<Item = usize>) -> Self {
-        let mut end = 0;
-        let start = |length| {
-            let start = end;
-            end += length;
-            start
-        };
-        let starts = lengths.map(start).collect();
-        Self {
-            starts,
-            cells: unresolved(end),
-        }
-    }
-
-    fn cell(&self, row: usize, position: usize) -> &Lazy<T> {
-        &self.cells[self.starts[row] + position]
-    }
-}
-
-fn unresolved<T>(count: usize) -> Box<[Lazy<T>]> {
-    (0..count).map(|_| Lazy::new()).collect()
+struct Regions {
+    metrics: Arc<Metrics>,
+    upstream: Name,
+    /// Per region of the upstream: its name, and its series.
+    regions: Box<[(Name, Lazy<UpstreamHandle>)]>,
+    service: Lazy<Shards<ServiceSeries>>,
 }
 
 impl Table {
     pub(super) fn new(plan: Arc<Plan>) -> Self {
-        let regions: Box<_> = plan
-            .routes
-            .iter()
-            .map(|route| regions_of(&plan, route))
-            .collect();
-        let routes = Rows::new(regions.iter().map(|regions| regions.len() + 1));
-        let upstreams = Rows::new(plan.upstreams.iter().map(|upstream| upstream.regions.len()));
-        let pairs = plan.regions.len() * plan.regions.len();
         Self {
             unrouted: Lazy::new(),
-            regions,
-            routes,
-            upstreams,
-            services: unresolved(plan.upstreams.len()),
-            rescued: unresolved(pairs * AttemptOutcome::ALL.len()),
+            routes: unresolved(plan.routes.len()),
+            upstreams: unresolved(plan.upstreams.len()),
             plan,
         }
     }
@@ -90,11 +74,10 @@ impl Table {
     pub(super) fn is_for(&self, plan: &Arc<Plan>) -> bool {
         Arc::ptr_eq(&self.plan, plan)
     }
+}
 
-    fn region_name(&self, upstream: UpstreamIdx, position: u8) -> &Name {
-        let spec = &self.plan.upstream(upstream).regions[usize::from(position)];
-        &self.plan.region(spec.region).name
-    }
+fn unresolved<T>(count: usize) -> Box<[Lazy<T>]> {
+    (0..count).map(|_| Lazy::new()).collect()
 }
 
 /// The regions of the route's upstream, and of those that it is split between.
@@ -109,94 +92,142 @@ impl PlanSeries {
         Self { metrics, table }
     }
 
-    /// The series of requests of `route` answered by `region`, which is one of those of its upstream or
-    /// of those that it is split between; no region: answered here. No route: the request matched none.
-    pub fn get(&self, route: Option<RouteIdx>, region: Option<RegionIdx>) -> &Series {
-        let shards = match route {
-            Some(route) => self.routed(route, region),
-            None => self
-                .table
+    /// The series of requests that matched no route.
+    pub fn unrouted(&self) -> &Series {
+        let max_series = self.table.plan.metrics.max_series as usize;
+        let none = || Name::from(NONE);
+        mine(
+            self.table
                 .unrouted
-                .get_or_init(|| self.resolve(&NONE.into(), None)),
-        };
-        mine(shards)
+                .get_or_init(|| self.metrics.route(&none(), &none(), max_series)),
+        )
     }
 
-    fn routed(&self, route: RouteIdx, region: Option<RegionIdx>) -> &Shards<Series> {
-        let regions = self.table.regions[route.get()];
-        let column = region.map_or(0, |region| regions.rank(region) + 1);
-        self.table.routes.cell(route.get(), column).get_or_init(|| {
-            let plan = &self.table.plan;
-            let region = region.map(|region| &plan.region(region).name);
-            self.resolve(&plan.route(route).name, region)
+    /// The series of one route.
+    pub fn route(&self, route: RouteIdx) -> &RouteSeries {
+        self.table.routes[route.get()]
+            .get_or_init(|| RouteSeries::new(&self.metrics, &self.table.plan, route))
+    }
+
+    /// The series of one upstream.
+    pub fn upstream(&self, upstream: UpstreamIdx) -> &UpstreamRow {
+        self.table.upstreams[upstream.get()].get_or_init(|| {
+            UpstreamRow::new(
+                &self.metrics,
+                &self.table.plan,
+                self.table.plan.upstream(upstream),
+            )
         })
     }
+}
 
-    fn resolve(&self, route: &Name, region: Option<&Name>) -> Shards<Series> {
-        let none = NONE.into();
-        let max_series = self.table.plan.metrics.max_series;
-        self.metrics
-            .route(route, region.unwrap_or(&none), max_series)
+impl RouteSeries {
+    fn new(metrics: &Arc<Metrics>, plan: &Plan, route: RouteIdx) -> Self {
+        let route = plan.route(route);
+        let regions = regions_of(plan, route);
+        Self(Arc::new(RouteRow {
+            metrics: metrics.clone(),
+            route: route.name.clone(),
+            names: plan.regions.clone(),
+            max_series: plan.metrics.max_series as usize,
+            regions,
+            cells: unresolved(regions.len() + 1),
+        }))
     }
 
-    /// The series of the region at `position` among those of `upstream`.
-    pub fn upstream(&self, upstream: UpstreamIdx, position: u8) -> &UpstreamSeries {
-        self.upstream_handle(upstream, position)
-    }
-
-    /// The same as [`upstream`](Self::upstream); a clone can be kept beyond the plan.
-    pub fn upstream_handle(&self, upstream: UpstreamIdx, position: u8) -> &UpstreamHandle {
-        let cell = self
-            .table
-            .upstreams
-            .cell(upstream.get(), usize::from(position));
-        cell.get_or_init(|| {
-            let region = self.table.region_name(upstream, position).clone();
-            let name = self.table.plan.upstream(upstream).name.clone();
-            UpstreamHandle::new(self.metrics.upstreams.get((name, region)))
-        })
-    }
-
-    /// The series of `upstream` as a whole.
-    pub fn service(&self, upstream: UpstreamIdx) -> &ServiceSeries {
-        mine(self.table.services[upstream.get()].get_or_init(|| {
-            let name = self.table.plan.upstream(upstream).name.clone();
-            self.metrics.services.get(name)
+    /// The series of requests answered by `region`, which is one of those of the route's upstream or of
+    /// those that it is split between; no region: answered here.
+    pub fn get(&self, region: Option<RegionIdx>) -> &Series {
+        let row = &*self.0;
+        let column = region.map_or(0, |region| row.regions.rank(region) + 1);
+        mine(row.cells[column].get_or_init(|| {
+            let none = Name::from(NONE);
+            let region = region.map_or(&none, |region| row.name(region));
+            row.metrics.route(&row.route, region, row.max_series)
         }))
     }
 
     /// Counts a request that was answered because of a later attempt: `from` is the region of the
-    /// first attempt that failed, `why` what that attempt met, `to` the region that answered.
+    /// first attempt that failed, `why` what that attempt met, `to` the region that answered. Looks
+    /// names up; allocates nothing after the first time.
     pub fn rescued(&self, from: RegionIdx, to: RegionIdx, why: AttemptOutcome) {
-        let pair = from.get() * self.table.plan.regions.len() + to.get();
-        let cell = &self.table.rescued[pair * AttemptOutcome::ALL.len() + why.index()];
-        let shards = cell.get_or_init(|| {
-            let name = |region| &self.table.plan.region(region).name;
-            self.metrics.rescue(name(from), name(to), why)
-        });
-        mine(shards).0.fetch_add(1, Ordering::Relaxed);
+        let row = &*self.0;
+        let shards: Shards<Padded<AtomicU64>> =
+            row.metrics.rescue(row.name(from), row.name(to), why);
+        mine(&shards).0.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts an answer that broke within its body in region `from`, and what came of its
     /// continuation from `to`; where no place could be asked, both are the same.
     pub fn resumed(&self, from: RegionIdx, to: RegionIdx, result: ResumeResult) {
-        let name = |region| &self.table.plan.region(region).name;
-        self.metrics.resumed(name(from), name(to), result);
+        let row = &*self.0;
+        row.metrics.resumed(row.name(from), row.name(to), result);
+    }
+}
+
+impl RouteRow {
+    fn name(&self, region: RegionIdx) -> &Name {
+        &self.names[region.get()].name
+    }
+}
+
+impl UpstreamRow {
+    fn new(metrics: &Arc<Metrics>, plan: &Plan, upstream: &Upstream) -> Self {
+        let name = |region| plan.region(region).name.clone();
+        let regions = upstream.regions.iter();
+        Self(Arc::new(Regions {
+            metrics: metrics.clone(),
+            upstream: upstream.name.clone(),
+            regions: regions
+                .map(|spec| (name(spec.region), Lazy::new()))
+                .collect(),
+            service: Lazy::new(),
+        }))
+    }
+
+    /// The series of the region at `position` among the upstream's; a clone can be kept beyond the
+    /// plan.
+    pub fn region(&self, position: u8) -> &UpstreamHandle {
+        let row = &*self.0;
+        let (region, cell) = &row.regions[usize::from(position)];
+        cell.get_or_init(|| {
+            let key = (row.upstream.clone(), region.clone());
+            UpstreamHandle::new(row.metrics.upstreams.get(key))
+        })
+    }
+
+    /// The series of the upstream as a whole.
+    pub fn service(&self) -> &ServiceSeries {
+        let row = &*self.0;
+        let fresh = || row.metrics.services.get(row.upstream.clone());
+        mine(row.service.get_or_init(fresh))
     }
 }
 
 impl fmt::Debug for PlanSeries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PlanSeries")
-            .field("plan", &self.table.plan.content_hash)
-            .finish_non_exhaustive()
+        self.table.fmt(f)
     }
 }
 
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table")
+        f.debug_struct("PlanSeries")
             .field("plan", &self.plan.content_hash)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for RouteSeries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RouteSeries").field(&self.0.route).finish()
+    }
+}
+
+impl fmt::Debug for UpstreamRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UpstreamRow")
+            .field(&self.0.upstream)
+            .finish()
     }
 }

@@ -49,12 +49,16 @@ fn recording_a_request_allocates_nothing() {
     let series = metrics.route_series(&plan(&["eu", "us"], &["api"], 10));
     let request = || {
         series
-            .get(Some(RouteIdx(0)), Some(RegionIdx(1)))
+            .route(RouteIdx(0))
+            .get(Some(RegionIdx(1)))
             .record(Some(http::StatusCode::OK), Duration::ZERO);
         series
-            .upstream(UpstreamIdx(0), 1)
+            .upstream(UpstreamIdx(0))
+            .region(1)
             .attempted(AttemptOutcome::Answered);
-        series.rescued(RegionIdx(0), RegionIdx(1), AttemptOutcome::Reset);
+        series
+            .route(RouteIdx(0))
+            .rescued(RegionIdx(0), RegionIdx(1), AttemptOutcome::Reset);
         metrics.terminated(Termination::Completed);
     };
     assert!(

@@ -40,14 +40,18 @@ fn value(families: &BTreeMap<String, Family>, name: &str, labels: &[&str]) -> Op
 fn populate(metrics: &std::sync::Arc<Metrics>, live: &Live) {
     let series = metrics.route_series(&live.plan);
     series
-        .get(Some(RouteIdx(0)), Some(RegionIdx(1)))
+        .route(RouteIdx(0))
+        .get(Some(RegionIdx(1)))
         .record(OK, 7 * MS);
     series
-        .get(Some(RouteIdx(0)), None)
+        .route(RouteIdx(0))
+        .get(None)
         .record(Some(StatusCode::BAD_GATEWAY), MS);
-    series.get(None, None).record(None, MS);
-    series.rescued(RegionIdx(0), RegionIdx(1), AttemptOutcome::ConnectTimeout);
-    let region = series.upstream(UpstreamIdx(0), 1);
+    series.unrouted().record(None, MS);
+    series
+        .route(RouteIdx(0))
+        .rescued(RegionIdx(0), RegionIdx(1), AttemptOutcome::ConnectTimeout);
+    let region = series.upstream(UpstreamIdx(0)).region(1);
     AttemptOutcome::ALL
         .iter()
         .for_each(|outcome| region.attempted(*outcome));
@@ -91,8 +95,8 @@ fn populate(metrics: &std::sync::Arc<Metrics>, live: &Live) {
 
 fn populate_failover(metrics: &Metrics, series: &PlanSeries) {
     let (near, far) = (
-        series.upstream(UpstreamIdx(0), 0),
-        series.upstream(UpstreamIdx(0), 1),
+        series.upstream(UpstreamIdx(0)).region(0),
+        series.upstream(UpstreamIdx(0)).region(1),
     );
     far.rescue_added(300 * MS);
     near.rescue_added(100 * MS);
@@ -100,9 +104,15 @@ fn populate_failover(metrics: &Metrics, series: &PlanSeries) {
     near.hedged(HedgeCause::Slow, HedgeResult::Lost);
     far.hedged(HedgeCause::Slow, HedgeResult::Lost);
     far.hedged(HedgeCause::Silent, HedgeResult::Won);
-    series.resumed(RegionIdx(0), RegionIdx(1), ResumeResult::Resumed);
-    series.resumed(RegionIdx(0), RegionIdx(1), ResumeResult::Resumed);
-    series.resumed(RegionIdx(0), RegionIdx(0), ResumeResult::Failed);
+    series
+        .route(RouteIdx(0))
+        .resumed(RegionIdx(0), RegionIdx(1), ResumeResult::Resumed);
+    series
+        .route(RouteIdx(0))
+        .resumed(RegionIdx(0), RegionIdx(1), ResumeResult::Resumed);
+    series
+        .route(RouteIdx(0))
+        .resumed(RegionIdx(0), RegionIdx(0), ResumeResult::Failed);
     metrics.replay_kept(ReplayStore::Memory, 5_000);
     metrics.replay_kept(ReplayStore::Memory, -1_000);
     metrics.spooled(70_000);
@@ -113,8 +123,8 @@ fn populate_failover(metrics: &Metrics, series: &PlanSeries) {
 
 fn populate_steering(metrics: &Metrics, series: &PlanSeries, live: &Live) {
     let (shop, us) = ("shop".into(), "us".into());
-    series.upstream(UpstreamIdx(0), 0).shed();
-    let service = series.service(UpstreamIdx(0));
+    series.upstream(UpstreamIdx(0)).region(0).shed();
+    let service = series.upstream(UpstreamIdx(0)).service();
     service.mirrored(MirrorResult::Sent);
     service.mirrored(MirrorResult::Sent);
     service.mirrored(MirrorResult::SkippedBody);
@@ -385,15 +395,18 @@ fn counters_carry_over_to_the_next_plan_by_name() {
     let metrics = Metrics::new();
     let before = metrics.route_series(&plan(&["eu", "us"], &["api", "web"], 100));
     before
-        .get(Some(RouteIdx(0)), Some(RegionIdx(1)))
+        .route(RouteIdx(0))
+        .get(Some(RegionIdx(1)))
         .record(OK, MS);
     // The same names under other indices.
     let after = metrics.route_series(&plan(&["us", "eu"], &["web", "api"], 100));
     after
-        .get(Some(RouteIdx(1)), Some(RegionIdx(0)))
+        .route(RouteIdx(1))
+        .get(Some(RegionIdx(0)))
         .record(OK, MS);
     before
-        .get(Some(RouteIdx(0)), Some(RegionIdx(1)))
+        .route(RouteIdx(0))
+        .get(Some(RegionIdx(1)))
         .record(OK, MS);
     let families = scrape(&metrics, None);
     assert_eq!(
@@ -413,21 +426,22 @@ fn a_split_route_counts_the_regions_of_all_its_upstreams() {
     canary.regions = canary.regions.into_iter().skip(1).collect();
     let mut shop = upstream(2);
     shop.name = "shop".into();
-    shape.upstreams = Box::new([shop, canary]);
+    shape.upstreams = [shop, canary].map(Arc::new).into();
     let target = |at, weight| SplitTarget {
         upstream: UpstreamIdx(at),
         weight,
     };
-    shape.routes[0].split = Some(Box::new(Split {
+    let route = Arc::get_mut(&mut shape.routes[0]).unwrap();
+    route.split = Some(Box::new(Split {
         targets: Box::new([target(0, 95), target(1, 5)]),
         hash_on: Box::default(),
     }));
     let metrics = Metrics::new();
     let series = metrics.route_series(&Arc::new(shape));
     for region in [0, 1, 1, 2, 2, 2].map(RegionIdx) {
-        series.get(Some(RouteIdx(0)), Some(region)).record(OK, MS);
+        series.route(RouteIdx(0)).get(Some(region)).record(OK, MS);
     }
-    series.get(Some(RouteIdx(0)), None).record(OK, MS);
+    series.route(RouteIdx(0)).get(None).record(OK, MS);
     let families = scrape(&metrics, None);
     for (region, count) in [("eu", 1.0), ("us", 2.0), ("ap", 3.0), ("none", 1.0)] {
         let labels = ["api", region, "2xx"];
@@ -444,7 +458,8 @@ fn series_are_bounded_and_the_rest_is_counted() {
     let series = metrics.route_series(&plan(&["eu", "us"], &names, 10));
     for route in 0..50 {
         series
-            .get(Some(RouteIdx(route)), Some(RegionIdx(0)))
+            .route(RouteIdx(route))
+            .get(Some(RegionIdx(0)))
             .record(OK, MS);
     }
     let families = scrape(&metrics, None);
@@ -472,12 +487,14 @@ fn a_new_plan_makes_room_for_its_routes() {
     let metrics = Metrics::new();
     let old = metrics.route_series(&plan(&["eu"], &["a", "b"], 2));
     (0..2).for_each(|route| {
-        old.get(Some(RouteIdx(route)), Some(RegionIdx(0)))
+        old.route(RouteIdx(route))
+            .get(Some(RegionIdx(0)))
             .record(OK, MS)
     });
     let new = metrics.route_series(&plan(&["eu"], &["b", "c"], 2));
     (0..2).for_each(|route| {
-        new.get(Some(RouteIdx(route)), Some(RegionIdx(0)))
+        new.route(RouteIdx(route))
+            .get(Some(RegionIdx(0)))
             .record(OK, MS)
     });
     let families = scrape(&metrics, None);
@@ -501,7 +518,8 @@ fn hostile_names_stay_inside_their_labels() {
     let name = "a\"} 1\nevil{x=\"\\";
     let series = metrics.route_series(&plan(&["eu"], &[name], 10));
     series
-        .get(Some(RouteIdx(0)), Some(RegionIdx(0)))
+        .route(RouteIdx(0))
+        .get(Some(RegionIdx(0)))
         .record(OK, MS);
     let families = scrape(&metrics, None);
     assert_eq!(

@@ -22,11 +22,13 @@ pub(crate) fn plan(regions: &[&str], routes: &[&str], max_series: u32) -> Arc<Pl
             location: None,
         },
         regions: regions.iter().map(|name| region(name)).collect(),
-        upstreams: [upstream(regions.len() as u8)].into(),
-        routes: routes.iter().map(|name| route(name)).collect(),
+        upstreams: [Arc::new(upstream(regions.len() as u8))].into(),
+        routes: routes.iter().map(|name| Arc::new(route(name))).collect(),
         table: RouteTable::new(&matches),
         replay: ReplayLimits::default(),
         metrics: MetricsPolicy { max_series },
+        explain: None,
+        rollback: None,
         atlas: None,
     })
 }

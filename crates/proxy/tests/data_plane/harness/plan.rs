@@ -165,12 +165,14 @@ impl Setup {
                 location: None,
             },
             regions: self.regions.into(),
-            upstreams: self.upstreams.into(),
+            upstreams: self.upstreams.into_iter().map(Arc::new).collect(),
             table: RouteTable::new(self.routes.iter().map(|route| &route.matches)),
-            routes: self.routes.into(),
+            routes: self.routes.into_iter().map(Arc::new).collect(),
             replay: self.replay,
             metrics: MetricsPolicy { max_series: 100 },
-            atlas: None,
+            explain: None,
+            rollback: None,
+        atlas: None,
         }
     }
 

@@ -1,0 +1,103 @@
+//! What a request holds of its plan: its route and its upstream, each with what this worker resolved
+//! for it, and nothing else.
+//!
+//! A request takes both when it is admitted and never asks the plan again, so that a plan of 10,000
+//! routes goes away at the next reload however long a stream under it lasts. What is held is made once
+//! for each route that is used, generation and worker; a request counts it up and down without an
+//! atomic. Names that logs need later (regions, the PoP) are held here too: positions mean something
+//! under their own plan only.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tidegate_core::pins::Pins;
+use tidegate_core::plan::{Region, Route, Upstream};
+use tidegate_core::{Endpoint, Generation, HedgeCell, LiveUpstream, RegionIdx};
+use tidegate_telemetry::metrics::{RouteSeries, UpstreamRow};
+
+use crate::affinity::Bonds;
+use crate::tls::client::Profile;
+use crate::upstream::pool::Target;
+
+/// A route, with what its requests need beside it.
+pub(crate) struct HeldRoute {
+    /// The plan's number.
+    pub(crate) generation: Generation,
+    pub(crate) route: Arc<Route>,
+    /// The regions of its plan: positions lead to names.
+    pub(crate) regions: Arc<[Region]>,
+    /// The PoP's name.
+    pub(crate) pop: Arc<str>,
+    /// What is observed for its hedges.
+    pub(crate) hedge: Option<Arc<HedgeCell>>,
+    pub(crate) series: RouteSeries,
+    /// Where this worker counts what its generation is held by.
+    pub(crate) pins: Arc<Pins>,
+    bytes: usize,
+}
+
+/// An upstream, with what requests to it need beside it.
+pub(crate) struct HeldUpstream {
+    pub(crate) wanted: Arc<Upstream>,
+    pub(crate) live: Arc<LiveUpstream>,
+    /// How to connect.
+    pub(crate) profile: Arc<Profile>,
+    /// The cookie that keeps its clients at their places; none if no cookie does.
+    pub(crate) bonds: Option<Bonds>,
+    pub(crate) series: UpstreamRow,
+}
+
+/// The parts of a [`HeldRoute`] that its plan has.
+pub(crate) struct RouteParts<'a> {
+    pub(crate) generation: Generation,
+    pub(crate) route: &'a Arc<Route>,
+    pub(crate) regions: &'a Arc<[Region]>,
+    pub(crate) pop: &'a Arc<str>,
+    pub(crate) hedge: Option<&'a Arc<HedgeCell>>,
+}
+
+impl HeldRoute {
+    /// What requests of the route hold from now on, counted among `pins` until it is dropped.
+    pub(crate) fn new(parts: RouteParts<'_>, series: RouteSeries, pins: &Arc<Pins>) -> Rc<Self> {
+        let bytes = parts.route.bytes();
+        pins.route_held(bytes);
+        Rc::new(Self {
+            generation: parts.generation,
+            route: parts.route.clone(),
+            regions: parts.regions.clone(),
+            pop: parts.pop.clone(),
+            hedge: parts.hedge.cloned(),
+            series,
+            pins: pins.clone(),
+            bytes,
+        })
+    }
+
+    /// The name of a region.
+    pub(crate) fn region(&self, region: RegionIdx) -> &Arc<str> {
+        &self.regions[region.get()].name
+    }
+}
+
+impl Drop for HeldRoute {
+    fn drop(&mut self) {
+        self.pins.route_let_go(self.bytes);
+    }
+}
+
+impl HeldUpstream {
+    /// Its record and its pointers, as `core` asks for them.
+    pub(crate) fn parts(&self) -> (&Upstream, &LiveUpstream) {
+        (&self.wanted, &self.live)
+    }
+
+    /// Where an attempt at `endpoint`, in the region at `position`, connects to.
+    pub(crate) fn target<'a>(&'a self, position: u8, endpoint: &'a Endpoint) -> Target<'a> {
+        Target {
+            endpoint,
+            region: &self.live.regions[usize::from(position)].cell,
+            profile: &self.profile,
+            series: self.series.region(position),
+        }
+    }
+}
