@@ -80,7 +80,7 @@ fn additions<'a>(
         told,
         client: &serving.context.words,
         request_id: &serving.id,
-        pop: &serving.bound.live.plan.pop.name,
+        pop: &serving.admitted.route.pop,
         without_expect,
         without_cookie: serving.cookie_of_ours(),
     }
