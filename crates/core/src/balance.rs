@@ -16,6 +16,7 @@
 
 mod among;
 mod draw;
+mod eyes;
 mod group;
 mod hashed;
 mod kept;
@@ -39,6 +40,7 @@ use crate::limits::Bound;
 use crate::plan::Balance;
 use among::Among;
 use draw::{cheapest_drawn, drawn};
+pub use eyes::{Again, Direct, Eyes, Notes, SEEN_MAX, Seen, Sight};
 use group::Tables;
 use kept::kept;
 
@@ -154,28 +156,45 @@ impl Tried {
 /// times the part that its endpoint takes. Where all take a part only, the parts count in relation to
 /// each other; an endpoint that is left alone takes everything.
 pub fn pick(set: &EndpointSet, seek: &Seek<'_>, rng: &mut Rng) -> Option<Picked> {
+    pick_seeing(set, seek, rng, &Direct)
+}
+
+/// The same for whoever looks at endpoints with these `eyes`.
+pub fn pick_seeing(
+    set: &EndpointSet,
+    seek: &Seek<'_>,
+    rng: &mut Rng,
+    eyes: &impl Eyes,
+) -> Option<Picked> {
     let named = seek.named.and_then(|name| set.named(name));
-    if let Some(at) = named.filter(|&at| set.open(at, &seek.barred)) {
+    let open = |at| eyes.is(Sight::Room, at, || set.open(at, &seek.barred));
+    if let Some(at) = named.filter(|&at| open(at)) {
         return Some(Picked { at, after: 0 });
     }
-    let ground = set.ground(&seek.barred);
+    let ground = || set.ground(&seek.barred) as u64;
+    let ground = Ground::from_number(eyes.see(Sight::Ground, 0, ground));
     match set.groups().len() {
         0 => None,
-        1 => of_group(&Among::new(set, 0, seek, ground), rng),
-        _ => of_zones(set, seek, ground, rng),
+        1 => of_group(&Among::new(set, 0, seek, ground, eyes), rng),
+        _ => of_zones(set, (seek, ground), rng, eyes),
     }
 }
 
 /// From the zone that a draw by load says; from the nearest that has something if that has nothing.
-fn of_zones(set: &EndpointSet, seek: &Seek<'_>, ground: Ground, rng: &mut Rng) -> Option<Picked> {
+fn of_zones(
+    set: &EndpointSet,
+    (seek, ground): (&Seek<'_>, Ground),
+    rng: &mut Rng,
+    eyes: &impl Eyes,
+) -> Option<Picked> {
     let draw = seek.hash.map_or_else(|| rng.f64(), hashed::zone_draw);
     let first = match ground {
         Ground::Blind => by_weight(set.groups(), draw),
-        _ => set.roll().group(draw),
+        _ => eyes.see(Sight::Zone, 0, || set.roll().group(draw) as u64) as usize,
     };
     let others = (0..set.groups().len()).filter(|at| *at != first);
     let mut zones = std::iter::once(first).chain(others);
-    zones.find_map(|at| of_group(&Among::new(set, at, seek, ground), rng))
+    zones.find_map(|at| of_group(&Among::new(set, at, seek, ground, eyes), rng))
 }
 
 fn by_weight(groups: &[Group], draw: f64) -> usize {
@@ -188,7 +207,7 @@ fn by_weight(groups: &[Group], draw: f64) -> usize {
     groups.iter().position(holds).unwrap_or(0)
 }
 
-fn of_group(among: &Among<'_>, rng: &mut Rng) -> Option<Picked> {
+fn of_group(among: &Among<'_, impl Eyes>, rng: &mut Rng) -> Option<Picked> {
     if among.is_empty() {
         return None;
     }
@@ -196,7 +215,6 @@ fn of_group(among: &Among<'_>, rng: &mut Rng) -> Option<Picked> {
     if let Some(hash) = among.seek.hash.filter(|_| !hashes) {
         return kept(among, hash).map(|at| Picked { at, after: 0 });
     }
-    let now = among.seek.now;
     let at = match (
         among.range().len(),
         &among.group.tables,
@@ -216,26 +234,26 @@ fn of_group(among: &Among<'_>, rng: &mut Rng) -> Option<Picked> {
             cheapest_drawn(among, *choice_count, |at| load(among, at), rng)
         }
         (_, Tables::None, Balance::Random) => drawn(among, rng),
-        (_, Tables::None, _) => cheapest_drawn(among, 2, |at| cost(among, at, now), rng),
+        (_, Tables::None, _) => cheapest_drawn(among, 2, |at| cost(among, at), rng),
     };
     at.map(|at| Picked { at, after: 0 })
 }
 
 /// Attempts under way for each unit of the weight that the endpoint takes.
-fn load(among: &Among<'_>, at: usize) -> f64 {
+fn load(among: &Among<'_, impl Eyes>, at: usize) -> f64 {
     let endpoint = &among.set.endpoints[at];
-    let load = f64::from(endpoint.cell.in_flight()) / f64::from(endpoint.weight);
+    let load = f64::from(among.in_flight(at)) / f64::from(endpoint.weight);
     load / among.part(at).max(1e-3)
 }
 
-fn cost(among: &Among<'_>, at: usize, now: Instant) -> f64 {
+fn cost(among: &Among<'_, impl Eyes>, at: usize) -> f64 {
     let (endpoint, part) = (&among.set.endpoints[at], among.part(at));
-    let cost = endpoint.cell.cost_per_weight(endpoint.weight, now);
+    let cost = among.cost(at);
     if part >= 1.0 {
         return cost;
     }
     // The same attempts weigh more on a part of the server.
-    let queue = f64::from(endpoint.cell.in_flight()) / f64::from(endpoint.weight);
+    let queue = f64::from(among.in_flight(at)) / f64::from(endpoint.weight);
     cost * (queue / part.max(1e-3) + 1.0) / (queue + 1.0)
 }
 
@@ -731,7 +749,7 @@ mod tests {
             let open: u32 = weights[down..].iter().sum();
             for (endpoint, weight) in set.endpoints[down..].iter().zip(&weights[down..]) {
                 let average = f64::from(1_000 * weight) / f64::from(open);
-                let held = f64::from(endpoint.cell.in_flight());
+                let held = f64::from(among.in_flight(at));
                 assert!(held <= (average * 1.25).ceil(), "{held} of {average}");
             }
             drop(guards);

@@ -17,13 +17,13 @@ use arc_swap::Guard;
 use arrayvec::ArrayVec;
 use fastrand::Rng;
 
-use crate::balance::{self, Barred, Picked, Seek, Tried};
+use crate::balance::{self, Barred, Direct, Eyes, Picked, Seek, Sight, Tried};
 use crate::cell::InFlight;
 use crate::decision::{Because, Candidate, Decision, Eligibility, Pin, PinnedBy, View};
 use crate::endpoint::{Endpoint, EndpointSet};
 use crate::geo::Origin;
-use crate::handle::{Live, LiveUpstream};
-use crate::ids::{RegionIdx, RegionSet, UpstreamIdx};
+use crate::handle::LiveUpstream;
+use crate::ids::{RegionIdx, RegionSet};
 use crate::limits::{Bounds, Turn};
 use crate::plan::{Affinity, AffinityBy, AffinityScope, Isolation, Upstream, WhenGone};
 use crate::retry::{Destination, NextTry, Scope};
@@ -149,6 +149,15 @@ impl Ask {
             isolation: self.isolation,
             pin: self.pin,
             sticky: self.sticky,
+        }
+    }
+
+    /// The same with what is observed at this moment of the time that answers take, which counts for
+    /// attempts that are not the first.
+    pub(crate) fn eligibility_now(&self, upstream: (&Upstream, &LiveUpstream)) -> Eligibility {
+        match self.turn {
+            Turn::First => self.eligibility(),
+            Turn::Retry => self.eligibility_of_retry(upstream.0, upstream.1),
         }
     }
 
@@ -303,23 +312,32 @@ impl Choice {
 /// up in the same instant is closed and steering asked again, so the loop ends after as many rounds
 /// as there are regions.
 pub fn choose(
-    live: &Live,
-    upstream: UpstreamIdx,
+    upstream: (&Upstream, &LiveUpstream),
     ask: &Ask,
     rng: &mut Rng,
 ) -> (Decision, Option<Choice>) {
-    let (wanted, observed) = live.upstream(upstream);
+    let (wanted, observed) = upstream;
     let mut view = View {
         steering: &wanted.steering,
         rows: ArrayVec::new(),
     };
     view.fill(wanted, observed, &Look::of(ask));
-    let mut eligibility = match ask.turn {
-        Turn::First => ask.eligibility(),
-        Turn::Retry => ask.eligibility_of_retry(wanted, observed),
-    };
+    let eligibility = ask.eligibility_now(upstream);
+    settle(&mut view, eligibility, upstream, ask, rng, &Direct)
+}
+
+/// The same of what was looked at already: `view` and `eligibility`, and endpoints through these `eyes`.
+/// Whatever else it depends on is in the plan, in `ask`, or drawn from `rng`.
+pub(crate) fn settle(
+    view: &mut View<'_>,
+    mut eligibility: Eligibility,
+    upstream: (&Upstream, &LiveUpstream),
+    ask: &Ask,
+    rng: &mut Rng,
+    eyes: &impl Eyes,
+) -> (Decision, Option<Choice>) {
     loop {
-        let mut decision = steer::decide(&view, &eligibility, rng);
+        let mut decision = steer::decide(view, &eligibility, rng);
         prefer(ask.stay, &mut decision);
         let Some(&first) = decision.candidates.first() else {
             match ask.forgiving(&eligibility) {
@@ -328,7 +346,7 @@ pub fn choose(
             }
             continue;
         };
-        let found = endpoint_of(first, decision.panic, (wanted, observed), ask, rng);
+        let found = endpoint_of((first, decision.panic), upstream, ask, rng, eyes);
         if let Some(mut choice) = found {
             choice.offer = Offer::of(&decision, ask);
             return (decision, Some(choice));
@@ -363,11 +381,11 @@ fn doubt(because: Because) -> u8 {
 }
 
 fn endpoint_of(
-    candidate: Candidate,
-    panic: bool,
+    (candidate, panic): (Candidate, bool),
     upstream: (&Upstream, &LiveUpstream),
     ask: &Ask,
     rng: &mut Rng,
+    eyes: &impl Eyes,
 ) -> Option<Choice> {
     let Candidate {
         region,
@@ -376,10 +394,11 @@ fn endpoint_of(
     } = candidate;
     let (wanted, observed) = (upstream.0, &upstream.1.regions[usize::from(position)]);
     let set = observed.endpoints.load();
+    let version = eyes.see(Sight::Set, position.into(), || set.version);
     let pin = ask.pin.filter(|pin| pin.region == region);
     let mut seek = Seek {
         barred: Barred {
-            tried: ask.tried_endpoints.within(position, set.version),
+            tried: ask.tried_endpoints.within(position, version),
             bound: Bounds::of(&wanted.circuit_breaker, ask.turn).endpoint,
             any_health: false,
         },
@@ -388,10 +407,10 @@ fn endpoint_of(
         region: &observed.cell,
         now: ask.now,
     };
-    let mut picked = balance::pick(&set, &seek, rng);
+    let mut picked = balance::pick_seeing(&set, &seek, rng, eyes);
     if picked.is_none() && panic {
         seek.barred.any_health = true;
-        picked = balance::pick(&set, &seek, rng);
+        picked = balance::pick_seeing(&set, &seek, rng, eyes);
     }
     let Picked { at, after } = picked?;
     let only = ask.only_endpoint().map(|(_, name)| name);

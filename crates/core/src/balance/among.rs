@@ -5,16 +5,17 @@ use std::ops::Range;
 use fastrand::Rng;
 
 use super::Seek;
+use super::eyes::{Eyes, Sight};
 use super::group::Group;
 use crate::endpoint::EndpointSet;
-use crate::limits::Room;
+use crate::limits::{Bound, Room};
 
 /// The endpoints of one group as one attempt sees them.
-#[derive(Clone, Copy)]
-pub(super) struct Among<'a> {
+pub(super) struct Among<'a, E> {
     pub(super) set: &'a EndpointSet,
     pub(super) group: &'a Group,
     pub(super) seek: &'a Seek<'a>,
+    pub(super) eyes: &'a E,
     ground: Ground,
     number: usize,
 }
@@ -32,6 +33,18 @@ pub(crate) enum Ground {
     Blind,
 }
 
+impl Ground {
+    /// The ground with this number in the order of the declaration; beyond it, the last.
+    pub(super) fn from_number(number: u64) -> Self {
+        match number {
+            0 => Self::Plain,
+            1 => Self::Current,
+            2 => Self::Old,
+            _ => Self::Blind,
+        }
+    }
+}
+
 /// An endpoint that was drawn.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drawn {
@@ -41,17 +54,19 @@ pub(super) struct Drawn {
     parts: u64,
 }
 
-impl<'a> Among<'a> {
+impl<'a, E: Eyes> Among<'a, E> {
     pub(super) fn new(
         set: &'a EndpointSet,
         number: usize,
         seek: &'a Seek<'a>,
         ground: Ground,
+        eyes: &'a E,
     ) -> Self {
         Self {
             set,
             group: &set.groups()[number],
             seek,
+            eyes,
             ground,
             number,
         }
@@ -67,12 +82,17 @@ impl<'a> Among<'a> {
         let barred = &self.seek.barred;
         match self.ground {
             Ground::Plain => !barred.tried.contains(at) && !self.full(at),
-            _ => self.set.room(at, barred) == Room::Open,
+            _ => {
+                let open = || self.set.room(at, barred) == Room::Open;
+                self.eyes.is(Sight::Room, at, open)
+            }
         }
     }
 
     fn full(&self, at: usize) -> bool {
-        self.seek.barred.bound.fills(&self.set.endpoints[at].cell)
+        let bound = self.seek.barred.bound;
+        let fills = || bound.fills(&self.set.endpoints[at].cell);
+        bound != Bound::NONE && self.eyes.is(Sight::Full, at, fills)
     }
 
     pub(super) fn all_open(&self) -> impl Iterator<Item = usize> {
@@ -93,12 +113,14 @@ impl<'a> Among<'a> {
         if self.weighs_whole() {
             return 1.0;
         }
-        let cell = &self.set.endpoints[at].cell;
-        let share = cell.share().share();
-        match cell.health() {
-            crate::Health::Degraded => share * self.set.roll().fade(self.number),
-            _ => share,
-        }
+        self.eyes.part(Sight::Part, at, || {
+            let cell = &self.set.endpoints[at].cell;
+            let share = cell.share().share();
+            match cell.health() {
+                crate::Health::Degraded => share * self.set.roll().fade(self.number),
+                _ => share,
+            }
+        })
     }
 
     /// Its weight times that part; something, even if that is nothing: it is better than nobody.
@@ -110,7 +132,9 @@ impl<'a> Among<'a> {
     pub(super) fn weight(&self) -> f64 {
         match self.weighs_whole() {
             true => f64::from(self.group.total_weight()),
-            false => self.set.roll().weight(self.range()),
+            false => self.eyes.part(Sight::Weight, self.number, || {
+                self.set.roll().weight(self.range())
+            }),
         }
     }
 
@@ -118,7 +142,9 @@ impl<'a> Among<'a> {
     pub(super) fn load(&self) -> f64 {
         match self.set.groups().len() {
             1 => 1.0,
-            _ => self.set.roll().load(self.number),
+            _ => self.eyes.part(Sight::Load, self.number, || {
+                self.set.roll().load(self.number)
+            }),
         }
     }
 
@@ -155,8 +181,8 @@ impl<'a> Among<'a> {
     }
 
     fn draw_part(&self, held: Option<Drawn>, rng: &mut Rng) -> Option<Drawn> {
-        let (roll, range) = (self.set.roll(), self.range());
-        let (first, end) = (roll.sum(range.start), roll.sum(range.end));
+        let range = self.range();
+        let (first, end) = (self.sum(range.start), self.sum(range.end));
         let held = held.unwrap_or(Drawn {
             at: 0,
             from: end,
@@ -170,10 +196,28 @@ impl<'a> Among<'a> {
         if part >= held.from {
             part += held.parts;
         }
-        let at = roll.at(range, part);
-        let from = roll.sum(at);
+        let holder = || self.set.roll().at(range, part) as u64;
+        let at = self.eyes.see(Sight::Holder, 0, holder) as usize;
+        let from = self.sum(at);
         let parts =
-            roll.sum(at + 1).saturating_sub(from) / u64::from(self.set.endpoints[at].weight);
+            self.sum(at + 1).saturating_sub(from) / u64::from(self.set.endpoints[at].weight);
         Some(Drawn { at, from, parts })
+    }
+
+    fn sum(&self, at: usize) -> u64 {
+        self.eyes.see(Sight::Sum, at, || self.set.roll().sum(at))
+    }
+
+    /// Attempts under way at the one at `at`.
+    pub(super) fn in_flight(&self, at: usize) -> u32 {
+        let in_flight = || self.set.endpoints[at].cell.in_flight().into();
+        self.eyes.see(Sight::InFlight, at, in_flight) as u32
+    }
+
+    /// What an attempt at the one at `at` is expected to cost, for each unit of its weight.
+    pub(super) fn cost(&self, at: usize) -> f64 {
+        let endpoint = &self.set.endpoints[at];
+        let cost = || endpoint.cell.cost_per_weight(endpoint.weight, self.seek.now);
+        self.eyes.part(Sight::Cost, at, cost)
     }
 }

@@ -3,6 +3,7 @@
 use fastrand::Rng;
 
 use super::among::{Among, Drawn};
+use super::eyes::Eyes;
 
 /// Draws before every endpoint is looked at. What is down is not drawn at all; these are for what was
 /// tried or is full.
@@ -10,7 +11,7 @@ const DRAWS: u32 = 8;
 
 /// The cheapest of `choices` that are drawn by weight; of those that cost the same, the first.
 pub(super) fn cheapest_drawn(
-    among: &Among<'_>,
+    among: &Among<'_, impl Eyes>,
     choices: u32,
     cost: impl Fn(usize) -> f64,
     rng: &mut Rng,
@@ -19,12 +20,12 @@ pub(super) fn cheapest_drawn(
 }
 
 /// One drawn by weight.
-pub(super) fn drawn(among: &Among<'_>, rng: &mut Rng) -> Option<usize> {
+pub(super) fn drawn(among: &Among<'_, impl Eyes>, rng: &mut Rng) -> Option<usize> {
     by_chance(among, 1, &|_| 0.0, rng).or_else(|| left_over(among, rng))
 }
 
 fn by_chance(
-    among: &Among<'_>,
+    among: &Among<'_, impl Eyes>,
     choices: u32,
     cost: &impl Fn(usize) -> f64,
     rng: &mut Rng,
@@ -51,7 +52,7 @@ fn by_chance(
 
 /// For sets of which so little is open that chance found none: the cheapest, or one drawn by weight
 /// times part if there are parts.
-fn of_all(among: &Among<'_>, cost: &impl Fn(usize) -> f64, rng: &mut Rng) -> Option<usize> {
+fn of_all(among: &Among<'_, impl Eyes>, cost: &impl Fn(usize) -> f64, rng: &mut Rng) -> Option<usize> {
     if among.all_open().any(|at| among.part(at) < 1.0) {
         return left_over(among, rng);
     }
@@ -61,7 +62,7 @@ fn of_all(among: &Among<'_>, cost: &impl Fn(usize) -> f64, rng: &mut Rng) -> Opt
 }
 
 /// One of those that are open, drawn by weight times part.
-pub(super) fn left_over(among: &Among<'_>, rng: &mut Rng) -> Option<usize> {
+pub(super) fn left_over(among: &Among<'_, impl Eyes>, rng: &mut Rng) -> Option<usize> {
     let weights = || among.all_open().map(|at| (at, among.weight_of(at)));
     let total: f64 = weights().map(|(_, weight)| weight).sum();
     let mut share = rng.f64() * total;

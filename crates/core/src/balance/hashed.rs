@@ -10,6 +10,7 @@
 //! seat as well, for this one request.
 
 use super::among::Among;
+use super::eyes::{Eyes, Sight};
 use super::kept::{drawn, heaviest};
 use super::maglev::Maglev;
 use super::ring::Ring;
@@ -58,7 +59,7 @@ impl Hashed {
     }
 
     /// The endpoint for `hash`.
-    pub(super) fn pick(&self, among: &Among<'_>, hash: u64) -> Option<usize> {
+    pub(super) fn pick(&self, among: &Among<'_, impl Eyes>, hash: u64) -> Option<usize> {
         let fits = |&at: &usize| among.open(at) && self.takes(among, at, hash);
         let first = self.seats(among, hash).find(fits);
         let first = first.or_else(|| self.best(among, hash, Cap::NONE))?;
@@ -76,7 +77,7 @@ impl Hashed {
             .or(Some(first))
     }
 
-    fn seats(&self, among: &Among<'_>, hash: u64) -> impl Iterator<Item = usize> {
+    fn seats(&self, among: &Among<'_, impl Eyes>, hash: u64) -> impl Iterator<Item = usize> {
         let seats = match &self.table {
             Table::Ring(ring) => Seats::Ring(ring, ring.find(hash)),
             Table::Maglev(maglev) => Seats::Maglev(maglev, hash, 0),
@@ -86,19 +87,19 @@ impl Hashed {
     }
 
     /// Whether the key is of the part that the endpoint takes.
-    fn takes(&self, among: &Among<'_>, at: usize, hash: u64) -> bool {
+    fn takes(&self, among: &Among<'_, impl Eyes>, at: usize, hash: u64) -> bool {
         let part = among.part(at);
         part >= 1.0 || self.score(among, at, hash) < part
     }
 
     /// A number from 0 up to 1 that belongs to this key and endpoint.
-    fn score(&self, among: &Among<'_>, at: usize, hash: u64) -> f64 {
+    fn score(&self, among: &Among<'_, impl Eyes>, at: usize, hash: u64) -> f64 {
         unit(mixed(hash ^ among.set.name_at(at).rotate_left(32)))
     }
 
     /// The highest score by weight of those that are open and have room (D. G. Thaler, C. V.
     /// Ravishankar, "Using name-based mappings to increase hit rates", 1998). None if none has.
-    fn best(&self, among: &Among<'_>, hash: u64, cap: Cap) -> Option<usize> {
+    fn best(&self, among: &Among<'_, impl Eyes>, hash: u64, cap: Cap) -> Option<usize> {
         let roomy = among.range().filter(|&at| cap.has_room(among, at));
         let open = roomy.filter(|&at| among.open(at));
         heaviest(open.map(|at| (drawn(hash, among.set.name_at(at)), among.weight_of(at), at)))
@@ -118,15 +119,17 @@ impl Cap {
     const NONE: Self = Self(f64::INFINITY);
 
     /// So many times the average of those that are well, once there is one more.
-    fn new(factor: f64, among: &Among<'_>) -> Self {
-        let under_way = f64::from(among.seek.region.in_flight()) * among.load();
+    fn new(factor: f64, among: &Among<'_, impl Eyes>) -> Self {
+        let in_flight = || among.seek.region.in_flight().into();
+        let in_flight = among.eyes.see(Sight::RegionInFlight, 0, in_flight) as u32;
+        let under_way = f64::from(in_flight) * among.load();
         Self(factor * (under_way + 1.0) / among.weight())
     }
 
     /// Whether one more stays within it. An endpoint that takes anything has room for one.
-    fn has_room(self, among: &Among<'_>, at: usize) -> bool {
+    fn has_room(self, among: &Among<'_, impl Eyes>, at: usize) -> bool {
         let room = (self.0 * among.weight_of(at)).ceil().max(1.0);
-        f64::from(among.set.endpoints[at].cell.in_flight()) < room
+        f64::from(among.in_flight(at)) < room
     }
 }
 

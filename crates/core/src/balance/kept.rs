@@ -7,10 +7,11 @@
 //! more of them. That is one look at each endpoint of a zone, which only such clients cost.
 
 use super::among::Among;
+use super::eyes::Eyes;
 use crate::hash::{mixed, unit};
 
 /// The endpoint that `hash` keeps; none if none is open.
-pub(super) fn kept(among: &Among<'_>, hash: u64) -> Option<usize> {
+pub(super) fn kept(among: &Among<'_, impl Eyes>, hash: u64) -> Option<usize> {
     let draw = |at: usize| drawn(hash, among.set.name_at(at));
     let open = among.all_open();
     heaviest(open.map(|at| (draw(at), among.weight_of(at), at)))

@@ -20,6 +20,7 @@ use arrayvec::ArrayVec;
 use fastrand::Rng;
 
 use super::among::Among;
+use super::eyes::{Eyes, Sight};
 use crate::plan::Prequal;
 
 /// The most entries that a pool has room for.
@@ -199,26 +200,48 @@ impl Prober {
     }
 
     /// The best endpoint that probes found; none if nobody knows enough, or somebody else is looking.
-    pub(super) fn pick(&self, among: &Among<'_>, rng: &mut Rng) -> Option<usize> {
+    pub(super) fn pick(&self, among: &Among<'_, impl Eyes>, rng: &mut Rng) -> Option<usize> {
         let pool = match self.pool.try_lock() {
-            Ok(pool) => pool,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
+            Ok(pool) => Some(pool),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
         };
-        let now = among.seek.now;
-        let fresh = |entry: &&Entry| {
-            now.saturating_duration_since(entry.since) <= self.policy.max_age
-                && among.open(entry.at)
-                && among.passes(entry.at, rng)
+        let entries = pool.as_ref().map(|pool| &*pool.entries);
+        let found = || entries.map_or(u64::MAX, |entries| entries.len() as u64);
+        let found = match among.eyes.see(Sight::Found, 0, found) {
+            u64::MAX => return None,
+            found => (found as usize).min(POOL_MAX),
         };
-        let usable = pool.entries.iter().filter(fresh);
-        let usable: ArrayVec<Entry, POOL_MAX> =
-            usable.map(|entry| as_of(now, *entry, among)).collect();
+        let found = (0..found).filter_map(|nth| self.found(entries.unwrap_or_default(), nth, among));
+        let usable = found.filter(|entry| among.open(entry.at) && among.passes(entry.at, rng));
+        let usable: ArrayVec<Entry, POOL_MAX> = usable.map(|entry| as_of(entry, among)).collect();
         if usable.len() < 2 {
             return None;
         }
         let hot = threshold(&usable, self.policy.hot_quantile)?;
         best(usable.iter(), hot).map(|entry| entry.at)
+    }
+
+    /// The entry with this number, if it is fresh.
+    fn found(&self, entries: &[Entry], nth: usize, among: &Among<'_, impl Eyes>) -> Option<Entry> {
+        let (eyes, now) = (among.eyes, among.seek.now);
+        let entry = entries.get(nth).copied().unwrap_or(Entry {
+            at: among.range().start,
+            in_flight: 0.0,
+            latency_us: 0.0,
+            guessed: true,
+            uses: 0,
+            since: now,
+        });
+        let fresh = || now.saturating_duration_since(entry.since) <= self.policy.max_age;
+        let is_fresh = eyes.is(Sight::FoundFresh, nth, fresh);
+        is_fresh.then(|| Entry {
+            at: eyes.see(Sight::FoundAt, nth, || entry.at as u64) as usize,
+            in_flight: eyes.part(Sight::FoundInFlight, nth, || entry.in_flight),
+            latency_us: eyes.part(Sight::FoundLatency, nth, || entry.latency_us),
+            guessed: eyes.is(Sight::FoundGuessed, nth, || entry.guessed),
+            ..entry
+        })
     }
 
     /// Enters that an attempt was made at an endpoint of this weight, one of so many.
@@ -233,7 +256,7 @@ impl Prober {
 
     /// The endpoints of `among` to probe now: some that are open and are not being probed, drawn evenly.
     /// They count as being probed until [`Self::heard`].
-    pub(super) fn to_ask(&self, among: &Among<'_>, rng: &mut Rng) -> ArrayVec<usize, PROBES_MAX> {
+    pub(super) fn to_ask(&self, among: &Among<'_, impl Eyes>, rng: &mut Rng) -> ArrayVec<usize, PROBES_MAX> {
         let wanted = rounded(self.policy.rate, rng.f64()) as usize;
         let mut pool = self.lock();
         pool.expire(among.seek.now, self.policy.max_age);
@@ -276,12 +299,13 @@ impl Prober {
 
 /// An entry as it is at `now`. What has failed us is no place to go to, however little it has to do: it
 /// is hot, and stays so with whatever else is.
-fn as_of(now: Instant, mut entry: Entry, among: &Among<'_>) -> Entry {
-    let endpoint = &among.set.endpoints[entry.at];
-    let expected = endpoint.cell.expected_us(now);
+fn as_of(mut entry: Entry, among: &Among<'_, impl Eyes>) -> Entry {
+    let cell = &among.set.endpoints[entry.at].cell;
+    let expected = || cell.expected_us(among.seek.now);
+    let expected = among.eyes.part(Sight::Expected, entry.at, expected);
     let told = if entry.guessed { 0.0 } else { entry.latency_us };
     if entry.guessed {
-        entry.latency_us = endpoint.cell.cost_per_weight(endpoint.weight, now);
+        entry.latency_us = among.cost(entry.at);
     }
     if expected >= FAILED_US && expected >= AVERSION * told {
         entry.in_flight += expected;

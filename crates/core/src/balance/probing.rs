@@ -7,6 +7,7 @@ use fastrand::Rng;
 
 use super::Seek;
 use super::among::Among;
+use super::eyes::Direct;
 use super::prequal::{Entry, PROBES_MAX, Told};
 use crate::endpoint::EndpointSet;
 
@@ -25,7 +26,7 @@ impl EndpointSet {
         let Some((number, prober)) = own.find_map(|(at, group)| Some((at, group.prober()?))) else {
             return ArrayVec::new();
         };
-        let among = Among::new(self, number, seek, self.ground(&seek.barred));
+        let among = Among::new(self, number, seek, self.ground(&seek.barred), &Direct);
         prober.to_ask(&among, rng)
     }
 

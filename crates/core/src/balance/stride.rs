@@ -12,6 +12,7 @@ use fastrand::Rng;
 
 use super::Picked;
 use super::among::Among;
+use super::eyes::{Eyes, Sight};
 use super::draw::left_over;
 
 /// Rounds before what is left is drawn from at random: what takes part of its share, or is heavy and
@@ -43,8 +44,9 @@ impl Stride {
     }
 
     /// The endpoint whose turn is next, those left out that cannot take it.
-    pub(super) fn pick(&self, among: &Among<'_>, rng: &mut Rng) -> Option<Picked> {
-        let (first, members) = (self.next.0.load(Ordering::Relaxed), among.range());
+    pub(super) fn pick(&self, among: &Among<'_, impl Eyes>, rng: &mut Rng) -> Option<Picked> {
+        let next = || self.next.0.load(Ordering::Relaxed);
+        let (first, members) = (among.eyes.see(Sight::Turn, 0, next), among.range());
         let (start, count) = (members.start, members.len());
         let mut round = first / count as u64;
         let mut member = (first % count as u64) as usize;

@@ -87,6 +87,17 @@ impl Live {
     }
 }
 
+impl LiveUpstream {
+    /// One upstream of `plan` bound to a `board` of its own: for decisions that are made again and touch
+    /// nothing that serves.
+    pub fn alone(plan: &Plan, upstream: &Upstream, board: &Board) -> Self {
+        Self {
+            regions: regions(plan, upstream, board, slot),
+            budget: board.budget_with(&upstream.name, shares(upstream)),
+        }
+    }
+}
+
 fn hedge(route: &Route, board: &Board) -> Option<Arc<HedgeCell>> {
     let wanted = route.hedge?;
     Some(board.hedge_with(&route.name, wanted.budget))
