@@ -108,7 +108,7 @@ fn parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// The value of the first cookie of this name in a `Cookie` field (RFC 6265 section 4.2.1).
-fn cookie<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
+pub(crate) fn cookie<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let pairs = line.split(|byte| *byte == b';');
     pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
         let value = pair.strip_prefix(name.as_bytes())?;
