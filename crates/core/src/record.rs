@@ -180,6 +180,8 @@ impl Record {
 
     /// The name of a region of its plan; `?` of one that it did not have.
     pub fn region(&self, region: RegionIdx) -> &str {
-        self.regions.get(region.get()).map_or("?", |region| &region.name)
+        self.regions
+            .get(region.get())
+            .map_or("?", |region| &region.name)
     }
 }

@@ -24,8 +24,23 @@ const NOT_KEPT: &str = "~";
 
 /// Parts of names whose values are likely to be secrets.
 const SECRETS: [&str; 17] = [
-    "auth", "cookie", "token", "secret", "password", "passwd", "api-key", "apikey", "api_key",
-    "session", "signature", "credential", "jwt", "csrf", "xsrf", "client-cert", "referer",
+    "auth",
+    "cookie",
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "api-key",
+    "apikey",
+    "api_key",
+    "session",
+    "signature",
+    "credential",
+    "jwt",
+    "csrf",
+    "xsrf",
+    "client-cert",
+    "referer",
 ];
 /// Whole names of parameters of queries that are.
 const PARAMETERS: [&str; 7] = ["key", "sig", "code", "pwd", "pass", "sid", "email"];
@@ -114,7 +129,8 @@ impl Facts {
     /// The fields in their order, values that were not kept as none.
     pub fn fields(&self) -> impl Iterator<Item = (String, Option<String>)> + '_ {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        self.each().map(move |field| (text(field.name), field.value.map(text)))
+        self.each()
+            .map(move |field| (text(field.name), field.value.map(text)))
     }
 
     /// Bytes that it takes beside itself.
@@ -187,10 +203,16 @@ fn is_secret_parameter(name: &str) -> bool {
 
 /// Path and query without what may be a secret, and whether that is less than there was.
 fn target_of(target: &str) -> (String, bool) {
-    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let (path, query) = target
+        .split_once('?')
+        .map_or((target, None), |(path, query)| (path, Some(query)));
     let mut kept = cut(path, TARGET_MAX).to_owned();
     let mut less = kept.len() < path.len();
-    for (nth, pair) in query.into_iter().flat_map(|query| query.split('&')).enumerate() {
+    for (nth, pair) in query
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .enumerate()
+    {
         let shown = match pair.split_once('=') {
             Some((name, value)) if !value.is_empty() && is_secret_parameter(name) => {
                 less = true;
@@ -324,7 +346,8 @@ mod tests {
 
     fn facts(target: &str, fields: &[(&'static str, &str)]) -> Facts {
         let fields = fields.iter();
-        let fields = fields.map(|(name, value)| (HeaderName::from_static(name), (*value).to_owned()));
+        let fields =
+            fields.map(|(name, value)| (HeaderName::from_static(name), (*value).to_owned()));
         Facts::of(&Snapshot::new(Method::GET, "shop.example.com", target).with_fields(fields))
     }
 
@@ -340,7 +363,17 @@ mod tests {
             let holds = bytes.windows(11).any(|window| window == b"value-of-it");
             assert!(!shown.contains("value-of-it") && holds == kept, "{name}");
         };
-        for name in ["authorization", "cookie", "proxy-authorization", "x-api-key", "set-cookie", "x-auth-user", "x-amz-security-token", "x-csrf-token", "referer"] {
+        for name in [
+            "authorization",
+            "cookie",
+            "proxy-authorization",
+            "x-api-key",
+            "set-cookie",
+            "x-auth-user",
+            "x-amz-security-token",
+            "x-csrf-token",
+            "referer",
+        ] {
             check(name, false);
         }
         for name in ["x-tier", "accept", "x-forwarded-for", "user-agent"] {
@@ -367,7 +400,10 @@ mod tests {
 
     #[test]
     fn who_asks_for_what_was_not_kept_hears_of_it() {
-        let facts = facts("/", &[("cookie", "a=b"), ("x-tier", "gold"), ("x-tier", "silver")]);
+        let facts = facts(
+            "/",
+            &[("cookie", "a=b"), ("x-tier", "gold"), ("x-tier", "silver")],
+        );
         let recalled = facts.recall();
         assert!(recalled.has_header(&HeaderName::from_static("x-tier"), "silver"));
         assert!(!recalled.has_header(&HeaderName::from_static("x-none"), "silver"));
@@ -384,6 +420,10 @@ mod tests {
         assert!(facts.heap_bytes() < 3_000, "{}", facts.heap_bytes());
         let recalled = facts.recall();
         assert!(!recalled.has_header(&HeaderName::from_static("x-other"), "1"));
-        assert_eq!(recalled.missed(), ["x-other"], "it may have been among them");
+        assert_eq!(
+            recalled.missed(),
+            ["x-other"],
+            "it may have been among them"
+        );
     }
 }

@@ -88,7 +88,11 @@ pub fn look(
         too_slow: eligibility.too_slow,
         dialed: dialed.map(|(row, _)| row.region).collect(),
         allotments: regions.map(|region| region.cell.allotment()).collect(),
-        endpoints: endpoints(seen.as_deref().unwrap_or_default(), observed, choice.as_ref()),
+        endpoints: endpoints(
+            seen.as_deref().unwrap_or_default(),
+            observed,
+            choice.as_ref(),
+        ),
         rows,
         seen,
     };

@@ -138,7 +138,10 @@ impl Round<'_> {
                 return None;
             }
         };
-        let now = [&self.plan.route(route).name, &self.plan.upstream(upstream).name];
+        let now = [
+            &self.plan.route(route).name,
+            &self.plan.upstream(upstream).name,
+        ];
         let then = recorded.map(|way| [&way.route, &way.upstream]);
         for (at, what) in ["route", "upstream"].into_iter().enumerate() {
             match then {
@@ -171,12 +174,17 @@ impl Round<'_> {
         let missed = request.missed();
         if !missed.is_empty() && by_name.is_some() {
             let what = missed.join(", ");
-            let text = format!("the route depends on {what}, which was not kept: it is taken as it was");
+            let text =
+                format!("the route depends on {what}, which was not kept: it is taken as it was");
             replayed.uncertain.push(text);
             return Ok(by_name);
         }
         let Some(route) = route else {
-            return if recorded.is_some() { Err(None) } else { Ok(None) };
+            return if recorded.is_some() {
+                Err(None)
+            } else {
+                Ok(None)
+            };
         };
         let upstream = self.upstream(route, &request, replayed);
         match upstream {
@@ -200,8 +208,9 @@ impl Round<'_> {
             0
         });
         let recorded = self.record.way.as_ref();
-        let is_recorded =
-            |at: &UpstreamIdx| recorded.is_some_and(|way| way.upstream == self.plan.upstream(*at).name);
+        let is_recorded = |at: &UpstreamIdx| {
+            recorded.is_some_and(|way| way.upstream == self.plan.upstream(*at).name)
+        };
         match route.upstreams().find(is_recorded) {
             Some(then) if drawn || !request.missed().is_empty() => Some(then),
             None if drawn => {
@@ -215,8 +224,16 @@ impl Round<'_> {
 
     /// The way of this name in the plan.
     fn named(&self, way: &Way) -> Option<(RouteIdx, UpstreamIdx)> {
-        let route = self.plan.routes.iter().position(|one| one.name == way.route)?;
-        let upstream = self.plan.upstreams.iter().position(|one| one.name == way.upstream)?;
+        let route = self
+            .plan
+            .routes
+            .iter()
+            .position(|one| one.name == way.route)?;
+        let upstream = self
+            .plan
+            .upstreams
+            .iter()
+            .position(|one| one.name == way.upstream)?;
         Some((RouteIdx(route as u32), UpstreamIdx(upstream as u16)))
     }
 
@@ -270,8 +287,14 @@ impl Round<'_> {
         let old = |region| self.in_old(region);
         let eyes = ByName::new(self.record, inputs, way.upstream(), old);
         let mut rng = Rng::with_seed(looked.seed);
-        let (decision, choice) =
-            settle(&mut view, eligibility, way.upstream(), &ask, &mut rng, &eyes);
+        let (decision, choice) = settle(
+            &mut view,
+            eligibility,
+            way.upstream(),
+            &ask,
+            &mut rng,
+            &eyes,
+        );
         let certain = !eyes.guessed();
         let differences = self.compare(looked, &decision, choice.as_ref(), certain);
         self.retold(way, differences, (&decision, choice.as_ref()))
@@ -294,7 +317,10 @@ impl Round<'_> {
                 if missed.is_empty() {
                     ask
                 } else {
-                    let text = format!("it is kept together by {}, which was not kept: by the same hash", missed.join(", "));
+                    let text = format!(
+                        "it is kept together by {}, which was not kept: by the same hash",
+                        missed.join(", ")
+                    );
                     note(uncertain, text);
                     Ask {
                         hash: ask.hash.or(then.hash),
@@ -347,7 +373,11 @@ impl Round<'_> {
     }
 
     /// What was seen of a region of the plan.
-    fn row_of<'i>(&self, inputs: &'i Inputs, region: RegionIdx) -> Option<&'i crate::decision::RegionRow> {
+    fn row_of<'i>(
+        &self,
+        inputs: &'i Inputs,
+        region: RegionIdx,
+    ) -> Option<&'i crate::decision::RegionRow> {
         let old = self.in_old(region)?;
         inputs.rows.iter().find(|row| row.region == old)
     }
@@ -355,7 +385,11 @@ impl Round<'_> {
     /// The region of the record's plan that has the name of this one.
     fn in_old(&self, region: RegionIdx) -> Option<RegionIdx> {
         let name = &self.plan.region(region).name;
-        let at = self.record.regions.iter().position(|old| old.name == *name)?;
+        let at = self
+            .record
+            .regions
+            .iter()
+            .position(|old| old.name == *name)?;
         Some(RegionIdx(at as u8))
     }
 
@@ -369,7 +403,10 @@ impl Round<'_> {
     fn new_set(&self, set: RegionSet) -> RegionSet {
         match set == RegionSet::ALL {
             true => set,
-            false => set.iter().filter_map(|region| self.in_new(region)).collect(),
+            false => set
+                .iter()
+                .filter_map(|region| self.in_new(region))
+                .collect(),
         }
     }
 
@@ -385,7 +422,11 @@ impl Round<'_> {
         let then = |region| self.record.region(region);
         let now = |region| &*self.plan.region(region).name;
         let mut differences = Vec::new();
-        let before = looked.decision.candidates.iter().map(|one| then(one.region));
+        let before = looked
+            .decision
+            .candidates
+            .iter()
+            .map(|one| then(one.region));
         let after = decision.candidates.iter().map(|one| now(one.region));
         let (before, after): (Vec<_>, Vec<_>) = (before.collect(), after.collect());
         if before != after {
@@ -397,7 +438,11 @@ impl Round<'_> {
             differences.push(text);
         }
         for one in &decision.excluded {
-            let had = looked.decision.excluded.iter().find(|had| then(had.region) == now(one.region));
+            let had = looked
+                .decision
+                .excluded
+                .iter()
+                .find(|had| then(had.region) == now(one.region));
             if had.map(|had| had.why) != Some(one.why) {
                 let text = format!("{} is left out: {}", now(one.region), one.why.told());
                 differences.push(text);

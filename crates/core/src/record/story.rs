@@ -44,7 +44,10 @@ impl Record {
                     writeln!(f, "client    {client}")?;
                 }
             }
-            None => writeln!(f, "          its head was not kept: the answer had begun when it failed")?,
+            None => writeln!(
+                f,
+                "          its head was not kept: the answer had begun when it failed"
+            )?,
         }
         if let Ok(at) = Timestamp::try_from(self.at) {
             writeln!(f, "at        {at:.3}")?;
@@ -64,7 +67,11 @@ impl Record {
             return Ok(());
         };
         writeln!(f, "route     {}", way.route)?;
-        writeln!(f, "upstream  {} (steering {}, balance {})", way.upstream, way.steering, way.balance)?;
+        writeln!(
+            f,
+            "upstream  {} (steering {}, balance {})",
+            way.upstream, way.steering, way.balance
+        )?;
         match way.residency.is_empty() {
             true => Ok(()),
             false => writeln!(f, "residency {}", way.residency.join(", ")),
@@ -97,7 +104,12 @@ impl Record {
         }
         self.draw(looked, f)?;
         match &looked.chosen {
-            Some(chosen) => writeln!(f, "  goes to {} at {}", self.region(chosen.region), chosen.endpoint),
+            Some(chosen) => writeln!(
+                f,
+                "  goes to {} at {}",
+                self.region(chosen.region),
+                chosen.endpoint
+            ),
             None => writeln!(f, "  goes nowhere: no region may take it"),
         }
     }
@@ -115,7 +127,12 @@ impl Record {
 
     fn tell_attempt(&self, attempt: &Attempt, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let region = self.region(attempt.region);
-        write!(f, "\n{:>12}  attempt at {region}, {}", at(attempt.began), attempt.endpoint)?;
+        write!(
+            f,
+            "\n{:>12}  attempt at {region}, {}",
+            at(attempt.began),
+            attempt.endpoint
+        )?;
         match attempt.made.told() {
             Some(made) => writeln!(f, " ({made})")?,
             None => writeln!(f)?,
@@ -161,7 +178,9 @@ impl Record {
     fn width(&self, looked: &Looked) -> usize {
         let candidates = looked.decision.candidates.iter().map(|one| one.region);
         let excluded = looked.decision.excluded.iter().map(|one| one.region);
-        let names = candidates.chain(excluded).map(|region| self.region(region).chars().count());
+        let names = candidates
+            .chain(excluded)
+            .map(|region| self.region(region).chars().count());
         names.max().unwrap_or(0)
     }
 }
@@ -273,23 +292,38 @@ impl super::Replayed {
         line(format!("request   {}", record.id));
         line(format!(
             "replayed  with generation {generation}{}",
-            if self.same_plan { ", the plan that decided" } else { ", another plan" }
+            if self.same_plan {
+                ", the plan that decided"
+            } else {
+                ", another plan"
+            }
         ));
-        self.differences.iter().for_each(|one| line(format!("differs   {one}")));
-        self.uncertain.iter().for_each(|one| line(format!("unknown   {one}")));
+        self.differences
+            .iter()
+            .for_each(|one| line(format!("differs   {one}")));
+        self.uncertain
+            .iter()
+            .for_each(|one| line(format!("unknown   {one}")));
         for (nth, decision) in (1..).zip(&self.decisions) {
             match (decision.missing, decision.same) {
                 (Some(why), _) => line(format!("decision {nth}: cannot be made again, {why}")),
-                (None, true) if self.same_plan => line(format!("decision {nth}: the same, bit for bit")),
+                (None, true) if self.same_plan => {
+                    line(format!("decision {nth}: the same, bit for bit"))
+                }
                 (None, true) => line(format!("decision {nth}: the same")),
                 (None, false) => {
                     line(format!("decision {nth}: differs"));
-                    decision.differences.iter().for_each(|one| line(format!("  {one}")));
+                    decision
+                        .differences
+                        .iter()
+                        .for_each(|one| line(format!("  {one}")));
                 }
             }
             let told = decision.decision.iter().filter(|_| !decision.same);
             told.for_each(|told| {
-                told.to_string().lines().for_each(|told| line(format!("    {told}")));
+                told.to_string()
+                    .lines()
+                    .for_each(|told| line(format!("    {told}")));
             });
         }
         line(match self.same {

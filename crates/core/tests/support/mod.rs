@@ -150,6 +150,16 @@ pub(crate) const STEERINGS: [&str; 11] = [
 /// Eight regions with the steering of this name, shares and capacities told, and all that decisions
 /// look at filled in.
 pub(crate) fn steered(name: &str, endpoints: usize, routes: Vec<RouteMatch>) -> World {
+    steered_by(name, endpoints, routes, |_| {})
+}
+
+/// The same of a plan that is not quite the usual one.
+pub(crate) fn steered_by(
+    name: &str,
+    endpoints: usize,
+    routes: Vec<RouteMatch>,
+    change: impl FnOnce(&mut Plan),
+) -> World {
     let spread = |spread| Policy::Capacity { spread }.into();
     let steering: Steering = match name {
         "priority" | "priority, half well" => Policy::priority().into(),
@@ -178,6 +188,7 @@ pub(crate) fn steered(name: &str, endpoints: usize, routes: Vec<RouteMatch>) -> 
         region.tier /= 2;
         region.capacity_rps = (name != "latency").then_some(1_000.0);
     }
+    change(&mut plan);
     let world = World::of(plan);
     world.measure(&[10, 12, 15, 80, 90, 100, 160, 200]);
     for region in &world.live.upstreams[0].regions {

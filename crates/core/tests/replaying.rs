@@ -1,0 +1,366 @@
+//! Every decision that is recorded can be made again, bit for bit, whatever became of the world: for
+//! each policy of regions and endpoints, for affinity, pins, isolation, panic, retries.
+
+mod support;
+
+use std::time::{Duration, SystemTime};
+
+use fastrand::Rng;
+use http::Method;
+use proptest::prelude::*;
+use tidegate_core::balance;
+use tidegate_core::cell::{Allotment, InFlight, Outcome};
+use tidegate_core::decision::{Pin, PinnedBy};
+use tidegate_core::plan::{
+    Affinity, AffinityBy, AffinityScope, Balance, Isolation, Limits, Plan, Prequal, WhenGone,
+};
+use tidegate_core::record::{End, Facts, Record, Replayed, Way, look, replay};
+use tidegate_core::route::RouteMatch;
+use tidegate_core::{
+    Ask, Dial, EndpointSet, Health, RegionIdx, RegionSet, Snapshot, Standing, Termination, choose,
+};
+
+use support::{STEERINGS, UPSTREAM, World, asked, own, policies, steered_by};
+
+const HEALTHS: [Health; 4] = [
+    Health::Healthy,
+    Health::Degraded,
+    Health::Unhealthy,
+    Health::Unknown,
+];
+
+fn prequal() -> Balance {
+    Balance::Prequal(Prequal {
+        path: "/".into(),
+        rate: 3.0,
+        pool_size: 16,
+        max_age: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+        hot_quantile: 0.84,
+    })
+}
+
+/// Turns a world over: everything that threads change while decisions fall.
+fn stir(world: &World, rng: &mut Rng) -> Vec<InFlight> {
+    let mut guards = Vec::new();
+    for region in &world.live.upstreams[0].regions {
+        let cell = &region.cell;
+        cell.set_standing(Standing {
+            health: HEALTHS[rng.usize(..HEALTHS.len())],
+            suspected: rng.u8(..8) == 0,
+            probation: rng.u8(..8) == 0,
+            dial: Dial::new(if rng.bool() { 1.0 } else { rng.f64() }),
+        });
+        cell.set_draining(rng.u8(..12) == 0);
+        cell.set_dial((rng.u8(..6) == 0).then(|| Dial::new(rng.f64())));
+        cell.set_allotment(Allotment {
+            take: Dial::new(rng.f64() * 1.5),
+            spare: rng.bool().then(|| rng.f32() * 500.0),
+            latency: rng
+                .bool()
+                .then(|| Duration::from_micros(rng.u64(..300_000))),
+            healthy: Dial::new(rng.f64()),
+            degraded: Dial::new(rng.f64()),
+            offered: rng.f32() * 1000.0,
+        });
+        let set = region.endpoints.load_full();
+        for (at, endpoint) in set.endpoints.iter().enumerate() {
+            endpoint
+                .cell
+                .set_health(HEALTHS[rng.usize(..HEALTHS.len())]);
+            endpoint.cell.set_ejected(rng.u8(..8) == 0);
+            endpoint
+                .cell
+                .set_share(Dial::new(if rng.bool() { 1.0 } else { rng.f64() }));
+            let took = Duration::from_micros(rng.u64(..200_000));
+            endpoint.cell.record(Outcome::Answered(took), world.now);
+            for _ in 0..rng.usize(..4) {
+                guards.push(InFlight::begin(endpoint.cell.clone(), cell.clone()));
+            }
+            let told = balance::prequal::Told {
+                in_flight: rng.bool().then(|| rng.u32(..20)),
+                latency: rng
+                    .bool()
+                    .then(|| Duration::from_micros(rng.u64(..200_000))),
+            };
+            set.probed(at, rng.bool().then_some(told), rng.f64(), world.now);
+        }
+    }
+    guards
+}
+
+/// An ask with some of all that can narrow it.
+fn narrowed(name: &str, world: &World, rng: &mut Rng) -> Ask {
+    let mut ask = asked(name, world, rng.u64(..));
+    let regions = world.live.upstreams[0].regions.len() as u8;
+    let region = RegionIdx(rng.u8(..regions));
+    if rng.u8(..3) == 0 {
+        ask.allowed = (0..regions).map(RegionIdx).filter(|_| rng.bool()).collect();
+    }
+    ask.hash = rng.bool().then(|| rng.u64(..));
+    ask.repeatable = rng.bool();
+    ask.isolation = [Isolation::Off, Isolation::Nearest, Isolation::Strict][rng.usize(..3)];
+    if rng.u8(..3) == 0 {
+        let set = world.set(region.get());
+        let address = &set.endpoints[rng.usize(..set.endpoints.len())].address;
+        ask.pin = Some(Pin {
+            region,
+            endpoint: rng.bool().then(|| EndpointSet::name_of(address)),
+            by: [
+                PinnedBy::Override,
+                PinnedBy::Affinity(WhenGone::Rebind),
+                PinnedBy::Affinity(WhenGone::Temporary),
+                PinnedBy::Affinity(WhenGone::Strict),
+            ][rng.usize(..4)],
+        });
+    }
+    ask.deadline = rng
+        .bool()
+        .then(|| world.now + Duration::from_millis(rng.u64(..500)));
+    ask
+}
+
+fn record(world: &World, decisions: Vec<tidegate_core::record::Looked>) -> Record {
+    let plan = &world.live.plan;
+    let wanted = plan.upstream(UPSTREAM);
+    Record {
+        id: "one".into(),
+        at: SystemTime::UNIX_EPOCH,
+        generation: world.live.generation,
+        content_hash: plan.content_hash.clone(),
+        regions: plan.regions.clone(),
+        facts: Some(Facts::of(&Snapshot::new(
+            Method::GET,
+            "shop.example.com",
+            "/",
+        ))),
+        way: Some(Way {
+            route: plan.routes[0].name.clone(),
+            upstream: wanted.name.clone(),
+            steering: wanted.steering.policy.as_str(),
+            balance: wanted.balance.as_str(),
+            residency: Box::default(),
+        }),
+        sampled: true,
+        decisions,
+        attempts: [].into(),
+        end: End {
+            reason: Termination::Completed,
+            status: Some(200),
+            took: Duration::from_millis(1),
+            first_byte: None,
+            rescued: false,
+            why_not: None,
+        },
+    }
+}
+
+fn any_balance(rng: &mut Rng) -> Balance {
+    let mut all = policies().to_vec();
+    all.push(prequal());
+    all.swap_remove(rng.usize(..all.len()))
+}
+
+/// A world of some steering and balancing policy, zones and bounds or not.
+fn world(name: &str, rng: &mut Rng) -> World {
+    let (endpoints, balance) = (rng.usize(1..7), any_balance(rng));
+    let (zones, bounds, bound) = (rng.bool(), rng.u8(..3) == 0, rng.u32(1..6));
+    let affinity = (rng.u8(..3) == 0).then(|| Affinity {
+        by: AffinityBy::Hash([].into()),
+        scope: AffinityScope::Endpoint,
+        when_gone: WhenGone::Rebind,
+    });
+    steered_by(
+        name,
+        endpoints,
+        vec![RouteMatch::default()],
+        |plan: &mut Plan| {
+            let upstream = own(&mut plan.upstreams[0]);
+            upstream.balance = balance;
+            upstream.steering.affinity = affinity;
+            if bounds {
+                upstream.circuit_breaker.endpoint = Limits {
+                    max_requests: Some(bound),
+                    max_retries: Some(1),
+                    ..Limits::default()
+                };
+            }
+            for region in &mut upstream.regions {
+                region.zones = if zones {
+                    ["a".into(), "b".into()].into()
+                } else {
+                    Box::default()
+                };
+                for (at, endpoint) in region.endpoints.iter_mut().enumerate() {
+                    endpoint.weight = 1 + at as u32 % 3;
+                    endpoint.zone = Some(if at % 2 == 0 { "b".into() } else { "a".into() });
+                }
+            }
+        },
+    )
+}
+
+/// Records some attempts of one request, each narrowed by the last.
+fn recorded(name: &str, seed: u64) -> (World, Record, Vec<InFlight>) {
+    let mut rng = Rng::with_seed(seed);
+    let world = world(name, &mut rng);
+    let mut guards = stir(&world, &mut rng);
+    let mut ask = narrowed(name, &world, &mut rng);
+    let mut decisions = Vec::new();
+    for _ in 0..3 {
+        let upstream = world.live.upstream(UPSTREAM);
+        let mut same_chance = Rng::with_seed(rng.get_seed());
+        let plain = choose(upstream, &ask, &mut same_chance);
+        let (decision, choice, looked) = look(upstream, &ask, &mut rng);
+        assert_eq!(plain.0, decision, "{name} {seed}: noting changes nothing");
+        let place = |choice: &tidegate_core::Choice| (choice.region, choice.at, choice.because);
+        assert_eq!(plain.1.as_ref().map(place), choice.as_ref().map(place));
+        assert_eq!(same_chance.get_seed(), rng.get_seed(), "nor chance");
+        decisions.push(looked);
+        let Some(choice) = choice else { break };
+        ask.tried(&choice);
+        guards.push(choice.begin(upstream.1));
+        ask.turn = tidegate_core::limits::Turn::Retry;
+        if rng.bool() {
+            ask.tried_regions.insert(choice.region);
+            ask.left = Some(choice.region);
+        } else {
+            ask.stay = Some(choice.region);
+        }
+        guards.extend(stir(&world, &mut rng));
+    }
+    let record = record(&world, decisions);
+    (world, record, guards)
+}
+
+fn story_of(record: &Record, replayed: &Replayed) -> String {
+    format!("{record}\n\n{}", replayed.story(record, 1))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_recorded_is_decided_again_bit_for_bit(seed: u64) {
+        for name in STEERINGS {
+            let (world, record, guards) = recorded(name, seed);
+            drop(guards);
+            let replayed = replay(&record, &world.live.plan);
+            prop_assert!(replayed.same && replayed.same_plan, "{name}\n{}", story_of(&record, &replayed));
+            prop_assert!(replayed.decisions.iter().all(|one| one.missing.is_none()));
+            prop_assert_eq!(replayed.decisions.len(), record.decisions.len());
+        }
+    }
+}
+
+/// What is made again comes from the record: another record comes to another end.
+#[test]
+fn a_record_that_was_tampered_with_is_found_out() {
+    let mut found_out = 0;
+    for seed in 0..200 {
+        let (world, mut record, _guards) = recorded("latency", seed);
+        let looked = &mut record.decisions[0];
+        looked.seed ^= 1 << 40;
+        let Some(inputs) = &mut looked.inputs else {
+            panic!("it was recorded in full")
+        };
+        inputs.rows.reverse();
+        for (position, row) in (0..).zip(&mut inputs.rows) {
+            row.position = position;
+        }
+        found_out += u32::from(!replay(&record, &world.live.plan).same);
+    }
+    assert!(found_out > 100, "{found_out} of 200");
+}
+
+/// Eight healthy regions, the first the nearest; a request, and a plan with a change.
+fn against(change: impl FnOnce(&mut Plan)) -> Replayed {
+    let one_route = || vec![RouteMatch::default()];
+    let world = steered_by("latency", 3, one_route(), |_| {});
+    let upstream = world.live.upstream(UPSTREAM);
+    let ask = Ask::new(RegionSet::ALL, world.now);
+    let (_, _, looked) = look((upstream.0, upstream.1), &ask, &mut Rng::with_seed(7));
+    let record = record(&world, vec![looked]);
+    let other = steered_by("latency", 3, one_route(), |plan| {
+        plan.content_hash = "1".into();
+        change(plan);
+    });
+    let replayed = replay(&record, &other.live.plan);
+    assert!(!replayed.same_plan);
+    replayed
+}
+
+#[test]
+fn another_plan_is_asked_of_what_was_observed() {
+    let same = against(|_| {});
+    assert!(same.same && same.uncertain.is_empty(), "{same:?}");
+
+    let check = |change: fn(&mut Plan), expected: &[&str]| {
+        let replayed = against(change);
+        let decided = replayed.decisions.iter().flat_map(|one| &one.differences);
+        let differences: Vec<_> = replayed.differences.iter().chain(decided).collect();
+        for part in expected {
+            let found = differences
+                .iter()
+                .any(|difference| difference.contains(part));
+            assert!(found && !replayed.same, "{part} in {replayed:?}");
+        }
+    };
+    check(
+        |plan| own(&mut plan.routes[0]).allowed = RegionSet::from_iter([RegionIdx(4)]),
+        &["r0 is left out: residency", "goes to r4"],
+    );
+    check(
+        |plan| own(&mut plan.upstreams[0]).regions[0].dial = Dial::NONE,
+        &["r0 is left out: dialed to 0"],
+    );
+    check(
+        |plan| own(&mut plan.regions)[0].name = "new".into(),
+        &["new"],
+    );
+    check(
+        |plan| own(&mut plan.routes[0]).name = "another".into(),
+        &["route `another` instead of `route-0`"],
+    );
+    check(
+        |plan| {
+            own(&mut plan.upstreams[0]).steering = tidegate_core::plan::Policy::weighted().into()
+        },
+        &["candidates"],
+    );
+}
+
+/// What a person has to know who asks another plan.
+#[test]
+fn what_cannot_be_known_is_said() {
+    let replayed = against(|plan| own(&mut plan.regions)[0].name = "new".into());
+    assert_eq!(
+        replayed.uncertain,
+        ["nothing was known of new then: it counts as new"]
+    );
+    let (world, mut record, _guards) = recorded("latency", 1);
+    record.decisions[0].inputs = None;
+    let replayed = replay(&record, &world.live.plan);
+    assert!(replayed.same && replayed.decisions[0].missing.is_some());
+    assert!(record.to_string().contains("was not kept"));
+}
+
+/// What a record takes is bounded; `--nocapture` shows it.
+#[test]
+fn a_record_of_usual_size_is_small() {
+    let world = steered_by("latency", 3, vec![RouteMatch::default()], |_| {});
+    let upstream = world.live.upstream(UPSTREAM);
+    let ask = Ask::new(RegionSet::ALL, world.now);
+    let mut bytes = Vec::new();
+    let mut decisions = Vec::new();
+    for _ in 0..3 {
+        let (_, _, looked) = look((upstream.0, upstream.1), &ask, &mut Rng::with_seed(7));
+        decisions.push(looked);
+        bytes.push(record(&world, decisions.clone()).bytes());
+    }
+    println!("of eight regions, with 1, 2, 3 decisions: {bytes:?}");
+    assert!(
+        bytes[1] < tidegate_core::record::USUAL_BYTES + 2048,
+        "{bytes:?}"
+    );
+}
