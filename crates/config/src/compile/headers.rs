@@ -61,17 +61,16 @@ pub(crate) fn name(cx: &mut Context<'_>, text: &str, span: Option<Span>) -> Opti
 fn header(cx: &mut Context<'_>, entry: &Entry<String>) -> Option<Header> {
     let value = entry.value.get()?;
     let name = name(cx, &entry.name, entry.name_span)?;
+    check_value(cx, value, entry.value.span()).then(|| (name, value.as_str().into()))
+}
+
+/// Whether a text can be the value of a header; reports it when it cannot.
+pub(crate) fn check_value(cx: &mut Context<'_>, value: &str, span: Option<Span>) -> bool {
     let trimmed = value.trim_matches([' ', '\t']) == value;
-    if !trimmed || !value.is_ascii() || HeaderValue::from_str(value).is_err() {
+    let fine = trimmed && value.is_ascii() && HeaderValue::from_str(value).is_ok();
+    if !fine {
         let help = "visible ASCII, no spaces around it";
-        cx.invalid(
-            entry.value.span(),
-            "header",
-            "a value of a header",
-            value,
-            help,
-        );
-        return None;
+        cx.invalid(span, "header", "a value of a header", value, help);
     }
-    Some((name, value.as_str().into()))
+    fine
 }

@@ -1,34 +1,46 @@
 //! What a route matches, in one canonical form, so that two ways to write the same are the same.
 
-use http::{HeaderName, Method};
-use tidegate_core::route::{PathMatch, RouteMatch};
+mod paths;
+mod values;
+mod windows;
 
-use crate::compile::{Context, headers, syntax};
+use std::sync::Arc;
+
+use http::Method;
+use tidegate_core::route::{Networks, PathMatch, RouteMatch, ValueMatch};
+
+use crate::compile::{Context, expression, syntax};
+use crate::problem::Problem;
 use crate::raw;
 use crate::span::Span;
 use crate::yaml::Field;
 
+pub(crate) use paths::check_target;
+
+/// Most networks of one match.
+const NETWORKS_MAX: usize = 10_000;
+
 pub(crate) fn compile(cx: &mut Context<'_>, raw: &raw::Match) -> RouteMatch {
+    let certificate = raw.client_certificate.get();
     RouteMatch {
         host: host(cx, &raw.host).map(Into::into),
-        path: path(cx, &raw.path),
+        path: paths::compile(cx, &raw.path),
         methods: methods(cx, &raw.methods),
-        headers: headers::compile(cx, &raw.headers, "match", refused),
-        when: None,
+        headers: values::headers(cx, &raw.headers),
+        query: values::query(cx, &raw.query),
+        cookies: values::cookies(cx, &raw.cookies),
+        clients: clients(cx, &raw.clients),
+        server_name: host(cx, &raw.server_name).map(Into::into),
+        client_subject: certificate
+            .and_then(|certificate| subject(cx, certificate, raw.client_certificate.span())),
+        time: windows::compile(cx, &raw.time),
+        when: expression::condition(cx, &raw.when, "`when`"),
     }
-}
-
-fn refused(name: &HeaderName) -> Option<&'static str> {
-    (name == http::header::HOST).then_some("use `host` of the match")
 }
 
 /// A name for a route that has none: what it matches, as far as that fits into a label.
 pub(crate) fn describe(matches: &RouteMatch) -> String {
-    let path = match &matches.path {
-        Some(PathMatch::Exact(path)) => path.to_string(),
-        Some(PathMatch::Prefix(prefix)) => format!("{}/**", prefix.trim_end_matches('/')),
-        None => String::new(),
-    };
+    let path = matches.path.as_ref().map(path_text).unwrap_or_default();
     let methods: Vec<&str> = matches.methods.iter().map(Method::as_str).collect();
     let methods = if methods.is_empty() {
         String::new()
@@ -45,71 +57,71 @@ pub(crate) fn describe(matches: &RouteMatch) -> String {
     }
 }
 
+/// A path as a file has it.
+pub(crate) fn path_text(path: &PathMatch) -> String {
+    match path {
+        PathMatch::Exact(path) => path.to_string(),
+        PathMatch::Prefix(prefix) => format!("{}/**", prefix.trim_end_matches('/')),
+        PathMatch::Template(template) => template.text().to_owned(),
+        PathMatch::Regex(pattern) => format!("~{}", pattern.text()),
+    }
+}
+
 fn host(cx: &mut Context<'_>, field: &Field<raw::Host>) -> Option<String> {
     let text = field.get()?.as_ref();
     let report = |help: String| cx.invalid(field.span(), "host", "a host to match", text, &help);
     syntax::match_host(text).map_err(report).ok()
 }
 
-fn path(cx: &mut Context<'_>, field: &Field<raw::PathPattern>) -> Option<PathMatch> {
-    let text = field.get()?.as_ref();
-    let (path, is_prefix) = text
-        .strip_suffix("/**")
-        .map_or((text, false), |path| (path, true));
-    let path = if path.is_empty() && is_prefix {
-        "/"
-    } else {
-        path
-    };
-    let fault = match text.starts_with('/') {
-        true => path_fault(path),
-        false => Some(format!("did you mean `/{text}`?")),
-    };
-    if let Some(help) = fault {
-        cx.invalid(field.span(), "path", "a path", text, &help);
+fn clients(
+    cx: &mut Context<'_>,
+    field: &Field<Vec<Field<raw::Network>>>,
+) -> Option<Arc<Networks>> {
+    let list = field.get().filter(|list| !list.is_empty())?;
+    if list.len() > NETWORKS_MAX {
+        let message = format!("{} networks are too many", list.len());
+        let help = format!("at most {NETWORKS_MAX}; write larger networks");
+        cx.report(Problem::error("out_of_range", message).at(field.span()).help(help));
         return None;
     }
-    Some(if is_prefix {
-        PathMatch::Prefix(path.into())
-    } else {
-        PathMatch::Exact(path.into())
-    })
-}
-
-/// Whether a text can be the target of a probe, path and query; reports it when it cannot.
-pub(crate) fn check_target(cx: &mut Context<'_>, target: &str, span: Option<Span>) {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let fault = match target.starts_with('/') {
-        true => path_fault(path).or_else(|| character_fault(query)),
-        false => Some(format!("did you mean `/{target}`?")),
-    };
-    if let Some(help) = fault {
-        cx.invalid(span, "path", "a path", target, &help);
-    }
-}
-
-/// Why a text that starts with `/` cannot be the path of a request as it arrives; the hint.
-fn path_fault(path: &str) -> Option<String> {
-    if path.contains('*') {
-        let start = path.split("/*").next().unwrap_or_default();
-        return Some(format!(
-            "`**` only stands at the end, for everything below: `{start}/**`"
-        ));
-    }
-    let has_query = path.contains(['?', '#']);
-    let query = has_query.then(|| "only the path, without query and fragment".to_owned());
-    query.or_else(|| character_fault(path))
-}
-
-fn character_fault(text: &str) -> Option<String> {
-    let escape = |what| Some(format!("write {what} percent-encoded"));
-    match text {
-        _ if !text.is_ascii() => escape("characters beyond ASCII"),
-        _ if text.bytes().any(|c| c <= b' ' || c == 0x7f || c == b'#') => {
-            escape("spaces, controls and `#`")
+    let mut networks = Vec::with_capacity(list.len());
+    for field in list {
+        let Some(text) = field.get().map(AsRef::as_ref) else {
+            continue;
+        };
+        match syntax::network(text) {
+            Ok(network) => networks.push(network),
+            Err(help) => cx.invalid(field.span(), "network", "a network", text, &help),
         }
-        _ => None,
     }
+    Some(Arc::new(Networks::new(networks)))
+}
+
+/// What the subject of a client's certificate must be.
+fn subject(
+    cx: &mut Context<'_>,
+    raw: &raw::ClientCertificate,
+    span: Option<Span>,
+) -> Option<ValueMatch> {
+    cx.required(&raw.subject, span, "subject")?;
+    values::value(cx, &raw.subject, subject_text)
+}
+
+/// A whole name or its beginning. What looks like another tool's way to write names never matches.
+fn subject_text(cx: &mut Context<'_>, text: &str, span: Option<Span>) -> bool {
+    let help = match text {
+        _ if text.starts_with('/') => "parts are joined by commas: `CN=billing,O=Example`",
+        _ if !text.contains('=') => "a name is made of types and values: `CN=billing,O=Example`",
+        _ if text.contains(", ") && !text.contains("\\, ") => {
+            "without spaces after commas; a comma that is part of a value is written `\\,`"
+        }
+        _ if text.len() > 4096 || text.chars().any(char::is_control) => {
+            "at most 4096 bytes, without control characters"
+        }
+        _ => return true,
+    };
+    cx.invalid(span, "subject", "a subject as RFC 4514 writes it", text, help);
+    false
 }
 
 fn methods(cx: &mut Context<'_>, field: &Field<Vec<Field<String>>>) -> Box<[Method]> {

@@ -53,6 +53,10 @@ text_types! {
     Percent = "percentage", { "type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?%$" };
     /// A share or `off`.
     OffOrPercent = "percentage-or-off", { "type": "string", "pattern": r"^(off|[0-9]+(\.[0-9]+)?%)$" };
+    /// Points of a per cent above what was before, or `off`.
+    OffOrRise = "rise-or-off", { "type": "string", "pattern": r"^(off|\+[0-9]+(\.[0-9]+)?%)$" };
+    /// A factor of what was before, or `off`.
+    OffOrFactor = "factor-or-off", { "type": "string", "pattern": r"^(off|[0-9]+(\.[0-9]+)?x)$" };
     /// A whole number or `off`.
     OffOrCount = "number-or-off", { "anyOf": [{ "const": "off" }, { "type": "integer", "minimum": 0 }] };
     /// A duration, `auto` or `off`.
@@ -65,10 +69,16 @@ text_types! {
     Address = "address", { "type": "string", "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$" };
     /// An IP network.
     Network = "network", { "type": "string", "pattern": r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$" };
+    /// An expression (CEL).
+    Expression = "expression", { "type": "string", "minLength": 1, "maxLength": 4096 };
     /// A host name, or `*.` and a host name.
     Host = "host", { "type": "string", "pattern": r"^(\*\.)?[A-Za-z0-9_.:\[\]-]+$" };
-    /// A path, or a path and `/**`.
-    PathPattern = "path", { "type": "string", "pattern": r"^/[^?#*]*(\*\*)?$" };
+    /// A path, a path and `/**`, a template, or `~` and a regular expression.
+    PathPattern = "path", { "type": "string", "pattern": r"^(~.*|/[^?#*]*(\*\*\}?)?)$" };
+    /// A day of the week, or from one to another.
+    DayRange = "days", { "type": "string", "pattern": r"^(mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))?$" };
+    /// A time of the day.
+    ClockTime = "time-of-day", { "type": "string", "pattern": r"^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$" };
     /// A version of TLS.
     Version = "version", { "enum": ["1.2", "1.3", 1.2, 1.3] };
     /// A number of threads or `auto`.

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
+use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 use smallvec::SmallVec;
 
-use super::{HostKey, PathMatch, RequestFacts, RouteMatch, by_rank, prefix_key, split_segment};
+use super::path::{Place, Step, named, split_segment};
+use super::{HostKey, PathMatch, Pattern, RequestFacts, RouteMatch, by_rank};
 use crate::ids::RouteIdx;
 
 /// Longest host name (RFC 1035 section 2.3.4). A longer one matches only routes for any host.
@@ -24,24 +27,39 @@ const ANY: u32 = 2;
 ///
 /// One table of edges holds the hosts and, below each, the trie of its paths: (node, label) ->
 /// node. It is built once and only from the configuration, so that a client can choose what is
-/// looked up but not make two look-ups collide.
+/// looked up but not make two look-ups collide. Hosts whose routes have names or regular expressions
+/// are known apart: all others are searched as if there were none.
 pub struct RouteTable {
-    routes: Box<[RouteMatch]>,
-    /// One bit a route: whether it has conditions beside host and path.
+    /// The conditions of routes that have some beside host and path.
+    conditions: Box<[Option<Box<RouteMatch>>]>,
+    /// One bit a route: whether it has conditions.
     conditional: Box<[u64]>,
     nodes: Vec<Node>,
     edges: HashTable<Edge>,
     /// Lengths of the shortest and the longest wildcard suffix.
     suffix_lengths: (usize, usize),
+    /// The regular expressions of hosts that have names or regular expressions in their paths, by
+    /// the root of their paths.
+    patterned: HashMap<u32, Vec<Found>, FixedState>,
 }
 
 /// A place where routes end, each list in order of rank.
 #[derive(Default)]
 struct Node {
+    /// Routes for the steps that lead here.
     exact: Places,
+    /// Routes for these and everything below.
     prefix: Places,
     /// The next node above with a prefix route.
     above: Option<u32>,
+    /// Where any segment that is not empty leads.
+    any: Option<NonZeroU32>,
+}
+
+/// A regular expression, and its routes in order of rank.
+struct Found {
+    pattern: Arc<Pattern>,
+    routes: Places,
 }
 
 /// The label lies in the edge if it is short, as almost all are: one memory access less.
@@ -52,6 +70,17 @@ struct Edge {
 }
 
 type Places = SmallVec<[RouteIdx; 2]>;
+
+/// Nodes that are to be looked at, each with what is left of the path; the last one first.
+type Ways<'p> = SmallVec<[(u32, &'p str); 16]>;
+
+/// What is to be looked at for prefixes.
+enum Way<'p> {
+    /// The routes of a node itself, once everything below it has failed.
+    Here(u32),
+    /// A node, with what is left of the path.
+    Down(u32, &'p str),
+}
 
 impl RouteTable {
     /// Builds the index; the position in `routes` is the [`RouteIdx`].
@@ -65,24 +94,31 @@ impl RouteTable {
             by_rank(&routes, &mut node.exact);
             by_rank(&routes, &mut node.prefix);
         }
+        for found in table.patterned.values_mut().flatten() {
+            by_rank(&routes, &mut found.routes);
+        }
         table.conditional = conditional(&routes);
-        table.routes = routes.into_iter().cloned().collect();
+        let conditions =
+            |route: &RouteMatch| (route.conditions() > 0).then(|| route.clone().into());
+        table.conditions = routes.into_iter().map(conditions).collect();
         table.link();
         table
     }
 
-    /// The route for a request, if any matches. Allocates nothing. Case and dots at the end of the
-    /// host make no difference.
+    /// The route for a request, if any matches. Allocates nothing, but for what a regular expression
+    /// needs when a thread searches it for the first time. Case and dots at the end of the host make
+    /// no difference.
     pub fn find(&self, request: &impl RequestFacts) -> Option<RouteIdx> {
         let mut buffer = [0; HOST_MAX];
         let host = lower_case(request.host(), &mut buffer);
+        let path = request.path();
         self.exact_host(host)
-            .and_then(|root| self.find_path(root, request))
+            .and_then(|root| self.find_path(root, path, request))
             .or_else(|| {
                 self.wildcards(host)
-                    .find_map(|root| self.find_path(root, request))
+                    .find_map(|root| self.find_path(root, path, request))
             })
-            .or_else(|| self.find_path(ANY, request))
+            .or_else(|| self.find_path(ANY, path, request))
     }
 
     fn exact_host(&self, host: &str) -> Option<u32> {
@@ -105,8 +141,8 @@ impl RouteTable {
     }
 
     /// Goes down as far as the path leads, then up through the prefixes.
-    fn find_path(&self, root: u32, request: &impl RequestFacts) -> Option<RouteIdx> {
-        let (mut node, mut rest) = (root, request.path());
+    fn find_path(&self, root: u32, path: &str, request: &impl RequestFacts) -> Option<RouteIdx> {
+        let (mut node, mut rest) = (root, path);
         while let Some((segment, after)) = split_segment(rest) {
             let Some(child) = self.child(node, segment) else {
                 break;
@@ -118,16 +154,94 @@ impl RouteTable {
         } else {
             None
         };
-        exact.or_else(|| {
-            std::iter::successors(Some(node), |&node| self.node(node).above)
-                .find_map(|node| self.first(&self.node(node).prefix, request))
+        exact.or_else(|| match self.patterned.get(&root) {
+            Some(found) => self.find_pattern(root, path, found, request),
+            None => std::iter::successors(Some(node), |&node| self.node(node).above)
+                .find_map(|node| self.first(&self.node(node).prefix, request)),
         })
     }
 
+    /// The same below a root with names or regular expressions, where no exact path was found.
+    fn find_pattern(
+        &self,
+        root: u32,
+        path: &str,
+        found: &[Found],
+        request: &impl RequestFacts,
+    ) -> Option<RouteIdx> {
+        let search = |found: &Found| {
+            let is = found.pattern.is_match(path.as_bytes());
+            is.then(|| self.first(&found.routes, request)).flatten()
+        };
+        self.find_closed(root, path, request)
+            .or_else(|| self.find_open(root, path, request))
+            .or_else(|| found.iter().find_map(search))
+            .or_else(|| self.first(&self.node(root).prefix, request))
+    }
+
+    /// The routes whose steps are the whole path: at the first step at which two differ, the literal
+    /// goes first.
+    fn find_closed(&self, root: u32, path: &str, request: &impl RequestFacts) -> Option<RouteIdx> {
+        let mut ways = Ways::from_iter([(root, path)]);
+        while let Some((node, rest)) = ways.pop() {
+            if rest.is_empty() {
+                if let Some(route) = self.first(&self.node(node).exact, request) {
+                    return Some(route);
+                }
+            } else {
+                self.step(node, rest, &mut ways);
+            }
+        }
+        None
+    }
+
+    /// The routes whose steps begin the path, except those for any path: at the first step at which
+    /// two differ, the literal goes first, then any segment, then the one that ends there.
+    fn find_open(&self, root: u32, path: &str, request: &impl RequestFacts) -> Option<RouteIdx> {
+        let mut ways: SmallVec<[Way<'_>; 16]> = SmallVec::new();
+        let mut next = Ways::new();
+        self.step(root, path, &mut next);
+        ways.extend(next.drain(..).map(|(node, rest)| Way::Down(node, rest)));
+        while let Some(way) = ways.pop() {
+            match way {
+                Way::Here(node) => {
+                    if let Some(route) = self.first(&self.node(node).prefix, request) {
+                        return Some(route);
+                    }
+                }
+                Way::Down(node, rest) => {
+                    ways.push(Way::Here(node));
+                    self.step(node, rest, &mut next);
+                    ways.extend(next.drain(..).map(|(node, rest)| Way::Down(node, rest)));
+                }
+            }
+        }
+        None
+    }
+
+    /// Where a step from `node` may lead, the best last.
+    fn step<'p>(&self, node: u32, path: &'p str, ways: &mut Ways<'p>) {
+        let Some((segment, rest)) = split_segment(path) else {
+            return;
+        };
+        if named(segment).is_some()
+            && let Some(any) = self.node(node).any
+        {
+            ways.push((any.get(), rest));
+        }
+        ways.extend(self.child(node, segment).map(|child| (child, rest)));
+    }
+
     fn first(&self, routes: &[RouteIdx], request: &impl RequestFacts) -> Option<RouteIdx> {
-        routes.iter().copied().find(|&route| {
-            !self.is_conditional(route) || self.routes[route.get()].conditions_hold(request)
-        })
+        routes
+            .iter()
+            .copied()
+            .find(|&route| !self.is_conditional(route) || self.conditions_hold(route, request))
+    }
+
+    fn conditions_hold(&self, route: RouteIdx, request: &impl RequestFacts) -> bool {
+        let conditions = self.conditions[route.get()].as_ref();
+        conditions.is_none_or(|conditions| conditions.conditions_hold(request))
     }
 
     fn is_conditional(&self, route: RouteIdx) -> bool {
@@ -151,13 +265,33 @@ impl RouteTable {
             HostKey::Below(suffix) => self.wildcard_or_new(&suffix),
             HostKey::Any => ANY,
         };
-        match &matches.path {
-            Some(PathMatch::Exact(path)) => self.descend(root, path).exact.push(route),
-            Some(PathMatch::Prefix(path)) => {
-                self.descend(root, prefix_key(path)).prefix.push(route)
-            }
-            None => self.descend(root, "").prefix.push(route),
+        let place = Place::of(matches.path.as_ref());
+        if place.is_pattern() {
+            self.patterned.entry(root).or_default();
         }
+        match (place, &matches.path) {
+            (Place::Closed(steps), _) => self.descend(root, &steps).exact.push(route),
+            (Place::Open(steps), _) => self.descend(root, &steps).prefix.push(route),
+            (Place::Found(_), Some(PathMatch::Regex(pattern))) => {
+                self.found_or_new(root, pattern).routes.push(route);
+            }
+            // Only a regular expression is found.
+            (Place::Found(_), _) => {}
+        }
+    }
+
+    /// The entry of a pattern among those of its host, which are in the order of the routes.
+    fn found_or_new(&mut self, root: u32, pattern: &Arc<Pattern>) -> &mut Found {
+        let all = self.patterned.entry(root).or_default();
+        let at = all.iter().position(|found| found.pattern == *pattern);
+        let at = at.unwrap_or_else(|| {
+            all.push(Found {
+                pattern: pattern.clone(),
+                routes: Places::new(),
+            });
+            all.len() - 1
+        });
+        &mut all[at]
     }
 
     fn wildcard_or_new(&mut self, suffix: &str) -> u32 {
@@ -166,22 +300,17 @@ impl RouteTable {
         self.child_or_new(BELOW, suffix)
     }
 
-    fn descend(&mut self, root: u32, path: &str) -> &mut Node {
-        let (mut node, mut rest) = (root, path);
-        while let Some((segment, after)) = split_segment(rest) {
-            (node, rest) = (self.child_or_new(node, segment), after);
-        }
+    fn descend(&mut self, root: u32, steps: &[Step<'_>]) -> &mut Node {
+        let node = steps.iter().fold(root, |node, step| match step {
+            Step::Literal(label) => self.child_or_new(node, label),
+            Step::Any => self.any_or_new(node),
+        });
         &mut self.nodes[node as usize]
     }
 
     fn child_or_new(&mut self, parent: u32, label: &str) -> u32 {
         self.child(parent, label).unwrap_or_else(|| {
-            let child = self.nodes.len() as u32;
-            // The parent for now; `link` makes it the next one up that has a prefix route.
-            self.nodes.push(Node {
-                above: (parent > BELOW).then_some(parent),
-                ..Node::default()
-            });
+            let child = self.new_node(parent);
             let edge = Edge {
                 parent,
                 child,
@@ -193,6 +322,25 @@ impl RouteTable {
                 });
             child
         })
+    }
+
+    fn any_or_new(&mut self, parent: u32) -> u32 {
+        if let Some(any) = self.node(parent).any {
+            return any.get();
+        }
+        let any = self.new_node(parent);
+        self.nodes[parent as usize].any = NonZeroU32::new(any);
+        any
+    }
+
+    fn new_node(&mut self, parent: u32) -> u32 {
+        let node = self.nodes.len() as u32;
+        // The parent for now; `link` makes it the next one up that has a prefix route.
+        self.nodes.push(Node {
+            above: (parent > BELOW).then_some(parent),
+            ..Node::default()
+        });
+        node
     }
 
     /// Shortens every way up to the nodes that have something. Parents come before their children.
@@ -215,18 +363,21 @@ impl Default for RouteTable {
     /// A table without routes.
     fn default() -> Self {
         Self {
-            routes: Box::default(),
+            conditions: Box::default(),
             conditional: Box::default(),
             nodes: [EXACT, BELOW, ANY].map(|_| Node::default()).into(),
             edges: HashTable::new(),
             suffix_lengths: (usize::MAX, 0),
+            patterned: HashMap::default(),
         }
     }
 }
 
 impl fmt::Debug for RouteTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.routes).finish()
+        f.debug_struct("RouteTable")
+            .field("routes", &self.conditions.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -261,12 +412,21 @@ mod tests {
 
     use super::*;
     use crate::Snapshot;
+    use crate::route::Template;
 
-    /// `host path`: host `*` for any; a path that ends in `/**` is a prefix, `*` is any.
+    /// `host path`: host `*` for any; the path as files have it, `*` is any.
     fn route(text: &str) -> RouteMatch {
         let (host, path) = text.split_once(' ').expect("host and path");
         let path = match path.strip_suffix("/**") {
             _ if path == "*" => None,
+            _ if path.starts_with('~') => {
+                let pattern = Pattern::new(&path[1..]).expect("a pattern");
+                Some(PathMatch::Regex(Arc::new(pattern)))
+            }
+            _ if path.contains('{') => {
+                let template = Template::new(path).expect("a template");
+                Some(PathMatch::Template(Arc::new(template)))
+            }
             Some(prefix) => Some(PathMatch::Prefix(format!("{prefix}/").into())),
             None => Some(PathMatch::Exact(path.into())),
         };
@@ -330,6 +490,81 @@ mod tests {
         check(&routes, "h", "*", Some(0));
         check(&["h /api/**"], "h", "/", None);
         check(&["h *"], "h", "", Some(0));
+    }
+
+    #[test]
+    fn exact_then_template_then_prefix_then_regex_then_any() {
+        let routes = [
+            "h /**",
+            "h ~^/users/",
+            "h ~[0-9]$",
+            "h /users/{id}",
+            "h /users/me",
+            "h /users/{id}/**",
+            "h /users/me/**",
+            "h /users/{id}/orders",
+            "h /files/{rest=**}",
+            "h /files/a/**",
+            "h /{kind}/me/orders",
+        ];
+        check(&routes, "h", "/users/me", Some(4));
+        check(&routes, "h", "/users/7", Some(3));
+        check(&routes, "h", "/users/7/orders", Some(7));
+        check(&routes, "h", "/users/me/orders", Some(7));
+        check(&routes, "h", "/users/me/x", Some(6));
+        check(&routes, "h", "/users/7/x", Some(5));
+        check(&routes, "h", "/shops/me/orders", Some(10));
+        check(&routes, "h", "/users/", Some(1));
+        check(&routes, "h", "/users", Some(0));
+        check(&routes, "h", "/users//orders", Some(1));
+        check(&routes, "h", "/v1", Some(2));
+        check(&routes, "h", "/files", Some(8));
+        check(&routes, "h", "/files/", Some(8));
+        check(&routes, "h", "/files/a/b", Some(9));
+        check(&routes, "h", "/files/b/c", Some(8));
+    }
+
+    #[test]
+    fn regular_expressions_are_tried_in_their_order_and_once_each() {
+        let mut routes = ["h ~b", "h ~a", "h ~b", "* ~^/"].map(route);
+        routes[2].methods = [Method::GET].into();
+        let table = RouteTable::new(&routes);
+        let find = |method, path| found(&table, method, "h", path, &[]);
+        assert_eq!(find(Method::GET, "/ab"), Some(2));
+        assert_eq!(find(Method::PUT, "/ab"), Some(0));
+        assert_eq!(find(Method::PUT, "/a"), Some(1));
+        assert_eq!(find(Method::PUT, "/c"), Some(3));
+    }
+
+    #[test]
+    fn a_template_serves_where_the_conditions_of_a_better_one_fail() {
+        let mut routes = ["h /a/{x}", "h /{x}/b", "h /a/b", "h /{x}/{y}", "h /a/{z}"].map(route);
+        for (at, method) in [Method::GET, Method::PUT, Method::POST]
+            .into_iter()
+            .enumerate()
+        {
+            routes[at].methods = [method].into();
+        }
+        let table = RouteTable::new(&routes);
+        let find = |method| found(&table, method, "h", "/a/b", &[]);
+        assert_eq!(find(Method::POST), Some(2));
+        assert_eq!(find(Method::GET), Some(0));
+        assert_eq!(find(Method::PUT), Some(4));
+    }
+
+    /// As many ways as the table has, and no stack that grows with the path.
+    #[test]
+    fn deep_paths_are_walked_without_recursion() {
+        let deep = "/a".repeat(30_000);
+        let routes = [
+            format!("h {deep}"),
+            "h /{x}/b".into(),
+            format!("h {deep}/{{x}}"),
+        ];
+        let routes: Vec<_> = routes.iter().map(|text| text.as_str()).collect();
+        check(&routes, "h", &deep, Some(0));
+        check(&routes, "h", &format!("{deep}/z"), Some(2));
+        check(&routes, "h", &format!("{deep}/z/z"), None);
     }
 
     #[test]
