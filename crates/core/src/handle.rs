@@ -20,6 +20,7 @@ use crate::endpoint::EndpointSlot;
 use crate::geo::Direction;
 use crate::hedge::HedgeCell;
 use crate::ids::{Generation, RouteIdx, UpstreamIdx};
+use crate::news::News;
 use crate::pins::{Alive, Holders, Known};
 use crate::plan::{Plan, Upstream};
 
@@ -90,6 +91,8 @@ pub struct PlanHandle {
     stage: ArcSwapOption<Stage>,
     /// The last number given out; held while a plan is put in place, so that the newest serves.
     last: Mutex<u64>,
+    /// Who is told that another plan serves, or another part.
+    news: News,
     /// Every generation that something may still hold, oldest first.
     known: Mutex<Vec<Known>>,
 }
@@ -106,6 +109,12 @@ impl PlanHandle {
             last: Mutex::new(last.0),
             ..Self::default()
         }
+    }
+
+    /// Gives the next plan the number after `last`, unless it gets a higher one anyway.
+    pub fn count_after(&self, last: Generation) {
+        let mut own = self.lock();
+        *own = (*own).max(last.0);
     }
 
     /// The plan for a connection with this key, by share of connections. With one plan alive the key
@@ -161,6 +170,7 @@ impl PlanHandle {
         let live = Arc::new(Live::bind(Arc::new(plan), board, Generation(*last)));
         self.remember(&live);
         self.live.store(Some(live.clone()));
+        self.news.tell();
         live
     }
 
@@ -211,13 +221,21 @@ impl PlanHandle {
         live.take_over(board);
         self.live.store(Some(live.clone()));
         self.unstage();
+        self.news.tell();
         Some(live)
     }
 
     /// Ends the stage: the serving plan serves everything from the next load on. The stage that there was.
     pub fn abandon(&self) -> Option<Arc<Stage>> {
         let _last = self.lock();
-        self.unstage()
+        let stage = self.unstage();
+        self.news.tell();
+        stage
+    }
+
+    /// Who is told whenever another plan serves, or another part: those who keep one may let it go.
+    pub fn news(&self) -> &News {
+        &self.news
     }
 
     /// The generations of which something is alive, and what holds it; oldest first. Adds up the counts
@@ -237,6 +255,7 @@ impl PlanHandle {
     fn put(&self, stage: &Arc<Stage>) {
         self.stage.store(Some(stage.clone()));
         self.staged.store(true, Ordering::Release);
+        self.news.tell();
     }
 
     fn unstage(&self) -> Option<Arc<Stage>> {

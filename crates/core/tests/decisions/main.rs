@@ -8,6 +8,7 @@ mod places;
 mod routes;
 mod simulation;
 mod split;
+mod stage;
 mod steer;
 mod storm;
 #[path = "../support/mod.rs"]
