@@ -31,8 +31,9 @@ const PENDING: u32 = 1024;
 /// What `circuit_breaker` allows, as one plan has it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Allowed {
-    /// The plan's number, 1 and above: the newest plan's word stands.
-    generation: u64,
+    /// Whose word it is: the newest plan's stands. 0: nobody's, 1: that of a plan which serves a part, and
+    /// is heard where nobody else has spoken; 2 and above by the number of a plan that serves.
+    rank: u64,
     endpoint: Limits,
     region: Limits,
 }
@@ -92,10 +93,19 @@ pub(super) struct Reached {
 type Leftovers = SmallVec<[Grant; 1]>;
 
 impl Allowed {
-    /// What the plan of this number says.
+    /// What the plan of this number (1 and above) says.
     pub(crate) fn new(generation: u64, breaker: &CircuitBreaker) -> Self {
+        Self::of(generation.saturating_add(1), breaker)
+    }
+
+    /// What a plan says that serves a part beside another.
+    pub(crate) fn beside(breaker: &CircuitBreaker) -> Self {
+        Self::of(1, breaker)
+    }
+
+    fn of(rank: u64, breaker: &CircuitBreaker) -> Self {
         Self {
-            generation,
+            rank,
             endpoint: breaker.endpoint,
             region: breaker.region,
         }
@@ -136,7 +146,7 @@ impl Gate {
     }
 
     fn relearn(self: &Arc<Self>, inside: &mut Inside, allowed: Allowed) -> Leftovers {
-        if allowed.generation <= inside.allowed.generation {
+        if allowed.rank <= inside.allowed.rank {
             return Leftovers::new();
         }
         inside.allowed = allowed;

@@ -180,7 +180,7 @@ impl Pool {
     }
 
     /// Which of the process's threads it belongs to.
-    pub(super) fn index(&self) -> usize {
+    pub(crate) fn index(&self) -> usize {
         self.0.index
     }
 
