@@ -7,6 +7,7 @@
 
 mod attempts;
 mod end;
+mod noted;
 mod tries;
 
 use std::fmt::Write as _;
@@ -15,21 +16,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, StatusCode};
-use tidegate_core::retry::{Destination, Idempotency, Phase, WhyNot};
 use tidegate_core::pins::Hold;
+use tidegate_core::record::Then;
+use tidegate_core::retry::{Destination, Idempotency, Phase, WhyNot};
 use tidegate_core::{Decision, InFlight, Termination};
-use tidegate_telemetry::labels::{AttemptOutcome, Label, ReplayLost};
+use tidegate_telemetry::labels::{AttemptOutcome, FaultKind, Label, ReplayLost};
 
 use crate::admit::Admitted;
 use crate::attempt::Place;
 use crate::clock::{now, span};
 use crate::context::Context;
 use crate::head::RequestHead;
+use crate::held::{HeldRoute, HeldUpstream};
 use crate::orca;
 use crate::record::Record;
+use crate::recorder::{First, Notes};
 use crate::request_id::RequestId;
 use crate::said::Ears;
-use crate::held::{HeldRoute, HeldUpstream};
 
 use tries::Tries;
 
@@ -38,6 +41,7 @@ pub(crate) use tries::{Made, Try};
 /// The account of one request. Boxed, because it is handed on.
 pub(crate) struct Finish {
     context: Rc<Context>,
+    id: RequestId,
     route: Option<Rc<HeldRoute>>,
     upstream: Option<Rc<HeldUpstream>>,
     /// What its generation counts it as, while it counts it.
@@ -61,6 +65,12 @@ pub(crate) struct Finish {
     in_flight: Option<InFlight>,
     /// What only the access log wants; none while it is off.
     record: Option<Box<Record>>,
+    /// What is noted of its decisions, to be recorded.
+    notes: Option<Box<Notes>>,
+    /// Its first decision, while nothing is noted.
+    first: Option<First>,
+    /// The state of chance before the last decision that was not noted.
+    seed: u64,
     /// It is that of a copy: its attempts count, and nothing else of it does.
     is_copy: bool,
     ended: bool,
@@ -69,22 +79,23 @@ pub(crate) struct Finish {
 impl Finish {
     /// Opens the account of a request whose head has arrived.
     pub(crate) fn begin(context: &Rc<Context>, head: &RequestHead, id: &RequestId) -> Box<Self> {
-        Self::open(context, || Record::of(head, id))
+        Self::open(context, id, || Record::of(head, id))
     }
 
     /// Opens the account of something that was no request.
     pub(crate) fn unparsed(context: &Rc<Context>, id: &RequestId) -> Box<Self> {
-        Self::open(context, || Record::unparsed(id))
+        Self::open(context, id, || Record::unparsed(id))
     }
 
-    fn open(context: &Rc<Context>, record: impl FnOnce() -> Record) -> Box<Self> {
+    fn open(context: &Rc<Context>, id: &RequestId, record: impl FnOnce() -> Record) -> Box<Self> {
         let record = context.worker.logs().then(|| Box::new(record()));
-        Self::with(context, record)
+        Self::with(context, id.clone(), record)
     }
 
-    fn with(context: &Rc<Context>, record: Option<Box<Record>>) -> Box<Self> {
+    fn with(context: &Rc<Context>, id: RequestId, record: Option<Box<Record>>) -> Box<Self> {
         Box::new(Self {
             context: context.clone(),
+            id,
             route: None,
             upstream: None,
             hold: None,
@@ -102,6 +113,9 @@ impl Finish {
             sent: 0,
             in_flight: None,
             record,
+            notes: None,
+            first: None,
+            seed: 0,
             is_copy: false,
             ended: false,
         })
@@ -109,7 +123,7 @@ impl Finish {
 
     /// Opens the account of the copy of a request.
     pub(crate) fn of_copy(context: &Rc<Context>, admitted: &Admitted) -> Box<Self> {
-        let mut finish = Self::with(context, None);
+        let mut finish = Self::with(context, RequestId::NONE, None);
         finish.is_copy = true;
         finish.admitted(admitted);
         finish
@@ -118,7 +132,7 @@ impl Finish {
     /// An account that is closed already and counts nothing: it stands where another one is while that is
     /// elsewhere.
     pub(crate) fn closed(context: &Rc<Context>) -> Box<Self> {
-        let mut finish = Self::with(context, None);
+        let mut finish = Self::with(context, RequestId::NONE, None);
         finish.ended = true;
         finish
     }
@@ -129,10 +143,30 @@ impl Finish {
             true => Hold::Copy,
             false => Hold::Request,
         };
-        admitted.route.pins.begin(hold);
-        self.hold = Some(hold);
-        self.route = Some(admitted.route.clone());
+        self.holds_route(&admitted.route, hold);
         self.upstream = Some(admitted.upstream.clone());
+        let rewritten = admitted.acts.as_ref().and_then(|acts| acts.target());
+        if let (Some(record), Some(target)) = (&mut self.record, rewritten) {
+            record.rewritten(target);
+        }
+    }
+
+    /// The request takes a route that answers by itself.
+    pub(crate) fn takes(&mut self, route: &Rc<HeldRoute>) {
+        self.holds_route(route, Hold::Request);
+    }
+
+    fn holds_route(&mut self, route: &Rc<HeldRoute>, hold: Hold) {
+        route.pins.begin(hold);
+        self.hold = Some(hold);
+        self.route = Some(route.clone());
+    }
+
+    /// A fault was injected.
+    pub(crate) fn injected(&mut self, kind: FaultKind) {
+        if let Some(record) = &mut self.record {
+            record.injected(kind);
+        }
     }
 
     /// What it is from now on, to its generation.
@@ -147,11 +181,13 @@ impl Finish {
         if let Some(record) = &mut self.record {
             record.decided(decision);
         }
+        self.note_decided(decision);
     }
 
     /// No other attempt is made.
     pub(crate) fn refused_retry(&mut self, why: WhyNot) {
         self.why_not = Some(why.word());
+        self.note_then(Then::Stop(why));
         self.context.worker.shared.metrics.retry_refused(why);
     }
 
@@ -294,6 +330,17 @@ impl Finish {
     /// The address of the endpoint that answers.
     pub(crate) fn answering(&self) -> Option<&str> {
         self.tries.answered().map(|attempt| &*attempt.endpoint)
+    }
+
+    /// The address of the endpoint that the attempt goes to at which the books are open.
+    pub(crate) fn attempted(&self) -> Option<&str> {
+        self.tries.current().map(|attempt| &*attempt.endpoint)
+    }
+
+    /// The region that answers.
+    pub(crate) fn answered_from(&self) -> Option<&str> {
+        let place = self.tries.answered()?.place;
+        self.region_name(place).map(|name| &**name)
     }
 
     /// The region of the last attempt.

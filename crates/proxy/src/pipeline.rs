@@ -11,15 +11,17 @@ use std::time::Instant;
 
 use tidegate_core::choose::{Ask, Choice, choose, reach};
 use tidegate_core::decision::Decision;
-use tidegate_core::plan::{Fallback, Route, Upstream};
 use tidegate_core::pins::Hold;
+use tidegate_core::plan::{Fallback, Route, Upstream};
 use tidegate_core::resume::Transfer;
 use tidegate_core::retry::{
     Failure, NextTry, Phase, Reach, Situation, Verdict, WhyNot, next_try, replay_scope, verdict,
 };
 use tidegate_core::{LiveUpstream, Termination};
 
-use crate::admit::{Admitted, admit};
+use crate::action;
+use crate::action::fields::{AnswerEdits, Words};
+use crate::admit::{Admitted, Turned, admit};
 use crate::affinity::Brought;
 use crate::answer::{Answer, AnswerHead, AnswerWords};
 use crate::attempt::{Answered, Ended, Failed, Place};
@@ -39,6 +41,7 @@ use crate::mirror;
 use crate::problem;
 use crate::request_id::RequestId;
 use crate::resume::{self, Part, Resumable};
+use crate::tap;
 use crate::tunnel::Tunnel;
 use crate::wheel::Timer;
 use crate::worker::Bound;
@@ -74,15 +77,23 @@ pub(crate) async fn serve<C: Client>(
 ) -> Box<Answer> {
     let id = request_id(context, &request.head);
     let mut finish = Finish::begin(context, &request.head, &id);
-    match admit(context, &request) {
+    let admitted = admit(context, &request);
+    if context.worker.shared.tap.is_open() {
+        tap::show(context, &request.head, &admitted);
+    }
+    match admitted {
         Ok((admitted, bound)) => {
             Serving::new(context, (admitted, bound), request, id, finish)
                 .run(client)
                 .await
         }
-        Err(refusal) => {
+        Err(Turned::Refused(refusal)) => {
             finish.failed(refusal.termination);
             problem::answer(context, id, finish, refusal)
+        }
+        Err(Turned::Replied(replied)) => {
+            let head = &request.head;
+            action::answer(context, &keys::Parts { context, head }, id, finish, &replied)
         }
     }
 }
@@ -142,6 +153,7 @@ impl Serving {
     ) -> Box<Self> {
         let at = now();
         finish.admitted(&admitted);
+        finish.sample(context, &request.head);
         let route = &admitted.route.route;
         let framing = request.head.framing(request.has_body);
         let mut body = replay_body(context, &admitted, request.upload, framing);
@@ -188,6 +200,9 @@ impl Serving {
     }
 
     async fn run<C: Client>(mut self: Box<Self>, client: &mut C) -> Box<Answer> {
+        if let Some(early) = self.inject(client).await {
+            return self.end_early(early);
+        }
         self.deposit();
         if let Err(termination) = self.gather(client).await {
             return self.fail(termination);
@@ -229,8 +244,20 @@ impl Serving {
         self.ask.now = now();
         self.ask.deadline = self.deadline;
         self.ask.repeatable = self.is_repeatable();
+        if self.finish.is_noted() {
+            return self.look_noting();
+        }
         let mut rng = self.context.worker.rng.borrow_mut();
-        choose(self.upstream(), &self.ask, &mut rng)
+        let seed = rng.get_seed();
+        let chosen = choose(self.upstream(), &self.ask, &mut rng);
+        drop(rng);
+        if chosen.1.is_none() && self.finish.may_note() {
+            // What nobody may take is always told in full: it is looked at once more.
+            self.note();
+            return self.look_noting();
+        }
+        self.finish.drew(seed);
+        chosen
     }
 
     /// Enters a decision; an attempt follows if it has a candidate.
@@ -261,6 +288,7 @@ impl Serving {
 
     /// Prepares another attempt: verdict, budget, backoff. An error says why there is none.
     async fn move_on(&mut self, failed: &Failed) -> Result<(), WhyNot> {
+        self.note();
         let next = match failed.decided {
             Some(Ok(next)) => {
                 self.enter_try(failed);
@@ -337,6 +365,7 @@ impl Serving {
 
     /// No other attempt: the upstream's own answer if it gave one, else a problem document.
     fn stop(mut self: Box<Self>, failed: Failed, why: WhyNot) -> Box<Answer> {
+        self.note();
         self.finish.refused_retry(why);
         let termination = match self.is_out_of_time() {
             true if failed.answered.is_none() => Termination::DeadlineExceeded,
@@ -424,7 +453,10 @@ impl Serving {
         }
     }
 
-    fn fail(mut self: Box<Self>, termination: Termination) -> Box<Answer> {
+    pub(crate) fn fail(mut self: Box<Self>, termination: Termination) -> Box<Answer> {
+        if termination.lost() {
+            self.note();
+        }
         self.settle_body();
         let refusal = problem::Refusal::new(termination, self.finish.detail());
         let refusal =
@@ -443,7 +475,7 @@ impl Serving {
         fallback.filter(|_| !self.admitted.upgrade)
     }
 
-    fn words(&mut self) -> AnswerWords {
+    pub(crate) fn words(&mut self) -> AnswerWords {
         let reveal = self.route().reveal;
         let region = || self.finish.region();
         AnswerWords {
@@ -453,6 +485,26 @@ impl Serving {
             attempts: reveal.attempts.then_some(self.attempts),
             server_timing: reveal.server_timing.then(|| self.finish.server_timing()),
             set_cookie: None,
+            edits: self.answer_edits(),
+        }
+    }
+
+    /// What is edited of the answer, if anything is.
+    fn answer_edits(&self) -> Option<Box<AnswerEdits>> {
+        self.admitted.acts.as_ref()?;
+        let region = self.finish.answered_from();
+        self.field_words(region).of_answer()
+    }
+
+    /// What values of fields can hold.
+    pub(crate) fn field_words<'a>(&'a self, region: Option<&'a str>) -> Words<'a> {
+        Words {
+            context: &self.context,
+            head: &self.head,
+            id: &self.id,
+            route: &self.admitted.route,
+            upstream: Some(&self.admitted.upstream),
+            region,
         }
     }
 }

@@ -7,14 +7,14 @@ use http::StatusCode;
 use smallvec::SmallVec;
 use tidegate_core::choose::MAX_ATTEMPTS;
 use tidegate_core::{Decision, Termination};
-use tidegate_telemetry::access::{AccessRecord, AttemptRecord, Excluded, Saving, TlsRecord};
-use tidegate_telemetry::labels::{AttemptOutcome, ReplayLost};
+use tidegate_telemetry::access::{AccessRecord, Acts, AttemptRecord, Excluded, Saving, TlsRecord};
+use tidegate_telemetry::labels::{AttemptOutcome, FaultKind, ReplayLost};
 
 use crate::context::Context;
 use crate::finish::{Made, Try};
 use crate::head::RequestHead;
-use crate::request_id::RequestId;
 use crate::held::{HeldRoute, HeldUpstream};
+use crate::request_id::RequestId;
 
 /// Longest path and query that is kept.
 const TARGET_LIMIT: usize = 2048;
@@ -30,6 +30,10 @@ pub(crate) struct Record {
     decision: Decision,
     replay_lost: Option<ReplayLost>,
     gathered: bool,
+    /// The path that upstreams got, if it is another.
+    rewritten: Option<Box<str>>,
+    delayed: bool,
+    aborted: bool,
 }
 
 /// How the request ended.
@@ -48,11 +52,16 @@ pub(crate) struct Ended<'a> {
     pub(crate) tries: &'a [Try],
 }
 
+/// The path of a target, as far as it is kept.
+fn path_of(target: &str) -> &str {
+    let path = target.split('?').next().unwrap_or_default();
+    path.get(..TARGET_LIMIT).unwrap_or(path)
+}
+
 impl Record {
     /// The record of a request with this head.
     pub(crate) fn of(head: &RequestHead, id: &RequestId) -> Self {
-        let target = head.path_and_query();
-        let path = target.split('?').next().unwrap_or_default();
+        let path = path_of(head.path_and_query());
         Self {
             protocol: match head.version() {
                 "2" => "h2",
@@ -61,7 +70,7 @@ impl Record {
             },
             method: head.method().clone(),
             host: head.authority().into(),
-            path: path.get(..TARGET_LIMIT).unwrap_or(path).into(),
+            path: path.into(),
             ..Self::unparsed(id)
         }
     }
@@ -78,6 +87,9 @@ impl Record {
             decision: Decision::default(),
             replay_lost: None,
             gathered: false,
+            rewritten: None,
+            delayed: false,
+            aborted: false,
         }
     }
 
@@ -94,6 +106,19 @@ impl Record {
     /// The request's body was read whole before it was sent.
     pub(crate) fn gathered(&mut self) {
         self.gathered = true;
+    }
+
+    /// Upstreams get another path and query.
+    pub(crate) fn rewritten(&mut self, target: &str) {
+        self.rewritten = Some(path_of(target).into());
+    }
+
+    /// A fault was injected.
+    pub(crate) fn injected(&mut self, kind: FaultKind) {
+        match kind {
+            FaultKind::Delay => self.delayed = true,
+            FaultKind::Abort => self.aborted = true,
+        }
     }
 
     /// Writes the line.
@@ -119,6 +144,11 @@ impl Record {
             method: self.method.as_str(),
             host: self.host.as_bytes(),
             path: self.path.as_bytes(),
+            acts: Acts {
+                rewritten: self.rewritten.as_deref().map(str::as_bytes),
+                delayed: self.delayed,
+                aborted: self.aborted,
+            },
             route: ended.route.map(|held| &*held.route.name),
             upstream: ended.upstream.map(|held| &*held.wanted.name),
             generation: ended.route.map(|held| held.generation).unwrap_or_default(),

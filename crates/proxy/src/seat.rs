@@ -63,6 +63,8 @@ impl Seat {
         spawn_local(worker.wheel.run());
         let listening = worker.clone();
         spawn_local(async move { listening.hear_news().await });
+        let listening = worker.clone();
+        spawn_local(async move { listening.hear_plans().await });
         spawn_local(standby::keep(worker.clone()));
         self.install(&worker);
         self.start_services(ready);

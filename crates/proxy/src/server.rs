@@ -9,6 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tidegate_core::record::Records;
 use tidegate_core::settings::Listener;
 use tidegate_core::{News, PlanHandle};
 use tidegate_telemetry::access::AccessLog;
@@ -19,6 +20,7 @@ use crate::body::Totals;
 use crate::listener::{ListenerContext, Sockets};
 use crate::seat::Seat;
 use crate::tally::Tally;
+use crate::tap::Tap;
 use crate::tls::client::Profiles;
 use crate::tls::{CertificateHandle, TlsError};
 use crate::upstream::directory::Directory;
@@ -38,6 +40,8 @@ pub struct ProxyOptions {
     pub metrics: Arc<Metrics>,
     /// Where requests are written down.
     pub access: AccessLog,
+    /// Where decisions are recorded.
+    pub records: Arc<Records>,
 }
 
 /// The data plane.
@@ -48,6 +52,7 @@ pub struct Proxy;
 pub struct Running {
     addresses: Vec<(String, SocketAddr)>,
     certificates: CertificateHandle,
+    tap: Tap,
     sockets: Sockets,
     signals: Signals,
     loops: Tally,
@@ -111,17 +116,22 @@ impl Proxy {
             shutdown: watch::Sender::new(false),
             cut: watch::Sender::new(false),
         };
+        let tap = Tap::new(threads);
         let shared = Arc::new(Shared {
-            plan: options.plan,
             replay: Totals::new(options.metrics.clone())?,
             metrics: options.metrics,
             profiles: Profiles::default(),
             directory: Directory::new(threads),
+            records: options.records,
+            tap: tap.clone(),
             shutdown: signals.shutdown.subscribe(),
             news: listen(&options.news),
+            plans: listen(options.plan.news()),
+            plan: options.plan,
         });
         let mut running = Running {
             addresses,
+            tap,
             certificates: CertificateHandle::new(secured(&listeners)),
             sockets,
             signals,
@@ -143,6 +153,11 @@ impl Running {
     /// Reads certificates again, from any thread.
     pub fn certificates(&self) -> CertificateHandle {
         self.certificates.clone()
+    }
+
+    /// Shows what requests come, to any thread.
+    pub fn tap(&self) -> Tap {
+        self.tap.clone()
     }
 
     /// Client connections that are open.

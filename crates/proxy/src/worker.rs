@@ -10,19 +10,26 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tidegate_core::pins::Pins;
-use tidegate_core::{Generation, Live, PlanHandle, RouteIdx, UpstreamIdx};
+use tidegate_core::plan::CircuitBreaker;
+use tidegate_core::record::{Records, Ring};
+use tidegate_core::{Generation, Live, PlanHandle, RouteIdx, Stage, UpstreamIdx};
 use tidegate_telemetry::access::AccessWriter;
 use tidegate_telemetry::metrics::{Metrics, PlanSeries};
 
 use crate::affinity::Bonds;
 use crate::body::{Ledger, Totals};
 use crate::held::{HeldRoute, HeldUpstream, RouteParts};
+use crate::keys::Parts;
 use crate::mirror::Copies;
+use crate::tap::Tap;
 use crate::tls::client::Profiles;
 use crate::upstream::directory::Directory;
 use crate::upstream::gate::Allowed;
 use crate::upstream::pool::Pool;
 use crate::wheel::Wheel;
+
+/// So many routes of a plan that was replaced are let go of at once.
+const AT_ONCE: usize = 256;
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -31,9 +38,14 @@ pub(crate) struct Shared {
     pub(crate) profiles: Profiles,
     pub(crate) replay: Arc<Totals>,
     pub(crate) directory: Directory,
+    pub(crate) records: Arc<Records>,
     pub(crate) shutdown: tokio::sync::watch::Receiver<bool>,
     /// Steps when something has changed that those who wait in a region must hear.
     pub(crate) news: tokio::sync::watch::Receiver<()>,
+    /// Where requests are shown while another plan is tried on them.
+    pub(crate) tap: Tap,
+    /// Steps when another plan serves.
+    pub(crate) plans: tokio::sync::watch::Receiver<()>,
 }
 
 /// What one thread owns.
@@ -46,16 +58,23 @@ pub(crate) struct Worker {
     pub(crate) copies: Rc<Copies>,
     pub(crate) rng: RefCell<fastrand::Rng>,
     pub(crate) access: RefCell<AccessWriter>,
+    /// Where this worker records decisions.
+    pub(crate) ring: Arc<Ring>,
     stopping: Cell<bool>,
     news: Cell<u64>,
     bound: RefCell<Option<Rc<Bound>>>,
+    /// The plan that serves a part, as long as there is one and it was used here.
+    staged: RefCell<Option<Rc<Bound>>>,
+    /// The one before, until there is time to let go of it.
+    before: RefCell<Option<Rc<Bound>>>,
 }
 
 /// A plan with what this worker resolved for it once, so that no request has to. Who serves a request
 /// takes its parts from here and does not keep it.
 pub(crate) struct Bound {
-    pub(crate) live: Arc<Live>,
+    /// Dropped before the plan, so that whoever throws that away has the last of both.
     pub(crate) series: PlanSeries,
+    pub(crate) live: Arc<Live>,
     /// Per route of the plan, once it is used: what its requests hold.
     routes: Box<[OnceCell<Rc<HeldRoute>>]>,
     /// Per upstream of the plan: the same.
@@ -78,27 +97,58 @@ impl Worker {
             replay: Ledger::new(shared.replay.clone(), wheel.clone()),
             copies: Rc::default(),
             wheel,
+            ring: shared.records.ring(),
             shared,
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
             access: RefCell::new(access),
             stopping: Cell::new(false),
             news: Cell::new(0),
-            bound: RefCell::new(None),
+            bound: RefCell::default(),
+            staged: RefCell::default(),
+            before: RefCell::default(),
         })
     }
 
-    /// The plan for the next request; none before the first activation. One load, and a few
-    /// pointers to resolve whenever the generation has changed.
+    /// The plan for this request: the one that serves, unless another one serves the part of which this
+    /// is. None before the first activation. While one plan serves everything, this is a load more than
+    /// [`bound`](Self::bound).
+    pub(crate) fn bound_for(&self, request: &Parts<'_>) -> Option<Rc<Bound>> {
+        let staged = match self.shared.plan.is_staged() {
+            true => self.staged_for(request),
+            false => None,
+        };
+        staged.or_else(|| self.bound())
+    }
+
+    #[cold]
+    fn staged_for(&self, request: &Parts<'_>) -> Option<Rc<Bound>> {
+        let stage = self.shared.plan.stage();
+        let key = request.context.facts.key();
+        let takes = |stage: &&Arc<Stage>| stage.takes(key, request);
+        let live = &stage.as_ref().filter(takes)?.live;
+        let mut cached = self.staged.borrow_mut();
+        let known = cached.as_ref().filter(|one| Arc::ptr_eq(&one.live, live));
+        if let Some(known) = known {
+            return Some(known.clone());
+        }
+        let bound = Rc::new(Bound::resolve(live.clone(), &self.shared, Allowed::beside));
+        *cached = Some(bound.clone());
+        Some(bound)
+    }
+
+    /// The plan that serves; none before the first activation. One load, and a few pointers to resolve
+    /// whenever the generation has changed.
     pub(crate) fn bound(&self) -> Option<Rc<Bound>> {
-        let live = self.shared.plan.load(0);
+        let live = self.shared.plan.serving();
         let live = live.as_ref()?;
         let mut cached = self.bound.borrow_mut();
         match &*cached {
             Some(bound) if bound.live.generation == live.generation => Some(bound.clone()),
             _ => {
-                let bound = Rc::new(Bound::resolve(live.clone(), &self.shared));
+                let allowed = |breaker: &_| Allowed::new(live.generation.0, breaker);
+                let bound = Rc::new(Bound::resolve(live.clone(), &self.shared, allowed));
                 self.replay.limit(&live.plan.replay);
-                *cached = Some(bound.clone());
+                *self.before.borrow_mut() = cached.replace(bound.clone());
                 Some(bound)
             }
         }
@@ -109,6 +159,33 @@ impl Worker {
     /// regions are polled for it.
     pub(crate) fn news(&self) -> u64 {
         self.news.get()
+    }
+
+    /// Lets go of the plan that was kept for the next request whenever another one serves, so that a
+    /// worker without requests keeps none alive; and has the new one ready.
+    pub(crate) async fn hear_plans(&self) {
+        let mut plans = self.shared.plans.clone();
+        while plans.changed().await.is_ok() {
+            drop(self.bound());
+            let before = self.before.borrow_mut().take();
+            for gone in [before, self.take_unstaged()].into_iter().flatten() {
+                if let Ok(gone) = Rc::try_unwrap(gone) {
+                    gone.let_go().await;
+                }
+            }
+        }
+    }
+
+    /// What is kept of a plan that serves no part any more.
+    fn take_unstaged(&self) -> Option<Rc<Bound>> {
+        let stage = self.shared.plan.stage();
+        let serves = |kept: &Rc<Bound>| {
+            stage
+                .as_ref()
+                .is_some_and(|stage| Arc::ptr_eq(&stage.live, &kept.live))
+        };
+        let mut kept = self.staged.borrow_mut();
+        kept.take_if(|kept| !serves(kept))
     }
 
     /// Tells those who wait in a region that something has become of one, whenever it does.
@@ -139,12 +216,16 @@ impl Worker {
 }
 
 impl Bound {
-    fn resolve(live: Arc<Live>, shared: &Shared) -> Self {
+    fn resolve(
+        live: Arc<Live>,
+        shared: &Shared,
+        allowed: impl Fn(&CircuitBreaker) -> Allowed,
+    ) -> Self {
         let plan = &live.plan;
         let series = shared.metrics.route_series(plan);
         let upstreams = (0..).map(UpstreamIdx).zip(&plan.upstreams);
         let upstreams = upstreams.map(|(index, wanted)| {
-            let allowed = Allowed::new(live.generation.0, &wanted.circuit_breaker);
+            let allowed = allowed(&wanted.circuit_breaker);
             Rc::new(HeldUpstream {
                 wanted: wanted.clone(),
                 live: live.upstreams[index.get()].clone(),
@@ -170,8 +251,7 @@ impl Bound {
             let parts = RouteParts {
                 generation: self.live.generation,
                 route: self.live.plan.route(route),
-                regions: &self.live.plan.regions,
-                pop: &self.live.plan.pop.name,
+                plan: &self.live.plan,
                 hedge: self.live.hedge(route),
             };
             HeldRoute::new(parts, self.series.route(route).clone(), &self.pins)
@@ -186,6 +266,17 @@ impl Bound {
     /// The plan's number.
     pub(crate) fn generation(&self) -> Generation {
         self.live.generation
+    }
+
+    /// Lets go of it bit by bit, the plan first: all that many routes hold at once would keep requests
+    /// waiting.
+    async fn let_go(mut self) {
+        let mut routes = std::mem::take(&mut self.routes).into_vec();
+        drop(self);
+        while !routes.is_empty() {
+            routes.truncate(routes.len().saturating_sub(AT_ONCE));
+            tokio::task::yield_now().await;
+        }
     }
 }
 

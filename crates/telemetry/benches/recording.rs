@@ -14,7 +14,7 @@ use tidegate_core::decision::Because;
 use tidegate_core::ids::{RegionIdx, RouteIdx, UpstreamIdx};
 use tidegate_core::retry::Phase;
 use tidegate_core::{Generation, Termination};
-use tidegate_telemetry::access::{AccessLog, AccessRecord, AttemptRecord, Saving, TlsRecord};
+use tidegate_telemetry::access::{AccessLog, AccessRecord, Acts, AttemptRecord, Saving, TlsRecord};
 use tidegate_telemetry::{AttemptOutcome, Metrics};
 
 #[global_allocator]
@@ -79,6 +79,7 @@ fn access_record(bencher: Bencher<'_, '_>) {
         method: "GET",
         host: b"shop.example.com",
         path: b"/api/items/42?colour=blue",
+        acts: Acts::default(),
         route: Some("api"),
         upstream: Some("shop"),
         generation: Generation(12),

@@ -12,7 +12,7 @@ mod sink;
 mod time;
 mod writer;
 
-pub use record::{AccessRecord, AttemptRecord, Excluded, Saving, TlsRecord};
+pub use record::{AccessRecord, Acts, AttemptRecord, Excluded, Saving, TlsRecord};
 pub use sink::OpenError;
 pub use time::rfc3339;
 pub use writer::{AccessLog, AccessWriter};

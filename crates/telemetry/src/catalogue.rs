@@ -10,9 +10,9 @@ use tidegate_core::budget::Purse;
 use tidegate_core::retry::WhyNot;
 
 use crate::labels::{
-    AffinityResult, AttemptOutcome, Cause, HandshakeFailure, HedgeCause, HedgeResult, Label, Limit,
-    MirrorResult, ProbeResult, RegionTurn, ReloadResult, ReplayLost, ReplayStore, ResumeResult,
-    RetryScope, StartResult, StatusClass, TlsVersion,
+    AffinityResult, AttemptOutcome, Cause, FaultKind, HandshakeFailure, HedgeCause, HedgeResult,
+    Label, Limit, MirrorResult, ProbeResult, RegionTurn, ReloadResult, ReplayLost, ReplayStore,
+    ResumeResult, RetryScope, StartResult, StatusClass, TlsVersion,
 };
 
 /// What a metric's value does.
@@ -76,6 +76,8 @@ catalogue! {
         "Attempts after the first of their request, hedges and resumes included; scope `in_region` or `cross_region`.";
     RETRY_REFUSED = Counter "tidegate_retry_refused_total" in "requests" by [why]:
         "Failed attempts after which no other was made, by the reason.";
+    FAULTS_INJECTED = Counter "tidegate_faults_injected_total" in "requests" by [fault]:
+        "Faults that routes injected into requests: `delay`, `abort`.";
     RETRY_BUDGET_USED = Gauge "tidegate_retry_budget_used_ratio" in "1" by [upstream, purse]:
         "Part of a retry budget that the last ten seconds used, reserve included, 0 to 1; 0 while the budget is 0.";
     REDISPATCHES = Counter "tidegate_redispatches_total" in "attempts" by [upstream, region]:
@@ -156,6 +158,8 @@ catalogue! {
         "Always 1; the label is the content hash of the plan that serves.";
     RELOADS = Counter "tidegate_reloads_total" in "reloads" by [result]:
         "Attempts to reload the configuration, by result.";
+    ROLLBACKS = Counter "tidegate_rollbacks_total" in "rollbacks" by [why]:
+        "Times that a generation which had served before was put in place again, by who wanted it.";
     GEO_RELOADS = Counter "tidegate_geo_reloads_total" in "reloads" by [result]:
         "Attempts to reload the database of clients' places, by result.";
     CERTIFICATE_NOT_AFTER = Gauge "tidegate_certificate_not_after_seconds" in "seconds" by [name]:
@@ -214,6 +218,7 @@ pub fn markdown() -> String {
     words::<AttemptOutcome>(&mut page, "`outcome`, and `why` of a rescue");
     words::<Termination>(&mut page, "`reason`, and `why` of a loss");
     words::<WhyNot>(&mut page, "`why` of a refused retry");
+    words::<FaultKind>(&mut page, "`fault`");
     words::<RetryScope>(&mut page, "`scope`");
     words::<Purse>(&mut page, "`purse`");
     words::<HedgeCause>(&mut page, "`why` of a hedge");

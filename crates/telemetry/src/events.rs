@@ -119,8 +119,36 @@ pub enum EventKind {
         generation: u64,
         /// Its content hash.
         hash: Arc<str>,
-        /// What caused it: `start`, `file`, `signal`, `api`.
+        /// What caused it: `start`, `file`, `signal`, `api`, `candidate`, `rollback`,
+        /// `automatic_rollback`.
         trigger: &'static str,
+    },
+    /// A generation was rolled back from.
+    RolledBack {
+        /// Its number.
+        from: u64,
+        /// The number of what serves now.
+        generation: u64,
+        /// What caused it: `rollback`, `automatic_rollback`.
+        trigger: &'static str,
+        /// Who, as they said.
+        who: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Something else than the file serves since the start.
+    FileWithheld {
+        /// What serves.
+        generation: u64,
+        /// Why: `rolled_back`, `activated`, `invalid`, `crashed`.
+        why: &'static str,
+        /// The same in words.
+        detail: String,
+    },
+    /// Something cannot be kept beyond the end of the process, or was not found again.
+    StateProblem {
+        /// What.
+        problem: String,
     },
     /// A reload was refused; the plan before it goes on serving.
     ReloadRefused {
@@ -330,6 +358,26 @@ fn log(kind: &EventKind) {
             problems,
         } => {
             tracing::error!(trigger, problems, "reload refused: {problem}");
+        }
+        EventKind::RolledBack {
+            from,
+            generation,
+            trigger,
+            who,
+            reason,
+        } => {
+            let reason = reason.as_deref().unwrap_or("no reason given");
+            tracing::warn!(from, generation, trigger, who, "rolled back: {reason}");
+        }
+        EventKind::FileWithheld {
+            generation,
+            why,
+            detail,
+        } => {
+            tracing::error!(generation, why, "serves instead of the file: {detail}");
+        }
+        EventKind::StateProblem { problem } => {
+            tracing::error!("state: {problem}");
         }
         EventKind::CertificatesReloaded { names } => {
             tracing::info!(?names, "certificates reloaded");

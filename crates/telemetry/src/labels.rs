@@ -115,6 +115,16 @@ labels! {
 }
 
 labels! {
+    /// What was injected into a request.
+    FaultKind {
+        /// A wait before anything was attempted for it.
+        Delay = "delay",
+        /// An error, instead of an attempt.
+        Abort = "abort",
+    }
+}
+
+labels! {
     /// Where a retry went, seen from the attempt before it.
     RetryScope {
         /// The same region.
@@ -185,6 +195,18 @@ labels! {
         Unchanged = "unchanged",
         /// Problems were found; nothing changed.
         Refused = "refused",
+    }
+}
+
+labels! {
+    /// Who wanted a rollback.
+    RollbackCause {
+        /// Somebody asked for it.
+        Operator = "operator",
+        /// The share of requests that failed rose beyond its limit.
+        Errors = "errors",
+        /// Requests took longer than the limit allows.
+        Latency = "latency",
     }
 }
 

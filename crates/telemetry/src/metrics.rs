@@ -22,8 +22,8 @@ use tidegate_core::retry::WhyNot;
 use tidegate_core::{Live, Plan, Termination};
 
 use crate::labels::{
-    AttemptOutcome, Cause, Label, RegionTurn, ReloadResult, ReplayLost, ReplayStore, ResumeResult,
-    StartResult,
+    AttemptOutcome, Cause, FaultKind, Label, RegionTurn, ReloadResult, ReplayLost, ReplayStore,
+    ResumeResult, RollbackCause, StartResult,
 };
 
 pub use listener::{ListenerSeries, OpenConnection};
@@ -66,10 +66,12 @@ pub struct Metrics {
     listeners: Registry<Name, listener::Shard>,
     global: Shards<Global>,
     reloads: Counts<ReloadResult, { ReloadResult::ALL.len() }>,
+    rollbacks: Counts<RollbackCause, { RollbackCause::ALL.len() }>,
     geo_reloads: Counts<ReloadResult, { ReloadResult::ALL.len() }>,
     access_log_dropped: AtomicU64,
     certificates: Mutex<Vec<(String, i64)>>,
-    table: Mutex<Weak<Table>>,
+    /// Those of the plans that are alive.
+    tables: Mutex<Vec<Weak<Table>>>,
 }
 
 /// What is counted without names.
@@ -78,6 +80,7 @@ pub struct Metrics {
 struct Global {
     terminations: Counts<Termination, { Termination::ALL.len() }>,
     refused: Counts<WhyNot, { WhyNot::ALL.len() }>,
+    faults: Counts<FaultKind, { FaultKind::ALL.len() }>,
     replay: Replay,
 }
 
@@ -96,26 +99,27 @@ impl Metrics {
             listeners: Registry::default(),
             global: shard::fresh(),
             reloads: Counts::default(),
+            rollbacks: Counts::default(),
             geo_reloads: Counts::default(),
             access_log_dropped: AtomicU64::new(0),
             certificates: Mutex::default(),
-            table: Mutex::default(),
+            tables: Mutex::default(),
         })
     }
 
     /// The series of `plan`, for as long as it serves. Cheap: all threads share one table, whose
-    /// entries are resolved when they are first used.
+    /// entries are resolved when they are first used. It goes away with the last that holds it, which takes
+    /// milliseconds for a plan with many routes.
     pub fn route_series(self: &Arc<Self>, plan: &Arc<Plan>) -> PlanSeries {
-        let mut cached = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let table = cached
-            .upgrade()
-            .filter(|table| table.is_for(plan))
-            .unwrap_or_else(|| {
-                self.make_room(plan);
-                let table = Arc::new(Table::new(plan.clone()));
-                *cached = Arc::downgrade(&table);
-                table
-            });
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = tables.iter().filter_map(Weak::upgrade);
+        let table = known.find(|table| table.is_for(plan)).unwrap_or_else(|| {
+            self.make_room(plan);
+            let table = Arc::new(Table::new(plan.clone()));
+            tables.retain(|table| table.strong_count() > 0);
+            tables.push(Arc::downgrade(&table));
+            table
+        });
         PlanSeries::new(self.clone(), table)
     }
 
@@ -139,6 +143,11 @@ impl Metrics {
     /// Counts a failed attempt after which no other was made.
     pub fn retry_refused(&self, why: WhyNot) {
         shard::mine(&self.global).refused.add(why);
+    }
+
+    /// Counts a fault that was injected into a request.
+    pub fn fault_injected(&self, kind: FaultKind) {
+        shard::mine(&self.global).faults.add(kind);
     }
 
     /// So many bytes more (or less, if negative) are kept of requests' bodies. What was added must be
@@ -189,6 +198,11 @@ impl Metrics {
         self.reloads.add(result);
     }
 
+    /// Counts one rollback.
+    pub fn rolled_back(&self, why: RollbackCause) {
+        self.rollbacks.add(why);
+    }
+
     /// Counts one attempt to reload the database of clients' places.
     pub fn geo_reloaded(&self, result: ReloadResult) {
         self.geo_reloads.add(result);
@@ -234,14 +248,14 @@ impl Metrics {
     }
 
     fn route(&self, route: &Name, region: &Name, max_series: usize) -> Shards<Series> {
-        let other = (OTHER.into(), OTHER.into());
+        let other = || (OTHER.into(), OTHER.into());
         self.routes
             .get_within((route.clone(), region.clone()), max_series, other)
     }
 
     fn rescue(&self, from: &Name, to: &Name, why: AttemptOutcome) -> Shards<Padded<AtomicU64>> {
         let key = (from.clone(), to.clone(), why.word());
-        let other = (OTHER.into(), OTHER.into(), why.word());
+        let other = || (OTHER.into(), OTHER.into(), why.word());
         self.rescued.get_within(key, MAX_RESCUE_SERIES, other)
     }
 

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use tidegate_core::Termination;
 use tidegate_core::cell::ErrorClass;
 use tidegate_core::retry::WhyNot;
+use tidegate_core::{Generation, Termination};
 use tidegate_telemetry::labels::{AttemptOutcome, Label};
 
 use super::Finish;
@@ -34,8 +34,12 @@ impl Finish {
         let metrics = &self.context.worker.shared.metrics;
         metrics.terminated(reason);
         self.count(reason, at);
+        if self.context.worker.shared.plan.is_staged() {
+            self.count_stage(reason, at);
+        }
         self.count_hedges();
         self.log(reason, at);
+        self.record(reason, at);
     }
 
     /// Ends every attempt that has not ended: the one that answered, and those that nobody waits for.
@@ -74,6 +78,23 @@ impl Finish {
         }
     }
 
+    /// Counts the request for the comparison of the plan that serves a part with the other one.
+    #[cold]
+    fn count_stage(&self, reason: Termination, at: Instant) {
+        let context = &self.context;
+        let stage = context.worker.shared.plan.stage();
+        let Some(stage) = &*stage else { return };
+        let by_connection = || match stage.takes_connection(context.facts.key()) {
+            true => stage.generation(),
+            false => Generation::default(),
+        };
+        let route = self.route.as_ref();
+        let under = route.map_or_else(by_connection, |route| route.generation);
+        let failed = self.status.is_some_and(|status| status.is_server_error());
+        let failed = failed || reason.lost() || reason == Termination::NoRoute;
+        stage.count(under, failed, span(self.started, at));
+    }
+
     fn count_hedges(&self) {
         for (attempt, why, result) in self.tries.hedges() {
             if let Some(series) = self.series(attempt.place) {
@@ -83,7 +104,7 @@ impl Finish {
     }
 
     /// The first attempt, which failed, and the one that answered, if the client got the answer whole.
-    fn rescue(&self, reason: Termination) -> Option<(&Try, &Try)> {
+    pub(super) fn rescue(&self, reason: Termination) -> Option<(&Try, &Try)> {
         let delivered = matches!(
             reason,
             Termination::Completed | Termination::Tunnelled | Termination::DrainedHome
@@ -116,7 +137,7 @@ impl Finish {
     }
 
     /// After its head nothing is tried again, unless the answer can be continued.
-    fn why_not_after_head(&self, reason: Termination) -> Option<&'static str> {
+    pub(super) fn why_not_after_head(&self, reason: Termination) -> Option<&'static str> {
         let broke = matches!(
             reason,
             Termination::UpstreamTruncated | Termination::BadResponse | Termination::IdleTimeout

@@ -12,7 +12,7 @@ use tidegate_core::{Generation, Termination};
 
 use super::json::{Json, key};
 use super::time::Stamp;
-use crate::labels::{AttemptOutcome, HedgeCause, Label, ReplayLost};
+use crate::labels::{AttemptOutcome, FaultKind, HedgeCause, Label, ReplayLost};
 
 /// Bytes of a path that are logged.
 const MAX_PATH: usize = 2_048;
@@ -42,6 +42,8 @@ pub struct AccessRecord<'a> {
     pub host: &'a [u8],
     /// Path without query, as the client wrote it.
     pub path: &'a [u8],
+    /// What its route did besides sending it on.
+    pub acts: Acts<'a>,
     /// The route that matched.
     pub route: Option<&'a str>,
     /// The route's upstream.
@@ -68,6 +70,17 @@ pub struct AccessRecord<'a> {
     pub attempts: &'a [AttemptRecord<'a>],
     /// The regions that were not eligible for the last decision, with the reason.
     pub excluded: &'a [Excluded<'a>],
+}
+
+/// What a route did to a request besides sending it on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Acts<'a> {
+    /// The path without query that upstreams got, if it is another than the client's.
+    pub rewritten: Option<&'a [u8]>,
+    /// Whether a delay was injected.
+    pub delayed: bool,
+    /// Whether an error was injected.
+    pub aborted: bool,
 }
 
 /// What was done to save a request, and what kept it from being saved.
@@ -172,6 +185,7 @@ impl AccessRecord<'_> {
         key!(json, "method").text(self.method.as_bytes(), MAX_TEXT);
         key!(json, "host").text(self.host, MAX_TEXT);
         key!(json, "path").text(without_query(self.path), MAX_PATH);
+        self.acts.append(json);
         optional(self.route, json, |json| key!(json, "route"));
         optional(self.upstream, json, |json| key!(json, "upstream"));
         key!(json, "generation").number(self.generation.0);
@@ -202,6 +216,27 @@ impl AccessRecord<'_> {
                     key!(json, "region").text(excluded.region.as_bytes(), MAX_TEXT);
                     key!(json, "why").word(excluded.why.as_str());
                 });
+            }
+        });
+    }
+}
+
+impl Acts<'_> {
+    fn append(&self, json: &mut Json<'_>) {
+        if let Some(path) = self.rewritten {
+            key!(json, "rewritten").text(without_query(path), MAX_PATH);
+        }
+        if !self.delayed && !self.aborted {
+            return;
+        }
+        key!(json, "faults").array(|json| {
+            for (injected, kind) in [
+                (self.delayed, FaultKind::Delay),
+                (self.aborted, FaultKind::Abort),
+            ] {
+                if injected {
+                    json.word(kind.word());
+                }
             }
         });
     }

@@ -14,7 +14,9 @@ use super::shard::{BOUNDS, Counts, Distribution, Shards, total};
 use super::{Metrics, Name, OTHER, UpstreamSeries};
 use crate::catalogue::{self, Metric};
 use crate::exposition::{Exposition, Samples};
-use crate::labels::{AttemptOutcome, Label, Limit, ProbeResult, RetryScope, StatusClass};
+use crate::labels::{
+    AttemptOutcome, FaultKind, Label, Limit, ProbeResult, RetryScope, StatusClass,
+};
 
 type Upstreams = [((Name, Name), Shards<UpstreamSeries>)];
 
@@ -110,6 +112,10 @@ fn attempts(metrics: &Metrics, upstreams: &Upstreams, out: &mut Exposition) {
     let mut family = out.family(&catalogue::RETRY_REFUSED);
     add_counted(&mut family, &[], |why: WhyNot| {
         total(&metrics.global, |shard| &shard.refused, why)
+    });
+    let mut family = out.family(&catalogue::FAULTS_INJECTED);
+    add_counted(&mut family, &[], |kind: FaultKind| {
+        total(&metrics.global, |shard| &shard.faults, kind)
     });
 }
 
@@ -275,6 +281,8 @@ fn plan(live: Option<&Live>, out: &mut Exposition) {
 fn process(metrics: &Metrics, out: &mut Exposition) {
     let mut family = out.family(&catalogue::RELOADS);
     add_counted(&mut family, &[], |result| metrics.reloads.get(result));
+    let mut family = out.family(&catalogue::ROLLBACKS);
+    add_counted(&mut family, &[], |why| metrics.rollbacks.get(why));
     let mut family = out.family(&catalogue::GEO_RELOADS);
     add_counted(&mut family, &[], |result| metrics.geo_reloads.get(result));
     let mut family = out.family(&catalogue::CERTIFICATE_NOT_AFTER);

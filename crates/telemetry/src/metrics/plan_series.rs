@@ -92,6 +92,11 @@ impl PlanSeries {
         Self { metrics, table }
     }
 
+    /// Whether somebody else holds the same table.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.table) > 1
+    }
+
     /// The series of requests that matched no route.
     pub fn unrouted(&self) -> &Series {
         let max_series = self.table.plan.metrics.max_series as usize;
@@ -149,7 +154,7 @@ impl RouteSeries {
 
     /// Counts a request that was answered because of a later attempt: `from` is the region of the
     /// first attempt that failed, `why` what that attempt met, `to` the region that answered. Looks
-    /// names up; allocates nothing after the first time.
+    /// names up: a rescue is rare.
     pub fn rescued(&self, from: RegionIdx, to: RegionIdx, why: AttemptOutcome) {
         let row = &*self.0;
         let shards: Shards<Padded<AtomicU64>> =

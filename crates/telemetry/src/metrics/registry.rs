@@ -26,12 +26,12 @@ impl<K: Hash + Ord + Clone, T: Default> Registry<K, T> {
     }
 
     /// The shards of `key`; those of `other` if it is new and there are `limit` already.
-    pub(crate) fn get_within(&self, key: K, limit: usize, other: K) -> Shards<T> {
+    pub(crate) fn get_within(&self, key: K, limit: usize, other: impl FnOnce() -> K) -> Shards<T> {
         let mut all = self.lock();
         let key = if all.len() < limit || all.contains_key(&key) {
             key
         } else {
-            other
+            other()
         };
         all.entry(key).or_insert_with(fresh).clone()
     }
@@ -80,11 +80,14 @@ mod tests {
     #[test]
     fn beyond_the_limit_names_share_the_other_series() {
         let registry = Registry::<&str, u8>::default();
-        let first = registry.get_within("a", 1, "other");
-        let second = registry.get_within("b", 1, "other");
-        let third = registry.get_within("c", 1, "other");
+        let first = registry.get_within("a", 1, || "other");
+        let second = registry.get_within("b", 1, || "other");
+        let third = registry.get_within("c", 1, || "other");
         assert!(Arc::ptr_eq(&second, &third) && !Arc::ptr_eq(&first, &second));
-        assert!(Arc::ptr_eq(&first, &registry.get_within("a", 1, "other")));
+        assert!(Arc::ptr_eq(
+            &first,
+            &registry.get_within("a", 1, || "other")
+        ));
         assert_eq!(registry.len(), 2);
     }
 }

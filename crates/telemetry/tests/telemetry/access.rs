@@ -11,7 +11,7 @@ use tidegate_core::decision::{Because, Exclusion};
 use tidegate_core::retry::Phase;
 use tidegate_core::{Generation, Termination};
 use tidegate_telemetry::access::{
-    AccessLog, AccessRecord, AttemptRecord, Excluded, Saving, TlsRecord, rfc3339,
+    AccessLog, AccessRecord, Acts, AttemptRecord, Excluded, Saving, TlsRecord, rfc3339,
 };
 use tidegate_telemetry::labels::{HedgeCause, Label, ReplayLost};
 use tidegate_telemetry::{AttemptOutcome, Metrics};
@@ -60,6 +60,7 @@ pub(crate) fn full_record(at: SystemTime, with: impl FnOnce(&AccessRecord<'_>)) 
         method: "GET",
         host: b"shop.example.com",
         path: b"/api/items?token=secret",
+        acts: Acts::default(),
         route: Some("api"),
         upstream: Some("shop"),
         generation: Generation(12),

@@ -31,8 +31,10 @@ fn worker() -> Rc<Worker> {
         metrics,
         profiles: Profiles::default(),
         directory: Directory::new(1),
+        tap: crate::tap::Tap::new(1),
         shutdown: watch::channel(false).1,
         news: watch::channel(()).1,
+        plans: watch::channel(()).1,
     };
     let worker = Worker::new(0, Arc::new(shared), AccessLog::off().thread(), 7);
     let sweeper = worker.wheel.run();

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tidegate_core::plan::{
@@ -172,7 +173,7 @@ impl Setup {
             metrics: MetricsPolicy { max_series: 100 },
             explain: None,
             rollback: None,
-        atlas: None,
+            atlas: None,
         }
     }
 

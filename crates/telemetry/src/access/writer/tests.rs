@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use tidegate_core::{Generation, Termination};
 
-use super::super::record::Saving;
+use super::super::record::{Acts, Saving};
 use super::*;
 
 fn record(id: &str) -> AccessRecord<'_> {
@@ -21,6 +21,7 @@ fn record(id: &str) -> AccessRecord<'_> {
         method: "GET",
         host: b"shop.example.com",
         path: b"/",
+        acts: Acts::default(),
         route: None,
         upstream: None,
         generation: Generation(1),
