@@ -16,6 +16,7 @@ mod architecture;
 mod certificates;
 mod cli;
 mod demo;
+mod diff;
 mod docs;
 mod failover;
 mod health;

@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::call::{Answer, CallError, call};
+use crate::call::{Answer, call};
 
 /// A process that does not answer within this does not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -73,21 +73,44 @@ impl Remote {
         segments: &[&str],
         parameters: &[(&str, &str)],
     ) -> Result<Value, RemoteError> {
-        let no_answer = |why: String| RemoteError::NoAnswer {
-            at: self.0.to_string(),
-            why,
-        };
+        let answer = self.answer(method, segments, parameters).await?;
+        let other = || self.no_answer(format!("it answered {}", answer.status));
+        understood(&answer).ok_or_else(other)?
+    }
+
+    /// Asks for a text.
+    ///
+    /// # Errors
+    /// [`RemoteError`] for every answer but a good one.
+    pub async fn text(&self, segments: &[&str]) -> Result<String, RemoteError> {
+        let answer = self.answer(Method::GET, segments, &[]).await?;
+        if answer.status != StatusCode::OK {
+            return Err(self.no_answer(format!("it answered {}", answer.status)));
+        }
+        String::from_utf8(answer.body).map_err(|error| self.no_answer(error.to_string()))
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        segments: &[&str],
+        parameters: &[(&str, &str)],
+    ) -> Result<Answer, RemoteError> {
         let target = target(segments, parameters);
         let url = format!("http://{}{target}", self.0).parse::<Uri>();
         let url = url.map_err(|error| RemoteError::NotUnderstood(error.to_string()))?;
         let asked = timeout(PATIENCE, call(method, &url, None, ANSWER_BYTES_MAX)).await;
-        let answer = match asked {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(CallError::Connect(error))) => return Err(no_answer(error.to_string())),
-            Ok(Err(error)) => return Err(no_answer(error.to_string())),
-            Err(_elapsed) => return Err(no_answer(format!("no answer within {PATIENCE:?}"))),
-        };
-        understood(&answer).ok_or_else(|| no_answer(format!("it answered {}", answer.status)))?
+        match asked {
+            Ok(answered) => answered.map_err(|error| self.no_answer(error.to_string())),
+            Err(_elapsed) => Err(self.no_answer(format!("no answer within {PATIENCE:?}"))),
+        }
+    }
+
+    fn no_answer(&self, why: String) -> RemoteError {
+        RemoteError::NoAnswer {
+            at: self.0.to_string(),
+            why,
+        }
     }
 }
 

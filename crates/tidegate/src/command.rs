@@ -4,6 +4,7 @@ mod check;
 mod completions;
 mod demo;
 mod dial;
+mod diff;
 mod drain;
 mod explain;
 mod regions;
@@ -29,6 +30,7 @@ Examples:
   tidegate demo                                     see a region fail without a lost request
   tidegate check tidegate.yaml                      is this configuration right?
   tidegate run tidegate.yaml                        serve
+  tidegate diff live next.yaml                      what would it do otherwise?
   tidegate explain tidegate.yaml GET https://shop.example.com/api/cart
   tidegate regions                                  how do the regions stand?
   tidegate drain eu-west --deadline 5m              empty one of them
@@ -39,6 +41,7 @@ Exit status: 0 fine, 1 the answer is no, 2 the question could not be put.";
 enum Command {
     Run(run::Run),
     Check(check::Check),
+    Diff(diff::Diff),
     Explain(explain::Explain),
     Regions(regions::Regions),
     Drain(drain::Drain),
@@ -54,6 +57,7 @@ impl Cli {
         match self.command {
             Command::Run(run) => run.run(),
             Command::Check(check) => check.run(),
+            Command::Diff(diff) => diff.run(),
             Command::Explain(explain) => explain.run(),
             Command::Regions(regions) => regions.run(),
             Command::Drain(drain) => drain.run(),

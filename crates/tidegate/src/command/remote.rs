@@ -4,6 +4,7 @@ use clap::Args;
 use http::Method;
 use serde_json::Value;
 use tidegate_control::{Remote, RemoteError};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::exit::{Exit, Failure};
 use crate::terminal;
@@ -11,9 +12,9 @@ use crate::terminal;
 /// The problem of an order that would leave something without any region.
 const LAST_REGION: &str = "urn:tidegate:problem:last_region";
 
-/// Which process, and how its answer is printed.
+/// Which process.
 #[derive(Debug, Args)]
-pub(super) struct Asking {
+pub(super) struct Process {
     /// The process's admin listener, as host:port.
     #[arg(
         long,
@@ -22,9 +23,32 @@ pub(super) struct Asking {
         value_name = "ADDRESS"
     )]
     admin: String,
+}
+
+/// Which process, and how its answer is printed.
+#[derive(Debug, Args)]
+pub(super) struct Asking {
+    #[command(flatten)]
+    process: Process,
     /// Print the answer as JSON.
     #[arg(long)]
     json: bool,
+}
+
+impl Process {
+    /// Asks for a text.
+    pub(super) fn text(&self, segments: &[&str]) -> Result<String, Failure> {
+        let (remote, runtime) = self.reach()?;
+        let answer = runtime.block_on(remote.text(segments));
+        answer.map_err(|error| failure(&error))
+    }
+
+    /// Its admin listener, and what to ask it on.
+    fn reach(&self) -> Result<(Remote, Runtime), Failure> {
+        let remote = Remote::new(&self.admin).map_err(Failure::could_not_ask)?;
+        let runtime = Builder::new_current_thread().enable_all().build();
+        Ok((remote, runtime.map_err(Failure::could_not_ask)?))
+    }
 }
 
 impl Asking {
@@ -36,11 +60,7 @@ impl Asking {
         parameters: &[(&str, &str)],
         words: impl FnOnce(&Value) -> Result<String, Failure>,
     ) -> Result<Exit, Failure> {
-        let remote = Remote::new(&self.admin).map_err(Failure::could_not_ask)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Failure::could_not_ask)?;
+        let (remote, runtime) = self.process.reach()?;
         match runtime.block_on(remote.ask(method, segments, parameters)) {
             Ok(answer) if self.json => terminal::print(&format!("{answer:#}\n"))?,
             Ok(answer) => terminal::print(&words(&answer)?)?,
