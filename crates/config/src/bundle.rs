@@ -5,17 +5,24 @@
 //! it. Certificates, keys and other files that a configuration names are no part of it: they are read
 //! from their paths each time.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::assemble::too_large;
 use crate::files;
-use crate::problem::Problem;
+use crate::include::{self, Entry, Listed, Shelf, Unread, tidy};
+use crate::problem::{Problem, quoted};
 use crate::report::Report;
+use crate::yaml;
 
 /// Largest configuration that is read, all files together: room for 100,000 routes with long matches.
 pub(crate) const BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Entries of one directory that are looked at.
+const LISTED_MAX: usize = 10_000;
 
 /// The texts of one configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,19 +33,40 @@ pub struct Bundle {
     /// Every file with its text: the main one first, the others in the order in which they are put
     /// together.
     pub files: Vec<(PathBuf, Arc<str>)>,
+    /// What is included and could not be read, to be told with its place when the bundle is compiled.
+    #[serde(skip)]
+    pub(crate) unread: Vec<(PathBuf, Unread)>,
+}
+
+/// Reads files as the walk comes to them.
+struct Reading {
+    bundle: Bundle,
+    bytes_left: u64,
 }
 
 impl Bundle {
-    /// Reads the configuration at `main` and all that it includes. Nothing is judged but what cannot
-    /// be read.
+    /// Reads the configuration at `main` and all that it includes. Nothing is judged: what is wrong with
+    /// included files, or cannot be read, is told when the bundle is compiled, with its place.
     ///
     /// # Errors
     /// The main file is not there, no regular file, not UTF-8, or larger than 64 MiB.
     pub fn read(main: &Path) -> Result<Self, Report> {
-        let text = read_text(main).map_err(|problem| {
-            Report::new(&main.display().to_string(), "".into(), vec![problem])
-        })?;
-        Ok(Self::of(main, text))
+        let mut reading = Reading {
+            bundle: Self {
+                main: main.to_owned(),
+                files: Vec::new(),
+                unread: Vec::new(),
+            },
+            bytes_left: BYTES_MAX,
+        };
+        match include::walk(&mut reading, main) {
+            Ok(_) => Ok(reading.bundle),
+            Err(Unread { code, message }) => Err(Report::new(
+                &main.display().to_string(),
+                "".into(),
+                vec![Problem::error(code, message)],
+            )),
+        }
     }
 
     /// A configuration of one text. `main` is its path, or any name for messages; what it names is
@@ -48,7 +76,16 @@ impl Bundle {
         Self {
             files: vec![(main.clone(), text.into())],
             main,
+            unread: Vec::new(),
         }
+    }
+
+    /// The same with one more file, for `include` to find. Paths are as they would be on a disk: those of
+    /// included files begin with the directory of the main one.
+    #[must_use]
+    pub fn with(mut self, path: impl Into<PathBuf>, text: impl Into<Arc<str>>) -> Self {
+        self.files.push((path.into(), text.into()));
+        self
     }
 
     /// How many bytes its texts have.
@@ -62,16 +99,10 @@ impl Bundle {
     pub fn is_same(&self, other: &Self) -> bool {
         let mut pairs = self.files.iter().zip(&other.files);
         self.files.len() == other.files.len()
+            && self.unread == other.unread
             && pairs.all(|((path, text), (other_path, other_text))| {
                 self.relative(path) == other.relative(other_path) && text == other_text
             })
-    }
-
-    /// The text of the main file; empty when a bundle from elsewhere has none.
-    pub(crate) fn main_text(&self) -> &str {
-        let mut files = self.files.iter();
-        let main = files.find(|(path, _)| *path == self.main);
-        main.map_or("", |(_, text)| text)
     }
 
     fn relative<'a>(&self, path: &'a Path) -> &'a Path {
@@ -83,14 +114,102 @@ impl Bundle {
     }
 }
 
-fn read_text(path: &Path) -> Result<String, Problem> {
-    let bytes = files::read_bounded(path, BYTES_MAX).map_err(|error| {
-        let message = format!("cannot read the configuration: {error}");
-        Problem::error("unreadable_file", message)
-    })?;
-    String::from_utf8(bytes).map_err(|error| {
-        let offset = error.utf8_error().valid_up_to();
-        let message = format!("the configuration is not UTF-8 (byte {offset})");
-        Problem::error("not_utf8", message)
-    })
+impl Reading {
+    fn is_main(&self) -> bool {
+        self.bundle.files.is_empty()
+    }
+
+    fn text(&mut self, path: &Path) -> Result<Arc<str>, Unread> {
+        let bytes = files::read_bounded(path, self.bytes_left);
+        let bytes = bytes.map_err(|error| self.unreadable(path, &error))?;
+        self.bytes_left -= bytes.len() as u64;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let what = self.noun(path);
+            let message = format!(
+                "{what} is not UTF-8 (byte {})",
+                error.utf8_error().valid_up_to()
+            );
+            let code = "not_utf8";
+            Unread { code, message }
+        })?;
+        Ok(text.into())
+    }
+
+    fn noun(&self, path: &Path) -> String {
+        match self.is_main() {
+            true => "the configuration".to_owned(),
+            false => quoted(&path.display().to_string()),
+        }
+    }
+
+    fn unreadable(&self, path: &Path, error: &io::Error) -> Unread {
+        let what = self.noun(path);
+        match error.kind() {
+            io::ErrorKind::NotFound if !self.is_main() => Unread {
+                code: "missing_file",
+                message: format!("there is no file {what}"),
+            },
+            io::ErrorKind::FileTooLarge if !self.is_main() => too_large(),
+            _ => Unread {
+                code: "unreadable_file",
+                message: format!("cannot read {what}: {error}"),
+            },
+        }
+    }
+
+    fn note<T>(&mut self, path: &Path, read: Result<T, Unread>) -> Result<T, Unread> {
+        if let Err(unread) = &read {
+            self.bundle.unread.push((path.to_owned(), unread.clone()));
+        }
+        read
+    }
+}
+
+impl Shelf for Reading {
+    fn open(&mut self, path: &Path) -> Result<Vec<Entry>, Unread> {
+        let text = self.text(path);
+        let text = self.note(path, text)?;
+        self.bundle.files.push((path.to_owned(), text.clone()));
+        // Most configurations include nothing; those are not parsed twice.
+        let tree = text.contains(include::KEY).then(|| yaml::parse(&text).0);
+        let entries = tree.flatten();
+        Ok(entries.map_or(Vec::new(), |mut root| {
+            include::take(&mut root, &mut Vec::new())
+        }))
+    }
+
+    fn list(&mut self, directory: &Path) -> Result<Vec<Listed>, Unread> {
+        let path = match directory.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => directory,
+        };
+        let listed = list(path).map_err(|error| Unread {
+            code: "unreadable_file",
+            message: format!("cannot search the directory `{}`: {error}", path.display()),
+        });
+        self.note(&tidy(directory), listed)
+    }
+}
+
+/// What lies in a directory, links followed; names that are not UTF-8 are left out, because no pattern
+/// can match them.
+fn list(directory: &Path) -> io::Result<Vec<Listed>> {
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut listed = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if listed.len() >= LISTED_MAX {
+            return Err(io::Error::other(format!("more than {LISTED_MAX} entries")));
+        }
+        if let Ok(name) = entry.file_name().into_string() {
+            listed.push(Listed {
+                name,
+                is_directory: entry.path().is_dir(),
+            });
+        }
+    }
+    Ok(listed)
 }

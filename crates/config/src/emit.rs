@@ -163,7 +163,7 @@ fn write_key(out: &mut String, key: &str) {
 }
 
 /// A text in double quotes; JSON's escapes are YAML's.
-fn write_quoted(out: &mut String, text: &str) {
+pub(crate) fn write_quoted(out: &mut String, text: &str) {
     let stays = |c: u8| matches!(c, b' '..=b'~') && c != b'"' && c != b'\\';
     if text.bytes().all(stays) {
         out.push('"');

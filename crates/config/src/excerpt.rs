@@ -6,7 +6,7 @@ use std::ops::Range;
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 
 use crate::problem::is_invisible;
-use crate::span::Span;
+use crate::span::{Position, Span};
 
 /// Lines shown before and after a place.
 pub(crate) const CONTEXT: usize = 1;
@@ -19,7 +19,13 @@ const WIDTH: usize = 160;
 pub(crate) struct Lines<'a> {
     text: &'a str,
     starts: Vec<usize>,
+    /// Characters before every so many bytes, so that a column in a line of megabytes is counted from
+    /// nearby.
+    characters: Vec<usize>,
 }
+
+/// How many bytes apart characters are counted.
+const STRIDE: usize = 1024;
 
 /// Lines of a text, harmless and cut to a bearable width.
 #[derive(Debug)]
@@ -52,7 +58,26 @@ impl<'a> Lines<'a> {
         Self {
             text,
             starts: std::iter::once(0).chain(after_newlines).collect(),
+            characters: characters(text),
         }
+    }
+
+    /// Line and column of a byte, as [`Span::position`] has them.
+    pub(crate) fn position(&self, byte: usize) -> Position {
+        let at = self.text.floor_char_boundary(byte.min(self.text.len()));
+        let (line, start) = match at == self.text.len() && self.text.ends_with('\n') {
+            true => (self.starts.len() + 1, at),
+            false => (self.of(at) + 1, self.starts[self.of(at)]),
+        };
+        Position {
+            line,
+            column: self.characters_before(at) - self.characters_before(start) + 1,
+        }
+    }
+
+    fn characters_before(&self, byte: usize) -> usize {
+        let known = byte / STRIDE;
+        self.characters[known] + count_characters(&self.text.as_bytes()[known * STRIDE..byte])
     }
 
     /// Index of the line that holds a byte.
@@ -71,6 +96,22 @@ impl<'a> Lines<'a> {
             .map_or(self.text.len(), |next| next - 1);
         start..start + self.text[start..end].trim_end_matches(['\r', '\n']).len()
     }
+}
+
+/// Characters before each stride of a text.
+fn characters(text: &str) -> Vec<usize> {
+    let mut before = 0;
+    let strides = text.as_bytes().chunks(STRIDE).map(|chunk| {
+        before += count_characters(chunk);
+        before
+    });
+    std::iter::once(0).chain(strides).collect()
+}
+
+/// Characters that start within some bytes of a text.
+fn count_characters(bytes: &[u8]) -> usize {
+    let goes_on = |byte: &&u8| **byte & 0xC0 == 0x80;
+    bytes.len() - bytes.iter().filter(goes_on).count()
 }
 
 impl Excerpt {
@@ -257,6 +298,23 @@ mod tests {
             excerpt,
             format!("...{}needle{}...\n", "a".repeat(60), "b".repeat(94))
         );
+    }
+
+    #[test]
+    fn positions_are_those_that_counting_gives() {
+        let texts = [
+            String::new(),
+            "a\n".to_owned(),
+            "é\r\nb\n\nc".to_owned(),
+            format!("{}\n{}\n", "ü".repeat(3000), "a".repeat(5000)),
+        ];
+        for text in &texts {
+            let lines = Lines::new(text);
+            for start in (0..text.len() + 3).step_by(1 + text.len() / 400) {
+                let expected = Span { start, len: 1 }.position(text);
+                assert_eq!(lines.position(start), expected, "byte {start}");
+            }
+        }
     }
 
     #[test]

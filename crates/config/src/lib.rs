@@ -6,15 +6,19 @@
 //! and goes on, so one typo does not hide the next. Nothing here binds, resolves or contacts
 //! anything; the only files read are those that the configuration names.
 
+mod assemble;
 mod bundle;
 mod certificate;
 mod compile;
 mod defaults;
 mod emit;
+mod environment;
 mod excerpt;
 mod files;
 mod grpc;
+mod include;
 mod later;
+mod mask;
 mod problem;
 mod raw;
 mod reference;
@@ -22,28 +26,32 @@ mod render;
 mod report;
 mod resolved;
 mod schema;
+mod source;
 mod span;
 mod suggest;
 mod units;
 mod yaml;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use tidegate_core::Plan;
 use tidegate_core::settings::Settings;
 
+use assemble::Assembled;
 use compile::{Compiled, Context};
 
 pub use bundle::Bundle;
-pub use compile::DatabaseRead;
+pub use compile::{DatabaseRead, state_dir};
+pub use environment::{Environment, ProcessEnvironment, Variables};
 pub use files::{Disk, Files, Memory, Opened};
+pub use mask::Masks;
 pub use problem::{Label, Problem, Severity};
 pub use reference::reference;
 pub use render::RenderStyle;
 pub use report::Report;
 pub use schema::schema;
+pub use source::{Place, Sources};
 pub use span::{Position, Span};
 
 /// Reads a duration as the configuration writes it: `10ms`, `2s`, `1.5m`, `1h`.
@@ -64,12 +72,15 @@ pub struct Loaded {
     /// What somebody should look at, in the order of the text.
     pub warnings: Vec<Problem>,
     /// The files that this configuration was made of, for a watcher: the configuration itself
-    /// (when it was loaded from a file), certificates, keys and certificate authorities. Sorted,
-    /// each once.
+    /// (when it was loaded from a file), what it includes, certificates, keys and certificate
+    /// authorities; and the directories where patterns of `include` were looked for, because a new file
+    /// in one of them is a change. Sorted, each once.
     pub watched: Vec<PathBuf>,
     /// The whole configuration with every default written out, as YAML that loads again to the
-    /// same content hash.
+    /// same content hash. What came from the environment is `${NAME}` there.
     pub resolved: String,
+    /// What came from the environment and is not to be shown.
+    pub masks: Masks,
     /// What became of `geo.database`; none without one.
     pub database: Option<DatabaseRead>,
     /// The texts that it was made of, to make it again.
@@ -77,7 +88,7 @@ pub struct Loaded {
     /// What the text is called in messages.
     pub source_name: String,
     /// The text, for the places of `warnings`.
-    pub text: Arc<str>,
+    pub text: Sources,
 }
 
 impl Loaded {
@@ -105,70 +116,116 @@ pub fn load_again(path: &Path, serving: &Plan) -> Result<Loaded, Report> {
     load_bundle(&Bundle::read(path)?, Some(serving))
 }
 
-/// Compiles texts that were read before. Files that they name (certificates, keys, databases) are read
-/// again from their paths. `serving` is the plan that serves, whose database of places may be shared
-/// or kept; none at the start.
+/// Compiles texts that were read before, with the environment of this process. Files that they name
+/// (certificates, keys, databases) are read again from their paths. `serving` is the plan that serves,
+/// which keeps what is unchanged and whose database of places may be shared or kept; none at the start.
 ///
 /// # Errors
 /// Every problem at once.
 pub fn load_bundle(bundle: &Bundle, serving: Option<&Plan>) -> Result<Loaded, Report> {
-    let mut cx = Context::new(&Disk, directory(&bundle.main), SystemTime::now());
-    cx.atlas = serving.and_then(|plan| plan.atlas.clone());
-    let mut loaded = compile_with(&mut cx, bundle)?;
+    let surroundings = Surroundings {
+        files: &Disk,
+        environment: &ProcessEnvironment,
+        now: SystemTime::now(),
+        serving,
+    };
+    let mut loaded = compile_bundle(bundle, &surroundings)?;
     loaded.watched.push(bundle.main.clone());
     loaded.watched.sort();
     loaded.watched.dedup();
     Ok(loaded)
 }
 
+/// What a configuration depends on beside its texts.
+pub struct Surroundings<'a> {
+    /// Where the files that it names are read from.
+    pub files: &'a dyn Files,
+    /// Where the values of its variables come from.
+    pub environment: &'a dyn Environment,
+    /// What time it is, for the validity of certificates.
+    pub now: SystemTime,
+    /// The plan that serves: what is unchanged stays the same object, and its database of places may be
+    /// shared or kept.
+    pub serving: Option<&'a Plan>,
+}
+
 /// Compiles `text`. `source_name` is the path of the file, or any name for messages; files named
-/// in the text are looked up from its directory through `files`. `now` judges certificates.
+/// in the text are looked up from its directory through `files`. `now` judges certificates. There are
+/// no other files to include, and no variable is set.
+///
+/// # Errors
+/// Every problem at once.
 pub fn compile(
     source_name: &str,
     text: &str,
     files: &dyn Files,
     now: SystemTime,
 ) -> Result<Loaded, Report> {
-    let mut cx = Context::new(files, directory(Path::new(source_name)), now);
-    compile_with(&mut cx, &Bundle::of(source_name, text))
+    let surroundings = Surroundings {
+        files,
+        environment: &Variables::default(),
+        now,
+        serving: None,
+    };
+    compile_bundle(&Bundle::of(source_name, text), &surroundings)
 }
 
-fn directory(file: &Path) -> &Path {
-    file.parent().unwrap_or(Path::new(""))
-}
-
-fn compile_with(cx: &mut Context<'_>, bundle: &Bundle) -> Result<Loaded, Report> {
-    let text = bundle.main_text();
-    let compiled = stages(cx, text);
-    let source_name = bundle.main.display().to_string();
-    let report = Report::new(&source_name, text.into(), std::mem::take(&mut cx.problems));
+/// Compiles texts in surroundings of one's own.
+///
+/// # Errors
+/// Every problem at once.
+pub fn compile_bundle(
+    bundle: &Bundle,
+    surroundings: &Surroundings<'_>,
+) -> Result<Loaded, Report> {
+    let directory = bundle.main.parent().unwrap_or(Path::new(""));
+    let mut cx = Context::new(surroundings.files, directory, surroundings.now);
+    cx.atlas = surroundings.serving.and_then(|plan| plan.atlas.clone());
+    let mut assembled = assemble::assemble(bundle, surroundings.environment);
+    cx.problems = std::mem::take(&mut assembled.problems);
+    cx.watched.append(&mut assembled.watched);
+    let compiled = stages(&mut cx, &assembled);
+    let mut problems = std::mem::take(&mut cx.problems);
+    problems.iter_mut().for_each(|problem| assembled.masks.hide_in(problem));
+    let name = bundle.main.display().to_string();
+    let report = Report::new(&name, assembled.sources.clone(), problems);
     match compiled {
-        Some(compiled) if report.errors() == 0 => Ok(accept(cx, bundle, compiled, report)),
+        Some(mut compiled) if report.errors() == 0 => {
+            if let Some(serving) = surroundings.serving {
+                compiled.plan.adopt(serving);
+            }
+            Ok(accept(&mut cx, bundle, assembled, compiled, report))
+        }
         _ => Err(report),
     }
 }
 
-/// Text to tree to raw types to the plan. None when there is no tree to go on with.
-fn stages(cx: &mut Context<'_>, text: &str) -> Option<Compiled> {
-    let (root, problems) = yaml::parse(text);
-    cx.problems = problems;
-    let root = root?;
-    if root.is_empty() {
-        let help = "an empty file is never a configuration; was it being written just now?";
-        let problem = Problem::error("empty_file", "the configuration is empty");
-        cx.report(problem.help(help.to_owned()));
-        return None;
-    }
-    let (config, problems) = yaml::decode::<raw::Config>(&root);
+/// The tree to raw types to the plan. None when there is no tree to go on with, or only a part of one:
+/// what the missing part defines would be reported as unknown.
+fn stages(cx: &mut Context<'_>, assembled: &Assembled<'_>) -> Option<Compiled> {
+    let root = assembled.root.as_ref()?;
+    cx.text = assembled.sources.clone();
+    let (config, problems) = yaml::decode::<raw::Config>(root);
     cx.problems.extend(problems);
-    let compiled = root.is_map().then(|| compile::compile(cx, &config));
-    yaml::fill_paths(&mut cx.problems, &root);
+    let is_whole = root.is_map() && !assembled.is_partial;
+    let compiled = is_whole.then(|| compile::compile(cx, &config));
+    yaml::fill_paths(&mut cx.problems, root);
     compiled
 }
 
-fn accept(cx: &mut Context<'_>, bundle: &Bundle, mut compiled: Compiled, report: Report) -> Loaded {
+fn accept(
+    cx: &mut Context<'_>,
+    bundle: &Bundle,
+    assembled: Assembled<'_>,
+    mut compiled: Compiled,
+    report: Report,
+) -> Loaded {
     let resolved = resolved::yaml(&compiled, cx.base);
     compiled.plan.content_hash = resolved::content_hash(&resolved, &compiled.plan).into();
+    let resolved = match &assembled.root {
+        Some(root) => assembled.masks.resolved(resolved, root),
+        None => resolved,
+    };
     Loaded {
         settings: compiled.settings,
         plan: compiled.plan,
@@ -176,6 +233,7 @@ fn accept(cx: &mut Context<'_>, bundle: &Bundle, mut compiled: Compiled, report:
         warnings: report.problems,
         watched: std::mem::take(&mut cx.watched).into_iter().collect(),
         resolved,
+        masks: assembled.masks,
         bundle: bundle.clone(),
         source_name: report.source_name,
         text: report.text,

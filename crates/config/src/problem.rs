@@ -90,6 +90,14 @@ impl Problem {
         self
     }
 
+    /// Moves its places by so many bytes.
+    pub(crate) fn shift(&mut self, by: usize) {
+        let related = self.related.iter_mut().map(|label| &mut label.span);
+        for span in self.span.iter_mut().chain(related) {
+            span.start += by;
+        }
+    }
+
     /// Shows a second place; nothing happens without one.
     #[must_use]
     pub fn label(mut self, span: Option<Span>, text: impl Into<String>) -> Self {

@@ -9,8 +9,9 @@ use std::fmt::{self, Display, Write};
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, SourceCode};
 
 use crate::excerpt::{CONTEXT, Excerpt, Lines, harmless};
-use crate::problem::{Problem, Severity};
+use crate::problem::{Label, Problem, Severity};
 use crate::report::Report;
+use crate::source::Index;
 use crate::span::Span;
 
 /// Problems shown in full; the rest is only counted. A broken template can yield thousands.
@@ -59,22 +60,35 @@ impl RenderStyle {
     }
 }
 
-/// One problem in the shape that the printer wants.
+/// One problem in the shape that the printer wants: what there is of it in one file.
 struct Shown<'a> {
-    problem: &'a Problem,
+    head: Head<'a>,
     lines: &'a Lines<'a>,
     excerpt: Option<Excerpt>,
+    /// Places in that file, each with a word if it needs one. The first is the main one.
+    labels: Vec<(Span, Option<&'a str>)>,
+}
+
+/// What stands above an excerpt.
+#[derive(Clone, Copy, Debug)]
+enum Head<'a> {
+    Problem(&'a Problem),
+    /// The words of labels that point into another file.
+    Elsewhere(&'a str),
 }
 
 impl fmt::Debug for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.problem.fmt(f)
+        self.head.fmt(f)
     }
 }
 
 impl Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&harmless(&self.problem.message))
+        f.write_str(&harmless(match self.head {
+            Head::Problem(problem) => &problem.message,
+            Head::Elsewhere(text) => text,
+        }))
     }
 }
 
@@ -82,22 +96,31 @@ impl std::error::Error for Shown<'_> {}
 
 impl Diagnostic for Shown<'_> {
     fn code<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
-        let (severity, code) = (self.problem.severity.as_str(), self.problem.code);
-        Some(match self.problem.path.as_str() {
+        let Head::Problem(problem) = self.head else {
+            return None;
+        };
+        let (severity, code) = (problem.severity.as_str(), problem.code);
+        Some(match problem.path.as_str() {
             "" => Box::new(format!("{severity}[{code}]")),
             path => Box::new(format!("{severity}[{code}] {path}")),
         })
     }
 
     fn severity(&self) -> Option<miette::Severity> {
-        Some(match self.problem.severity {
+        let Head::Problem(problem) = self.head else {
+            return Some(miette::Severity::Advice);
+        };
+        Some(match problem.severity {
             Severity::Error => miette::Severity::Error,
             Severity::Warning => miette::Severity::Warning,
         })
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn Display + 'a>> {
-        let help = self.problem.help.as_ref()?;
+        let Head::Problem(problem) = self.head else {
+            return None;
+        };
+        let help = problem.help.as_ref()?;
         Some(Box::new(harmless(help)))
     }
 
@@ -108,42 +131,86 @@ impl Diagnostic for Shown<'_> {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let (excerpt, main) = (self.excerpt.as_ref()?, self.problem.span?);
-        let related = &self.problem.related;
-        // With one place the caret says it all; with several, each needs a word.
-        let here = (!related.is_empty()).then(|| "here".to_owned());
-        let main = LabeledSpan::new_primary_with_span(here, excerpt.place(self.lines, main));
-        let others = related.iter().map(|label| {
-            let text = Some(harmless(&label.text));
-            LabeledSpan::new_with_span(text, excerpt.place(self.lines, label.span))
-        });
-        Some(Box::new(std::iter::once(main).chain(others)))
+        let excerpt = self.excerpt.as_ref()?;
+        let labels = self.labels.iter().enumerate();
+        Some(Box::new(labels.map(|(index, (span, text))| {
+            let (text, place) = (text.map(harmless), excerpt.place(self.lines, *span));
+            match index {
+                0 => LabeledSpan::new_primary_with_span(text, place),
+                _ => LabeledSpan::new_with_span(text, place),
+            }
+        })))
     }
 }
 
 pub(crate) fn report(report: &Report, style: RenderStyle) -> String {
-    let mut out = String::new();
-    let lines = Lines::new(&report.text);
-    let handler = style.handler();
+    let mut printer = Printer {
+        report,
+        index: Index::new(&report.text),
+        handler: style.handler(),
+        out: String::new(),
+    };
     for problem in report.problems.iter().take(SHOWN_MAX) {
-        let related = problem.related.iter().map(|label| label.span);
-        let spans: Vec<Span> = problem.span.into_iter().chain(related).collect();
-        let excerpt = problem
-            .span
-            .map(|_| Excerpt::new(&report.source_name, &lines, &spans));
+        printer.problem(problem);
+        printer.out.push('\n');
+    }
+    printer.out.push_str(&summary(report));
+    trim_lines(&printer.out)
+}
+
+struct Printer<'a> {
+    report: &'a Report,
+    index: Index<'a>,
+    handler: GraphicalReportHandler,
+    out: String,
+}
+
+impl Printer<'_> {
+    fn problem(&mut self, problem: &Problem) {
+        let main = problem.span.map(|span| self.index.local(span));
+        let file = main.map_or(0, |(file, _)| file);
+        let (near, far): (Vec<_>, Vec<_>) = related(&self.index, &problem.related)
+            .into_iter()
+            .partition(|(at, ..)| *at == file);
+        // With one place the caret says it all; with several, each needs a word.
+        let here = (!near.is_empty()).then_some("here");
+        let main = main.map(|(_, span)| (span, here));
+        let near = near.iter().map(|(_, span, text)| (*span, Some(*text)));
+        let labels = match main {
+            Some(main) => std::iter::once(main).chain(near).collect(),
+            None => Vec::new(),
+        };
+        self.print(file, Head::Problem(problem), labels);
+        for (file, span, text) in far {
+            self.print(file, Head::Elsewhere(text), vec![(span, None)]);
+        }
+    }
+
+    fn print(&mut self, file: usize, head: Head<'_>, labels: Vec<(Span, Option<&str>)>) {
+        let name = self.report.text.name(file);
+        let name = name.unwrap_or(&self.report.source_name);
+        let lines = self.index.lines(file);
+        let spans: Vec<Span> = labels.iter().map(|(span, _)| *span).collect();
         let shown = Shown {
-            problem,
-            lines: &lines,
-            excerpt,
+            head,
+            lines,
+            excerpt: (!spans.is_empty()).then(|| Excerpt::new(name, lines, &spans)),
+            labels,
         };
         // Writing to a string cannot fail; an excerpt that cannot be cut must not hide the message.
-        if handler.render_report(&mut out, &shown).is_err() {
-            let _ = writeln!(out, "{}: {shown}", harmless(&report.source_name));
+        if self.handler.render_report(&mut self.out, &shown).is_err() {
+            let _ = writeln!(self.out, "{}: {shown}", harmless(name));
         }
-        out.push('\n');
     }
-    out.push_str(&summary(report));
-    trim_lines(&out)
+}
+
+/// The labels of a problem with their files and their places there.
+fn related<'a>(index: &Index<'_>, labels: &'a [Label]) -> Vec<(usize, Span, &'a str)> {
+    let local = |label: &'a Label| {
+        let (file, span) = index.local(label.span);
+        (file, span, label.text.as_str())
+    };
+    labels.iter().map(local).collect()
 }
 
 fn summary(report: &Report) -> String {

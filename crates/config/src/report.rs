@@ -3,12 +3,12 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::problem::{Label, Problem, Severity};
 use crate::render::{self, RenderStyle};
+use crate::source::{Index, Place, Sources};
 use crate::span::Span;
 
 /// The problems of one configuration. As an error, it means that the configuration is refused.
@@ -16,15 +16,16 @@ use crate::span::Span;
 pub struct Report {
     /// What the text is called in messages: usually the path as given.
     pub source_name: String,
-    /// The text that spans point into; empty when it could not be read.
-    pub text: Arc<str>,
+    /// The text that spans point into; empty when it could not be read. Of several files it is one text:
+    /// [`Report::place`] finds the file.
+    pub text: Sources,
     /// The problems in the order of the text; those without a place come first. What aliases
     /// repeat is told once.
     pub problems: Vec<Problem>,
 }
 
 impl Report {
-    pub(crate) fn new(source_name: &str, text: Arc<str>, mut problems: Vec<Problem>) -> Self {
+    pub(crate) fn new(source_name: &str, text: Sources, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| (problem.span, problem.severity));
         let mut seen = HashSet::new();
         problems
@@ -46,6 +47,11 @@ impl Report {
         self.count(Severity::Warning)
     }
 
+    /// Where a place of this report is, as people say it.
+    pub fn place(&self, span: Span) -> Place {
+        Index::new(&self.text).place(span)
+    }
+
     fn count(&self, severity: Severity) -> usize {
         self.problems
             .iter()
@@ -60,41 +66,50 @@ impl Report {
 
     /// The report for machines: `{source, errors, warnings, problems: [{code, severity, message,
     /// path, line, column, offset, length, help, related}]}`. Lines and columns count from 1;
-    /// place and help are `null` when there is none.
+    /// place and help are `null` when there is none. Places have a `file` when there are several files;
+    /// offsets count from its start.
     pub fn to_json(&self) -> Value {
+        let index = Index::new(&self.text);
+        let problems = self.problems.iter();
         json!({
             "source": self.source_name,
             "errors": self.errors(),
             "warnings": self.warnings(),
-            "problems": self.problems.iter().map(|problem| self.problem_json(problem)).collect::<Vec<_>>(),
+            "problems": problems.map(|problem| self.problem_json(&index, problem)).collect::<Vec<_>>(),
         })
     }
 
-    fn problem_json(&self, problem: &Problem) -> Value {
+    fn problem_json(&self, index: &Index<'_>, problem: &Problem) -> Value {
+        let related = problem.related.iter();
         let mut value = json!({
             "code": problem.code,
             "severity": problem.severity.as_str(),
             "message": problem.message,
             "path": problem.path,
             "help": problem.help,
-            "related": problem.related.iter().map(|label| self.label_json(label)).collect::<Vec<_>>(),
+            "related": related.map(|label| self.label_json(index, label)).collect::<Vec<_>>(),
         });
-        self.add_place(&mut value, problem.span);
+        self.add_place(index, &mut value, problem.span);
         value
     }
 
-    fn label_json(&self, label: &Label) -> Value {
+    fn label_json(&self, index: &Index<'_>, label: &Label) -> Value {
         let mut value = json!({ "text": label.text });
-        self.add_place(&mut value, Some(label.span));
+        self.add_place(index, &mut value, Some(label.span));
         value
     }
 
-    fn add_place(&self, value: &mut Value, span: Option<Span>) {
-        let position = span.map(|span| span.position(&self.text));
-        value["line"] = json!(position.map(|position| position.line));
-        value["column"] = json!(position.map(|position| position.column));
-        value["offset"] = json!(span.map(|span| span.start));
-        value["length"] = json!(span.map(|span| span.len));
+    fn add_place(&self, index: &Index<'_>, value: &mut Value, span: Option<Span>) {
+        let place = span.map(|span| index.place(span));
+        let place = place.as_ref();
+        value["line"] = json!(place.map(|place| place.position.line));
+        value["column"] = json!(place.map(|place| place.position.column));
+        value["offset"] = json!(place.map(|place| place.span.start));
+        value["length"] = json!(place.map(|place| place.span.len));
+        if self.text.files() > 1 {
+            let file = place.map(|place| place.file.as_deref().unwrap_or(&self.source_name));
+            value["file"] = json!(file);
+        }
     }
 }
 

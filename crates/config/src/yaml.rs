@@ -12,6 +12,7 @@ mod word_or;
 
 pub(crate) use decode::decode;
 pub(crate) use field::{Entries, Entry, Field};
+pub(crate) use node::{Key, Kind, Node, Value};
 pub(crate) use parse::parse;
 pub(crate) use paths::fill_paths;
 pub(crate) use word_or::{Off, WordOr};

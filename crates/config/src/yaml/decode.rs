@@ -107,7 +107,7 @@ impl<'de> Deserializer<'de> for Decoder<'de, '_, '_> {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
         match &self.node.value {
-            Value::Null => visitor.visit_unit(),
+            Value::Null | Value::Broken => visitor.visit_unit(),
             Value::Scalar(..) => self.deserialize_str(visitor),
             Value::List(_) => self.deserialize_seq(visitor),
             Value::Map(_) => self.deserialize_map(visitor),
@@ -241,7 +241,9 @@ impl<'de> Decoder<'de, '_, '_> {
     fn value<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, DecodeError> {
         seed.deserialize(self).map_err(|error| {
             let message = error.to_string();
-            self.sink.report(error.into_problem(self.node.span));
+            if !matches!(self.node.value, Value::Broken) {
+                self.sink.report(error.into_problem(self.node.span));
+            }
             serde::de::Error::custom(message)
         })
     }

@@ -23,6 +23,8 @@ pub(crate) enum Value<'a> {
     Scalar(Cow<'a, str>, Kind),
     List(Vec<Node<'a>>),
     Map(Vec<(Key<'a>, Node<'a>)>),
+    /// What could not be made a value; that was reported.
+    Broken,
 }
 
 /// What YAML takes a scalar for.
@@ -44,7 +46,7 @@ impl Value<'_> {
     /// The kind of value, as messages call it.
     pub(crate) fn noun(&self) -> &'static str {
         match self {
-            Self::Null => "nothing",
+            Self::Null | Self::Broken => "nothing",
             Self::Scalar(_, Kind::Text) => "a text",
             Self::Scalar(_, Kind::Number) => "a number",
             Self::Scalar(_, Kind::Bool) => "true or false",
@@ -63,6 +65,48 @@ impl<'a> Node<'a> {
     /// Whether there is a mapping, empty or not.
     pub(crate) fn is_map(&self) -> bool {
         matches!(self.value, Value::Map(_))
+    }
+
+    /// An item of a list.
+    pub(crate) fn item(&self, index: usize) -> Option<&Self> {
+        match &self.value {
+            Value::List(items) => items.get(index),
+            _ => None,
+        }
+    }
+
+    /// The value of a key of a mapping.
+    pub(crate) fn entry(&self, name: &str) -> Option<&Self> {
+        let Value::Map(entries) = &self.value else {
+            return None;
+        };
+        let mut entries = entries.iter();
+        let found = entries.find(|(key, _)| key.text == name);
+        found.map(|(_, value)| value)
+    }
+
+    /// Moves every place by so many bytes.
+    pub(crate) fn shift(&mut self, by: usize) {
+        self.span.start += by;
+        match &mut self.value {
+            Value::List(items) => items.iter_mut().for_each(|item| item.shift(by)),
+            Value::Map(entries) => {
+                for (key, value) in entries {
+                    key.span.start += by;
+                    value.shift(by);
+                }
+            }
+            Value::Null | Value::Scalar(..) | Value::Broken => {}
+        }
+    }
+
+    /// How many values there are, this one included.
+    pub(crate) fn nodes(&self) -> usize {
+        match &self.value {
+            Value::List(items) => 1 + items.iter().map(Node::nodes).sum::<usize>(),
+            Value::Map(entries) => 1 + entries.iter().map(|(_, v)| v.nodes()).sum::<usize>(),
+            Value::Null | Value::Scalar(..) | Value::Broken => 1,
+        }
     }
 
     fn new(spanned: Spanned<Value<'a>>) -> Self {
@@ -86,7 +130,7 @@ impl<'a> Node<'a> {
             Value::Map(entries) => entries
                 .iter_mut()
                 .for_each(|(_, v)| v.restore_numbers(source)),
-            Value::Null | Value::Scalar(..) => {}
+            Value::Null | Value::Scalar(..) | Value::Broken => {}
         }
     }
 }

@@ -96,7 +96,7 @@ fn find_duplicates(node: &Node<'_>, problems: &mut Vec<Problem>) {
                 find_duplicates(value, problems);
             }
         }
-        Value::Null | Value::Scalar(..) => {}
+        Value::Null | Value::Scalar(..) | Value::Broken => {}
     }
 }
 
@@ -111,7 +111,7 @@ fn drop_duplicates(node: &mut Node<'_>) {
                 .iter_mut()
                 .for_each(|(_, value)| drop_duplicates(value));
         }
-        Value::Null | Value::Scalar(..) => {}
+        Value::Null | Value::Scalar(..) | Value::Broken => {}
     }
 }
 
@@ -128,9 +128,26 @@ fn duplicate_key(key: &str, span: Span, first: Span) -> Problem {
 fn syntax_problem(text: &str, error: &Error) -> Problem {
     let error = error.without_snippet();
     let (code, message, help) = explain(error);
+    let span = error_span(text, error);
+    let in_braces = span.filter(|span| is_in_variable(text, *span));
+    let help = in_braces.map_or(help, |_| {
+        Some("inside `[]` and `{}`, put `${NAME}` in quotes")
+    });
     Problem::error(code, message)
-        .at(error_span(text, error))
+        .at(span)
         .help(help.map(str::to_owned))
+}
+
+/// Whether YAML stumbled over the braces of `${NAME}`, which it takes for a mapping there.
+fn is_in_variable(text: &str, span: Span) -> bool {
+    let line_start = text[..span.start]
+        .rfind('\n')
+        .map_or(0, |newline| newline + 1);
+    let before = &text[line_start..span.start];
+    let unclosed = before
+        .rfind("${")
+        .is_some_and(|at| !before[at..].contains('}'));
+    unclosed || before.ends_with('$') || before.ends_with("${")
 }
 
 fn explain(error: &Error) -> (&'static str, String, Option<&'static str>) {

@@ -44,7 +44,7 @@ fn walk(node: &Node<'_>, path: &mut String, wanted: &mut HashMap<Span, Option<St
                 });
             }
         }
-        Value::Null | Value::Scalar(..) => {}
+        Value::Null | Value::Scalar(..) | Value::Broken => {}
     }
 }
 

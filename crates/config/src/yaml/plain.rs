@@ -398,7 +398,7 @@ fn are_unique(entries: &[(Key<'_>, Node<'_>)]) -> bool {
 fn kind(text: &str) -> Option<Kind> {
     match text.as_bytes() {
         [b'a'..=b'z' | b'A'..=b'Z', ..] => word(text),
-        [b'/', ..] => Some(Kind::Text),
+        [b'/' | b'$', ..] => Some(Kind::Text),
         [b'0'..=b'9', ..] => number(text),
         [b'-', rest @ ..] if rest.first()?.is_ascii_digit() => {
             number(&text[1..]).filter(|kind| *kind == Kind::Number)

@@ -1,5 +1,6 @@
-//! The corpus: one file per behaviour. Each file in `cases/bad` shows its exact problems in the
-//! `.stderr` beside it; each file in `cases/ok` shows in its `.resolved` how it was understood, and
+//! The corpus: one file per behaviour, or one directory where it takes several files: `main.yaml`, what
+//! it includes, and the variables of its environment in `environment`. Each case in `cases/bad` shows its exact problems in the
+//! `.stderr` beside it; each one in `cases/ok` shows in its `.resolved` how it was understood, and
 //! its warnings, if it has any, in a `.stderr`. `UPDATE_GOLDEN=1` rewrites them.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
@@ -11,7 +12,9 @@ mod places;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use tidegate_config::{Loaded, RenderStyle, Report, compile};
+use tidegate_config::{
+    Bundle, Loaded, RenderStyle, Report, Surroundings, Variables, compile_bundle,
+};
 
 fn cases(kind: &str) -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -21,16 +24,70 @@ fn cases(kind: &str) -> Vec<PathBuf> {
         .unwrap()
         .map(|entry| entry.unwrap().path());
     let mut files: Vec<PathBuf> = files
-        .filter(|path| path.extension().is_some_and(|ext| ext == "yaml"))
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|ext| ext == "yaml"))
         .collect();
     files.sort();
     files
 }
 
 fn load(path: &Path) -> Result<Loaded, Report> {
-    let name = path.file_name().unwrap().to_str().unwrap();
-    let text = std::fs::read_to_string(path).unwrap();
-    compile(name, &text, &certs::files(), certs::now())
+    match path.is_dir() {
+        true => load_directory(path),
+        false => {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let text = std::fs::read_to_string(path).unwrap();
+            load_bundle(&Bundle::of(name, text), &Variables::default())
+        }
+    }
+}
+
+fn load_bundle(bundle: &Bundle, environment: &Variables) -> Result<Loaded, Report> {
+    let surroundings = Surroundings {
+        files: &certs::files(),
+        environment,
+        now: certs::now(),
+        serving: None,
+    };
+    compile_bundle(bundle, &surroundings)
+}
+
+/// A case of several files, its variables, and the environment that it is compiled in.
+fn load_directory(path: &Path) -> Result<Loaded, Report> {
+    let mut files = below(path);
+    // The order of a directory must not count.
+    files.reverse();
+    let read = |file: &PathBuf| std::fs::read_to_string(file).unwrap();
+    let main = path.join("main.yaml");
+    let others = files.iter().filter(|file| **file != main);
+    let bundle = others.fold(Bundle::of("main.yaml", read(&main)), |bundle, file| {
+        bundle.with(file.strip_prefix(path).unwrap(), read(file))
+    });
+    load_bundle(&bundle, &variables(path))
+}
+
+fn variables(case: &Path) -> Variables {
+    let text = std::fs::read_to_string(case.join("environment")).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.split_once('='))
+        .collect()
+}
+
+/// The YAML files below a directory, sorted.
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut files: Vec<PathBuf> = entries
+        .map(|entry| entry.unwrap().path())
+        .flat_map(|path| match path.is_dir() {
+            true => below(&path),
+            false => vec![path],
+        })
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .collect();
+    files.sort();
+    files
 }
 
 /// Compares `actual` with the file beside the case; an empty text means that there is no file.
@@ -87,7 +144,8 @@ fn good_files_are_understood_as_written_beside_them() {
 fn what_is_resolved_loads_again_and_is_the_same() {
     for case in cases("ok") {
         let first = load(&case).unwrap();
-        let again = compile("again.yaml", &first.resolved, &certs::files(), certs::now());
+        let bundle = Bundle::of("again.yaml", &*first.resolved);
+        let again = load_bundle(&bundle, &variables(&case));
         let again = again.unwrap_or_else(|report| panic!("{}: {report}", case.display()));
         assert_eq!(again.resolved, first.resolved, "{}", case.display());
         assert_eq!(

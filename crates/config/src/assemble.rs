@@ -1,0 +1,202 @@
+//! A bundle's texts to one tree: each file is parsed, what it includes is put beside it, and the
+//! environment's values come into their places. Everything that is wrong in any of the files is found
+//! before anybody looks at what the tree means.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::bundle::{BYTES_MAX, Bundle};
+use crate::environment::{self, Environment};
+use crate::include::{self, Entry, Listed, Shelf, Unread, tidy};
+use crate::mask::Masks;
+use crate::problem::Problem;
+use crate::source::{Builder, Sources};
+use crate::span::Span;
+use crate::yaml::{self, Node};
+
+/// Values of all files together; each one's are bounded by the reader.
+const NODES_MAX: usize = 8_000_000;
+
+/// The tree of a configuration.
+pub(crate) struct Assembled<'b> {
+    /// None when there is nothing to go on with.
+    pub(crate) root: Option<Node<'b>>,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) sources: Sources,
+    /// What came from the environment.
+    pub(crate) masks: Masks,
+    /// Whether a file is missing, so that what refers to it would be a false problem.
+    pub(crate) is_partial: bool,
+    /// The included files, and the directories where patterns were looked for.
+    pub(crate) watched: BTreeSet<PathBuf>,
+}
+
+struct Assembly<'b> {
+    bundle: &'b Bundle,
+    texts: HashMap<PathBuf, &'b Arc<str>>,
+    builder: Builder<'b>,
+    trees: Vec<Node<'b>>,
+    problems: Vec<Problem>,
+    watched: BTreeSet<PathBuf>,
+    nodes: usize,
+    is_partial: bool,
+}
+
+/// Reads every text of `bundle` that its main file asks for.
+pub(crate) fn assemble<'b>(bundle: &'b Bundle, environment: &dyn Environment) -> Assembled<'b> {
+    let texts = bundle.files.iter().map(|(path, text)| (tidy(path), text));
+    let mut assembly = Assembly {
+        bundle,
+        texts: texts.collect(),
+        builder: Builder::default(),
+        trees: Vec::new(),
+        problems: Vec::new(),
+        watched: BTreeSet::new(),
+        nodes: 0,
+        is_partial: false,
+    };
+    match include::walk(&mut assembly, &bundle.main) {
+        Err(Unread { code, message }) => assembly.problems.push(Problem::error(code, message)),
+        Ok(walked) => {
+            assembly.problems.extend(walked.problems);
+            assembly.watched.extend(walked.directories);
+            assembly.is_partial |= walked.is_partial;
+        }
+    }
+    assembly.finish(environment)
+}
+
+impl<'b> Assembly<'b> {
+    fn finish(mut self, environment: &dyn Environment) -> Assembled<'b> {
+        let mut trees = self.trees.into_iter();
+        let mut root = trees.next();
+        if let Some(root) = &mut root {
+            trees.for_each(|tree| include::merge(root, tree, &mut self.problems));
+        }
+        let sources = self.builder.finish();
+        let filled = root
+            .as_mut()
+            .map(|root| environment::fill(root, environment, &sources));
+        let (masks, mut problems) = filled.unwrap_or_default();
+        self.problems.append(&mut problems);
+        Assembled {
+            root,
+            problems: self.problems,
+            sources,
+            masks,
+            is_partial: self.is_partial,
+            watched: self.watched,
+        }
+    }
+
+    fn unread(&self, path: &Path) -> Option<&'b Unread> {
+        let mut unread = self.bundle.unread.iter();
+        let found = unread.find(|(unread, _)| tidy(unread) == path);
+        found.map(|(_, why)| why)
+    }
+
+    fn is_first(&self) -> bool {
+        self.builder.files() == 1
+    }
+
+    /// The tree of one file, moved to where it starts; none when it says nothing.
+    fn parse(&mut self, text: &'b str, start: usize) -> Option<Node<'b>> {
+        let (root, mut problems) = yaml::parse(text);
+        problems.iter_mut().for_each(|problem| problem.shift(start));
+        self.problems.append(&mut problems);
+        let mut root = root?;
+        if start > 0 {
+            root.shift(start);
+        }
+        if root.is_empty() {
+            self.report_empty(start);
+            return None;
+        }
+        if !self.is_first() && !root.is_map() {
+            let problem = Problem::error("wrong_type", "an included file must be a mapping");
+            self.problems.push(problem.at(root.span));
+            return None;
+        }
+        Some(root)
+    }
+
+    fn report_empty(&mut self, start: usize) {
+        let help = "an empty file is never a configuration; was it being written just now?";
+        let problem = match self.is_first() {
+            true => Problem::error("empty_file", "the configuration is empty"),
+            false => {
+                let span = Span { start, len: 0 };
+                Problem::error("empty_file", "an included file is empty").at(span)
+            }
+        };
+        self.problems.push(problem.help(help.to_owned()));
+    }
+}
+
+impl Shelf for Assembly<'_> {
+    fn open(&mut self, path: &Path) -> Result<Vec<Entry>, Unread> {
+        let path = tidy(path);
+        let Some(text) = self.texts.get(&path).copied() else {
+            return Err(self
+                .unread(&path)
+                .cloned()
+                .unwrap_or_else(|| missing(&path)));
+        };
+        if self.builder.bytes() + text.len() > BYTES_MAX as usize || self.nodes > NODES_MAX {
+            return Err(too_large());
+        }
+        let start = self.builder.push(&path.display().to_string(), text);
+        if !self.is_first() {
+            self.watched.insert(path);
+        }
+        let Some(mut root) = self.parse(text, start) else {
+            self.is_partial = true;
+            return Ok(Vec::new());
+        };
+        let entries = include::take(&mut root, &mut self.problems);
+        if !(entries.is_empty() && self.is_first()) {
+            self.nodes += root.nodes();
+        }
+        self.trees.push(root);
+        Ok(entries)
+    }
+
+    /// What a bundle holds in a directory is all that there is.
+    fn list(&mut self, directory: &Path) -> Result<Vec<Listed>, Unread> {
+        let directory = tidy(directory);
+        if let Some(unread) = self.unread(&directory) {
+            return Err(unread.clone());
+        }
+        let unread = self.bundle.unread.iter().map(|(path, _)| path);
+        let known = self.bundle.files.iter().map(|(path, _)| path).chain(unread);
+        let listed: BTreeSet<Listed> = known
+            .filter_map(|path| listed(&tidy(path), &directory))
+            .collect();
+        Ok(listed.into_iter().collect())
+    }
+}
+
+/// The entry of a directory that leads to a path below it.
+fn listed(path: &Path, directory: &Path) -> Option<Listed> {
+    let mut rest = path.strip_prefix(directory).ok()?.components();
+    let name = rest.next()?.as_os_str().to_str()?.to_owned();
+    Some(Listed {
+        name,
+        is_directory: rest.next().is_some(),
+    })
+}
+
+fn missing(path: &Path) -> Unread {
+    Unread {
+        code: "missing_file",
+        message: format!("there is no file `{}`", path.display()),
+    }
+}
+
+pub(crate) fn too_large() -> Unread {
+    Unread {
+        code: "too_large",
+        message: "the files together are larger than is accepted".to_owned(),
+    }
+}
