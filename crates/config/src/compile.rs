@@ -2,6 +2,7 @@
 //! harmless stand-in, so the last step sees every problem; whatever was built is thrown away when
 //! one of them is an error.
 
+mod action;
 mod affinity;
 mod balance;
 mod body;
@@ -11,8 +12,11 @@ mod connection;
 mod context;
 mod cycles;
 mod ejection;
+mod explain;
+mod expression;
 mod failover;
 mod fallback;
+mod generations;
 mod geo;
 mod headers;
 mod health;
@@ -41,6 +45,8 @@ mod upstreams;
 mod urls;
 mod zones;
 
+use std::sync::Arc;
+
 use tidegate_core::plan::{MetricsPolicy, Plan, Pop};
 use tidegate_core::route::RouteTable;
 use tidegate_core::settings::{AccessLog, Settings};
@@ -53,8 +59,10 @@ use crate::yaml::{Field, WordOr};
 
 pub(crate) use context::Context;
 pub(crate) use failover::percentile_word;
+pub use generations::state_dir;
 pub use geo::DatabaseRead;
 pub(crate) use geo::Geo;
+pub(crate) use matches::path_text;
 pub(crate) use steering::sheds;
 
 /// Everything that was compiled, hash and places of files still open.
@@ -85,11 +93,13 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
         content_hash: "".into(),
         pop: pop(cx, config.pop.get()),
         regions: regions.list.into(),
-        upstreams: upstreams.into(),
-        routes: routes.into(),
+        upstreams: upstreams.into_iter().map(Arc::new).collect(),
+        routes: routes.into_iter().map(Arc::new).collect(),
         table,
         replay: totals.limits,
         metrics: metrics(cx, config.metrics.get()),
+        explain: explain::compile(cx, &config.explain),
+        rollback: generations::rollback(cx, &config.rollback),
         atlas: geo.as_ref().map(|geo| geo.atlas.clone()),
     };
     lint(cx, config, &plan);
@@ -141,6 +151,7 @@ fn settings(cx: &mut Context<'_>, config: &raw::Config) -> (Settings, bool) {
         threads,
         shutdown_timeout: cx.duration(&config.shutdown_timeout, defaults::SHUTDOWN_TIMEOUT),
         access_log: access_log(cx, &config.access_log),
+        state: generations::state(cx, &config.state),
     };
     lint::binds(cx, config, &settings);
     (settings, threads_auto)

@@ -2,12 +2,16 @@
 //! text, and everything may be absent. The doc comments here are what users read: editors show
 //! them from the schema, and the reference is made of them.
 
+mod action;
 mod balance;
 mod breaker;
+mod explain;
 mod failover;
+mod generations;
 mod geo;
 mod health;
 mod listener;
+mod matching;
 mod region;
 mod route;
 mod steering;
@@ -20,39 +24,53 @@ use serde::Deserialize;
 use crate::defaults;
 use crate::yaml::{Entries, Field, WordOr};
 
+pub(crate) use action::{
+    Abort, Delay, Fault, HeaderEdits, Headers, PathEdit, PathRewrite, Redirect, Respond, Rewrite,
+    Scheme,
+};
 pub(crate) use balance::{
     Balance, BalanceEntry, BalancePolicy, BalanceProbe, HashKey, HashOn, HashWord,
 };
 pub(crate) use breaker::{
     BreakerLimits, CircuitBreaker, Ejection, FailurePercentage, SlowStart, SuccessRate,
 };
+pub(crate) use explain::Explain;
 pub(crate) use failover::{
     Backoff, Body, Hedge, HedgeTo, Replay, ReplayScope, Resume, Retry, UnknownOutcome, Validators,
 };
+pub(crate) use generations::{Rollback, State};
 pub(crate) use geo::{Geo, Place};
 pub(crate) use health::{
     Extract, Failback, FailbackMode, Health, Probe, ProbeStep, Readiness, RegionHealth,
 };
 pub(crate) use listener::{Certificate, Limits, Listener, ListenerTls};
+pub(crate) use matching::{ClientCertificate, Match, TimeWindow, Value, ValueForm};
 pub(crate) use region::{
     ColdStart, EndpointEntry, Standby, StandbyEntry, StandbyWord, UpstreamRegion, WeightedEndpoint,
 };
-pub(crate) use route::{Isolation, Match, Mirror, Residency, Reveal, Route, SplitTarget};
+pub(crate) use route::{Isolation, Mirror, Residency, Reveal, Route, SplitTarget};
 pub(crate) use steering::{
     Affinity, AffinityCookie, AffinityScope, AffinityWord, Fallback, GeoRule, Panic, PanicWord,
     Policy, SameSite, Spread, Steering, WhenGone,
 };
 pub(crate) use text::{
-    Address, Coordinates, Duration, Host, Name, Network, OffOrCount, OffOrDuration, OffOrMap,
-    OffOrSize, PathPattern, RetryOn, Size, StatusRange, Threads, Tolerance, Version,
+    Address, ClockTime, Coordinates, DayRange, Duration, Expression, Host, Name, Network,
+    OffOrCount, OffOrDuration, OffOrMap, OffOrSize, PathPattern, RetryOn, Size, StatusRange,
+    Threads, Tolerance, Version,
 };
 pub(crate) use upstream::{Connection, Protocol, Upstream, UpstreamTls};
 
 /// A Tidegate configuration.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["listeners", "regions", "upstreams", "routes"]))]
+#[schemars(extend("required" = ["listeners", "routes"]))]
 pub(crate) struct Config {
+    /// More files to be put together with this one: a path or a list of them, relative to the directory of the file that names them, with `*` and `?` in names.
+    #[expect(
+        dead_code,
+        reason = "taken out of the tree before it is decoded; here for the schema"
+    )]
+    pub(crate) include: Field<WordOr<String, Vec<Field<String>>>>,
     /// Where this process runs.
     pub(crate) pop: Field<Pop>,
     /// Where clients connect. At least one. A change needs a restart.
@@ -68,15 +86,22 @@ pub(crate) struct Config {
     /// Where the access log goes, one JSON line a request: `off`, `stdout`, or `{ file: path }`. A change needs a restart.
     #[schemars(extend("default" = defaults::ACCESS_LOG))]
     pub(crate) access_log: Field<AccessLog>,
+    /// Where what must outlive the process is kept. A change needs a restart.
+    pub(crate) state: Field<State>,
+    /// When a new plan does so much worse than the one before that that one serves again: `off`, or limits.
+    #[schemars(extend("default" = "off"))]
+    pub(crate) rollback: Field<OffOrMap<Rollback>>,
     /// What the bodies of all requests together may take, so that they can be sent again.
     pub(crate) replay: Field<Replay>,
     /// Bounds on what metrics may keep.
     pub(crate) metrics: Field<Metrics>,
+    /// What is recorded of decisions, to tell them and to make them again; `off` for nothing.
+    pub(crate) explain: Field<OffOrMap<Explain>>,
     /// Where clients are, for upstreams with `steering: { policy: geo }`.
     pub(crate) geo: Field<Geo>,
-    /// The regions by name, at most 32. Their order is the preference while nothing is measured.
+    /// The regions by name, at most 32. Their order is the preference while nothing is measured. May be absent with the upstreams.
     pub(crate) regions: Field<Entries<Region>>,
-    /// The upstreams by name: services that live in one or more regions.
+    /// The upstreams by name: services that live in one or more regions. May be absent if every route answers by itself.
     pub(crate) upstreams: Field<Entries<Upstream>>,
     /// The routes. The most specific match wins, whatever the order; the earlier of two equals would hide the later, which is refused.
     pub(crate) routes: Field<Vec<Field<Route>>>,

@@ -2,11 +2,14 @@
 //! form. Made from the compiled values and not from the file, so it shows what will happen. It is
 //! also what the content hash is taken over: comments, order of keys and spelling do not count.
 
+mod action;
 mod balance;
 mod breaker;
 mod failover;
+mod generations;
 mod geo;
 mod health;
+mod matching;
 mod region;
 mod split;
 mod steering;
@@ -22,7 +25,6 @@ use tidegate_core::plan::{
     AffinityBy, ConnectionPolicy, Location, Plan, Policy, ProbeTls, Route, Upstream,
     UpstreamProtocol, UpstreamTls,
 };
-use tidegate_core::route::{PathMatch, RouteMatch};
 use tidegate_core::settings::{AccessLog, Listener, ListenerLimits, ListenerTls, TlsVersion};
 
 use crate::compile::{Compiled, TlsFiles, UpstreamFiles};
@@ -66,6 +68,11 @@ pub(crate) fn yaml(compiled: &Compiled, base: &Path) -> String {
             Some(duration(settings.shutdown_timeout)),
         ),
         ("access_log", Some(access_log(&settings.access_log))),
+        ("state", Some(generations::state(&settings.state, base))),
+        (
+            "rollback",
+            Some(generations::rollback(plan.rollback.as_ref())),
+        ),
         ("replay", Some(failover::replay(&plan.replay, base))),
         (
             "metrics",
@@ -73,6 +80,15 @@ pub(crate) fn yaml(compiled: &Compiled, base: &Path) -> String {
                 "max_series",
                 Some(Doc::plain(plan.metrics.max_series)),
             )])),
+        ),
+        (
+            "explain",
+            Some(off_or(plan.explain.as_ref(), |explain| {
+                Doc::map([
+                    ("sample", Some(percent(explain.share()))),
+                    ("keep", Some(Doc::plain(explain.keep))),
+                ])
+            })),
         ),
         ("geo", compiled.geo.as_ref().map(|geo| geo::geo(geo, base))),
         (
@@ -102,7 +118,7 @@ pub(crate) fn content_hash(resolved: &str, plan: &Plan) -> String {
     let mut hasher = Sha256::new();
     hasher.update(HASH_VERSION);
     hasher.update(resolved);
-    for tls in plan.upstreams.iter().flat_map(profiles) {
+    for tls in plan.upstreams.iter().flat_map(|one| profiles(one)) {
         let identity = tls.client_identity.as_ref();
         let parts = [
             tls.roots.as_ref(),
@@ -113,7 +129,7 @@ pub(crate) fn content_hash(resolved: &str, plan: &Plan) -> String {
             update_sized(&mut hasher, part.map_or("", |part| part).as_bytes());
         }
     }
-    for secret in plan.upstreams.iter().flat_map(secrets) {
+    for secret in plan.upstreams.iter().flat_map(|one| secrets(one)) {
         update_sized(&mut hasher, secret);
     }
     if let Some(database) = plan.atlas.as_ref().and_then(|atlas| atlas.database()) {
@@ -351,13 +367,17 @@ fn upstream_tls(tls: &UpstreamTls, files: &TlsFiles, base: &Path) -> Doc<'static
 }
 
 fn route<'a>(plan: &'a Plan, route: &'a Route) -> Doc<'a> {
+    if route.upstream.is_none() {
+        return answering(route);
+    }
     let residency = (!route.residency.is_empty())
         .then(|| Doc::map([("allow", Some(texts(route.residency.iter())))]));
     let reveal = &route.reveal;
     let split = route.split.as_deref();
+    let actions = route.actions.as_deref();
     Doc::map([
         ("name", Some(Doc::quote(&route.name))),
-        ("match", Some(matches(&route.matches))),
+        ("match", Some(matching::matches(&route.matches))),
         ("upstream", split::upstream(plan, route)),
         ("split", split.map(|split| split::targets(plan, split))),
         (
@@ -368,6 +388,9 @@ fn route<'a>(plan: &'a Plan, route: &'a Route) -> Doc<'a> {
             "mirror",
             route.mirror.map(|mirror| split::mirror(plan, &mirror)),
         ),
+        ("rewrite", action::rewrite(actions)),
+        ("headers", action::headers(actions)),
+        ("fault", action::fault(actions)),
         ("timeout", Some(duration(route.timeout))),
         ("max_duration", Some(failover::limit(route.max_duration))),
         ("idle_timeout", Some(duration(route.idle_timeout))),
@@ -400,20 +423,15 @@ fn route<'a>(plan: &'a Plan, route: &'a Route) -> Doc<'a> {
     ])
 }
 
-fn matches(matches: &RouteMatch) -> Doc<'_> {
-    let path = matches.path.as_ref().map(|path| match path {
-        PathMatch::Exact(path) => Doc::quote(path),
-        PathMatch::Prefix(prefix) => Doc::text(format!("{}/**", prefix.trim_end_matches('/'))),
-    });
-    let headers = matches
-        .headers
-        .iter()
-        .map(|(name, value)| (name.as_str().into(), Doc::quote(value)));
+/// A route that answers by itself: what holds for requests that are sent on has no place there.
+fn answering(route: &Route) -> Doc<'_> {
+    let actions = route.actions.as_deref();
     Doc::map([
-        ("host", matches.host.as_deref().map(Doc::quote)),
-        ("path", path),
-        ("methods", Some(texts(matches.methods.iter()))),
-        ("headers", Some(Doc::Map(headers.collect()))),
+        ("name", Some(Doc::quote(&route.name))),
+        ("match", Some(matching::matches(&route.matches))),
+        ("redirect", action::redirect(actions)),
+        ("respond", action::respond(actions)),
+        ("headers", action::headers(actions)),
     ])
 }
 

@@ -54,9 +54,8 @@ impl Changes {
     /// What differs between `old` and `new`.
     pub fn between(old: &Plan, new: &Plan) -> Self {
         // What the new plan has adopted is the same object.
-        let same_route = |a: &Arc<Route>, b: &Arc<Route>| {
-            Arc::ptr_eq(a, b) || same_route((old, a), (new, b))
-        };
+        let same_route =
+            |a: &Arc<Route>, b: &Arc<Route>| Arc::ptr_eq(a, b) || same_route((old, a), (new, b));
         let same_upstream = |a: &Arc<Upstream>, b: &Arc<Upstream>| {
             Arc::ptr_eq(a, b) || same_upstream((old, a), (new, b))
         };
@@ -66,6 +65,7 @@ impl Changes {
             routes: difference(&old.routes, &new.routes, |r| &r.name, same_route),
             other: old.metrics != new.metrics
                 || old.replay != new.replay
+            || old.rollback != new.rollback
                 || old.pop.name != new.pop.name
                 || old.pop.location != new.pop.location
                 || edition(old) != edition(new),
@@ -271,6 +271,7 @@ fn same_route((a, old): (&Plan, &Route), (b, new): (&Plan, &Route)) -> bool {
         resume,
         hedge,
         reveal,
+        actions,
     } = old;
     fn name(plan: &Plan, upstream: Option<UpstreamIdx>) -> Option<&str> {
         upstream.map(|upstream| &*plan.upstream(upstream).name)
@@ -292,6 +293,7 @@ fn same_route((a, old): (&Plan, &Route), (b, new): (&Plan, &Route)) -> bool {
         && *resume == new.resume
         && *hedge == new.hedge
         && *reveal == new.reveal
+        && *actions == new.actions
 }
 
 fn same_set((a, old): (&Plan, RegionSet), (b, new): (&Plan, RegionSet)) -> bool {

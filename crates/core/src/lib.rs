@@ -6,6 +6,7 @@
 //! four types: [`Plan`] (what is wanted), [`EndpointSet`] (who is there), [`Board`] (what is
 //! observed) and [`View`] -> [`Decision`] (what follows from them).
 
+pub mod action;
 pub mod allot;
 pub mod balance;
 pub mod board;

@@ -4,9 +4,14 @@
 //! a set of regions; whatever is still a string is there to be shown to people. A plan holds no
 //! observed state: that is the [`Board`](crate::Board)'s, which outlives plans.
 
+mod action;
+mod adopt;
 mod balance;
+mod explain;
 mod failover;
 mod health;
+mod rollback;
+mod size;
 mod steering;
 
 use std::sync::Arc;
@@ -19,7 +24,12 @@ use crate::ids::{RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
 use crate::route::{RouteMatch, RouteTable};
 use crate::standing::Dial;
 
+pub use action::{
+    Abort, Actions, Delay, Edit, Fault, FieldEdits, HostRewrite, Redirect, RedirectTo, Reply,
+    Respond, UrlParts, UrlTemplate,
+};
 pub use balance::{Balance, HashKey, Hashing, Maglev, Prequal, RingHash, TableSize};
+pub use explain::Explain;
 pub use failover::{
     Backoff, BodyPolicy, Hedge, HedgeAfter, HedgeTo, ReplayLimits, ReplayScope, Resume, RetryOn,
     RetryPolicy, UnknownOutcome,
@@ -29,6 +39,7 @@ pub use health::{
     HttpProbe, Limits, Probe, ProbeKind, ProbeTls, Readiness, RegionPolicy, Silence, SlowStart,
     SuccessRate,
 };
+pub use rollback::Rollback;
 pub use steering::{
     Affinity, AffinityBy, AffinityCookie, AffinityScope, ColdStart, Fallback, GeoRule, Isolation,
     Mirror, Panic, Policy, SameSite, Spill, Split, SplitTarget, Spread, Standby, Starter, Steering,
@@ -43,18 +54,23 @@ pub struct Plan {
     pub content_hash: Arc<str>,
     /// Where this process runs.
     pub pop: Pop,
-    /// Every region, in the order of the configuration (the default preference).
-    pub regions: Box<[Region]>,
+    /// Every region, in the order of the configuration (the default preference). Shared with whoever
+    /// still needs their names when the plan is gone.
+    pub regions: Arc<[Region]>,
     /// Every upstream.
-    pub upstreams: Box<[Upstream]>,
+    pub upstreams: Box<[Arc<Upstream>]>,
     /// Every route, in the order of the configuration.
-    pub routes: Box<[Route]>,
+    pub routes: Box<[Arc<Route>]>,
     /// The index over `routes`.
     pub table: RouteTable,
     /// What all requests together may keep of their bodies.
     pub replay: ReplayLimits,
     /// Bounds on what telemetry may keep.
     pub metrics: MetricsPolicy,
+    /// What is recorded of decisions. None: nothing.
+    pub explain: Option<Explain>,
+    /// What of this plan makes it go again. None: it stays whatever happens.
+    pub rollback: Option<Rollback>,
     /// What tells where clients are. None: nothing does.
     pub atlas: Option<Arc<Atlas>>,
 }
@@ -78,7 +94,7 @@ pub struct Location {
 }
 
 /// A place where upstreams live.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Region {
     /// Unique name.
     pub name: Arc<str>,
@@ -90,7 +106,7 @@ pub struct Region {
 }
 
 /// A named service that lives in one or more regions.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Upstream {
     /// Unique name.
     pub name: Arc<str>,
@@ -115,7 +131,7 @@ pub struct Upstream {
 }
 
 /// One region of one upstream.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct UpstreamRegion {
     /// Which region.
     pub region: RegionIdx,
@@ -239,7 +255,7 @@ impl std::fmt::Debug for ClientIdentity {
 }
 
 /// One route.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Route {
     /// Name for logs and metrics: configured, or made from the match. Unique.
     pub name: Arc<str>,
@@ -278,6 +294,9 @@ pub struct Route {
     pub hedge: Option<Hedge>,
     /// Opt-in response headers.
     pub reveal: Reveal,
+    /// What it does besides sending requests on: it has a reply exactly if it has no upstream. None:
+    /// nothing. Shared with the answers that it applies to.
+    pub actions: Option<Arc<Actions>>,
 }
 
 impl Route {
@@ -306,6 +325,7 @@ impl Route {
             resume: Resume::default(),
             hedge: None,
             reveal: Reveal::default(),
+            actions: None,
         }
     }
 
@@ -343,12 +363,12 @@ impl Plan {
     }
 
     /// The upstream's record.
-    pub fn upstream(&self, upstream: UpstreamIdx) -> &Upstream {
+    pub fn upstream(&self, upstream: UpstreamIdx) -> &Arc<Upstream> {
         &self.upstreams[upstream.get()]
     }
 
     /// The route's record.
-    pub fn route(&self, route: RouteIdx) -> &Route {
+    pub fn route(&self, route: RouteIdx) -> &Arc<Route> {
         &self.routes[route.get()]
     }
 }

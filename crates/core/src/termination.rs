@@ -57,10 +57,16 @@ pub enum Termination {
     /// The upstream answered with a status that `retry.on` lists and no attempt was left; its
     /// answer was passed on.
     StatusPassed,
+    /// Its route sent the client elsewhere.
+    Redirected,
+    /// Its route answered by itself.
+    Responded,
+    /// It was answered with an injected error.
+    FaultInjected,
 }
 
 /// Every termination reason, for metrics and documents.
-pub const ALL: [Termination; 24] = [
+pub const ALL: [Termination; 27] = [
     Termination::Completed,
     Termination::Tunnelled,
     Termination::DrainedHome,
@@ -85,6 +91,9 @@ pub const ALL: [Termination; 24] = [
     Termination::BodyTooLarge,
     Termination::ShuttingDown,
     Termination::StatusPassed,
+    Termination::Redirected,
+    Termination::Responded,
+    Termination::FaultInjected,
 ];
 
 impl Termination {
@@ -115,13 +124,19 @@ impl Termination {
             Self::BodyTooLarge => "body_too_large",
             Self::ShuttingDown => "shutting_down",
             Self::StatusPassed => "status_passed",
+            Self::Redirected => "redirected",
+            Self::Responded => "responded",
+            Self::FaultInjected => "fault_injected",
         }
     }
 
     /// The status that a local reply for this reason carries.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::Completed | Self::Tunnelled | Self::DrainedHome => StatusCode::OK,
+            Self::Completed | Self::Tunnelled | Self::DrainedHome | Self::Responded => {
+                StatusCode::OK
+            }
+            Self::Redirected => StatusCode::PERMANENT_REDIRECT,
             Self::BadRequest | Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::ClientTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
@@ -141,12 +156,13 @@ impl Termination {
             | Self::ConnectFailed
             | Self::BudgetExhausted
             | Self::Overloaded
-            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::ShuttingDown
+            | Self::FaultInjected => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     /// Whether the user lost an answer that the service owed: what `tidegate_requests_lost_total`
-    /// counts. The client's own mistakes and absences are not losses.
+    /// counts. The client's own mistakes and absences are not losses, nor is what was injected.
     pub fn lost(self) -> bool {
         matches!(
             self,
@@ -189,9 +205,10 @@ mod tests {
     #[test]
     fn what_is_lost_is_the_services_debt_and_answered_with_5xx() {
         for reason in ALL {
+            let injected = reason == Termination::FaultInjected;
             assert_eq!(
                 reason.lost(),
-                reason.status().is_server_error(),
+                reason.status().is_server_error() && !injected,
                 "{}",
                 reason.as_str()
             );

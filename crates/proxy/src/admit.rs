@@ -10,6 +10,7 @@ use tidegate_core::retry::{Idempotency, idempotency};
 use tidegate_core::{RegionIdx, Termination};
 use tidegate_http1::{Framing, Known};
 
+use crate::action::{Acts, Replied};
 use crate::context::Context;
 use crate::grpc::Dialect;
 use crate::held::{HeldRoute, HeldUpstream};
@@ -37,6 +38,8 @@ pub(crate) struct Admitted {
     pub(crate) is_copy: bool,
     /// The region that a trusted peer names for it.
     pub(crate) named: Option<RegionIdx>,
+    /// What its route does with it. None: nothing but to send it on.
+    pub(crate) acts: Option<Rc<Acts>>,
 }
 
 impl Admitted {
@@ -46,38 +49,54 @@ impl Admitted {
     }
 }
 
+/// Why a request is not sent on.
+pub(crate) enum Turned {
+    /// It must not be.
+    Refused(Refusal),
+    /// Its route answers by itself.
+    Replied(Box<Replied>),
+}
+
+impl From<Refusal> for Turned {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
 /// Loads the plan once, finds the route, checks the limits. The plan comes along for what else is looked
 /// at in this moment; who keeps it keeps all of it.
-pub(crate) fn admit(
-    context: &Context,
-    request: &Request,
-) -> Result<(Admitted, Rc<Bound>), Refusal> {
+pub(crate) fn admit(context: &Context, request: &Request) -> Result<(Admitted, Rc<Bound>), Turned> {
     let dialect = Dialect::of(&request.head);
     let admitted = check(context, request, dialect);
-    admitted.map_err(|refusal| refusal.spoken(dialect))
+    admitted.map_err(|turned| match turned {
+        Turned::Refused(refusal) => Turned::Refused(refusal.spoken(dialect)),
+        replied @ Turned::Replied(_) => replied,
+    })
 }
 
 fn check(
     context: &Context,
     request: &Request,
     dialect: Option<Dialect>,
-) -> Result<(Admitted, Rc<Bound>), Refusal> {
+) -> Result<(Admitted, Rc<Bound>), Turned> {
     refuse_proxying(request)?;
+    let parts = keys::Parts {
+        context,
+        head: &request.head,
+    };
     let bound = context
         .worker
-        .bound()
+        .bound_for(&parts)
         .ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
     let plan = &bound.live.plan;
     let index = plan
         .table
-        .find(&keys::Parts {
-            context,
-            head: &request.head,
-        })
+        .find(&parts)
         .ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
     let route = plan.route(index);
-    let upstream = keys::upstream(context, &request.head, plan, route)
-        .ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
+    let Some(upstream) = keys::upstream(context, &request.head, plan, route) else {
+        return Err(reply(bound.route(index), &parts, dialect)?);
+    };
     let upstream = bound.upstream(upstream);
     let wanted = &upstream.wanted;
     refuse_large(request, wanted.body.max_bytes)?;
@@ -92,6 +111,7 @@ fn check(
         is_copy: false,
         named,
         origin: keys::origin(context, &request.head, plan, wanted),
+        acts: Acts::of(bound.route(index), &parts)?,
         route: bound.route(index).clone(),
         upstream: upstream.clone(),
         served_by: None,
@@ -99,6 +119,17 @@ fn check(
         dialect,
     };
     Ok((admitted, bound))
+}
+
+/// What a route without an upstream answers.
+fn reply(
+    route: &Rc<HeldRoute>,
+    parts: &keys::Parts<'_>,
+    dialect: Option<Dialect>,
+) -> Result<Turned, Refusal> {
+    let replied = Replied::of(route, parts, dialect)?;
+    let no_route = || Refusal::new(Termination::NoRoute, None);
+    Ok(Turned::Replied(Box::new(replied.ok_or_else(no_route)?)))
 }
 
 /// CONNECT asks for a tunnel to anywhere, which this is not, unless it asks for a WebSocket

@@ -9,6 +9,8 @@ use tidegate_core::Termination;
 use tidegate_core::plan::Fallback;
 use tidegate_http1::{Framing, encode};
 
+use crate::action::ReplyHead;
+use crate::action::fields::{AnswerEdits, Edited};
 use crate::body::Piece;
 use crate::download::Download;
 use crate::finish::Finish;
@@ -47,6 +49,8 @@ pub(crate) enum AnswerHead {
         /// How a call of gRPC ends.
         call: Option<Box<CallEnd>>,
     },
+    /// The route, by itself.
+    Reply(ReplyHead),
     /// The plan, for when no region serves.
     Fallback {
         fallback: Arc<Fallback>,
@@ -61,7 +65,7 @@ impl AnswerHead {
         match self {
             Self::Upstream(ResponseHead::H1(head)) => head.fields.len(),
             Self::Upstream(ResponseHead::H2(parts)) => parts.headers.len(),
-            Self::Local { .. } | Self::Fallback { .. } => 0,
+            Self::Local { .. } | Self::Reply(_) | Self::Fallback { .. } => 0,
         }
     }
 }
@@ -75,6 +79,8 @@ pub(crate) struct AnswerWords {
     pub(crate) server_timing: Option<String>,
     /// `Set-Cookie` of our own.
     pub(crate) set_cookie: Option<Box<str>>,
+    /// What the route edits.
+    pub(crate) edits: Option<Box<AnswerEdits>>,
 }
 
 impl AnswerWords {
@@ -86,6 +92,7 @@ impl AnswerWords {
             attempts: self.attempts,
             server_timing: self.server_timing.as_deref(),
             set_cookie: self.set_cookie.as_deref(),
+            edits: self.edits.as_deref(),
         }
     }
 }
@@ -110,7 +117,7 @@ impl Answer {
         }
         match &self.head {
             AnswerHead::Upstream(head) => response_fields(head, &self.words.additions(), out),
-            AnswerHead::Local { .. } | AnswerHead::Fallback { .. } => self.local_fields(out),
+            _ => self.local_fields(out),
         }
         match framing {
             Framing::Length(length) => encode::content_length(out, length),
@@ -135,7 +142,7 @@ impl Answer {
         fields.reserve(self.head.fields() + ADDED_FIELDS);
         match &self.head {
             AnswerHead::Upstream(head) => response_fields(head, &self.words.additions(), fields),
-            AnswerHead::Local { .. } | AnswerHead::Fallback { .. } => self.local_fields(fields),
+            _ => self.local_fields(fields),
         }
         if let Some(length) = self.announced_length() {
             fields.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -164,8 +171,25 @@ impl Answer {
     }
 
     fn local_fields(&self, sink: &mut impl Sink) {
+        let Some(edits) = &self.words.edits else {
+            return self.own_fields(sink);
+        };
+        let says_wrong = !matches!(self.head, AnswerHead::Reply(_));
+        self.own_fields(&mut Edited {
+            sink: &mut *sink,
+            edits: edits.edits(),
+            says_wrong,
+        });
+        edits.write(says_wrong, sink);
+    }
+
+    fn own_fields(&self, sink: &mut impl Sink) {
         let retry_after = match &self.head {
             AnswerHead::Upstream(_) => return,
+            AnswerHead::Reply(head) => {
+                head.write(sink);
+                return local_fields(&self.words.additions(), sink);
+            }
             AnswerHead::Local {
                 content_type,
                 retry_after,
@@ -214,8 +238,15 @@ impl Answer {
     fn announced_length(&self) -> Option<u64> {
         match &self.head {
             // It may not even say that its body is empty (RFC 9110 section 8.6).
-            AnswerHead::Fallback { .. } if self.status == StatusCode::NO_CONTENT => None,
-            AnswerHead::Local { .. } | AnswerHead::Fallback { .. } => self.body.full_len(),
+            AnswerHead::Fallback { .. } | AnswerHead::Reply(_)
+                if self.status == StatusCode::NO_CONTENT =>
+            {
+                None
+            }
+            AnswerHead::Reply(_) if self.status == StatusCode::NOT_MODIFIED => None,
+            AnswerHead::Local { .. } | AnswerHead::Reply(_) | AnswerHead::Fallback { .. } => {
+                self.body.full_len()
+            }
             AnswerHead::Upstream(head) => head.announced_length(),
         }
     }

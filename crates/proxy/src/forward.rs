@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
 use tidegate_http1::{FieldRef, Fields, Known, encode};
 
+use crate::action::fields::{AnswerEdits, Edited};
 use crate::affinity;
 use crate::deadline::Told;
 use crate::head::{RequestHead, ResponseHead};
@@ -180,6 +181,11 @@ impl ClientWords {
             scheme,
             trusted,
         }
+    }
+
+    /// Its IP address as text.
+    pub(crate) fn address(&self) -> &str {
+        &self.ip
     }
 
     /// Whether the client is believed.
@@ -418,6 +424,8 @@ pub(crate) struct ResponseAdditions<'a> {
     pub(crate) server_timing: Option<&'a str>,
     /// A cookie of ours.
     pub(crate) set_cookie: Option<&'a str>,
+    /// What the route edits.
+    pub(crate) edits: Option<&'a AnswerEdits>,
 }
 
 /// Writes every field of an answer but its framing (`Content-Length` is written by the caller too).
@@ -427,14 +435,25 @@ pub(crate) fn response_fields(
     sink: &mut impl Sink,
 ) {
     let mut via: SmallVec<[&[u8]; 2]> = SmallVec::new();
-    add_response_fields(head, sink, |known, value| match known {
+    let keep = |known, value| match known {
         Known::ContentLength | Known::TransferEncoding | Known::XRequestId => false,
         Known::Via => {
             via.push(value);
             false
         }
         known => !said::is_for_us(known),
-    });
+    };
+    match add.edits {
+        None => add_response_fields(head, sink, keep),
+        Some(edits) => {
+            let mut edited = Edited {
+                sink: &mut *sink,
+                edits: edits.edits(),
+                says_wrong: false,
+            };
+            add_response_fields(head, &mut edited, keep);
+        }
+    }
     let version: &[u8] = match head.version() {
         http::Version::HTTP_2 => b"2",
         http::Version::HTTP_10 => b"1.0",
@@ -442,6 +461,9 @@ pub(crate) fn response_fields(
     };
     add_list(sink, b"via", &via, &[version, b" ", add.pop.as_bytes()]);
     local_fields(add, sink);
+    if let Some(edits) = add.edits {
+        edits.write(false, sink);
+    }
 }
 
 /// The fields that an answer of our own carries, too.

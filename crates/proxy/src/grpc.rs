@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tidegate_core::Termination;
 use tidegate_core::retry::Failure;
 use tidegate_http1::Known;
@@ -36,11 +36,13 @@ mod code {
     pub(super) const CANCELLED: u8 = 1;
     pub(super) const UNKNOWN: u8 = 2;
     pub(super) const DEADLINE_EXCEEDED: u8 = 4;
+    pub(super) const PERMISSION_DENIED: u8 = 7;
     pub(super) const RESOURCE_EXHAUSTED: u8 = 8;
     pub(super) const UNIMPLEMENTED: u8 = 12;
     pub(super) const INTERNAL: u8 = 13;
     pub(super) const UNAVAILABLE: u8 = 14;
     pub(super) const DATA_LOSS: u8 = 15;
+    pub(super) const UNAUTHENTICATED: u8 = 16;
 }
 
 /// How a call is spoken; what it is answered in.
@@ -202,13 +204,26 @@ fn blamed_status(code: u8) -> u16 {
     }
 }
 
+/// The code that clients of gRPC make of a status themselves, if there is no code (its specification, "HTTP
+/// to gRPC Status Code Mapping").
+fn code_of_status(status: StatusCode) -> u8 {
+    match status.as_u16() {
+        400 => code::INTERNAL,
+        401 => code::UNAUTHENTICATED,
+        403 => code::PERMISSION_DENIED,
+        404 => code::UNIMPLEMENTED,
+        429 | 502 | 503 | 504 => code::UNAVAILABLE,
+        _ => code::UNKNOWN,
+    }
+}
+
 /// The code for a termination reason. Where nobody knows whether the call was executed it is never
 /// UNAVAILABLE, which clients make anew by themselves: DEADLINE_EXCEEDED says of itself that the
 /// call may have been done, UNKNOWN says nothing.
 fn code_for(termination: Termination, outcome_unknown: bool) -> u8 {
     use Termination as T;
     match termination {
-        T::Completed | T::Tunnelled => code::OK,
+        T::Completed | T::Tunnelled | T::Responded => code::OK,
         T::ClientGone => code::CANCELLED,
         T::ClientTimeout | T::UpstreamTimeout | T::DeadlineExceeded | T::IdleTimeout => {
             code::DEADLINE_EXCEEDED
@@ -226,8 +241,9 @@ fn code_for(termination: Termination, outcome_unknown: bool) -> u8 {
         | T::UpstreamTruncated
         | T::BudgetExhausted
         | T::DrainedHome
-        | T::ShuttingDown => code::UNAVAILABLE,
-        T::StatusPassed => code::UNKNOWN,
+        | T::ShuttingDown
+        | T::FaultInjected => code::UNAVAILABLE,
+        T::StatusPassed | T::Redirected => code::UNKNOWN,
     }
 }
 
@@ -238,6 +254,15 @@ impl CallEnd {
             code: code_for(termination, outcome_unknown),
             message: encode_message(words),
             pushback: outcome_unknown.then_some(Pushback::Never),
+        }
+    }
+
+    /// The end of a call that would be answered with this status, told in these words.
+    pub(crate) fn of_status(status: StatusCode, words: &str) -> Self {
+        Self {
+            code: code_of_status(status),
+            message: encode_message(words),
+            pushback: None,
         }
     }
 

@@ -108,8 +108,9 @@ impl Hedge {
                 let checked = checked?;
                 serving.finish.turn_to(attempt.nth);
                 serving.connected(attempt, &checked);
+                let exchange = outbound::begin(serving, checked);
                 serving.finish.turn_to(first_nth);
-                self.state = State::Waiting(outbound::begin(serving, checked)?);
+                self.state = State::Waiting(exchange?);
                 Poll::Ready(Ok(Event::Connected))
             }
             State::Waiting(exchange) => {

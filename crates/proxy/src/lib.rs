@@ -10,6 +10,7 @@
 //! is to do comes as [`ProxyOptions`] and through `PlanHandle`, what it learns goes to the `Board`.
 
 mod accept;
+mod action;
 mod admit;
 mod affinity;
 mod answer;
@@ -34,8 +35,8 @@ mod h1;
 mod h2;
 mod handshake;
 mod head;
-mod held;
 mod hedge;
+mod held;
 mod hold;
 mod homing;
 mod io;
@@ -53,12 +54,14 @@ mod pipeline;
 mod probing;
 mod problem;
 mod record;
+mod recorder;
 mod request_id;
 mod resume;
 mod said;
 mod seat;
 mod server;
 mod tally;
+mod tap;
 mod tls;
 mod tunnel;
 mod upstream;
@@ -66,4 +69,5 @@ mod wheel;
 mod worker;
 
 pub use server::{Drained, Proxy, ProxyOptions, Running, StartError};
+pub use tap::Tap;
 pub use tls::{CertificateHandle, LoadedCertificate, TlsError};

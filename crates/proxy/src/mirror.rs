@@ -103,6 +103,7 @@ fn draft(
             // It is attempted once.
             idempotency: Idempotency::No,
             named: None,
+            acts: admitted.acts.clone(),
             is_copy: true,
             ..*admitted
         },

@@ -2,9 +2,11 @@
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use tidegate_core::plan::FieldEdits;
 use tidegate_core::retry::{Failure, Phase};
 use tidegate_http1::{Framing, RequestContext, encode};
 
+use crate::action::fields::{self, Edited};
 use crate::attempt::EndedBy;
 use crate::body::UploadError;
 use crate::deadline::Told;
@@ -49,7 +51,8 @@ pub(crate) fn begin(serving: &Serving, checked: Checked) -> Result<Exchange, End
                 connect: false,
                 upgrade: serving.admitted.upgrade,
             };
-            let write = |out: &mut BytesMut| write_h1(serving, &told, framing, out);
+            let tls = checked.tls;
+            let write = |out: &mut BytesMut| write_h1(serving, &told, (framing, tls), out);
             Ok(Exchange::H1(Box::new(h1::Exchange::start(
                 conn,
                 checked.home,
@@ -89,6 +92,32 @@ fn additions<'a>(
 /// The client's fields and ours; for the rest of an answer that broke off, those that ask for it in the
 /// place of the client's own range and conditions.
 fn fields_of(serving: &Serving, additions: &RequestAdditions<'_>, sink: &mut impl Sink) {
+    match fields::of_requests(serving.admitted.acts.as_ref()) {
+        None => client_fields(serving, additions, sink),
+        Some(edits) => edited_fields(serving, additions, edits, sink),
+    }
+}
+
+/// The same as the route edits them.
+#[cold]
+fn edited_fields(
+    serving: &Serving,
+    additions: &RequestAdditions<'_>,
+    edits: &FieldEdits,
+    sink: &mut impl Sink,
+) {
+    let mut edited = Edited {
+        sink,
+        edits,
+        says_wrong: false,
+    };
+    client_fields(serving, additions, &mut edited);
+    let region = serving.finish.region();
+    let words = serving.field_words(region.as_deref());
+    words.write(edits, sink);
+}
+
+fn client_fields(serving: &Serving, additions: &RequestAdditions<'_>, sink: &mut impl Sink) {
     if serving.admitted.is_copy {
         let mark = mirror::mark(&serving.route().name);
         sink.add(mirror::FIELD.as_str().as_bytes(), mark.as_bytes());
@@ -111,7 +140,12 @@ fn h1_framing(serving: &Serving) -> Framing {
     }
 }
 
-fn write_h1(serving: &Serving, told: &Told<'_>, framing: Framing, out: &mut BytesMut) {
+fn write_h1(
+    serving: &Serving,
+    told: &Told<'_>,
+    (framing, tls): (Framing, bool),
+    out: &mut BytesMut,
+) {
     let head = &serving.head;
     let upgrade = head.upgrade();
     let method = if upgrade.is_some() {
@@ -119,8 +153,11 @@ fn write_h1(serving: &Serving, told: &Told<'_>, framing: Framing, out: &mut Byte
     } else {
         head.method()
     };
-    encode::request_line(out, method, head.path_and_query().as_bytes());
-    encode::field(out, b"host", head.authority_bytes());
+    encode::request_line(out, method, serving.target().as_bytes());
+    match &serving.admitted.acts {
+        None => encode::field(out, b"host", head.authority_bytes()),
+        Some(_) => encode::field(out, b"host", serving.authority(tls).as_bytes()),
+    }
     fields_of(serving, &additions(serving, told, serving.continued), out);
     if let Some(protocol) = upgrade {
         tunnel::write_upgrade(
@@ -172,7 +209,7 @@ fn h2_request(
         // What proves that an HTTP/1.1 key was read is made here, not by the upstream.
         fields.remove(header::SEC_WEBSOCKET_KEY);
     }
-    *request.uri_mut() = uri(head.authority(), head.path_and_query(), tls)?;
+    *request.uri_mut() = uri(serving.authority(tls), serving.target(), tls)?;
     *request.version_mut() = http::Version::HTTP_2;
     *request.headers_mut() = fields;
     Ok(request)

@@ -93,7 +93,13 @@ pub(crate) async fn serve<C: Client>(
         }
         Err(Turned::Replied(replied)) => {
             let head = &request.head;
-            action::answer(context, &keys::Parts { context, head }, id, finish, &replied)
+            action::answer(
+                context,
+                &keys::Parts { context, head },
+                id,
+                finish,
+                &replied,
+            )
         }
     }
 }
@@ -253,7 +259,7 @@ impl Serving {
         drop(rng);
         if chosen.1.is_none() && self.finish.may_note() {
             // What nobody may take is always told in full: it is looked at once more.
-            self.note();
+            self.take_notes();
             return self.look_noting();
         }
         self.finish.drew(seed);
@@ -288,7 +294,7 @@ impl Serving {
 
     /// Prepares another attempt: verdict, budget, backoff. An error says why there is none.
     async fn move_on(&mut self, failed: &Failed) -> Result<(), WhyNot> {
-        self.note();
+        self.take_notes();
         let next = match failed.decided {
             Some(Ok(next)) => {
                 self.enter_try(failed);
@@ -365,7 +371,7 @@ impl Serving {
 
     /// No other attempt: the upstream's own answer if it gave one, else a problem document.
     fn stop(mut self: Box<Self>, failed: Failed, why: WhyNot) -> Box<Answer> {
-        self.note();
+        self.take_notes();
         self.finish.refused_retry(why);
         let termination = match self.is_out_of_time() {
             true if failed.answered.is_none() => Termination::DeadlineExceeded,
@@ -455,7 +461,7 @@ impl Serving {
 
     pub(crate) fn fail(mut self: Box<Self>, termination: Termination) -> Box<Answer> {
         if termination.lost() {
-            self.note();
+            self.take_notes();
         }
         self.settle_body();
         let refusal = problem::Refusal::new(termination, self.finish.detail());

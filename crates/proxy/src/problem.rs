@@ -118,7 +118,10 @@ impl Refusal {
             words.push_str("; ");
             words.push_str(shorten(detail));
         }
-        let end = CallEnd::new(self.termination, self.outcome_unknown, &words);
+        let end = match self.termination {
+            Termination::FaultInjected => CallEnd::of_status(self.status, &words),
+            reason => CallEnd::new(reason, self.outcome_unknown, &words),
+        };
         match self.retry_after() {
             Some(seconds) => end.again_after(Duration::from_secs(seconds.into())),
             None => end,
@@ -256,6 +259,7 @@ fn plain_words(context: &Context, id: RequestId) -> AnswerWords {
         attempts: None,
         server_timing: None,
         set_cookie: None,
+        edits: None,
     }
 }
 
@@ -265,7 +269,11 @@ pub(crate) fn title(termination: Termination, outcome_unknown: bool) -> &'static
         return "The request was sent, no answer came, and its outcome is unknown";
     }
     match termination {
-        Termination::Completed | Termination::Tunnelled | Termination::DrainedHome => "Done",
+        Termination::Completed
+        | Termination::Tunnelled
+        | Termination::DrainedHome
+        | Termination::Redirected
+        | Termination::Responded => "Done",
         Termination::ClientGone => "The client went away",
         Termination::BadRequest => "The request is not acceptable",
         Termination::ClientTimeout => "The request did not arrive in time",
@@ -287,6 +295,7 @@ pub(crate) fn title(termination: Termination, outcome_unknown: bool) -> &'static
         Termination::BodyTooLarge => "The request's body is too large",
         Termination::ShuttingDown => "The proxy is shutting down",
         Termination::StatusPassed => "The service answered with an error",
+        Termination::FaultInjected => "The proxy was told to fail this request",
     }
 }
 

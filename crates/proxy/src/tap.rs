@@ -14,12 +14,11 @@ use tidegate_core::decision::{Pin, PinnedBy};
 use tidegate_core::shadow::{Case, Pinned};
 use tidegate_core::{Ask, RegionSet, Snapshot, Termination};
 
-use crate::admit::Admitted;
+use crate::admit::{Admitted, Turned};
 use crate::clock::now;
 use crate::context::Context;
 use crate::head::RequestHead;
 use crate::keys::Parts;
-use crate::problem::Refusal;
 
 /// Requests that a worker keeps until somebody takes them.
 const BASKET: usize = 256;
@@ -102,11 +101,11 @@ impl Tap {
 pub(crate) fn show<T>(
     context: &Context,
     head: &RequestHead,
-    admitted: &Result<(Admitted, T), Refusal>,
+    admitted: &Result<(Admitted, T), Turned>,
 ) {
     let pinned = match admitted {
         Ok((admitted, _)) => pinned(head, admitted),
-        Err(refusal) if refusal.termination == Termination::BadRequest => return,
+        Err(Turned::Refused(refusal)) if refusal.termination == Termination::BadRequest => return,
         Err(_) => None,
     };
     let worker = &context.worker;

@@ -150,6 +150,17 @@ pub enum EventKind {
         /// What.
         problem: String,
     },
+    /// Something became of a plan that is tried, or serves a part.
+    Candidate {
+        /// What: `tried`, `kept`, `staged`, `abandoned`, `activated`, `withdrawn`.
+        what: &'static str,
+        /// Its content hash.
+        hash: Arc<str>,
+        /// Who brought it, as they said.
+        who: Arc<str>,
+        /// Which part it serves, or why.
+        detail: String,
+    },
     /// A reload was refused; the plan before it goes on serving.
     ReloadRefused {
         /// What caused it.
@@ -368,6 +379,14 @@ fn log(kind: &EventKind) {
         } => {
             let reason = reason.as_deref().unwrap_or("no reason given");
             tracing::warn!(from, generation, trigger, who, "rolled back: {reason}");
+        }
+        EventKind::Candidate {
+            what,
+            hash,
+            who,
+            detail,
+        } => {
+            tracing::info!(what, %hash, %who, "candidate: {detail}");
         }
         EventKind::FileWithheld {
             generation,

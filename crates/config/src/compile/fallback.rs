@@ -18,7 +18,7 @@ use crate::yaml::{Field, WordOr};
 const BODY_MAX: usize = 64 * 1024;
 
 /// Statuses that send a client elsewhere.
-const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
+pub(crate) const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
 /// Statuses that never have content (RFC 9110).
 const EMPTY: [u16; 2] = [204, 205];
@@ -108,7 +108,7 @@ fn check_content(cx: &mut Context<'_>, raw: &raw::Fallback, status: StatusCode) 
     }
 }
 
-fn content_type(cx: &mut Context<'_>, field: &Field<String>) -> Arc<str> {
+pub(crate) fn content_type(cx: &mut Context<'_>, field: &Field<String>) -> Arc<str> {
     let text = field.get().map_or(defaults::CONTENT_TYPE, String::as_str);
     let (kind, rest) = text.split_once('/').unwrap_or_default();
     let valid = !kind.is_empty() && !rest.is_empty() && text.trim() == text;
@@ -119,7 +119,7 @@ fn content_type(cx: &mut Context<'_>, field: &Field<String>) -> Arc<str> {
     text.into()
 }
 
-fn body(cx: &mut Context<'_>, field: &Field<String>) -> Arc<[u8]> {
+pub(crate) fn body(cx: &mut Context<'_>, field: &Field<String>) -> Arc<[u8]> {
     let text = field.get().map_or("", String::as_str);
     if text.len() > BODY_MAX {
         let message = format!("{} bytes are too long for a fallback", text.len());

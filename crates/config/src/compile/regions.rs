@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidegate_core::ids::{MAX_REGIONS, RegionIdx};
 use tidegate_core::plan::{Location, Region};
 
-use crate::compile::{Context, names};
+use crate::compile::{Context, action, names};
 use crate::problem::Problem;
 use crate::raw;
 use crate::yaml::{Entry, Field};
@@ -26,10 +26,14 @@ impl Regions {
 
 pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Regions {
     let mut regions = Regions::default();
+    let needed = action::needs_upstreams(config) || !config.upstreams.is_absent();
+    if !needed && config.regions.is_absent() {
+        return regions;
+    }
     let Some(entries) = cx.required(&config.regions, None, "regions") else {
         return regions;
     };
-    if entries.0.is_empty() {
+    if entries.0.is_empty() && action::needs_upstreams(config) {
         let problem = Problem::error("empty_regions", "no region is defined");
         cx.report(
             problem

@@ -8,9 +8,9 @@ use tidegate_core::plan::{Reveal, Route, Split};
 use tidegate_core::route::{RouteMatch, shadowed};
 
 use crate::compile::regions::Regions;
-use crate::compile::{Context, failover, matches, names, residency, split, times};
+use crate::compile::{Context, action, failover, matches, names, residency, split, times};
 use crate::defaults;
-use crate::problem::{Problem, quoted};
+use crate::problem::{Problem, Severity, quoted};
 use crate::raw;
 use crate::span::Span;
 use crate::yaml::{Entry, Field};
@@ -145,6 +145,7 @@ fn route(
     let raw_upstream = first.and_then(|target| target.raw);
     let hedge = failover::hedge(cx, raw, raw_upstream, &matches.methods, timeout);
     let upstream = first.map(|target| target.index);
+    let actions = action::compile(cx, raw, &matches, timeout);
     Route {
         split,
         mirror: mirror.map(|(mirror, _)| mirror),
@@ -161,6 +162,7 @@ fn route(
         resume: failover::resume(cx, raw),
         hedge,
         reveal: raw.reveal.get().map(reveal).unwrap_or_default(),
+        actions,
         ..Route::new(name(cx, raw), matches, upstream)
     }
 }
@@ -190,6 +192,9 @@ fn destinations<'t, 'a>(
     span: Option<Span>,
     targets: &'t Targets<'a>,
 ) -> (Option<Box<Split>>, Vec<Place<'t, 'a>>) {
+    if action::answers(raw) {
+        return (None, Vec::new());
+    }
     if raw.split.is_absent() {
         let (split, _) = split::split(cx, raw, targets);
         let place = targets.place(cx, &raw.upstream, span);
@@ -256,7 +261,8 @@ fn matches(cx: &mut Context<'_>, raw: &raw::Route) -> Option<RouteMatch> {
         None if raw.r#match.is_absent() => RouteMatch::default(),
         None => return None,
     };
-    (cx.problems.len() == before).then_some(matches)
+    let broken = |one: &Problem| one.severity == Severity::Error;
+    (!cx.problems[before..].iter().any(broken)).then_some(matches)
 }
 
 /// Routes that can never be taken, because an earlier one takes everything. `sound` are the routes

@@ -6,7 +6,7 @@ use tidegate_core::plan::Upstream;
 
 use crate::compile::body::Totals;
 use crate::compile::regions::Regions;
-use crate::compile::{Context, UpstreamFiles, affinity, lives_in, names, upstream};
+use crate::compile::{Context, UpstreamFiles, action, affinity, lives_in, names, upstream};
 use crate::defaults;
 use crate::problem::{Problem, quoted};
 use crate::raw;
@@ -21,10 +21,14 @@ pub(crate) fn compile(
     regions: &Regions,
     totals: &Totals,
 ) -> (Vec<Upstream>, Vec<UpstreamFiles>) {
+    let needed = action::needs_upstreams(config);
+    if !needed && config.upstreams.is_absent() {
+        return Default::default();
+    }
     let Some(entries) = cx.required(&config.upstreams, None, "upstreams") else {
         return Default::default();
     };
-    if entries.0.is_empty() {
+    if entries.0.is_empty() && needed {
         let problem = Problem::error("empty_upstreams", "no upstream is defined");
         cx.report(
             problem

@@ -4,20 +4,23 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::defaults;
-use crate::raw::text::{Duration, Host, Name, OffOrDuration, OffOrMap, PathPattern, Percent, Size};
-use crate::raw::{HashOn, Hedge, ReplayScope, Resume, Validators};
-use crate::yaml::{Entries, Field};
+use crate::raw::text::{Duration, Name, OffOrDuration, OffOrMap, Percent, Size};
+use crate::raw::{
+    Fault, HashOn, Headers, Hedge, Match, Redirect, ReplayScope, Respond, Resume, Rewrite,
+    Validators,
+};
+use crate::yaml::Field;
 
-/// A route: requests that match go to one upstream, or are split between several.
+/// A route: requests that match go to one upstream, are split between several, or are answered by the route itself.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("oneOf" = [{ "required": ["upstream"] }, { "required": ["split"] }]))]
+#[schemars(extend("oneOf" = [{ "required": ["upstream"] }, { "required": ["split"] }, { "required": ["redirect"] }, { "required": ["respond"] }]))]
 pub(crate) struct Route {
     /// Its unique name, for logs and metrics. By default made of the match.
     pub(crate) name: Field<String>,
     /// What it matches; everything that is given must hold. Absent: every request.
     pub(crate) r#match: Field<Match>,
-    /// The upstream that serves it. Either this or `split`.
+    /// The upstream that serves it. Either this, `split`, `redirect` or `respond`.
     pub(crate) upstream: Field<Name>,
     /// Upstreams that share its requests, by weight: for a canary. A request stays with one of them, all its attempts included.
     pub(crate) split: Field<Vec<Field<SplitTarget>>>,
@@ -26,6 +29,16 @@ pub(crate) struct Route {
     pub(crate) split_on: Field<Vec<Field<HashOn>>>,
     /// An upstream that gets a copy of some requests, whose answers nobody sees. The original never waits for it.
     pub(crate) mirror: Field<Mirror>,
+    /// Where its clients are sent, instead of an upstream that serves them.
+    pub(crate) redirect: Field<Redirect>,
+    /// What its clients are answered, instead of an upstream that serves them.
+    pub(crate) respond: Field<Respond>,
+    /// What upstreams get to see instead of the path and the host that the client asked for.
+    pub(crate) rewrite: Field<Rewrite>,
+    /// What is edited of header fields, of requests and of answers.
+    pub(crate) headers: Field<Headers>,
+    /// Faults that are injected into some of its requests.
+    pub(crate) fault: Field<Fault>,
     /// Limit of the whole request, all attempts included, up to the response's head. What the client takes for its upload does not count.
     #[schemars(extend("default" = defaults::ROUTE_TIMEOUT))]
     pub(crate) timeout: Field<Duration>,
@@ -98,22 +111,6 @@ pub(crate) enum Isolation {
     Off,
     Nearest,
     Strict,
-}
-
-/// What a route matches.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Match {
-    /// Host without port: `shop.example.com`, or `*.example.com` for every name below it.
-    pub(crate) host: Field<Host>,
-    /// Path: exactly (`/login`), or with everything below it (`/api/**`).
-    pub(crate) path: Field<PathPattern>,
-    /// Methods; empty: any.
-    #[schemars(extend("default" = []))]
-    pub(crate) methods: Field<Vec<Field<String>>>,
-    /// Header fields that must have exactly these values.
-    #[schemars(extend("default" = {}))]
-    pub(crate) headers: Field<Entries<String>>,
 }
 
 /// Where the requests of a route may go. It holds for every attempt; when no allowed region is usable the request fails.
