@@ -12,7 +12,7 @@ use crate::schema::{keys, schema};
 type Keys = fn() -> &'static [&'static str];
 
 /// Every mapping of the file: where it stands, its name in the schema, its keys.
-const SECTIONS: [(&str, &str, Keys); 51] = [
+const SECTIONS: &[(&str, &str, Keys)] = &[
     ("", "Config", keys::<raw::Config>),
     ("pop", "Pop", keys::<raw::Pop>),
     ("listeners[]", "Listener", keys::<raw::Listener>),
@@ -25,8 +25,11 @@ const SECTIONS: [(&str, &str, Keys); 51] = [
     ("listeners[].limits", "Limits", keys::<raw::Limits>),
     ("admin", "Admin", keys::<raw::Admin>),
     ("access_log", "LogFile", keys::<raw::LogFile>),
+    ("state", "State", keys::<raw::State>),
+    ("rollback", "Rollback", keys::<raw::Rollback>),
     ("replay", "Replay", keys::<raw::Replay>),
     ("metrics", "Metrics", keys::<raw::Metrics>),
+    ("explain", "Explain", keys::<raw::Explain>),
     ("geo", "Geo", keys::<raw::Geo>),
     ("geo.networks.NAME", "Place", keys::<raw::Place>),
     ("regions.NAME", "Region", keys::<raw::Region>),
@@ -155,6 +158,17 @@ const SECTIONS: [(&str, &str, Keys); 51] = [
     ("upstreams.NAME.body", "Body", keys::<raw::Body>),
     ("routes[]", "Route", keys::<raw::Route>),
     ("routes[].match", "Match", keys::<raw::Match>),
+    (
+        "routes[].match.{headers,query,cookies}.NAME",
+        "Value",
+        keys::<raw::Value>,
+    ),
+    (
+        "routes[].match.client_certificate",
+        "ClientCertificate",
+        keys::<raw::ClientCertificate>,
+    ),
+    ("routes[].match.time", "TimeWindow", keys::<raw::TimeWindow>),
     ("routes[].split[]", "SplitTarget", keys::<raw::SplitTarget>),
     ("routes[].mirror", "Mirror", keys::<raw::Mirror>),
     ("routes[].residency", "Residency", keys::<raw::Residency>),
@@ -189,7 +203,7 @@ const FAILOVER: &str = include_str!("reference/failover.md");
 pub fn reference() -> String {
     let schema = schema();
     let mut out = [HEAD, FAILOVER].concat();
-    for (path, name, keys) in SECTIONS {
+    for (path, name, keys) in SECTIONS.iter().copied() {
         let body = if name == "Config" {
             &schema
         } else {
@@ -263,7 +277,8 @@ fn kind(schema: &Value) -> String {
 /// A type with a name: a section of its own, or a few words.
 fn referred(name: &str) -> String {
     if let Some((path, ..)) = SECTIONS
-        .into_iter()
+        .iter()
+        .copied()
         .find(|(_, section, _)| *section == name)
     {
         return format!("[mapping](#{})", anchor(path));
@@ -324,13 +339,15 @@ mod tests {
             .map(|(n, _)| n.as_str())
             .collect();
         let listed: BTreeSet<&str> = SECTIONS
-            .into_iter()
+            .iter()
+            .copied()
             .map(|(_, n, _)| n)
             .filter(|n| *n != "Config")
             .collect();
         assert_eq!(listed, mappings);
         for (path, name, keys) in SECTIONS
-            .into_iter()
+            .iter()
+            .copied()
             .filter(|(_, name, _)| *name != "Config")
         {
             let properties: BTreeSet<&str> = defs[name]["properties"]
@@ -350,7 +367,8 @@ mod tests {
     #[test]
     fn the_keys_of_failover_lead_to_sections_that_are_there() {
         let anchors: BTreeSet<String> = SECTIONS
-            .into_iter()
+            .iter()
+            .copied()
             .map(|(path, ..)| anchor(path))
             .collect();
         let links: Vec<&str> = FAILOVER

@@ -12,17 +12,27 @@
 //! | `POST /regions/{name}/health?is=&for=` | an operator's word on it, or with `&endpoint=` on one endpoint; `DELETE` takes it back |
 //! | `POST /regions/{name}/failback` | a region that waits for an operator may come back |
 //! | `POST /reload` | reads the configuration again: 200 with the verdict, 422 with the problems |
+//! | `POST /rollback?to=N` | lets the generation before, or this one, serve again |
+//! | `GET /generations` | which plans are alive and what holds them, and which can be gone back to |
+//! | `POST /candidate?for=&activate=&max_region_change=` | tries another configuration (in the body as `{main, files}`, or on this machine by `&path=`) on what comes; `GET` tells what would change, `DELETE` forgets it |
+//! | `POST /candidate/activate?share=10%` | it serves a share of the connections, or with `&route=` requests of routes, or else everything |
+//! | `POST /candidate/abandon` | what it serves goes back to the plan beside it |
 //! | `GET /plan` | the serving configuration as YAML, defaults written out |
 //! | `GET /explain?method=&url=&header=` | what would happen to such a request now |
+//! | `GET /explain/{request-id}` | what was decided for that request; with `?replay`, its decisions made again, `&generation=` by that plan |
+//! | `GET /explain/recent` | the newest records; `?failed` only of requests that failed |
 //! | `GET /events?since=` | what happened after that number |
 //!
 //! What would leave an upstream, or a route, without any region is refused unless `force=true` says so.
 //! Errors are `application/problem+json` (RFC 9457). There is no authentication: bind it to
 //! loopback or to a network of operators. Pages in a browser can change nothing (see `guard`).
-//! Bodies of requests are never read; connections and their time are bounded (see `serve`).
+//! Bodies of requests are never read, but for that of `POST /candidate` (16 MiB at most); connections and their time are bounded (see `serve`).
 
 pub(crate) mod author;
+mod candidate;
 mod events;
+mod explain;
+mod generations;
 mod guard;
 mod orders;
 mod plan;
@@ -41,6 +51,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::routing::{get, post};
 
+use crate::candidate::Candidates;
 use crate::readiness::Readiness;
 use crate::reload::Reloader;
 use crate::shared::Shared;
@@ -55,6 +66,8 @@ pub struct AdminOptions {
     pub shared: Shared,
     /// Where a reload is asked for.
     pub reloader: Arc<Reloader>,
+    /// Where another plan is tried.
+    pub candidates: Arc<Candidates>,
     /// Whether the process should get traffic.
     pub readiness: Arc<Readiness>,
     /// The listeners for clients, by name, with their real addresses.
@@ -69,7 +82,7 @@ type Context = axum::extract::State<Arc<AdminOptions>>;
 
 /// What `GET /` and unknown paths point to.
 const ENDPOINTS: &str = "/healthz /readyz /metrics /status /regions /regions/{name}/drain \
-                         /regions/{name}/undrain /regions/{name}/dial /regions/{name}/health /regions/{name}/failback /reload /plan /explain /events";
+                         /regions/{name}/undrain /regions/{name}/dial /regions/{name}/health /regions/{name}/failback /reload /rollback /generations /candidate /candidate/activate /candidate/abandon /plan /explain /explain/recent /explain/{request-id} /events";
 
 fn router(options: AdminOptions) -> Router {
     let guarded = guard::Guard::new(options.bind);
@@ -98,8 +111,20 @@ fn router(options: AdminOptions) -> Router {
         )
         .route("/regions/{name}/failback", post(say::failback))
         .route("/reload", post(plan::reload))
+        .route("/rollback", post(generations::rollback))
+        .route("/generations", get(generations::list))
+        .route(
+            "/candidate",
+            post(candidate::put)
+                .get(candidate::get)
+                .delete(candidate::delete),
+        )
+        .route("/candidate/activate", post(candidate::activate))
+        .route("/candidate/abandon", post(candidate::abandon))
         .route("/plan", get(plan::document))
-        .route("/explain", get(plan::explain))
+        .route("/explain", get(explain::ask))
+        .route("/explain/recent", get(explain::recent))
+        .route("/explain/{id}", get(explain::recorded))
         .route("/events", get(events::since))
         .fallback(async || Problem::no_endpoint(ENDPOINTS))
         .method_not_allowed_fallback(async || Problem::wrong_method())

@@ -65,7 +65,7 @@ impl Changes {
             routes: difference(&old.routes, &new.routes, |r| &r.name, same_route),
             other: old.metrics != new.metrics
                 || old.replay != new.replay
-            || old.rollback != new.rollback
+                || old.rollback != new.rollback
                 || old.pop.name != new.pop.name
                 || old.pop.location != new.pop.location
                 || edition(old) != edition(new),

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tidegate_core::{Board, Dial, Drain, Live, Plan, PlanHandle};
+use tidegate_core::{Board, Dial, Drain, InvalidStage, Live, Part, Plan, PlanHandle, Stage};
 use tidegate_telemetry::{EventKind, Events};
 use tokio::sync::Notify;
 
@@ -55,6 +55,29 @@ pub enum Refused {
     Bereft(#[from] Bereft),
 }
 
+impl Book {
+    /// Gives the cells of a plan's regions the orders that are in force there.
+    fn enter(&self, plan: &Plan, board: &Board) {
+        for upstream in &plan.upstreams {
+            for spec in &upstream.regions {
+                let region = &plan.region(spec.region).name;
+                let cell = board.region(&upstream.name, region);
+                let draining = self.drains.get(region);
+                cell.set_drain(draining.map_or(Drain::No, |draining| draining.pace));
+                let dialing = self.dials.get(region);
+                cell.set_dial(dialing.and_then(|dialing| dialing.of(&upstream.name)));
+            }
+        }
+    }
+
+    /// The same for a plan that serves a part beside the other: it may have cells of its own.
+    fn enter_staged(&self, shared: &Shared) {
+        if let Some(stage) = &*shared.plan.stage() {
+            self.enter(&stage.live.plan, &shared.board);
+        }
+    }
+}
+
 impl Orders {
     /// The drained regions, sorted.
     pub fn drained(&self) -> Vec<Arc<str>> {
@@ -88,6 +111,7 @@ impl Orders {
             after: Some(*draining),
         };
         self.deadline.notify_one();
+        book.enter_staged(shared);
         Ok(apply(live.as_deref(), region, turn, &shared.events, now))
     }
 
@@ -103,6 +127,7 @@ impl Orders {
             before: book.drains.remove(region),
             after: None,
         };
+        book.enter_staged(shared);
         Ok(apply(live.as_deref(), region, turn, &shared.events, now))
     }
 
@@ -137,23 +162,44 @@ impl Orders {
         if dialing.is_empty() {
             book.dials.remove(region);
         }
+        book.enter_staged(shared);
         Ok(dial::apply(region, to, &cells, &shared.events))
     }
 
     /// Lets `plan` serve with every order in force from the first request.
     pub(crate) fn activate(&self, plan: Plan, handle: &PlanHandle, board: &Board) -> Arc<Live> {
         let book = self.lock();
-        for upstream in &plan.upstreams {
-            for spec in &upstream.regions {
-                let region = &plan.region(spec.region).name;
-                let cell = board.region(&upstream.name, region);
-                let draining = book.drains.get(region);
-                cell.set_drain(draining.map_or(Drain::No, |draining| draining.pace));
-                let dialing = book.dials.get(region);
-                cell.set_dial(dialing.and_then(|dialing| dialing.of(&upstream.name)));
-            }
-        }
+        book.enter(&plan, board);
         handle.activate(plan, board)
+    }
+
+    /// Lets `plan` serve a part beside the plan that serves, with every order in force.
+    ///
+    /// # Errors
+    /// [`InvalidStage`] when nothing serves, or the part is none of the plan's.
+    pub(crate) fn stage(
+        &self,
+        plan: Arc<Plan>,
+        part: Part,
+        handle: &PlanHandle,
+        board: &Board,
+    ) -> Result<Arc<Stage>, InvalidStage> {
+        let book = self.lock();
+        book.enter(&plan, board);
+        handle.stage_plan(plan, part, board)
+    }
+
+    /// Lets `plan`, which serves a share, serve everything, with every order in force. None when no plan
+    /// serves a share.
+    pub(crate) fn promote(
+        &self,
+        plan: &Plan,
+        handle: &PlanHandle,
+        board: &Board,
+    ) -> Option<Arc<Live>> {
+        let book = self.lock();
+        book.enter(plan, board);
+        handle.promote(board)
     }
 
     /// Until when the drained regions have time, and how they are drained.
@@ -193,6 +239,9 @@ impl Orders {
                 let turn = Turn { before, after };
                 apply(live.as_deref(), region, turn, &shared.events, now);
             }
+        }
+        if !due.is_empty() {
+            book.enter_staged(shared);
         }
         due
     }

@@ -10,36 +10,33 @@
 //! nothing that serves; [`Reloader::activate`] lets what was prepared serve, with the same judgement and
 //! the same records as a reload of the file.
 
+mod judge;
+mod open;
 mod read;
 mod tell;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tidegate_config::{Loaded, Problem, Report};
-use tidegate_core::Live;
 use tidegate_core::settings::Settings;
-use tidegate_telemetry::EventKind;
 use tokio::sync::{Mutex, watch};
 
-use crate::certificates::{Certificate, Certificates};
-use crate::changes::{Changes, same_content};
+use crate::certificates::Certificates;
+use crate::generations::{Generations, NoGeneration};
+use crate::launch::Marks;
 use crate::origin::{Cause, Origin};
-use crate::outcome::{CertificateOutcome, Outcome, Verdict};
+use crate::outcome::{CertificateOutcome, Keeping, Outcome, Verdict};
 use crate::places::Places;
 use crate::quiet::{Quiet, QuietError};
-use crate::restart::differing;
 use crate::shared::Shared;
 use crate::stamp::Stamps;
 use read::{Read, Reading, Wanted, certificate_files, load, report};
 
-pub use read::Source;
-
-/// How soon is looked whether a plan that was replaced is still in use, and how seldom at last.
-const RETIRE_FIRST: Duration = Duration::from_millis(20);
-const RETIRE_LAST: Duration = Duration::from_secs(1);
+pub use read::{Source, Staged};
+pub(crate) use tell::first_error;
 
 /// Reads a configuration again, as often as somebody asks.
 pub struct Reloader {
@@ -56,6 +53,21 @@ pub struct Reloader {
     quiet: Quiet,
     places: Places,
     watched: watch::Sender<Watched>,
+    generations: Arc<Generations>,
+    /// Marks of starts that have not ended well yet.
+    marks: std::sync::Mutex<Marks>,
+    /// The hash of the texts that serve.
+    served: ArcSwap<String>,
+    activated: watch::Sender<Option<Activation>>,
+}
+
+/// A plan that was put in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Activation {
+    pub(crate) generation: u64,
+    /// The one that served before; none at the start.
+    pub(crate) before: Option<u64>,
+    pub(crate) cause: Cause,
 }
 
 /// The configuration that serves, for people.
@@ -87,44 +99,6 @@ pub(crate) struct Watched {
 }
 
 impl Reloader {
-    /// Reads the configuration at `path` and lets it serve. Blocks on the disk.
-    ///
-    /// # Errors
-    /// Every problem, when it is refused; nothing serves then.
-    pub fn open(path: &Path, shared: Shared) -> Result<Opened, Report> {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        let before = Stamps::of([&path]);
-        let loaded = load(&path, &Source::File, None)?;
-        let (settings, warnings) = (loaded.settings.clone(), loaded.report());
-        let stamps = before.extended_to(&loaded.watched);
-        let reloader = Self {
-            path,
-            shared,
-            settings: settings.clone(),
-            certificates: OnceLock::new(),
-            under_way: Mutex::new(Stamps::of(certificate_files(&settings))),
-            document: ArcSwap::from_pointee(Document {
-                generation: 0,
-                hash: loaded.plan.content_hash.clone(),
-                resolved: String::new(),
-            }),
-            last: ArcSwapOption::empty(),
-            read: ArcSwap::default(),
-            quiet: Quiet::start(),
-            places: Places::default(),
-            watched: watch::Sender::new(Watched {
-                paths: loaded.watched.clone(),
-                stamps,
-            }),
-        };
-        reloader.install(loaded, &Origin::itself(Cause::Start));
-        Ok(Opened {
-            reloader: Arc::new(reloader),
-            settings,
-            warnings,
-        })
-    }
-
     /// Says whose certificates are to be read again, once the listeners exist. Only the first
     /// call counts.
     pub fn set_certificates(&self, certificates: Arc<dyn Certificates>) {
@@ -167,6 +141,71 @@ impl Reloader {
             .await
     }
 
+    /// Lets what serves a share serve everything, with the same judgement and records as
+    /// [`activate`](Self::activate). Refused when it is not what is staged any more.
+    pub async fn promote(
+        self: &Arc<Self>,
+        staged: Staged,
+        origin: impl Into<Origin>,
+    ) -> Arc<Outcome> {
+        self.spawn(Wanted::Staged(Box::new(staged)), origin.into())
+            .await
+    }
+
+    /// Lets a generation serve again that has served before: `to`, or the one that served before this
+    /// one. Its texts are compiled again by the one validator; what it refers to, certificates and the
+    /// environment, is read as it is now.
+    ///
+    /// # Errors
+    /// [`NoGeneration`] when it is not kept.
+    pub async fn rollback(
+        self: &Arc<Self>,
+        to: Option<u64>,
+        origin: impl Into<Origin>,
+    ) -> Result<Arc<Outcome>, NoGeneration> {
+        let target = self.generations.target(to)?;
+        Ok(self.spawn(Wanted::Generation(target), origin.into()).await)
+    }
+
+    /// Enters that what serves can serve: for whoever ends the process in good order, or has seen it
+    /// serve for a while. Nothing without a state directory.
+    pub async fn prove(self: &Arc<Self>) {
+        let reloader = self.clone();
+        let write = move || {
+            reloader.generations.proven();
+            let ended = reloader.marks().end(&reloader.served.load());
+            let problems = [ended.err(), reloader.generations.flush().err()];
+            problems.into_iter().flatten().collect::<Vec<_>>()
+        };
+        let problems = self.quiet.run(write).await;
+        open::tell(&problems.unwrap_or_default(), &self.shared);
+    }
+
+    /// What of `loaded` only a restart can change, by the names of the fields. Empty: nothing.
+    pub(crate) fn needs_restart(&self, loaded: &Loaded) -> Vec<String> {
+        crate::restart::differing(&self.settings, &loaded.settings)
+    }
+
+    /// The thread for what must not delay requests.
+    pub(crate) fn quiet(&self) -> &Quiet {
+        &self.quiet
+    }
+
+    /// Where the configuration is that the process was started with.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The generations: those that are alive, and those that can be gone back to.
+    pub fn generations(&self) -> &Arc<Generations> {
+        &self.generations
+    }
+
+    /// Tells of every plan that is put in place.
+    pub(crate) fn activations(&self) -> watch::Receiver<Option<Activation>> {
+        self.activated.subscribe()
+    }
+
     /// The configuration that serves.
     pub fn document(&self) -> Arc<Document> {
         self.document.load_full()
@@ -204,19 +243,38 @@ impl Reloader {
     async fn run(&self, wanted: Wanted, origin: Origin) -> Arc<Outcome> {
         let mut stamps = self.under_way.lock().await;
         let began = Instant::now();
-        let outcome = match self.read(wanted).await {
+        let mut outcome = match self.read(wanted).await {
             Ok(read) => self.decide(read, &mut stamps, origin, began),
             Err(error) => broken(&self.path, origin, &error),
         };
         tell::record(&self.shared, &outcome);
+        if outcome.verdict.serves() {
+            outcome.kept = Some(self.keep().await);
+        }
         let outcome = Arc::new(outcome);
         self.last.store(Some(outcome.clone()));
         outcome
     }
 
+    /// Writes the books.
+    async fn keep(&self) -> Keeping {
+        let generations = self.generations.clone();
+        match self.quiet.run(move || generations.flush()).await {
+            Ok(Ok(true)) => Keeping::Disk,
+            Ok(Ok(false)) => Keeping::Memory,
+            Ok(Err(error)) => {
+                let problem = error.to_string();
+                open::tell(&[error], &self.shared);
+                Keeping::Failed(problem)
+            }
+            Err(error) => Keeping::Failed(error.to_string()),
+        }
+    }
+
     async fn read(&self, wanted: Wanted) -> Result<Read, QuietError> {
         let reading = Reading {
             path: self.path.clone(),
+            generations: self.generations.clone(),
             wanted,
             serving: self.shared.plan.newest(),
             watched: self.watched.borrow().paths.clone(),
@@ -226,128 +284,14 @@ impl Reloader {
         self.quiet.run(|| reading.read()).await
     }
 
-    fn decide(&self, read: Read, stamps: &mut Stamps, origin: Origin, began: Instant) -> Outcome {
-        if let Some(seen) = read.seen {
-            self.read.store(Arc::new(seen));
-        }
-        let certificates = self.certificates_read(read.certificates, read.stamps, stamps);
-        let warnings = read.loaded.as_ref().ok().map(Loaded::report);
-        let database = read
-            .loaded
-            .as_ref()
-            .ok()
-            .map(|loaded| loaded.database.clone());
-        let verdict = match read.loaded {
-            Err(report) => Verdict::Refused { report },
-            Ok(loaded) => self.judge(loaded, read.changes, &origin),
-        };
-        if let Some(database) = database {
-            self.places.tell(database, &verdict, &self.shared);
-        }
-        Outcome {
-            origin,
-            verdict,
-            certificates,
-            warnings,
-            took: began.elapsed(),
-        }
+    /// Whether the first plan serves.
+    fn started(&self) -> bool {
+        self.activated.borrow().is_some()
     }
 
-    fn judge(&self, loaded: Loaded, changes: Option<Changes>, origin: &Origin) -> Verdict {
-        let fields = differing(&self.settings, &loaded.settings);
-        if !fields.is_empty() {
-            return Verdict::RestartNeeded { fields };
-        }
-        self.watch(&loaded.watched);
-        let serving = self.shared.plan.newest();
-        match serving {
-            Some(live) if same_content(&live.plan, &loaded.plan) => Verdict::Unchanged {
-                generation: live.generation.0,
-                hash: live.plan.content_hash.clone(),
-            },
-            serving => {
-                let document = self.install(loaded, origin);
-                retire(serving, self.quiet.clone());
-                Verdict::Activated {
-                    generation: document.generation,
-                    hash: document.hash.clone(),
-                    changes: Box::new(changes.unwrap_or_default()),
-                }
-            }
-        }
+    fn marks(&self) -> MutexGuard<'_, Marks> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// The swap, and everything that follows from it.
-    fn install(&self, loaded: Loaded, origin: &Origin) -> Arc<Document> {
-        let Shared {
-            plan,
-            board,
-            events,
-            orders,
-            ..
-        } = &self.shared;
-        let live = orders.activate(loaded.plan, plan, board);
-        board.forget_unused();
-        let document = Arc::new(Document {
-            generation: live.generation.0,
-            hash: live.plan.content_hash.clone(),
-            resolved: loaded.resolved,
-        });
-        self.document.store(document.clone());
-        events.record(EventKind::PlanActivated {
-            generation: document.generation,
-            hash: document.hash.clone(),
-            trigger: origin.cause.as_str(),
-        });
-        document
-    }
-
-    fn certificates_read(
-        &self,
-        read: Result<Vec<Certificate>, String>,
-        now: Stamps,
-        last: &mut Stamps,
-    ) -> CertificateOutcome {
-        let changed = *last != now;
-        match read {
-            Ok(certificates) => {
-                *last = now;
-                tell::expiries(&self.shared, &certificates);
-                let names = certificates.into_iter().map(|certificate| certificate.name);
-                CertificateOutcome::Read {
-                    names: names.collect(),
-                    changed,
-                }
-            }
-            Err(problem) => CertificateOutcome::Kept { problem },
-        }
-    }
-
-    fn watch(&self, paths: &[PathBuf]) {
-        self.watched.send_if_modified(|watched| {
-            let differs = watched.paths != paths;
-            if differs {
-                watched.stamps = watched.stamps.extended_to(paths);
-                watched.paths = paths.to_vec();
-            }
-            differs
-        });
-    }
-}
-
-/// Throws a plan away once no request uses it any more: here, because the data plane's threads would
-/// take milliseconds for one with many routes.
-fn retire(live: Option<Arc<Live>>, quiet: Quiet) {
-    let Some(live) = live else { return };
-    tokio::spawn(async move {
-        let mut pause = RETIRE_FIRST;
-        while Arc::strong_count(&live) > 1 {
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RETIRE_LAST);
-        }
-        // Without the thread it goes away here.
-        let _ = quiet.run(move || drop(live)).await;
-    });
 }
 
 /// The outcome when reading failed in a way that it never should.
@@ -357,6 +301,8 @@ fn broken(path: &Path, origin: Origin, error: &dyn std::error::Error) -> Outcome
     Outcome {
         origin,
         verdict: Verdict::Refused { report },
+        restored: None,
+        kept: None,
         certificates: CertificateOutcome::Kept { problem },
         warnings: None,
         took: Duration::ZERO,

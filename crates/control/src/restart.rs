@@ -13,6 +13,7 @@ pub(crate) fn differing(old: &Settings, new: &Settings) -> Vec<String> {
         threads,
         shutdown_timeout,
         access_log,
+        state,
     } = old;
     let mut fields = differing_listeners(listeners, &new.listeners);
     let mut add = |differs: bool, field: &str| {
@@ -27,6 +28,8 @@ pub(crate) fn differing(old: &Settings, new: &Settings) -> Vec<String> {
         "shutdown_timeout",
     );
     add(*access_log != new.access_log, "access_log");
+    add(state.dir != new.state.dir, "state.dir");
+    add(state.keep != new.state.keep, "state.keep");
     fields
 }
 
@@ -73,7 +76,7 @@ fn differing_fields(old: &Listener, new: &Listener) -> Vec<String> {
 mod tests {
     use std::time::Duration;
 
-    use tidegate_core::settings::{AccessLog, ListenerLimits};
+    use tidegate_core::settings::{AccessLog, ListenerLimits, State};
 
     use super::*;
 
@@ -91,6 +94,7 @@ mod tests {
             threads: 2,
             shutdown_timeout: Duration::from_secs(30),
             access_log: AccessLog::Off,
+            state: State::default(),
         }
     }
 
@@ -113,6 +117,8 @@ mod tests {
             &["shutdown_timeout"],
         );
         check(|s| s.access_log = AccessLog::Stdout, &["access_log"]);
+        check(|s| s.state.keep = 3, &["state.keep"]);
+        check(|s| s.state.dir = Some("x".into()), &["state.dir"]);
         check(
             |s| s.listeners[1].bind.set_port(1),
             &["listeners.inner.bind"],

@@ -20,6 +20,26 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// The access log.
     pub access_log: AccessLog,
+    /// Where what outlives the process is kept.
+    pub state: State,
+}
+
+/// Where a process keeps its generations and orders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The directory; none: the configuration names none.
+    pub dir: Option<PathBuf>,
+    /// How many generations are kept. At least 2.
+    pub keep: usize,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            keep: 20,
+        }
+    }
 }
 
 /// One place where clients connect.

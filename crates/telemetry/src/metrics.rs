@@ -13,6 +13,7 @@ mod registry;
 mod replay;
 mod series;
 mod shard;
+mod totals;
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +31,7 @@ pub use listener::{ListenerSeries, OpenConnection};
 pub use plan_series::{PlanSeries, RouteSeries, UpstreamRow};
 pub use series::{Series, ServiceSeries, UpstreamHandle, UpstreamSeries};
 pub use shard::BOUNDS;
+pub use totals::Totals;
 
 use plan_series::Table;
 use rare::Rare;

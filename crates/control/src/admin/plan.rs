@@ -1,26 +1,26 @@
 //! The plan: read it again, show it, ask it.
 
-use std::time::Instant;
-
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use serde_json::json;
 
 use super::Context;
 use super::author::By;
 use super::problem::Problem;
 use crate::origin::{Cause, Origin};
 use crate::outcome::{CertificateOutcome, Outcome, Verdict};
-use crate::question::{Question, Told};
 
 /// 200 only when everything that the files say serves now.
 pub(super) async fn reload(State(context): Context, By(author): By) -> Response {
     let origin = Origin::by(Cause::Api, author);
     let outcome = context.reloader.reload(origin).await;
-    match refusal(&outcome) {
+    answer(&outcome)
+}
+
+/// What came of it, and 200 only when it serves.
+pub(super) fn answer(outcome: &Outcome) -> Response {
+    match refusal(outcome) {
         None => Json(outcome.to_json()).into_response(),
         Some(problem) => problem.into_response(),
     }
@@ -53,37 +53,4 @@ pub(super) async fn document(State(context): Context) -> impl IntoResponse {
         (header::ETAG, format!("\"{}\"", document.hash)),
     ];
     (headers, document.resolved.clone())
-}
-
-type Pairs = Vec<(String, String)>;
-
-pub(super) async fn explain(
-    State(context): Context,
-    pairs: Result<Query<Pairs>, QueryRejection>,
-) -> Result<Json<Told>, Problem> {
-    let Query(pairs) = pairs.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let question = question(&pairs)?;
-    let live = context.shared.plan.newest().ok_or_else(Problem::no_plan)?;
-    Ok(Json(question.ask(
-        &live,
-        Instant::now(),
-        &mut fastrand::Rng::new(),
-    )))
-}
-
-fn question(pairs: &Pairs) -> Result<Question, Problem> {
-    let (mut method, mut url, mut headers) = ("GET", None, Vec::new());
-    for (name, value) in pairs {
-        match name.as_str() {
-            "method" => method = value,
-            "url" => url = Some(value),
-            "header" => headers.push(value),
-            _ => {
-                let detail = "the parameters are method, url and header (which may be repeated)";
-                return Err(Problem::bad_request(detail).with("parameter", json!(name)));
-            }
-        }
-    }
-    let url = url.ok_or_else(|| Problem::bad_request("the parameter url is missing"))?;
-    Question::new(method, url, &headers).map_err(|error| Problem::bad_request(error.to_string()))
 }

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidegate_config::{Loaded, Problem, Report};
+use tidegate_config::{Bundle, DatabaseRead, Loaded, Problem, Report};
 use tidegate_core::settings::Settings;
 use tidegate_core::{Live, Plan};
 
 use crate::certificates::{Certificate, Certificates};
 use crate::changes::{Changes, same_content};
+use crate::generations::{Entry, Generations};
 use crate::stamp::Stamps;
 
 /// Where a plan is to come from.
@@ -16,19 +17,61 @@ use crate::stamp::Stamps;
 pub enum Source {
     /// The configuration that the process was started with, as it is on the disk now.
     File,
+    /// These texts.
+    Bundle(Arc<Bundle>),
+}
+
+/// A plan that was prepared and serves a share already ([`PlanHandle::stage_plan`]
+/// (tidegate_core::PlanHandle::stage_plan)): the parts of its [`Loaded`], the plan bound.
+#[derive(Debug)]
+pub struct Staged {
+    /// The plan, as it serves the share.
+    pub live: Arc<Live>,
+    /// What only a restart changes.
+    pub settings: Settings,
+    /// The whole configuration as YAML.
+    pub resolved: String,
+    /// The texts.
+    pub bundle: Bundle,
+    /// The files that it was made of.
+    pub watched: Vec<PathBuf>,
+    /// What somebody should look at.
+    pub warnings: Report,
 }
 
 /// What a reload is about.
 pub(super) enum Wanted {
     /// Still to be compiled.
     Source(Source),
+    /// A generation that has served before.
+    Generation(Entry),
     /// Compiled already.
     Loaded(Box<Loaded>),
+    /// Compiled, and it serves a share.
+    Staged(Box<Staged>),
+}
+
+/// What could serve.
+pub(super) struct Ready {
+    pub(super) plan: Bound,
+    pub(super) settings: Settings,
+    pub(super) resolved: String,
+    pub(super) bundle: Bundle,
+    pub(super) watched: Vec<PathBuf>,
+    pub(super) warnings: Report,
+    pub(super) database: Option<DatabaseRead>,
+}
+
+/// A plan, new or at work.
+pub(super) enum Bound {
+    Plan(Box<Plan>),
+    Staged(Arc<Live>),
 }
 
 /// What is asked of the disk.
 pub(super) struct Reading {
     pub(super) path: PathBuf,
+    pub(super) generations: Arc<Generations>,
     pub(super) wanted: Wanted,
     pub(super) serving: Option<Arc<Live>>,
     pub(super) watched: Vec<PathBuf>,
@@ -38,7 +81,11 @@ pub(super) struct Reading {
 
 /// What was read.
 pub(super) struct Read {
-    pub(super) loaded: Result<Loaded, Report>,
+    pub(super) ready: Result<Ready, Report>,
+    /// Whether it is what the file says.
+    pub(super) is_file: bool,
+    /// The generation that is brought back.
+    pub(super) restores: Option<Entry>,
     /// What it would change, if something serves and it is not the same.
     pub(super) changes: Option<Changes>,
     /// How the watched files looked just before; none when they were not read.
@@ -48,52 +95,97 @@ pub(super) struct Read {
     pub(super) stamps: Stamps,
 }
 
-impl Reading {
-    pub(super) fn read(self) -> Read {
-        let of_file = matches!(self.wanted, Wanted::Source(Source::File));
-        let seen = of_file.then(|| Stamps::of(self.watched));
-        let stamps = Stamps::of(self.certificate_files);
-        let serving = self.serving.as_deref().map(|live| &*live.plan);
-        let loaded = match self.wanted {
-            Wanted::Source(source) => load(&self.path, &source, serving),
-            Wanted::Loaded(loaded) => Ok(*loaded),
-        };
-        let certificates = self.certificates;
-        Read {
-            changes: serving.and_then(|plan| changes(plan, loaded.as_ref().ok()?)),
-            loaded,
-            seen,
-            certificates: certificates
-                .map_or(Ok(Vec::new()), |certificates| certificates.reload())
-                .map_err(|error| error.to_string()),
-            stamps,
+impl Bound {
+    pub(super) fn plan(&self) -> &Plan {
+        match self {
+            Self::Plan(plan) => plan,
+            Self::Staged(live) => &live.plan,
         }
     }
 }
 
-/// What `loaded` changes; none when it is the same.
-fn changes(serving: &Plan, loaded: &Loaded) -> Option<Changes> {
-    (!same_content(serving, &loaded.plan)).then(|| Changes::between(serving, &loaded.plan))
+impl From<Loaded> for Ready {
+    fn from(loaded: Loaded) -> Self {
+        let warnings = loaded.report();
+        Self {
+            plan: Bound::Plan(Box::new(loaded.plan)),
+            settings: loaded.settings,
+            resolved: loaded.resolved,
+            bundle: loaded.bundle,
+            watched: loaded.watched,
+            warnings,
+            database: loaded.database,
+        }
+    }
+}
+
+impl From<Staged> for Ready {
+    fn from(staged: Staged) -> Self {
+        Self {
+            plan: Bound::Staged(staged.live),
+            settings: staged.settings,
+            resolved: staged.resolved,
+            bundle: staged.bundle,
+            watched: staged.watched,
+            warnings: staged.warnings,
+            database: None,
+        }
+    }
+}
+
+impl Reading {
+    pub(super) fn read(self) -> Read {
+        let is_file = matches!(self.wanted, Wanted::Source(Source::File));
+        let seen = is_file.then(|| Stamps::of(&self.watched));
+        let stamps = Stamps::of(&self.certificate_files);
+        let certificates = self.certificates.as_ref();
+        let certificates =
+            certificates.map_or(Ok(Vec::new()), |certificates| certificates.reload());
+        let restores = match &self.wanted {
+            Wanted::Generation(entry) => Some(entry.clone()),
+            _ => None,
+        };
+        let serving = self.serving.clone();
+        let ready = self.ready();
+        let changes = |live: &Live, ready: &Ready| {
+            let (old, new) = (&live.plan, ready.plan.plan());
+            (!same_content(old, new)).then(|| Changes::between(old, new))
+        };
+        Read {
+            changes: serving.and_then(|live| changes(&live, ready.as_ref().ok()?)),
+            ready,
+            is_file,
+            restores,
+            seen,
+            certificates: certificates.map_err(|error| error.to_string()),
+            stamps,
+        }
+    }
+
+    fn ready(self) -> Result<Ready, Report> {
+        let serving = self.serving.as_deref().map(|live| &*live.plan);
+        match self.wanted {
+            Wanted::Source(source) => load(&self.path, &source, serving).map(Ready::from),
+            Wanted::Generation(entry) => {
+                let bundle = self.generations.bundle(entry.number).map_err(|error| {
+                    report(
+                        &self.path,
+                        Problem::error("no_generation", error.to_string()),
+                    )
+                })?;
+                tidegate_config::load_bundle(&bundle, serving).map(Ready::from)
+            }
+            Wanted::Loaded(loaded) => Ok(Ready::from(*loaded)),
+            Wanted::Staged(staged) => Ok(Ready::from(*staged)),
+        }
+    }
 }
 
 /// Compiles. What serves already is shared, and kept where its file is no good.
 pub(super) fn load(path: &Path, source: &Source, serving: Option<&Plan>) -> Result<Loaded, Report> {
     match source {
-        Source::File => load_file(path, serving),
-    }
-}
-
-/// Refuses a file without content: it is one that somebody is about to write.
-fn load_file(path: &Path, serving: Option<&Plan>) -> Result<Loaded, Report> {
-    match std::fs::metadata(path) {
-        Ok(file) if file.is_file() && file.len() == 0 => Err(report(
-            path,
-            Problem::error("empty", "the file is empty; that is not a configuration"),
-        )),
-        _ => match serving {
-            Some(serving) => tidegate_config::load_again(path, serving),
-            None => tidegate_config::load(path),
-        },
+        Source::File => tidegate_config::load_bundle(&Bundle::read(path)?, serving),
+        Source::Bundle(bundle) => tidegate_config::load_bundle(bundle, serving),
     }
 }
 

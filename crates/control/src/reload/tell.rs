@@ -12,7 +12,7 @@ use crate::shared::Shared;
 pub(super) fn record(shared: &Shared, outcome: &Outcome) {
     shared.metrics.reloaded(match outcome.verdict {
         Verdict::Activated { .. } => ReloadResult::Applied,
-        Verdict::Unchanged { .. } => ReloadResult::Unchanged,
+        Verdict::Unchanged { .. } | Verdict::Withheld { .. } => ReloadResult::Unchanged,
         Verdict::Refused { .. } | Verdict::RestartNeeded { .. } => ReloadResult::Refused,
     });
     events_of(outcome).for_each(|event| shared.events.record(event));
@@ -43,7 +43,7 @@ fn events_of(outcome: &Outcome) -> impl Iterator<Item = EventKind> {
             let problem = format!("a restart is needed to change {}", fields.join(", "));
             Some((problem, fields.len()))
         }
-        Verdict::Activated { .. } | Verdict::Unchanged { .. } => None,
+        Verdict::Activated { .. } | Verdict::Unchanged { .. } | Verdict::Withheld { .. } => None,
     };
     let refused = refused.map(|(problem, problems)| EventKind::ReloadRefused {
         trigger,
@@ -65,7 +65,7 @@ fn events_of(outcome: &Outcome) -> impl Iterator<Item = EventKind> {
 }
 
 /// Where and what, in one line: `tidegate.yaml:3:7: unknown key ...`.
-fn first_error(report: &Report) -> String {
+pub(crate) fn first_error(report: &Report) -> String {
     let mut errors = report
         .problems
         .iter()

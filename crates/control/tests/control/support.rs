@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_control::{
-    Admin, AdminOptions, Certificate, Certificates, DrainOrder, Drained, Readiness, Refused,
+    Admin, AdminOptions, Candidates, Certificate, Certificates, DrainOrder, Drained, NoTraffic, Readiness, Refused,
     Reloader, Shared, State,
 };
 
@@ -49,7 +49,8 @@ impl Site {
         let path = dir.path().join(name);
         std::fs::write(&path, text).unwrap();
         let shared = Shared::new(Instant::now());
-        let opened = Reloader::open(&path, shared.clone()).unwrap_or_else(|r| panic!("{r}"));
+        let opened =
+            Reloader::open(path.as_path(), shared.clone()).unwrap_or_else(|r| panic!("{r}"));
         Self {
             dir,
             shared,
@@ -120,6 +121,11 @@ impl Site {
             bind: ([127, 0, 0, 1], 0).into(),
             shared: self.shared.clone(),
             reloader: self.reloader.clone(),
+            candidates: Candidates::new(
+                self.shared.clone(),
+                self.reloader.clone(),
+                Arc::new(NoTraffic),
+            ),
             readiness: readiness.clone(),
             listeners: vec![("http".to_owned(), ([127, 0, 0, 1], 8080).into())],
             started: Instant::now(),
