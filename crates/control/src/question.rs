@@ -29,6 +29,8 @@ pub struct Told {
     pub explanation: Option<Explanation>,
     /// How the request would end at once; none when there is somewhere to go.
     pub termination: Option<Termination>,
+    /// The same in words, in aligned lines, without a line end.
+    pub story: String,
 }
 
 /// Why a question cannot be asked.
@@ -96,19 +98,11 @@ impl Question {
     pub fn ask(&self, live: &Live, now: Instant, rng: &mut Rng) -> Told {
         let generation = live.generation.0;
         let Some(route) = live.plan.table.find(&self.0) else {
-            return Told {
-                generation,
-                explanation: None,
-                termination: Some(Termination::NoRoute),
-            };
+            return Told::new(generation, None, Some(Termination::NoRoute));
         };
         let matched = live.plan.route(route);
         let Some(upstream) = live.plan.upstream_for(matched, &self.0, || rng.u64(..)) else {
-            return Told {
-                generation,
-                explanation: None,
-                termination: None,
-            };
+            return Told::new(generation, None, None);
         };
         let wanted = live.plan.upstream(upstream);
         let hashing = wanted.balance.hashing();
@@ -119,15 +113,39 @@ impl Question {
         let (decision, choice) = choose(live.upstream(upstream), &ask, rng);
         let (plan, way) = (&live.plan, (route, upstream));
         let explanation = Explanation::within(plan, way, &decision, choice.as_ref());
-        Told {
-            generation,
-            termination: choice.is_none().then(|| decision.termination()),
-            explanation: Some(
-                explanation
-                    .hashed_on(hashed.map(|hashed| hashed.key))
-                    .seen_from(ask.origin),
-            ),
+        let explanation = explanation
+            .hashed_on(hashed.map(|hashed| hashed.key))
+            .seen_from(ask.origin);
+        let termination = choice.is_none().then(|| decision.termination());
+        Told::new(generation, Some(explanation), termination)
+    }
+}
+
+impl Told {
+    fn new(
+        generation: u64,
+        explanation: Option<Explanation>,
+        termination: Option<Termination>,
+    ) -> Self {
+        let mut story = match (&explanation, termination) {
+            (Some(explanation), _) => explanation.to_string(),
+            (None, Some(_)) => "no route matches".to_owned(),
+            (None, None) => "the route answers by itself".to_owned(),
+        };
+        if let Some(end) = termination {
+            story += &format!("\nends      {} ({})", end.status(), end.as_str());
         }
+        Self {
+            generation,
+            explanation,
+            termination,
+            story,
+        }
+    }
+
+    /// What would happen, in words.
+    pub fn story(&self) -> &str {
+        &self.story
     }
 }
 

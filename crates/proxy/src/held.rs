@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tidegate_core::pins::Pins;
-use tidegate_core::plan::{Region, Route, Upstream};
+use tidegate_core::plan::{Explain, Plan, Region, Route, Upstream};
 use tidegate_core::{Endpoint, Generation, HedgeCell, LiveUpstream, RegionIdx};
 use tidegate_telemetry::metrics::{RouteSeries, UpstreamRow};
 
@@ -24,6 +24,10 @@ pub(crate) struct HeldRoute {
     /// The plan's number.
     pub(crate) generation: Generation,
     pub(crate) route: Arc<Route>,
+    /// The hash of the plan's content.
+    pub(crate) content_hash: Arc<str>,
+    /// What is recorded of decisions.
+    pub(crate) explain: Option<Explain>,
     /// The regions of its plan: positions lead to names.
     pub(crate) regions: Arc<[Region]>,
     /// The PoP's name.
@@ -51,8 +55,7 @@ pub(crate) struct HeldUpstream {
 pub(crate) struct RouteParts<'a> {
     pub(crate) generation: Generation,
     pub(crate) route: &'a Arc<Route>,
-    pub(crate) regions: &'a Arc<[Region]>,
-    pub(crate) pop: &'a Arc<str>,
+    pub(crate) plan: &'a Plan,
     pub(crate) hedge: Option<&'a Arc<HedgeCell>>,
 }
 
@@ -64,8 +67,10 @@ impl HeldRoute {
         Rc::new(Self {
             generation: parts.generation,
             route: parts.route.clone(),
-            regions: parts.regions.clone(),
-            pop: parts.pop.clone(),
+            content_hash: parts.plan.content_hash.clone(),
+            explain: parts.plan.explain,
+            regions: parts.plan.regions.clone(),
+            pop: parts.plan.pop.name.clone(),
             hedge: parts.hedge.cloned(),
             series,
             pins: pins.clone(),

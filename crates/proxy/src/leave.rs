@@ -201,6 +201,7 @@ impl Serving {
         place: Place,
         pays: impl FnOnce(&Self, &Choice) -> bool,
     ) -> Option<(NextTry, Choice)> {
+        self.take_notes();
         let before = self.ask.clone();
         self.ask.follow(next, place.region, place.position);
         let (decision, choice) = self.look();

@@ -1,5 +1,7 @@
 //! The identity of a request, on its way through everything.
 
+use std::rc::Rc;
+
 use fastrand::Rng;
 
 /// The longest identity that is taken over from a trusted client, in bytes.
@@ -11,10 +13,13 @@ pub(crate) enum RequestId {
     /// Drawn here.
     Made([u8; 32]),
     /// Taken over.
-    Given(Box<str>),
+    Given(Rc<str>),
 }
 
 impl RequestId {
+    /// Of what is no request of its own.
+    pub(crate) const NONE: Self = Self::Made([b'0'; 32]);
+
     /// A new one.
     pub(crate) fn make(rng: &mut Rng) -> Self {
         let digit = |half: u8| b"0123456789abcdef"[usize::from(half & 15)];

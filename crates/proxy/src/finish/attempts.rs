@@ -30,7 +30,11 @@ impl Finish {
         if !matches!(made, Made::Beside(_)) {
             self.count_redispatch();
         }
-        self.tries.push(Try::begin(place, endpoint, now(), made))
+        let nth = self.tries.push(Try::begin(place, endpoint, now(), made));
+        if let Some(notes) = &mut self.notes {
+            notes.begins(nth);
+        }
+        nth
     }
 
     /// What follows is told of the attempt with this number.
@@ -130,6 +134,7 @@ impl Finish {
     /// its code of gRPC if one was entered.
     pub(crate) fn retried(&mut self, next: &NextTry) {
         self.next_to = Some(next.to);
+        self.note_next(next);
         let answered = |attempt: &&Try| attempt.outcome == Some(AttemptOutcome::Answered);
         if let Some(outcome) = self.tries.current().filter(answered).map(Try::declared) {
             self.attempt_ends(outcome, now());
@@ -175,6 +180,7 @@ impl Finish {
     /// The attempt that begins next is to continue the answer, and goes there.
     pub(crate) fn resuming(&mut self, next: &NextTry) {
         self.next_to = Some(next.to);
+        self.note_next(next);
         self.next_made = Made::ToResume;
     }
 

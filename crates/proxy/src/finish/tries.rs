@@ -153,6 +153,11 @@ impl Tries {
         self.current = nth;
     }
 
+    /// The number of the attempt that is told of.
+    pub(super) fn number(&self) -> usize {
+        self.current
+    }
+
     pub(super) fn all(&self) -> &[Try] {
         &self.all
     }

@@ -99,6 +99,7 @@ impl Serving {
             isolation: self.ask.isolation,
             pin: self.ask.pin,
             sticky: self.ask.sticky,
+            prefer: self.ask.prefer,
             origin: self.ask.origin,
             ..Ask::new(self.ask.allowed, at)
         };
@@ -225,6 +226,7 @@ impl Serving {
         };
         let mut next = next.map_err(|why| gave_up.because(why.word()))?;
         loop {
+            self.take_notes();
             self.finish.resuming(&next);
             let wait = next.wait(&mut self.context.worker.rng.borrow_mut());
             self.back_off(wait).await;

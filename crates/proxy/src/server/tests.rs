@@ -37,6 +37,7 @@ fn start(listeners: Vec<Listener>) -> Result<Running, StartError> {
 
 fn start_with(listeners: Vec<Listener>, metrics: Arc<Metrics>) -> Result<Running, StartError> {
     Proxy::start(ProxyOptions {
+        records: Default::default(),
         listeners,
         threads: 2,
         plan: Arc::new(PlanHandle::new()),

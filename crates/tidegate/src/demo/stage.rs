@@ -66,6 +66,7 @@ impl Stage {
             plan: shared.plan.clone(),
             news: shared.board.news().clone(),
             metrics: shared.metrics.clone(),
+            records: shared.records.clone(),
             access: AccessLog::off(),
         });
         Ok(Self {

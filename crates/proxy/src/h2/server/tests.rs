@@ -26,6 +26,7 @@ const HEADER: Duration = Duration::from_secs(10);
 fn worker() -> Rc<Worker> {
     let metrics = Metrics::new();
     let shared = Shared {
+        records: Default::default(),
         plan: Arc::new(PlanHandle::new()),
         replay: crate::body::Totals::new(metrics.clone()).unwrap(),
         metrics,

@@ -55,6 +55,7 @@ impl Rig {
         };
         let access = AccessLog::to(books.lines.clone(), books.metrics.clone()).unwrap();
         let running = Proxy::start(ProxyOptions {
+            records: Default::default(),
             listeners,
             threads,
             plan: plan.clone(),
