@@ -14,7 +14,7 @@ use rustix::thread::gettid;
 use tokio::sync::oneshot;
 
 /// The niceness of the thread (`sched(7)`): a weight of 110 against the usual 1,024.
-const NICENESS: i32 = 10;
+pub(crate) const NICENESS: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 
