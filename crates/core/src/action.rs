@@ -36,7 +36,7 @@ pub enum Unwritable {
 /// A part of the path that a match or an expression captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capture {
-    /// Its name as it is written: `id` of `/users/{id}`, or its number.
+    /// Its name as it is written: `id` of `/users/{id}`, its number, or `$1`.
     pub name: Arc<str>,
     /// Its number, from 1.
     pub at: usize,
@@ -144,7 +144,7 @@ impl fmt::Display for Hole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Captured(capture) => write!(f, "{{{}}}", capture.name),
-            Self::Group(capture) => write!(f, "${}", capture.name),
+            Self::Group(capture) => f.write_str(&capture.name),
             named => {
                 let name = Self::NAMED.iter().find(|(_, hole)| hole == named);
                 write!(f, "{{{}}}", name.map_or("", |(name, _)| name))

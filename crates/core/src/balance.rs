@@ -749,7 +749,7 @@ mod tests {
             let open: u32 = weights[down..].iter().sum();
             for (endpoint, weight) in set.endpoints[down..].iter().zip(&weights[down..]) {
                 let average = f64::from(1_000 * weight) / f64::from(open);
-                let held = f64::from(among.in_flight(at));
+                let held = f64::from(endpoint.cell.in_flight());
                 assert!(held <= (average * 1.25).ceil(), "{held} of {average}");
             }
             drop(guards);

@@ -213,10 +213,11 @@ mod tests {
             name: name.into(),
             at,
         };
-        Some(match name.parse() {
-            Ok(at) => Hole::Group(capture(at)),
-            Err(_) if name == "path" => Hole::Path,
-            Err(_) => Hole::Captured(capture(1)),
+        let group = name.strip_prefix('$').and_then(|at| at.parse().ok());
+        Some(match group {
+            Some(at) => Hole::Group(capture(at)),
+            None if name == "path" => Hole::Path,
+            None => Hole::Captured(capture(1)),
         })
     }
 
@@ -281,7 +282,7 @@ mod tests {
         check(
             &regex("^/(.)/(.)", "/$2/$1x/{id}{path}$$"),
             "/p/q/r",
-            "/q/px/7/p/q$/r",
+            "/q/px/7/p/q/r$/r",
         );
         check(&regex("^/a(b)?", "/$1c"), "/a", "/c");
         check(&regex("^/", ""), "/a", "/a");

@@ -47,7 +47,7 @@ impl<H> Template<H> {
         Self::read(text, hole, false)
     }
 
-    /// The same of a text with holes like `$1` too, which `hole` is asked for as `1`.
+    /// The same of a text with holes like `$1` too, which `hole` is asked for as they are.
     ///
     /// # Errors
     /// As [`parse`](Self::parse).
@@ -81,11 +81,11 @@ impl<H> Template<H> {
                 '$' if groups && rest[1..].starts_with('$') => reader.push('$', &rest[2..]),
                 '$' if groups => {
                     let digits = rest[1..].bytes().take_while(u8::is_ascii_digit).count();
-                    let (number, rest) = rest[1..].split_at(digits);
-                    if number.is_empty() {
+                    let (group, rest) = rest.split_at(1 + digits);
+                    if digits == 0 {
                         return Err(InvalidTemplate::Dollar);
                     }
-                    reader.hole(known(number, &mut hole)?);
+                    reader.hole(known(group, &mut hole)?);
                     rest
                 }
                 other => reader.push(other, &rest[other.len_utf8()..]),
@@ -196,13 +196,13 @@ impl<H: fmt::Display> fmt::Display for Template<H> {
 mod tests {
     use super::*;
 
-    /// Knows `a` and numbers.
+    /// Knows `{a}`, `{1}` and groups.
     fn hole(name: &str) -> Option<String> {
-        let number = name.parse::<u8>().is_ok();
-        (number || name == "a").then(|| match number {
-            true => format!("${name}"),
-            false => format!("{{{name}}}"),
-        })
+        match name {
+            "a" | "1" => Some(format!("{{{name}}}")),
+            group if group.starts_with('$') => Some(group.to_owned()),
+            _ => None,
+        }
     }
 
     fn told(template: &Template<String>) -> Vec<&str> {
@@ -238,6 +238,7 @@ mod tests {
             assert_eq!(read.to_string(), text);
         };
         check("/$1/$2x", &["/", "$1", "/", "$2", "x"]);
+        check("$1{1}", &["$1", "{1}"]);
         check("/$$1{a}", &["/$1", "{a}"]);
         let refused = |text| Template::parse_with_groups(text, hole).unwrap_err();
         assert_eq!(refused("/$x"), InvalidTemplate::Dollar);

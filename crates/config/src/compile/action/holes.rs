@@ -72,7 +72,8 @@ impl Holes<'static> {
     }
 
     fn find(&self, name: &str) -> Option<Hole> {
-        if let (Some(groups), Ok(at)) = (self.groups, name.parse::<usize>()) {
+        if let Some(group) = name.strip_prefix('$') {
+            let (groups, at) = (self.groups?, group.parse().ok()?);
             let capture = Capture {
                 name: name.into(),
                 at,
