@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tidegate_core::plan::{
-    GeoRule, Mirror, Policy, Region, Route, Split, SplitTarget, Steering, Upstream, UpstreamRegion,
+    GeoRule, Mirror, Policy, Preference, Region, Route, Split, SplitTarget, Steering, Upstream,
+    UpstreamRegion,
 };
 use tidegate_core::{Plan, RegionIdx, RegionSet, UpstreamIdx};
 
@@ -168,11 +169,26 @@ fn same_steering((a, old): (&Plan, &Steering), (b, new): (&Plan, &Steering)) -> 
         spill,
         panic,
         affinity,
+        prefer,
     } = old;
+    let same = |(x, y)| same_preference((a, x), (b, y));
     same_policy((a, policy), (b, &new.policy))
         && *spill == new.spill
         && *panic == new.panic
         && *affinity == new.affinity
+        && prefer.len() == new.prefer.len()
+        && prefer.iter().zip(&new.prefer).all(same)
+}
+
+fn same_preference((a, old): (&Plan, &Preference), (b, new): (&Plan, &Preference)) -> bool {
+    let Preference { when, regions } = old;
+    *when == new.when && same_regions((a, regions), (b, &new.regions))
+}
+
+/// The same regions by name, in the same order.
+fn same_regions((a, old): (&Plan, &[RegionIdx]), (b, new): (&Plan, &[RegionIdx])) -> bool {
+    let same = |(x, y): (&RegionIdx, &RegionIdx)| a.region(*x).name == b.region(*y).name;
+    old.len() == new.len() && old.iter().zip(new).all(same)
 }
 
 fn same_policy((a, old): (&Plan, &Policy), (b, new): (&Plan, &Policy)) -> bool {
@@ -191,11 +207,9 @@ fn same_rule((a, old): (&Plan, &GeoRule), (b, new): (&Plan, &GeoRule)) -> bool {
         continents,
         regions,
     } = old;
-    let same = |(x, y): (&RegionIdx, &RegionIdx)| a.region(*x).name == b.region(*y).name;
     *countries == new.countries
         && *continents == new.continents
-        && regions.len() == new.regions.len()
-        && regions.iter().zip(&new.regions).all(same)
+        && same_regions((a, regions), (b, &new.regions))
 }
 
 fn same_split((a, old): (&Plan, Option<&Split>), (b, new): (&Plan, Option<&Split>)) -> bool {

@@ -72,6 +72,9 @@ pub struct Ask {
     pub pin: Option<Pin>,
     /// The hash by which regions are drawn, for requests that stay together. Set once.
     pub sticky: Option<u64>,
+    /// The position of the upstream's preference that holds of it ([`Steering::prefer`](crate::plan::Steering::prefer)).
+    /// Set once.
+    pub prefer: Option<u8>,
     /// Where its client is. None: that is not known, or steering does not ask.
     pub origin: Option<Origin>,
     /// The moment of the attempt.
@@ -133,6 +136,7 @@ impl Ask {
             isolation: Isolation::Off,
             pin: None,
             sticky: None,
+            prefer: None,
             origin: None,
             now,
         }

@@ -54,6 +54,9 @@ pub struct RegionRow {
     pub client_km: Option<f64>,
     /// Its place in the rule of `geo` that fits the client, best first; none if it has none.
     pub named: Option<u8>,
+    /// Its place among the regions that the request prefers, best first, whatever the policy; none if it
+    /// is none of them.
+    pub preferred: Option<u8>,
     /// Share under `weighted`, and within a band or tier.
     pub weight: u32,
     /// Tier under `priority`.
@@ -95,6 +98,7 @@ impl RegionRow {
             distance_km: None,
             client_km: None,
             named: None,
+            preferred: None,
             weight: 1,
             tier: 0,
             standby: false,
@@ -233,6 +237,8 @@ pub enum Because {
     Hash,
     /// By capacity, or by what of it is spare.
     Capacity,
+    /// The request is of those that prefer it.
+    Preferred,
     /// A rule for the client's place names it.
     GeoRule,
     /// By its distance from the client.
@@ -321,7 +327,7 @@ impl Because {
     }
 
     /// Every reason, for documents.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Nearest,
         Self::WithinTolerance,
         Self::Farther,
@@ -338,6 +344,7 @@ impl Because {
         Self::Affinity,
         Self::Hash,
         Self::Capacity,
+        Self::Preferred,
         Self::GeoRule,
         Self::Distance,
         Self::LeastLoad,
@@ -366,6 +373,7 @@ impl Because {
             Self::Affinity => "affinity",
             Self::Hash => "hash",
             Self::Capacity => "capacity",
+            Self::Preferred => "preferred",
             Self::GeoRule => "geo_rule",
             Self::Distance => "distance",
             Self::LeastLoad => "least_load",

@@ -42,8 +42,8 @@ pub use health::{
 pub use rollback::Rollback;
 pub use steering::{
     Affinity, AffinityBy, AffinityCookie, AffinityScope, ColdStart, Fallback, GeoRule, Isolation,
-    Mirror, Panic, Policy, SameSite, Spill, Split, SplitTarget, Spread, Standby, Starter, Steering,
-    Tolerance, WhenGone,
+    Mirror, Panic, Policy, Preference, SameSite, Spill, Split, SplitTarget, Spread, Standby,
+    Starter, Steering, Tolerance, WhenGone,
 };
 
 /// One compiled configuration.

@@ -1,17 +1,19 @@
 //! Which regions, in which order.
 //!
 //! Eligibility comes first and is never a matter of rank: a region that may not be used is not on
-//! the list, whatever its latency. Then regions are grouped by how they stand, and the policy orders
-//! each group: those that work, the degraded, those that stand by, those of whose share this attempt is
-//! none (they come back, or are dialed down, or it is beyond their capacity), those that have fallen
-//! silent, and in a panic those that are out. A share is kept by a draw for each attempt, so that it is
-//! really kept; when in doubt a region comes last rather than not at all, because an answer is worth
-//! more than a share. Nothing here allocates or remembers.
+//! the list, whatever its latency. Then regions are grouped by how they stand, and each group is put
+//! in order, first what the request prefers, then the rest by the policy: those that work, the
+//! degraded, those that stand by, those of whose share this attempt is none (they come back, or are
+//! dialed down, or it is beyond their capacity), those that have fallen silent, and in a panic those
+//! that are out. A share is kept by a draw for each attempt, so that it is really kept; when in doubt a
+//! region comes last rather than not at all, because an answer is worth more than a share. Nothing here
+//! allocates or remembers.
 
 mod draw;
 mod eligible;
 mod near;
 mod pin;
+mod prefer;
 mod rank;
 mod share;
 mod tier;
@@ -55,9 +57,11 @@ struct Round<'a> {
 /// * `geo`: those that the client's rule names, in its order; then the nearest to the client.
 /// * `least_load`: ascending by attempts under way against capacity and by what upstreams report.
 ///
-/// Whatever the policy: a region takes the part of the attempts that its ramp, an operator's dial and
-/// its capacity let pass, and stands behind the others for the rest; one in probation is tried only by
-/// attempts that can be repeated elsewhere. A pinned region comes first. Under isolation load moves no
+/// Whatever the policy: regions that the request prefers come first of those that are as good as they,
+/// and one that stands by is then as good as one that serves, one without weight as good as one with.
+/// A region takes the part of the attempts that its ramp, an operator's dial and its capacity let pass,
+/// and stands behind the others for the rest; one in probation is tried only by attempts that can be
+/// repeated elsewhere. A pinned region comes first. Under isolation load moves no
 /// first attempt, and under strict isolation nothing moves any. `rng` is drawn from only where something
 /// is shared, and not at all for requests that stay together.
 ///
@@ -80,6 +84,7 @@ pub fn decide(view: &View<'_>, eligibility: &Eligibility, rng: &mut Rng) -> Deci
     rank(&mut open, &mut round, &mut decision);
     if let Policy::Priority { overprovisioning } = view.steering.policy
         && round.spills
+        && !prefer::decides(&decision)
     {
         tier::spill(overprovisioning, &open, &mut round, &mut decision);
     }
@@ -145,10 +150,12 @@ fn keep_weighted(open: &mut Open<'_>, pin: Option<Pin>, decision: &mut Decision)
     let mut kept = Open::default();
     for (row, rank) in open.rows.drain(..).zip(open.ranks.drain(..)) {
         match row.weight {
-            0 if named != Some(row.region) => decision.excluded.push(Excluded {
-                region: row.region,
-                why: Exclusion::NoWeight,
-            }),
+            0 if named != Some(row.region) && row.preferred.is_none() => {
+                decision.excluded.push(Excluded {
+                    region: row.region,
+                    why: Exclusion::NoWeight,
+                })
+            }
             _ => kept.push(row, rank),
         }
     }
@@ -157,6 +164,10 @@ fn keep_weighted(open: &mut Open<'_>, pin: Option<Pin>, decision: &mut Decision)
 
 /// Puts a group of one rank into the order of the policy.
 fn order(round: &mut Round<'_>, group: &mut Group<'_>, decision: &mut Decision) {
+    prefer::first(group, decision);
+    if group.is_empty() {
+        return;
+    }
     match round.view.steering.policy {
         Policy::Latency { tolerance, .. } => near::by_latency(tolerance, group, round, decision),
         Policy::Priority { overprovisioning } => {

@@ -27,6 +27,8 @@ pub(crate) struct Look<'a> {
     pub(crate) tried: &'a TriedEndpoints,
     /// Whether it is the first one.
     pub(crate) turn: Turn,
+    /// Which of the upstream's preferences holds of its request.
+    pub(crate) prefer: Option<u8>,
     /// Where its client is.
     pub(crate) origin: Option<Origin>,
     /// In this region only the endpoint of this name may take it.
@@ -41,6 +43,7 @@ impl<'a> Look<'a> {
         Self {
             tried: &ask.tried_endpoints,
             turn: ask.turn,
+            prefer: ask.prefer,
             origin: ask.origin,
             only: ask.only_endpoint(),
             now: Some(ask.now),
@@ -60,6 +63,7 @@ impl<'a> View<'a> {
         let look = Look {
             tried,
             turn,
+            prefer: None,
             origin: None,
             only: None,
             now: None,
@@ -85,6 +89,9 @@ impl<'a> View<'a> {
     /// and moving a view copies all of it.
     pub(crate) fn fill(&mut self, upstream: &Upstream, live: &LiveUpstream, look: &Look<'_>) {
         let needs = Needs::of(self.steering, look.origin.as_ref());
+        let preference = look
+            .prefer
+            .and_then(|at| self.steering.prefer.get(usize::from(at)));
         let bounds = Bounds::of(&upstream.circuit_breaker, look.turn);
         let mut barred = Barred {
             bound: bounds.endpoint,
@@ -105,6 +112,7 @@ impl<'a> View<'a> {
                 room => (u32::from(room == Room::Open), room == Room::Full),
             };
             needs.fill(row, wanted, observed);
+            row.preferred = preference.and_then(|one| one.place_of(row.region));
             if needs.load {
                 let reported = look.now.and_then(|now| observed.cell.utilization(now));
                 row.load = (observed.cell.in_flight(), reported);

@@ -41,6 +41,8 @@ pub(crate) struct Homing {
     eligibility: Eligibility,
     /// Where its client is.
     origin: Option<Origin>,
+    /// Which of the upstream's preferences holds of its request.
+    prefer: Option<u8>,
     /// The regions that were not whole when it began.
     missing: RegionSet,
     /// How long it may stay once one of them is.
@@ -71,7 +73,7 @@ impl Homing {
         let absent = regions.filter(|home| {
             let is_bond = pin.is_some_and(|pin| pin.region == home.0.region);
             !is_whole(home.1.cell.standing())
-                && (is_bond || may_come_first(&upstream.steering, *home, mine))
+                && (is_bond || may_come_first(&upstream.steering, serving.ask.prefer, *home, mine))
         });
         let missing = RegionSet::from_iter(absent.map(|(wanted, _)| wanted.region));
         if missing.is_empty() {
@@ -88,6 +90,7 @@ impl Homing {
             place,
             eligibility: eligibility(&serving.ask),
             origin: serving.ask.origin,
+            prefer: serving.ask.prefer,
             missing,
             stay: drain + drain.min(PACE).mul_f64(turn),
             look,
@@ -118,6 +121,7 @@ impl Homing {
         let (wanted, observed) = self.upstream.parts();
         let ask = Ask {
             origin: self.origin,
+            prefer: self.prefer,
             ..Ask::new(self.eligibility.allowed, now())
         };
         let view = View::for_ask(wanted, observed, &ask);
@@ -153,7 +157,20 @@ fn is_whole(standing: Standing) -> bool {
 type Region<'a> = (&'a UpstreamRegion, &'a LiveRegion);
 
 /// Whether steering could put `home`, were it whole, before `mine`.
-fn may_come_first(steering: &Steering, home: Region<'_>, mine: Region<'_>) -> bool {
+fn may_come_first(
+    steering: &Steering,
+    prefer: Option<u8>,
+    home: Region<'_>,
+    mine: Region<'_>,
+) -> bool {
+    let preference = prefer.and_then(|at| steering.prefer.get(usize::from(at)));
+    let place = |region: Region<'_>| preference?.place_of(region.0.region);
+    match (place(home), place(mine)) {
+        (Some(home), Some(mine)) => return home < mine,
+        (Some(_), None) => return true,
+        (None, Some(_)) => return false,
+        (None, None) => {}
+    }
     let stands_by = |region: Region<'_>| !matches!(region.0.standby, Standby::Hot);
     if stands_by(home) != stands_by(mine) {
         return stands_by(mine);
@@ -196,6 +213,9 @@ fn is_behind(view: &View<'_>, decision: &Decision, mine: RegionIdx, home: Region
         let mut excluded = decision.excluded.iter();
         return excluded.any(|not| not.region == mine && not.why == Exclusion::NoWeight);
     };
+    if decision.candidates[home_at].because == Because::Preferred {
+        return home_at < mine_at;
+    }
     let row = |region| view.rows.iter().find(|row| row.region == region);
     let tier = |region| row(region).map(|row| row.tier);
     match decision.candidates[mine_at].because {

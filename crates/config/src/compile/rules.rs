@@ -43,20 +43,30 @@ fn rule(
     }
     let countries = words(cx, &raw.countries, places::country, ("country", seen));
     let continents = words(cx, &raw.continents, places::continent, ("continent", seen));
-    let preferred = cx.required(&raw.regions, field.span(), "regions");
-    let preferred = preferred.map(|list| {
-        if list.is_empty() {
-            let problem = Problem::error("empty_regions", "the rule prefers no region");
-            let help = "name regions of the upstream, best first".to_owned();
-            cx.report(problem.at(raw.regions.span()).help(help));
-        }
-        preferred_regions(cx, list, lives_in, regions)
-    });
     Some(GeoRule {
         countries,
         continents,
-        regions: preferred.unwrap_or_default(),
+        regions: preferred(cx, &raw.regions, field.span(), lives_in, regions),
     })
+}
+
+/// The regions that the rule at `span` prefers, best first.
+pub(crate) fn preferred(
+    cx: &mut Context<'_>,
+    field: &Field<Vec<Field<raw::Name>>>,
+    span: Option<Span>,
+    lives_in: &[UpstreamRegion],
+    regions: &Regions,
+) -> Box<[RegionIdx]> {
+    let Some(list) = cx.required(field, span, "regions") else {
+        return Box::default();
+    };
+    if list.is_empty() {
+        let problem = Problem::error("empty_regions", "the rule prefers no region");
+        let help = "name regions of the upstream, best first".to_owned();
+        cx.report(problem.at(field.span()).help(help));
+    }
+    preferred_regions(cx, list, lives_in, regions)
 }
 
 /// The places of a list; told where an earlier rule has one already.

@@ -9,7 +9,7 @@ use tidegate_core::plan::{self, Spill, Spread, Steering, Tolerance, UpstreamRegi
 
 use crate::compile::regions::Regions;
 use crate::compile::upstream::Of;
-use crate::compile::{Context, affinity, default_duration, fallback, keys, rules};
+use crate::compile::{Context, affinity, default_duration, fallback, keys, preferences, rules};
 use crate::defaults;
 use crate::problem::Problem;
 use crate::raw::{self, Policy};
@@ -59,6 +59,7 @@ pub(crate) fn compile(
         spill: spill(cx, raw),
         panic: fallback::panic(cx, &raw.panic),
         affinity,
+        prefer: preferences::compile(cx, &raw.prefer, regions, all),
     };
     (steering, secrets)
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::defaults;
 use crate::raw::HashOn;
-use crate::raw::text::{Duration, Name, OffOrDuration, OffOrMap, OffOrPercent, Percent, Tolerance};
+use crate::raw::text::{Duration, Expression, Name, OffOrDuration, OffOrMap, OffOrPercent, Percent, Tolerance};
 use crate::yaml::{Field, WordOr};
 
 /// How a region is chosen.
@@ -34,6 +34,9 @@ pub(crate) struct Steering {
     /// With `geo`: which regions clients of which places prefer. The first rule that fits counts; without one the nearest region by distance comes first.
     #[schemars(extend("default" = []))]
     pub(crate) rules: Field<Vec<Field<GeoRule>>>,
+    /// Which requests prefer which regions, whatever the policy. The first rule that holds counts; its regions come first where they may be used and are as good as the others, then the policy orders the rest.
+    #[schemars(extend("default" = []))]
+    pub(crate) prefer: Field<Vec<Field<Preference>>>,
     /// Beyond this part of its `capacity_rps` a region sheds the excess, and no more than that, to the others. With `latency`, `capacity`, `geo` and `weighted`, where a region has a capacity.
     #[schemars(extend("default" = defaults::SPILL_AT))]
     pub(crate) spill_at: Field<Percent>,
@@ -83,6 +86,17 @@ pub(crate) struct GeoRule {
     #[schemars(extend("default" = []))]
     pub(crate) continents: Field<Vec<Field<String>>>,
     /// Regions of the upstream, best first. Every other one comes after them, by distance.
+    pub(crate) regions: Field<Vec<Field<Name>>>,
+}
+
+/// Requests of which something holds prefer these regions.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["when", "regions"]))]
+pub(crate) struct Preference {
+    /// What must hold of a request, as an expression in CEL: `request.headers["x-tier"] == "gold"`.
+    pub(crate) when: Field<Expression>,
+    /// Regions of the upstream, best first.
     pub(crate) regions: Field<Vec<Field<Name>>>,
 }
 

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use tidegate_core::ids::RegionIdx;
 use tidegate_core::plan::{
     Affinity, AffinityBy, AffinityCookie, AffinityScope, Fallback, GeoRule, Panic, Plan, Policy,
-    SameSite, Spread, Steering, Tolerance, Upstream, WhenGone,
+    Preference, SameSite, Spread, Steering, Tolerance, Upstream, WhenGone,
 };
 
 use super::balance::{hash_key, hash_keys};
@@ -22,6 +23,11 @@ pub(super) fn steering<'a>(
     let mut keys = policy(plan, &steering.policy);
     if sheds(&steering.policy, &upstream.regions) {
         keys.extend(spill(steering));
+    }
+    if !steering.prefer.is_empty() {
+        let prefer = steering.prefer.iter();
+        let prefer = prefer.map(|rule| preference(plan, rule));
+        keys.push(("prefer", Doc::List(prefer.collect())));
     }
     keys.push(("panic", panic(&steering.panic)));
     let affinity = match &steering.affinity {
@@ -80,15 +86,27 @@ fn rule(plan: &Plan, rule: &GeoRule) -> Doc<'static> {
             .map(|code| Doc::text(String::from_utf8_lossy(code)));
         Doc::List(codes.collect())
     };
-    let regions = rule
-        .regions
-        .iter()
-        .map(|region| Doc::text(&plan.region(*region).name));
     Doc::map([
         ("countries", Some(codes(&rule.countries))),
         ("continents", Some(codes(&rule.continents))),
-        ("regions", Some(Doc::List(regions.collect()))),
+        ("regions", Some(names(plan, &rule.regions))),
     ])
+}
+
+fn preference<'a>(plan: &Plan, rule: &'a Preference) -> Doc<'a> {
+    Doc::map([
+        ("when", Some(Doc::quote(rule.when.source()))),
+        ("regions", Some(names(plan, &rule.regions))),
+    ])
+}
+
+fn names(plan: &Plan, regions: &[RegionIdx]) -> Doc<'static> {
+    let names = regions.iter();
+    Doc::List(
+        names
+            .map(|region| Doc::text(&plan.region(*region).name))
+            .collect(),
+    )
 }
 
 fn spill(steering: &Steering) -> Keys<'static> {

@@ -5,16 +5,23 @@ use std::time::Instant;
 use super::Ask;
 use crate::hash::{Hashed, KeyFacts};
 use crate::plan::{AffinityBy, AffinityScope, Policy, Route, Upstream};
+use crate::route::RequestFacts;
 
 impl Ask {
     /// The ask of `request`, which takes `route` to `upstream` and has tried nothing yet. Where its client
     /// is and what pins it to a place is for the caller to add.
-    pub fn of(route: &Route, upstream: &Upstream, request: &impl KeyFacts, now: Instant) -> Self {
+    pub fn of(
+        route: &Route,
+        upstream: &Upstream,
+        request: &impl RequestFacts,
+        now: Instant,
+    ) -> Self {
         let mut ask = Self::new(route.allowed, now);
         ask.isolation = route.isolation;
         let hashing = upstream.balance.hashing();
         ask.hash = hashing.and_then(|hashing| Some(hashing.of(request)?.hash));
         ask.stick(upstream, request);
+        ask.prefer = upstream.steering.preference_of(request);
         ask
     }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::HashKey;
+use crate::expression::Expression;
 use crate::ids::{RegionIdx, UpstreamIdx};
+use crate::route::RequestFacts;
 use crate::standing::Dial;
 
 /// How an upstream's regions are ordered for an attempt, and what happens when too few are usable.
@@ -21,6 +23,18 @@ pub struct Steering {
     pub panic: Panic,
     /// What keeps a client at one region. None: each request is steered on its own.
     pub affinity: Option<Affinity>,
+    /// Which requests prefer which regions, whatever the policy. The first that holds counts.
+    pub prefer: Box<[Preference]>,
+}
+
+/// Requests of which something holds prefer some regions: these come first of those that are as good
+/// as they.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preference {
+    /// What must hold of a request.
+    pub when: Arc<Expression>,
+    /// The regions, best first, each once. Never empty.
+    pub regions: Box<[RegionIdx]>,
 }
 
 /// How regions are ordered.
@@ -323,6 +337,23 @@ impl Tolerance {
 impl Default for Policy {
     fn default() -> Self {
         Self::latency(Tolerance::Absolute(Duration::from_millis(10)))
+    }
+}
+
+impl Preference {
+    /// The place of a region among those that are preferred, from 0.
+    pub fn place_of(&self, region: RegionIdx) -> Option<u8> {
+        let at = self.regions.iter().position(|one| *one == region)?;
+        u8::try_from(at).ok()
+    }
+}
+
+impl Steering {
+    /// The position of the first preference that holds of `request`.
+    pub fn preference_of(&self, request: &impl RequestFacts) -> Option<u8> {
+        let mut rules = self.prefer.iter();
+        let found = rules.position(|rule| rule.when.holds(request))?;
+        u8::try_from(found).ok()
     }
 }
 

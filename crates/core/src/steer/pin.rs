@@ -64,7 +64,8 @@ fn home(round: &mut Round<'_>) -> Option<RegionIdx> {
         return Some(home);
     }
     let by_weight = matches!(view.steering.policy, Policy::Weighted { .. });
-    let serves = |row: &&RegionRow| !row.standby && (row.weight > 0 || !by_weight);
+    let takes = |row: &RegionRow| !row.standby && (row.weight > 0 || !by_weight);
+    let serves = |row: &&RegionRow| row.preferred.is_some() || takes(row);
     let mut group: Group<'_> = view.rows.iter().filter(usable).filter(serves).collect();
     if group.is_empty() {
         group = view.rows.iter().filter(usable).collect();

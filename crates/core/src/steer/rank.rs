@@ -49,7 +49,7 @@ impl Rank {
             }
             () if standing.probation && !round.eligibility.repeatable => Self::HeldBack,
             () if !round.draws.passes(standing.dial, row, Purpose::Ramp) => Self::HeldBack,
-            () if row.standby => Self::Standby,
+            () if row.standby && row.preferred.is_none() => Self::Standby,
             () if standing.health == Health::Degraded && !is_lesser(row) => Self::Degraded,
             () => Self::Fit,
         }

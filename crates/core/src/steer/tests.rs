@@ -1,6 +1,7 @@
 //! Tables of decisions.
 
 mod policies;
+mod prefer;
 
 use std::time::Duration;
 

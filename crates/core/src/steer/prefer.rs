@@ -1,0 +1,27 @@
+//! What a request prefers, before the policy orders the rest.
+//!
+//! Where the preference comes from is not known here: a rule of the plan or an operator's order gives a
+//! region its place, and this puts it there. It is an order and no permission: a region that may not be
+//! used is not in the group, and one that is worse than others (degraded, coming back, beyond its
+//! capacity) stands behind them as ever.
+
+use super::{Group, accept};
+use crate::decision::{Because, Decision};
+
+/// Takes the preferred regions out of a group of one rank, in their order. Nothing is drawn.
+pub(super) fn first(group: &mut Group<'_>, decision: &mut Decision) {
+    if group.iter().all(|row| row.preferred.is_none()) {
+        return;
+    }
+    let preferred = group.iter().filter(|row| row.preferred.is_some());
+    let mut preferred: Group<'_> = preferred.copied().collect();
+    preferred.sort_unstable_by_key(|row| (row.preferred, row.position));
+    accept(&preferred, decision, |_| Because::Preferred);
+    group.retain(|row| row.preferred.is_none());
+}
+
+/// Whether the first candidate is there because it is preferred.
+pub(super) fn decides(decision: &Decision) -> bool {
+    let first = decision.candidates.first();
+    first.is_some_and(|first| first.because == Because::Preferred)
+}
