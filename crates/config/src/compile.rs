@@ -27,6 +27,7 @@ mod lives_in;
 mod matches;
 mod names;
 mod places;
+mod preferences;
 mod probe;
 mod reach;
 mod regions;

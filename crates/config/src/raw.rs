@@ -51,7 +51,7 @@ pub(crate) use region::{
 pub(crate) use route::{Isolation, Mirror, Residency, Reveal, Route, SplitTarget};
 pub(crate) use steering::{
     Affinity, AffinityCookie, AffinityScope, AffinityWord, Fallback, GeoRule, Panic, PanicWord,
-    Policy, SameSite, Spread, Steering, WhenGone,
+    Policy, Preference, SameSite, Spread, Steering, WhenGone,
 };
 pub(crate) use text::{
     Address, ClockTime, Coordinates, DayRange, Duration, Expression, Host, Name, Network,
@@ -66,10 +66,6 @@ pub(crate) use upstream::{Connection, Protocol, Upstream, UpstreamTls};
 #[schemars(extend("required" = ["listeners", "routes"]))]
 pub(crate) struct Config {
     /// More files to be put together with this one: a path or a list of them, relative to the directory of the file that names them, with `*` and `?` in names.
-    #[expect(
-        dead_code,
-        reason = "taken out of the tree before it is decoded; here for the schema"
-    )]
     pub(crate) include: Field<WordOr<String, Vec<Field<String>>>>,
     /// Where this process runs.
     pub(crate) pop: Field<Pop>,

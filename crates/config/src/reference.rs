@@ -60,6 +60,11 @@ const SECTIONS: &[(&str, &str, Keys)] = &[
         "GeoRule",
         keys::<raw::GeoRule>,
     ),
+    (
+        "upstreams.NAME.steering.prefer[]",
+        "Preference",
+        keys::<raw::Preference>,
+    ),
     ("upstreams.NAME.steering.panic", "Panic", keys::<raw::Panic>),
     (
         "upstreams.NAME.steering.panic.fallback",

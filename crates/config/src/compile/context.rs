@@ -15,6 +15,7 @@ use tidegate_core::geo::Atlas;
 use crate::files::{Files, Opened};
 use crate::problem::{Problem, quoted};
 use crate::raw;
+use crate::source::Sources;
 use crate::span::Span;
 use crate::units::{self, UnitError};
 use crate::yaml::Field;
@@ -35,6 +36,8 @@ pub(crate) struct Context<'a> {
     pub(crate) watched: BTreeSet<PathBuf>,
     files: &'a dyn Files,
     pub(crate) base: &'a Path,
+    /// The texts that spans are of.
+    pub(crate) text: Sources,
     /// What tells where clients are in the plan that serves, to be shared or kept.
     pub(crate) atlas: Option<Arc<Atlas>>,
 }
@@ -55,6 +58,7 @@ impl<'a> Context<'a> {
             watched: BTreeSet::new(),
             files,
             base,
+            text: Sources::from(""),
             atlas: None,
         }
     }
@@ -426,14 +430,19 @@ fn out_of_range(message: impl Display, help: &str) -> UnitError {
 fn invalid_code(kind: &'static str) -> &'static str {
     match kind {
         "address" => "invalid_address",
+        "cookie" => "invalid_cookie",
+        "day" => "invalid_day",
         "endpoint" => "invalid_endpoint",
         "header" => "invalid_header",
         "host" => "invalid_host",
         "jurisdiction" | "name" => "invalid_name",
         "method" => "invalid_method",
         "network" => "invalid_network",
+        "parameter" => "invalid_parameter",
         "path" => "invalid_path",
         "status" => "invalid_status",
+        "subject" => "invalid_subject",
+        "time" => "invalid_time",
         _ => "invalid_value",
     }
 }

@@ -68,7 +68,9 @@ fn compiled(text: &str, what: &str) -> (Option<Expression>, Vec<Complaint>) {
     let Some(root) = root.filter(|_| complaints.iter().all(Complaint::is_warning)) else {
         return (None, complaints);
     };
-    complaints.extend(lint::constant(&root, text));
+    if complaints.is_empty() {
+        complaints.extend(lint::constant(&root, text));
+    }
     match Expression::new(text.into(), root) {
         Ok(expression) => (Some(expression), complaints),
         Err(error) => {
