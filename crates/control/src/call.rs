@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -48,7 +48,7 @@ pub(crate) enum CallError {
     Request(#[from] http::Error),
 }
 
-/// Sends one request, with a JSON body if there is one, and reads `max` bytes of the answer.
+/// Sends one request with these fields, with a JSON body if there is one, and reads `max` bytes of the answer.
 ///
 /// # Errors
 /// [`CallError`]; a status is none.
@@ -56,6 +56,7 @@ pub(crate) async fn call(
     method: Method,
     url: &Uri,
     json: Option<String>,
+    fields: HeaderMap,
     max: usize,
 ) -> Result<Answer, CallError> {
     let host = url.host().ok_or(CallError::Address)?;
@@ -65,7 +66,8 @@ pub(crate) async fn call(
         _ => return Err(CallError::Address),
     };
     let port = url.port_u16().unwrap_or(if tls { 443 } else { 80 });
-    let request = request(method, url, host, json)?;
+    let mut request = request(method, url, host, json)?;
+    request.headers_mut().extend(fields);
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let stream = TcpStream::connect((bare, port)).await;
     let stream = stream.map_err(CallError::Connect)?;

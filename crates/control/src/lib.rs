@@ -20,6 +20,7 @@ mod orders;
 mod origin;
 mod outcome;
 mod places;
+mod proof;
 mod question;
 mod quiet;
 mod readiness;
@@ -54,6 +55,7 @@ pub use orders::{
 };
 pub use origin::{Author, Cause, InvalidAuthor, Origin};
 pub use outcome::{CertificateOutcome, Keeping, Outcome, Restored, Verdict};
+pub use proof::Proof;
 pub use question::{InvalidQuestion, Question, Told};
 pub use readiness::{Readiness, State};
 pub use reload::{Document, Opened, Reloader, Source, Staged};

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use http::uri::{Authority, Uri};
-use http::{Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::admin::author::{AUTHOR, REASON};
 use crate::call::{Answer, call};
+use crate::origin::Author;
 
 /// A process that does not answer within this does not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -16,7 +18,10 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// An admin listener.
 #[derive(Clone, Debug)]
-pub struct Remote(Authority);
+pub struct Remote {
+    at: Authority,
+    author: Author,
+}
 
 /// It is no address of an admin listener.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,8 +64,17 @@ impl Remote {
         let usable = authority
             .filter(|authority| authority.port().is_some() && !authority.as_str().contains('@'));
         usable
-            .map(Self)
+            .map(|at| Self {
+                at,
+                author: Author::default(),
+            })
             .ok_or_else(|| InvalidAddress(address.to_owned()))
+    }
+
+    /// The same, asked by `author`.
+    #[must_use]
+    pub fn by(self, author: Author) -> Self {
+        Self { author, ..self }
     }
 
     /// Asks for the path of these segments with these parameters; the answer is JSON.
@@ -73,7 +87,21 @@ impl Remote {
         segments: &[&str],
         parameters: &[(&str, &str)],
     ) -> Result<Value, RemoteError> {
-        let answer = self.answer(method, segments, parameters).await?;
+        self.send(method, segments, parameters, None).await
+    }
+
+    /// The same with a document, which is JSON.
+    ///
+    /// # Errors
+    /// [`RemoteError`] for every answer but a good one.
+    pub async fn send(
+        &self,
+        method: Method,
+        segments: &[&str],
+        parameters: &[(&str, &str)],
+        json: Option<String>,
+    ) -> Result<Value, RemoteError> {
+        let answer = self.answer(method, segments, parameters, json).await?;
         let other = || self.no_answer(format!("it answered {}", answer.status));
         understood(&answer).ok_or_else(other)?
     }
@@ -83,7 +111,7 @@ impl Remote {
     /// # Errors
     /// [`RemoteError`] for every answer but a good one.
     pub async fn text(&self, segments: &[&str]) -> Result<String, RemoteError> {
-        let answer = self.answer(Method::GET, segments, &[]).await?;
+        let answer = self.answer(Method::GET, segments, &[], None).await?;
         if answer.status != StatusCode::OK {
             return Err(self.no_answer(format!("it answered {}", answer.status)));
         }
@@ -95,11 +123,16 @@ impl Remote {
         method: Method,
         segments: &[&str],
         parameters: &[(&str, &str)],
+        json: Option<String>,
     ) -> Result<Answer, RemoteError> {
         let target = target(segments, parameters);
-        let url = format!("http://{}{target}", self.0).parse::<Uri>();
+        let url = format!("http://{}{target}", self.at).parse::<Uri>();
         let url = url.map_err(|error| RemoteError::NotUnderstood(error.to_string()))?;
-        let asked = timeout(PATIENCE, call(method, &url, None, ANSWER_BYTES_MAX)).await;
+        let asked = timeout(
+            PATIENCE,
+            call(method, &url, json, signed(&self.author), ANSWER_BYTES_MAX),
+        )
+        .await;
         match asked {
             Ok(answered) => answered.map_err(|error| self.no_answer(error.to_string())),
             Err(_elapsed) => Err(self.no_answer(format!("no answer within {PATIENCE:?}"))),
@@ -108,10 +141,22 @@ impl Remote {
 
     fn no_answer(&self, why: String) -> RemoteError {
         RemoteError::NoAnswer {
-            at: self.0.to_string(),
+            at: self.at.to_string(),
             why,
         }
     }
+}
+
+/// The fields that say who asks, and why.
+fn signed(author: &Author) -> HeaderMap {
+    let reason = author.reason.as_ref();
+    let all = [(AUTHOR, Some(&author.who)), (REASON, reason)];
+    // An author is printable, so nothing is left out here.
+    let fields = all.into_iter().filter_map(|(name, text)| {
+        let value = HeaderValue::from_bytes(text?.as_bytes()).ok()?;
+        Some((HeaderName::from_static(name), value))
+    });
+    fields.collect()
 }
 
 /// What an answer of an admin listener says; none for one of something else.

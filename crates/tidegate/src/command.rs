@@ -1,5 +1,8 @@
 //! The subcommands, one file each: what they take, what they do, what they answer.
 
+mod abandon;
+mod activate;
+mod candidate;
 mod check;
 mod completions;
 mod demo;
@@ -7,10 +10,15 @@ mod dial;
 mod diff;
 mod drain;
 mod explain;
+mod generations;
 mod regions;
+mod reload;
 mod remote;
+mod rollback;
 mod run;
 mod schema;
+mod signature;
+mod r#try;
 
 use clap::{Parser, Subcommand};
 
@@ -31,6 +39,8 @@ Examples:
   tidegate check tidegate.yaml                      is this configuration right?
   tidegate run tidegate.yaml                        serve
   tidegate diff live next.yaml                      what would it do otherwise?
+  tidegate reload                                   serve what the file says now
+  tidegate rollback                                 serve what served before
   tidegate explain tidegate.yaml GET https://shop.example.com/api/cart
   tidegate regions                                  how do the regions stand?
   tidegate drain eu-west --deadline 5m              empty one of them
@@ -46,6 +56,12 @@ enum Command {
     Regions(regions::Regions),
     Drain(drain::Drain),
     Dial(dial::Dial),
+    Reload(reload::Reload),
+    Rollback(rollback::Rollback),
+    Generations(generations::Generations),
+    Try(r#try::Try),
+    Activate(activate::Activate),
+    Abandon(abandon::Abandon),
     Schema(schema::Schema),
     Demo(demo::Demo),
     Completions(completions::Completions),
@@ -62,6 +78,12 @@ impl Cli {
             Command::Regions(regions) => regions.run(),
             Command::Drain(drain) => drain.run(),
             Command::Dial(dial) => dial.run(),
+            Command::Reload(reload) => reload.run(),
+            Command::Rollback(rollback) => rollback.run(),
+            Command::Generations(generations) => generations.run(),
+            Command::Try(tried) => tried.run(),
+            Command::Activate(activate) => activate.run(),
+            Command::Abandon(abandon) => abandon.run(),
             Command::Schema(schema) => schema.run(),
             Command::Demo(demo) => demo.run(),
             Command::Completions(completions) => completions.run(),

@@ -9,6 +9,7 @@ mod addresses;
 mod certificates;
 mod files;
 mod life;
+mod traffic;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +17,8 @@ use std::time::Instant;
 
 use tidegate_config::Report;
 use tidegate_control::{
-    Admin, AdminOptions, Deadlines, Opened, Readiness, Reloader, Shared, Signals, Starter, State,
-    Watcher,
+    Admin, AdminOptions, Candidates, Deadlines, Launch, Opened, Proof, Readiness, Reloader, Shared,
+    Signals, Starter, State, Vigil, Watcher,
 };
 use tidegate_core::settings::Settings;
 use tidegate_health::Prober;
@@ -35,7 +36,7 @@ const CONTROL_THREADS: usize = 2;
 
 /// What the command line says.
 pub(crate) struct ServeOptions {
-    pub(crate) config: PathBuf,
+    pub(crate) launch: Launch,
     /// Where to write the real addresses.
     pub(crate) addresses: Option<PathBuf>,
     pub(crate) log: LogFormat,
@@ -52,6 +53,8 @@ struct Process {
     _prober: Prober,
     _deadlines: Deadlines,
     _starter: Starter,
+    _vigil: Vigil,
+    _proof: Proof,
     admin: Option<Admin>,
     _watcher: Option<Watcher>,
 }
@@ -61,7 +64,7 @@ pub(crate) fn serve(options: &ServeOptions) -> Result<Exit, Failure> {
     let started = Instant::now();
     files::raise_limit();
     let shared = Shared::new(started);
-    let opened = Reloader::open(&options.config, shared.clone());
+    let opened = Reloader::open(options.launch.clone(), shared.clone());
     let opened = opened.map_err(|report| terminal::refused(&report))?;
     warn(&opened.warnings, options.log);
     control_runtime()?.block_on(async {
@@ -119,6 +122,11 @@ impl Process {
                     bind,
                     shared: shared.clone(),
                     reloader: reloader.clone(),
+                    candidates: Candidates::new(
+                        shared.clone(),
+                        reloader.clone(),
+                        Arc::new(traffic::Shown(proxy.tap())),
+                    ),
                     readiness: readiness.clone(),
                     listeners: proxy.addresses().to_vec(),
                     started,
@@ -130,6 +138,8 @@ impl Process {
         };
         Ok(Self {
             _watcher: watch(&reloader),
+            _proof: Proof::start(reloader.clone()),
+            _vigil: Vigil::start(reloader.clone(), shared.clone()),
             settings,
             shared,
             reloader,
@@ -177,6 +187,7 @@ fn start_proxy(
         plan: shared.plan.clone(),
         news: shared.board.news().clone(),
         metrics: shared.metrics.clone(),
+        records: shared.records.clone(),
         access: access.clone(),
     });
     running.map_err(|error| match &error {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::{Method, Uri};
+use http::{HeaderMap, Method, Uri};
 use serde_json::json;
 use tidegate_telemetry::labels::StartResult;
 use tokio::time::timeout;
@@ -20,7 +20,13 @@ pub(super) async fn send(url: &str, place: &Place, limit: Duration) -> Ended {
     };
     let (upstream, region) = place;
     let document = json!({ "upstream": &**upstream, "region": &**region }).to_string();
-    let asked = call(Method::POST, &url, Some(document), KEPT_BYTES);
+    let asked = call(
+        Method::POST,
+        &url,
+        Some(document),
+        HeaderMap::new(),
+        KEPT_BYTES,
+    );
     match timeout(limit, asked).await {
         Err(_elapsed) => Ended::timeout(limit),
         Ok(Err(error)) => Ended::failed(error),

@@ -16,6 +16,8 @@ impl Process {
             self.reload();
         }
         self.readiness.set(State::Stopping);
+        // It has lived through its start, however short its life was.
+        self.reloader.prove().await;
         self.shared.events.record(EventKind::ShuttingDown);
         let draining = self.proxy.shutdown(self.settings.shutdown_timeout);
         tokio::select! {
