@@ -4,17 +4,22 @@
 //! endpoints; the figures beside it show how that grows. The allocator counts, and a bench that
 //! allocates says so in its column.
 
+use std::sync::Arc;
+
 use divan::{AllocProfiler, Bencher, black_box};
 use fastrand::Rng;
 use http::Method;
 use tidegate_core::hash::xxh64;
 use tidegate_core::plan::{Balance, HashKey, Hashing, Upstream};
-use tidegate_core::route::{PathMatch, RouteMatch, RouteTable};
+use tidegate_core::route::{PathMatch, Pattern, RouteMatch, RouteTable, Template};
 use tidegate_core::{Ask, EndpointSet, Health, RegionSet, View, balance, choose, steer};
 
+#[path = "../tests/support/matching.rs"]
+mod matching;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use matching::{CONDITIONS, conditional, meeting};
 use support::{Asked, UPSTREAM, World, latency};
 
 #[global_allocator]
@@ -91,6 +96,56 @@ fn route_of_few(bencher: Bencher<'_, '_>, count: usize) {
     let requests = requests_of_few(count);
     let mut next = requests.iter().cycle();
     bencher.bench_local(|| table.find(black_box(next.next().expect("endless"))));
+}
+
+/// The same requests and routes in a table that has templates and regular expressions for other hosts.
+#[divan::bench(args = ROUTES, sample_count = 50, sample_size = 10_000)]
+fn route_beside_patterns(bencher: Bencher<'_, '_>, count: usize) {
+    let mut all = routes(count);
+    all.extend((0..count / 10).map(|at| RouteMatch {
+        host: Some(format!("other-{at}.example.com").into()),
+        path: Some(match at % 2 {
+            0 => template("/users/{id}/orders"),
+            _ => PathMatch::Regex(Arc::new(Pattern::new("^/v[0-9]+/").expect("a pattern"))),
+        }),
+        ..RouteMatch::default()
+    }));
+    let table = RouteTable::new(&all);
+    let requests = requests(count);
+    let mut next = requests.iter().cycle();
+    bencher.bench_local(|| table.find(black_box(next.next().expect("endless"))));
+}
+
+/// The same requests where every route is a template.
+#[divan::bench(args = ROUTES, sample_count = 50, sample_size = 10_000)]
+fn route_of_templates(bencher: Bencher<'_, '_>, count: usize) {
+    let templates = routes(count)
+        .into_iter()
+        .enumerate()
+        .map(|(at, route)| RouteMatch {
+            path: Some(template(&format!("/{{kind}}/v{}/items/{{id}}", at % 10))),
+            ..route
+        });
+    let table = RouteTable::new(&templates.collect::<Vec<_>>());
+    let requests = requests(count);
+    let mut next = requests.iter().cycle();
+    bencher.bench_local(|| {
+        let found = table.find(black_box(next.next().expect("endless")));
+        assert!(found.is_some());
+    });
+}
+
+fn template(text: &str) -> PathMatch {
+    PathMatch::Template(Arc::new(Template::new(text).expect("a template")))
+}
+
+/// One route at one place, for each condition that it may have: what `find` costs in all.
+#[divan::bench(args = CONDITIONS, sample_count = 50, sample_size = 10_000)]
+fn condition(bencher: Bencher<'_, '_>, name: &str) {
+    let table = RouteTable::new(&[conditional(name)]);
+    let asked = meeting();
+    assert!(table.find(&asked).is_some(), "{name}");
+    bencher.bench_local(|| table.find(black_box(&asked)));
 }
 
 #[divan::bench]

@@ -137,7 +137,10 @@ impl RouteMatch {
         (self.methods.is_empty() || self.methods.contains(request.method()))
             && self.connection_holds(request)
             && self.fields_hold(request)
-            && self.time.as_ref().is_none_or(|time| time.contains(request.at()))
+            && self
+                .time
+                .as_ref()
+                .is_none_or(|time| time.contains(request.at()))
             && self.when.as_ref().is_none_or(|when| when.holds(request))
     }
 
@@ -189,7 +192,10 @@ impl RouteMatch {
 
 impl HostKey {
     fn of(host: Option<&str>) -> Self {
-        let host = host.unwrap_or("*").trim_end_matches('.').to_ascii_lowercase();
+        let host = host
+            .unwrap_or("*")
+            .trim_end_matches('.')
+            .to_ascii_lowercase();
         match host.strip_prefix("*.") {
             Some(below) => Self::Below(below.into()),
             None if host.is_empty() || host == "*" => Self::Any,
@@ -202,9 +208,7 @@ impl HostKey {
         match (self, other) {
             (Self::Any, _) => true,
             (Self::Below(suffix), Self::Exact(name)) => is_below(name, suffix),
-            (Self::Below(suffix), Self::Below(other)) => {
-                suffix == other || is_below(other, suffix)
-            }
+            (Self::Below(suffix), Self::Below(other)) => suffix == other || is_below(other, suffix),
             (one, other) => one == other,
         }
     }

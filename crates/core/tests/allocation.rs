@@ -7,17 +7,20 @@ use fastrand::Rng;
 use http::Method;
 use tidegate_core::budget::{Budget, Purse};
 use tidegate_core::plan::{HashKey, Hashing, Hedge, HedgeAfter, HedgeTo};
-use tidegate_core::route::{PathMatch, RouteMatch};
+use tidegate_core::route::{PathMatch, RouteMatch, RouteTable};
 use tidegate_core::{
     Ask, Dial, Health, HedgeCell, RegionSet, RouteIdx, Standing, choose, reach, should_leave,
 };
 
 #[path = "support/counting.rs"]
 mod counting;
+#[path = "support/matching.rs"]
+mod matching;
 #[path = "support/mod.rs"]
 mod support;
 
 use counting::allocations;
+use matching::{CONDITIONS, conditional, meeting};
 use support::{Asked, UPSTREAM, World, latency};
 
 #[test]
@@ -43,12 +46,16 @@ fn routing_steering_and_balancing_allocate_nothing() {
         ask.deadline = Some(world.now + Duration::from_secs(1));
         assert_eq!(world.live.plan.table.find(&asked), Some(RouteIdx(0)));
         for _ in 0..3 {
-            let choice = choose(&world.live, UPSTREAM, &ask, &mut rng)
+            let choice = choose(world.live.upstream(UPSTREAM), &ask, &mut rng)
                 .1
                 .expect("open");
             ask.tried(&choice);
-            assert!(reach(&world.live, UPSTREAM, &ask, choice.position).here);
-            assert!(!should_leave(&world.live, UPSTREAM, &ask, choice.position));
+            assert!(reach(world.live.upstream(UPSTREAM), &ask, choice.position).here);
+            assert!(!should_leave(
+                world.live.upstream(UPSTREAM),
+                &ask,
+                choice.position
+            ));
         }
     };
     decide(); // The slots' first load registers the thread.
@@ -57,6 +64,46 @@ fn routing_steering_and_balancing_allocate_nothing() {
     assert_eq!(allocations(decide), 0, "nor while regions come and go");
     let allocate = || drop(black_box(Box::new(black_box(1))));
     assert_eq!(allocations(allocate), 1, "the counter counts");
+}
+
+#[test]
+fn no_condition_allocates() {
+    let asked = meeting();
+    for name in CONDITIONS {
+        let table = RouteTable::new(&[conditional(name)]);
+        let mut find = || assert_eq!(table.find(&asked), Some(RouteIdx(0)), "{name}");
+        let first = allocations(&mut find);
+        let makes_scratch = name.ends_with("regex");
+        assert!(first == 0 || makes_scratch, "{name}: {first} at first");
+        for _ in 0..100 {
+            assert_eq!(allocations(&mut find), 0, "{name}");
+        }
+    }
+}
+
+#[test]
+fn another_thread_has_scratch_of_its_own() {
+    let (asked, table) = (meeting(), RouteTable::new(&[conditional("path regex")]));
+    table.find(&asked);
+    let elsewhere = || {
+        table.find(&asked);
+        (0..100).map(|_| allocations(|| drop(table.find(&asked)))).sum::<u64>()
+    };
+    let allocated = std::thread::scope(|scope| scope.spawn(elsewhere).join().expect("it ends"));
+    assert_eq!(allocated, 0);
+}
+
+#[test]
+fn captures_allocate_nothing() {
+    for name in ["template", "rest", "path regex"] {
+        let route = conditional(name);
+        let take = || {
+            let captures = route.captures("/users/7/orders");
+            assert_eq!(captures.len(), 1);
+        };
+        take();
+        assert_eq!(allocations(take), 0, "{name}");
+    }
 }
 
 #[test]
@@ -80,7 +127,7 @@ fn no_policy_allocates_for_a_decision() {
             let mut ask = Ask::new(RegionSet::ALL, world.now);
             ask.hash = keys.of(&asked).map(|hashed| hashed.hash);
             for _ in 0..3 {
-                let choice = choose(&world.live, UPSTREAM, &ask, &mut rng).1;
+                let choice = choose(world.live.upstream(UPSTREAM), &ask, &mut rng).1;
                 let choice = choice.expect("open");
                 ask.tried(&choice);
                 drop(choice.begin(&world.live.upstreams[0]));
@@ -106,9 +153,9 @@ fn no_steering_allocates_for_a_decision() {
         let mut decide = || {
             for number in 0..20 {
                 let ask = support::asked(name, &world, number);
-                let choice = choose(&world.live, UPSTREAM, &ask, &mut rng).1;
+                let choice = choose(world.live.upstream(UPSTREAM), &ask, &mut rng).1;
                 let choice = choice.expect("open");
-                reach(&world.live, UPSTREAM, &ask, choice.position);
+                reach(world.live.upstream(UPSTREAM), &ask, choice.position);
             }
         };
         decide();

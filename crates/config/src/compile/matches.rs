@@ -1,5 +1,6 @@
 //! What a route matches, in one canonical form, so that two ways to write the same are the same.
 
+mod describe;
 mod paths;
 mod values;
 mod windows;
@@ -15,6 +16,7 @@ use crate::raw;
 use crate::span::Span;
 use crate::yaml::Field;
 
+pub(crate) use describe::describe;
 pub(crate) use paths::check_target;
 
 /// Most networks of one match.
@@ -38,25 +40,6 @@ pub(crate) fn compile(cx: &mut Context<'_>, raw: &raw::Match) -> RouteMatch {
     }
 }
 
-/// A name for a route that has none: what it matches, as far as that fits into a label.
-pub(crate) fn describe(matches: &RouteMatch) -> String {
-    let path = matches.path.as_ref().map(path_text).unwrap_or_default();
-    let methods: Vec<&str> = matches.methods.iter().map(Method::as_str).collect();
-    let methods = if methods.is_empty() {
-        String::new()
-    } else {
-        format!(":{}", methods.join(","))
-    };
-    let name = format!("{}{path}{methods}", matches.host.as_deref().unwrap_or(""));
-    let safe = |c: char| c.is_ascii_graphic() && c != '"' && c != '\\';
-    let name: String = name.chars().filter(|c| safe(*c)).take(100).collect();
-    if name.is_empty() {
-        "any".to_owned()
-    } else {
-        name
-    }
-}
-
 /// A path as a file has it.
 pub(crate) fn path_text(path: &PathMatch) -> String {
     match path {
@@ -73,15 +56,16 @@ fn host(cx: &mut Context<'_>, field: &Field<raw::Host>) -> Option<String> {
     syntax::match_host(text).map_err(report).ok()
 }
 
-fn clients(
-    cx: &mut Context<'_>,
-    field: &Field<Vec<Field<raw::Network>>>,
-) -> Option<Arc<Networks>> {
+fn clients(cx: &mut Context<'_>, field: &Field<Vec<Field<raw::Network>>>) -> Option<Arc<Networks>> {
     let list = field.get().filter(|list| !list.is_empty())?;
     if list.len() > NETWORKS_MAX {
         let message = format!("{} networks are too many", list.len());
         let help = format!("at most {NETWORKS_MAX}; write larger networks");
-        cx.report(Problem::error("out_of_range", message).at(field.span()).help(help));
+        cx.report(
+            Problem::error("out_of_range", message)
+                .at(field.span())
+                .help(help),
+        );
         return None;
     }
     let mut networks = Vec::with_capacity(list.len());
@@ -120,7 +104,13 @@ fn subject_text(cx: &mut Context<'_>, text: &str, span: Option<Span>) -> bool {
         }
         _ => return true,
     };
-    cx.invalid(span, "subject", "a subject as RFC 4514 writes it", text, help);
+    cx.invalid(
+        span,
+        "subject",
+        "a subject as RFC 4514 writes it",
+        text,
+        help,
+    );
     false
 }
 

@@ -1,7 +1,7 @@
 //! The path of a problem from its place. Found in one walk over the tree once all problems are
 //! known, so that nothing carries paths around while everything is fine.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::problem::Problem;
 use crate::span::Span;
@@ -9,7 +9,7 @@ use crate::yaml::node::{Node, Value};
 
 /// Writes the path of the key or value at its place into every problem that has none yet.
 pub(crate) fn fill_paths(problems: &mut [Problem], root: &Node<'_>) {
-    let mut wanted: HashMap<Span, Option<String>> = problems
+    let mut wanted: BTreeMap<Span, Option<String>> = problems
         .iter()
         .filter_map(|problem| Some((problem.span?, None)))
         .collect();
@@ -27,7 +27,7 @@ pub(crate) fn fill_paths(problems: &mut [Problem], root: &Node<'_>) {
     }
 }
 
-fn walk(node: &Node<'_>, path: &mut String, wanted: &mut HashMap<Span, Option<String>>) {
+fn walk(node: &Node<'_>, path: &mut String, wanted: &mut BTreeMap<Span, Option<String>>) {
     note(node.span, path, wanted);
     match &node.value {
         Value::List(items) => {
@@ -44,12 +44,22 @@ fn walk(node: &Node<'_>, path: &mut String, wanted: &mut HashMap<Span, Option<St
                 });
             }
         }
-        Value::Null | Value::Scalar(..) | Value::Broken => {}
+        Value::Scalar(..) => note_parts(node.span, path, wanted),
+        Value::Null | Value::Broken => {}
+    }
+}
+
+/// Places within a scalar: in a regular expression or another text with a grammar of its own.
+fn note_parts(span: Span, path: &str, wanted: &mut BTreeMap<Span, Option<String>>) {
+    let at = |start| Span { start, len: 0 };
+    let within = wanted.range_mut(at(span.start)..=at(span.end()));
+    for (_, found) in within.filter(|(part, _)| part.end() <= span.end()) {
+        found.get_or_insert_with(|| path.to_owned());
     }
 }
 
 /// The first path wins: what aliases repeat is told where it is defined.
-fn note(span: Span, path: &str, wanted: &mut HashMap<Span, Option<String>>) {
+fn note(span: Span, path: &str, wanted: &mut BTreeMap<Span, Option<String>>) {
     if let Some(found) = wanted.get_mut(&span) {
         found.get_or_insert_with(|| path.to_owned());
     }

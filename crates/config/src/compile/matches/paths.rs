@@ -18,6 +18,7 @@ pub(super) fn compile(cx: &mut Context<'_>, field: &Field<raw::PathPattern>) -> 
         return regex(cx, pattern, shifted.or(field.span())).map(PathMatch::Regex);
     }
     let fault = match text.starts_with('/') {
+        true if text.contains(['?', '#']) => path_fault(text),
         true if text.contains(['{', '}']) => return template(cx, text, field.span()),
         true => path_fault(plain(text).0),
         false => Some(format!("did you mean `/{text}`?")),
@@ -85,9 +86,8 @@ pub(super) fn regex(cx: &mut Context<'_>, text: &str, span: Option<Span>) -> Opt
     let message = format!("{} is not a regular expression: {error}", quoted(text));
     let problem = Problem::error("invalid_regex", message);
     let (place, help) = match &error {
-        InvalidPattern::Syntax { at, .. } => {
-            let help = "a special character that is meant as such has a backslash before it: `\\(`";
-            (part(span, text, at.clone()), help)
+        InvalidPattern::Syntax { at, reason } => {
+            (part(span, text, at.clone()), syntax_help(reason))
         }
         InvalidPattern::TooLarge => (None, "repeat less: `+` instead of `{1,1000}`"),
         InvalidPattern::TooLong => (None, "split it into several routes"),
@@ -95,6 +95,23 @@ pub(super) fn regex(cx: &mut Context<'_>, text: &str, span: Option<Span>) -> Opt
     };
     cx.report(problem.at(place.or(span)).help(help.to_owned()));
     None
+}
+
+/// What to do about an error of the grammar, by how the parser tells it.
+fn syntax_help(reason: &str) -> &'static str {
+    match reason {
+        _ if reason.starts_with("Unicode") => {
+            "bytes are looked at, not characters: write a class of ASCII, like `[A-Za-z]`"
+        }
+        _ if reason.starts_with("look-around") || reason.starts_with("backreferences") => {
+            "what takes more than one look at each byte is left out; write it as several conditions"
+        }
+        _ if reason.contains("range") => "from the lower to the higher: `[0-9]`",
+        _ => {
+            "a special character that is meant as such has a backslash before it: `\\(`; in double \
+             quotes YAML takes one of two: `\\\\(`"
+        }
+    }
 }
 
 /// The place of a part of a text that is at `span`, quotes or not; none where escapes are in between.
@@ -126,15 +143,19 @@ pub(crate) fn check_target(cx: &mut Context<'_>, target: &str, span: Option<Span
 
 /// Why a text that starts with `/` cannot be the path of a request as it arrives; the hint.
 fn path_fault(path: &str) -> Option<String> {
-    if path.contains('*') {
-        let start = path.split("/*").next().unwrap_or_default();
-        return Some(format!(
-            "`**` only stands at the end, for everything below: `{start}/**`"
-        ));
+    match path {
+        _ if path.contains('?') => {
+            Some("the query is matched by a key of its own: `query`".to_owned())
+        }
+        _ if path.contains('#') => Some("only the path, without a fragment".to_owned()),
+        _ if path.contains('*') => {
+            let start = path.split("/*").next().unwrap_or_default();
+            Some(format!(
+                "`**` only stands at the end, for everything below: `{start}/**`"
+            ))
+        }
+        _ => character_fault(path),
     }
-    let has_query = path.contains(['?', '#']);
-    let query = has_query.then(|| "only the path; `query` is a key of its own".to_owned());
-    query.or_else(|| character_fault(path))
 }
 
 fn character_fault(text: &str) -> Option<String> {
