@@ -18,6 +18,7 @@ mod cli;
 mod demo;
 mod diff;
 mod docs;
+mod explain;
 mod failover;
 mod health;
 mod inflight;

@@ -214,19 +214,15 @@ impl Story {
 fn what(words: &[String], replay: bool, has_fields: bool) -> Result<What<'_>, Failure> {
     let asks = match words {
         [one] if is_url(one) => {
-            let hint = format!("a method belongs before it: tidegate explain GET {one}");
-            return Err(Failure::could_not_ask("a URL alone says too little").hint(&hint));
+            return Err(too_little("a URL alone", &format!("GET {one}")));
         }
         [one] if Path::new(one).is_file() => {
-            let hint = format!("method and URL belong after it: tidegate explain {one} GET /");
-            return Err(Failure::could_not_ask("a configuration alone says too little").hint(&hint));
+            return Err(too_little("a configuration alone", &format!("{one} GET /")));
         }
         [id] => What::Record(id),
         [file, method] if Path::new(file).is_file() => {
-            let hint = format!("a URL belongs after it: tidegate explain {file} {method} /");
-            return Err(
-                Failure::could_not_ask("a configuration and a method say too little").hint(&hint),
-            );
+            let asked = format!("{file} {method} /");
+            return Err(too_little("a configuration and a method", &asked));
         }
         [method, url] => What::Live(method, url),
         [file, method, url] => What::File(Path::new(file), method, url),
@@ -242,6 +238,12 @@ fn what(words: &[String], replay: bool, has_fields: bool) -> Result<What<'_>, Fa
         )),
         () => Ok(asks),
     }
+}
+
+fn too_little(what: &str, complete: &str) -> Failure {
+    Failure::could_not_ask(format!(
+        "{what} says too little; write for example: tidegate explain {complete}"
+    ))
 }
 
 fn is_url(word: &str) -> bool {
