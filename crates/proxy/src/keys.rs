@@ -84,6 +84,10 @@ impl RequestFacts for Parts<'_> {
         self.context.facts.tls.as_ref()?.sni.as_deref()
     }
 
+    fn client_subject(&self) -> Option<&str> {
+        self.context.facts.tls.as_ref()?.client_subject.as_deref()
+    }
+
     fn at(&self) -> SystemTime {
         SystemTime::now()
     }

@@ -11,6 +11,7 @@ mod buffered;
 mod certificates;
 pub(crate) mod client;
 pub(crate) mod server;
+mod subject;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

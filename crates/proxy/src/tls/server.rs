@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server};
 
 use super::certificates::{Certificates, LoadedCertificate};
-use super::{Buffered, TlsError};
+use super::{Buffered, TlsError, subject};
 use crate::facts::TlsFacts;
 use crate::wheel::{self, Timer};
 
@@ -281,6 +281,7 @@ fn verifier(
 }
 
 fn facts(connection: &rustls::ServerConnection) -> TlsFacts {
+    let certificates = connection.peer_certificates().unwrap_or_default();
     TlsFacts {
         sni: connection.server_name().map(Arc::from),
         alpn: match connection.alpn_protocol() {
@@ -292,9 +293,8 @@ fn facts(connection: &rustls::ServerConnection) -> TlsFacts {
             Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLSv1.3",
         },
-        client_certificates: connection
-            .peer_certificates()
-            .unwrap_or_default()
+        client_subject: certificates.first().and_then(|leaf| subject::of(leaf)),
+        client_certificates: certificates
             .iter()
             .map(|certificate| Bytes::copy_from_slice(certificate))
             .collect(),

@@ -210,6 +210,8 @@ async fn clients_of_the_authority_are_let_in_and_a_new_authority_counts_at_once(
     let friend = Arc::new(servers.client_as(&identity));
     let (facts, _) = good(&tls, &friend, "a.test").await;
     assert_eq!(facts.client_certificates, [identity.leaf.to_vec()]);
+    let subject = facts.client_subject.expect("a subject");
+    assert!(subject.starts_with("CN="), "{subject}");
     let (facts, seen) = good(&tls, &friend, "a.test").await;
     assert!(seen.resumed);
     assert_eq!(
@@ -217,6 +219,7 @@ async fn clients_of_the_authority_are_let_in_and_a_new_authority_counts_at_once(
         [identity.leaf.to_vec()],
         "known from the ticket"
     );
+    assert_eq!(facts.client_subject, Some(subject));
 
     std::fs::write(settings.client_ca.unwrap(), theirs.pem()).unwrap();
     tls.commit(tls.prepare().unwrap());
