@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tidegate_config::Loaded;
 use tidegate_core::Plan;
 use tidegate_core::plan::Route;
@@ -28,6 +28,16 @@ pub use fields::Field;
 
 /// The parts of a configuration that are told apart by name.
 const NAMED: [&str; 3] = ["regions", "upstreams", "routes"];
+
+/// What only a restart changes: [`Diff::restart`] names it.
+const SETTINGS: [&str; 6] = [
+    "listeners",
+    "admin",
+    "threads",
+    "shutdown_timeout",
+    "access_log",
+    "state",
+];
 
 /// The difference between two configurations. `Display` prints it for people, in lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -163,9 +173,10 @@ impl Diff {
 impl Parts {
     /// A text that this program made; one that it cannot read again has no parts.
     fn of(resolved: &str) -> Self {
-        let mut rest: Value = serde_saphyr::from_str(resolved).unwrap_or_default();
-        let named =
-            NAMED.map(|part| by_name(rest.as_object_mut().and_then(|all| all.remove(part))));
+        let mut all: Map<String, Value> = serde_saphyr::from_str(resolved).unwrap_or_default();
+        all.retain(|key, _| !SETTINGS.contains(&key.as_str()));
+        let named = NAMED.map(|part| by_name(all.remove(part)));
+        let rest = Value::Object(all);
         Self { named, rest }
     }
 }
