@@ -13,6 +13,7 @@
 mod harness;
 
 mod architecture;
+mod candidate;
 mod certificates;
 mod cli;
 mod demo;
@@ -20,6 +21,7 @@ mod diff;
 mod docs;
 mod explain;
 mod failover;
+mod generations;
 mod health;
 mod inflight;
 mod limits;
