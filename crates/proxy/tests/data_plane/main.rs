@@ -8,6 +8,7 @@
 
 mod accepted;
 mod accounts;
+mod actions;
 mod affinity;
 mod bad_answers;
 mod balancing;
