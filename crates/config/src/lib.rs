@@ -15,6 +15,7 @@ mod emit;
 mod environment;
 mod excerpt;
 mod files;
+mod format;
 mod grpc;
 mod include;
 mod later;
@@ -45,6 +46,7 @@ pub use bundle::Bundle;
 pub use compile::{DatabaseRead, state_dir};
 pub use environment::{Environment, ProcessEnvironment, Variables};
 pub use files::{Disk, Files, Memory, Opened};
+pub use format::format;
 pub use mask::Masks;
 pub use problem::{Label, Problem, Severity};
 pub use reference::reference;
@@ -174,10 +176,7 @@ pub fn compile(
 ///
 /// # Errors
 /// Every problem at once.
-pub fn compile_bundle(
-    bundle: &Bundle,
-    surroundings: &Surroundings<'_>,
-) -> Result<Loaded, Report> {
+pub fn compile_bundle(bundle: &Bundle, surroundings: &Surroundings<'_>) -> Result<Loaded, Report> {
     let directory = bundle.main.parent().unwrap_or(Path::new(""));
     let mut cx = Context::new(surroundings.files, directory, surroundings.now);
     cx.atlas = surroundings.serving.and_then(|plan| plan.atlas.clone());
@@ -186,7 +185,9 @@ pub fn compile_bundle(
     cx.watched.append(&mut assembled.watched);
     let compiled = stages(&mut cx, &assembled);
     let mut problems = std::mem::take(&mut cx.problems);
-    problems.iter_mut().for_each(|problem| assembled.masks.hide_in(problem));
+    problems
+        .iter_mut()
+        .for_each(|problem| assembled.masks.hide_in(problem));
     let name = bundle.main.display().to_string();
     let report = Report::new(&name, assembled.sources.clone(), problems);
     match compiled {

@@ -15,4 +15,5 @@ pub(crate) use field::{Entries, Entry, Field};
 pub(crate) use node::{Key, Kind, Node, Value};
 pub(crate) use parse::parse;
 pub(crate) use paths::fill_paths;
+pub(crate) use plain::is_plain_text;
 pub(crate) use word_or::{Off, WordOr};

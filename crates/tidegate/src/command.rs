@@ -10,6 +10,7 @@ mod dial;
 mod diff;
 mod drain;
 mod explain;
+mod fmt;
 mod generations;
 mod regions;
 mod reload;
@@ -37,6 +38,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate demo                                     see a region fail without a lost request
   tidegate check tidegate.yaml                      is this configuration right?
+  tidegate fmt tidegate.yaml                        write it in one way
   tidegate run tidegate.yaml                        serve
   tidegate diff live next.yaml                      what would it do otherwise?
   tidegate reload                                   serve what the file says now
@@ -51,6 +53,7 @@ Exit status: 0 fine, 1 the answer is no, 2 the question could not be put.";
 enum Command {
     Run(run::Run),
     Check(check::Check),
+    Fmt(fmt::Fmt),
     Diff(diff::Diff),
     Explain(explain::Explain),
     Regions(regions::Regions),
@@ -73,6 +76,7 @@ impl Cli {
         match self.command {
             Command::Run(run) => run.run(),
             Command::Check(check) => check.run(),
+            Command::Fmt(fmt) => fmt.run(),
             Command::Diff(diff) => diff.run(),
             Command::Explain(explain) => explain.run(),
             Command::Regions(regions) => regions.run(),

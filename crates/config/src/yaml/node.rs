@@ -67,6 +67,24 @@ impl<'a> Node<'a> {
         matches!(self.value, Value::Map(_))
     }
 
+    /// Whether another tree says the same, wherever it stands.
+    pub(crate) fn means(&self, other: &Node<'_>) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Null, Value::Null) | (Value::Broken, Value::Broken) => true,
+            (Value::Scalar(a, kind), Value::Scalar(b, other)) => a == b && kind == other,
+            (Value::List(a), Value::List(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.means(b))
+            }
+            (Value::Map(a), Value::Map(b)) => {
+                let same = |((a, x), (b, y)): (&(Key<'_>, Self), &(Key<'_>, Node<'_>))| {
+                    a.text == b.text && x.means(y)
+                };
+                a.len() == b.len() && a.iter().zip(b).all(same)
+            }
+            _ => false,
+        }
+    }
+
     /// An item of a list.
     pub(crate) fn item(&self, index: usize) -> Option<&Self> {
         match &self.value {

@@ -407,6 +407,11 @@ fn kind(text: &str) -> Option<Kind> {
     }
 }
 
+/// Whether a word without spaces and marks is a text without quotes.
+pub(crate) fn is_plain_text(text: &str) -> bool {
+    kind(text) == Some(Kind::Text)
+}
+
 fn word(text: &str) -> Option<Kind> {
     let doubtful = ["true", "false", "null", "nan", "inf", "infinity"];
     match text {
