@@ -9,6 +9,7 @@
 //! for what is kept of it.
 
 mod again;
+mod differs;
 mod facts;
 mod keep;
 mod look;

@@ -193,12 +193,12 @@ fn is_secret(name: &[u8]) -> bool {
         let mut windows = name.windows(part.len());
         windows.any(|window| window.eq_ignore_ascii_case(part.as_bytes()))
     };
-    SECRETS.iter().any(|part| holds(&part))
+    SECRETS.iter().any(holds)
 }
 
 fn is_secret_parameter(name: &str) -> bool {
     let is = |whole: &&str| name.eq_ignore_ascii_case(whole);
-    is_secret(name.as_bytes()) || PARAMETERS.iter().any(|whole| is(&whole))
+    is_secret(name.as_bytes()) || PARAMETERS.iter().any(is)
 }
 
 /// Path and query without what may be a secret, and whether that is less than there was.

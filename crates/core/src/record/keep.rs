@@ -117,7 +117,7 @@ mod tests {
             regions: [].into(),
             facts: None,
             way: None,
-            sampled: at % 2 == 0,
+            sampled: at.is_multiple_of(2),
             decisions: Vec::new(),
             attempts: [].into(),
             end: End {

@@ -90,10 +90,21 @@ pub fn replay(record: &Record, plan: &Plan) -> Replayed {
 }
 
 /// A record and the plan that decides of it again.
-struct Round<'a> {
-    record: &'a Record,
-    plan: &'a Plan,
+pub(super) struct Round<'a> {
+    pub(super) record: &'a Record,
+    pub(super) plan: &'a Plan,
     same_plan: bool,
+}
+
+/// Where the plan sends a request.
+enum Lead {
+    Way(RouteIdx, UpstreamIdx),
+    /// This route answers it.
+    Itself(RouteIdx),
+    /// No route matches.
+    Nowhere,
+    /// The way that it took is not there any more, and nobody knows another.
+    Unknown,
 }
 
 /// The way that a request takes with the plan.
@@ -120,54 +131,59 @@ impl Round<'_> {
 
     /// The route and the upstream that the plan gives the request; enters what differs.
     fn way(&self, replayed: &mut Replayed) -> Option<(RouteIdx, UpstreamIdx)> {
-        let recorded = self.record.way.as_ref();
-        let found = self.found(replayed);
-        let (route, upstream) = match found {
-            Ok(found) => found?,
-            Err(None) => {
-                if let Some(way) = recorded {
-                    let text = format!("no route matches; it took `{}`", way.route);
-                    replayed.differences.push(text);
-                }
+        let then = self.record.way.as_ref();
+        let (route, upstream) = match self.lead(replayed) {
+            Lead::Way(route, upstream) => (route, upstream),
+            Lead::Unknown => return None,
+            Lead::Nowhere => {
+                let took = |way: &Way| format!("no route matches; it took `{}`", way.route);
+                replayed.differences.extend(then.map(took));
                 return None;
             }
-            Err(Some(route)) => {
+            Lead::Itself(route) => {
                 let name = &self.plan.route(route).name;
                 let text = format!("route `{name}` answers by itself");
                 replayed.differences.push(text);
                 return None;
             }
         };
-        let now = [
-            &self.plan.route(route).name,
-            &self.plan.upstream(upstream).name,
+        let names = [
+            (
+                "route",
+                &self.plan.route(route).name,
+                then.map(|way| &way.route),
+            ),
+            (
+                "upstream",
+                &self.plan.upstream(upstream).name,
+                then.map(|way| &way.upstream),
+            ),
         ];
-        let then = recorded.map(|way| [&way.route, &way.upstream]);
-        for (at, what) in ["route", "upstream"].into_iter().enumerate() {
+        for (what, now, then) in names {
             match then {
-                Some(then) if then[at] == now[at] => {}
-                Some(then) => replayed
+                Some(then) if then == now => {}
+                Some(then) => {
+                    let text = format!("{what} `{now}` instead of `{then}`");
+                    replayed.differences.push(text);
+                }
+                None => replayed
                     .differences
-                    .push(format!("{what} `{}` instead of `{}`", now[at], then[at])),
-                None => replayed.differences.push(format!("{what} `{}`", now[at])),
+                    .push(format!("{what} `{now}` instead of none")),
             }
         }
         Some((route, upstream))
     }
 
-    /// The way that is certain, or the one that was taken where it is not. An error: no route, or one that
-    /// answers by itself.
-    #[allow(clippy::type_complexity)]
-    fn found(
-        &self,
-        replayed: &mut Replayed,
-    ) -> Result<Option<(RouteIdx, UpstreamIdx)>, Option<RouteIdx>> {
-        let recorded = self.record.way.as_ref();
-        let by_name = recorded.and_then(|way| self.named(way));
+    /// The way that is certain, or the one that was taken where it is not.
+    fn lead(&self, replayed: &mut Replayed) -> Lead {
+        let by_name = self.record.way.as_ref().and_then(|way| self.named(way));
+        let taken = by_name.map_or(Lead::Unknown, |(route, upstream)| {
+            Lead::Way(route, upstream)
+        });
         let Some(facts) = &self.record.facts else {
             let text = "the request itself was not kept: its route is taken as it was".to_owned();
             replayed.uncertain.push(text);
-            return Ok(by_name);
+            return taken;
         };
         let request = facts.recall();
         let route = self.plan.table.find(&request);
@@ -177,20 +193,14 @@ impl Round<'_> {
             let text =
                 format!("the route depends on {what}, which was not kept: it is taken as it was");
             replayed.uncertain.push(text);
-            return Ok(by_name);
+            return taken;
         }
         let Some(route) = route else {
-            return if recorded.is_some() {
-                Err(None)
-            } else {
-                Ok(None)
-            };
+            return Lead::Nowhere;
         };
-        let upstream = self.upstream(route, &request, replayed);
-        match upstream {
-            Some(upstream) => Ok(Some((route, upstream))),
-            None if recorded.is_none() => Ok(None),
-            None => Err(Some(route)),
+        match self.upstream(route, &request, replayed) {
+            Some(upstream) => Lead::Way(route, upstream),
+            None => Lead::Itself(route),
         }
     }
 
@@ -256,7 +266,7 @@ impl Round<'_> {
         let (ask, eyes, mut rng) = (&inputs.ask, Again::new(seen), Rng::with_seed(looked.seed));
         let (decision, choice) =
             settle(&mut view, eligibility, way.upstream(), ask, &mut rng, &eyes);
-        let mut differences = self.compare(looked, &decision, choice.as_ref(), true);
+        let mut differences = self.differences(looked, &decision, choice.as_ref(), true);
         if decision != looked.decision && differences.is_empty() {
             differences.push("the decision is another one".to_owned());
         }
@@ -296,7 +306,7 @@ impl Round<'_> {
             &eyes,
         );
         let certain = !eyes.guessed();
-        let differences = self.compare(looked, &decision, choice.as_ref(), certain);
+        let differences = self.differences(looked, &decision, choice.as_ref(), certain);
         self.retold(way, differences, (&decision, choice.as_ref()))
     }
 
@@ -408,59 +418,6 @@ impl Round<'_> {
                 .filter_map(|region| self.in_new(region))
                 .collect(),
         }
-    }
-
-    /// What differs between a decision that was recorded and one that was made again. The endpoint is
-    /// looked at only if it is `certain`.
-    fn compare(
-        &self,
-        looked: &Looked,
-        decision: &Decision,
-        choice: Option<&Choice>,
-        certain: bool,
-    ) -> Vec<String> {
-        let then = |region| self.record.region(region);
-        let now = |region| &*self.plan.region(region).name;
-        let mut differences = Vec::new();
-        let before = looked
-            .decision
-            .candidates
-            .iter()
-            .map(|one| then(one.region));
-        let after = decision.candidates.iter().map(|one| now(one.region));
-        let (before, after): (Vec<_>, Vec<_>) = (before.collect(), after.collect());
-        if before != after {
-            let list = |names: &[&str]| match names {
-                [] => "none".to_owned(),
-                names => names.join(", "),
-            };
-            let text = format!("candidates {} instead of {}", list(&after), list(&before));
-            differences.push(text);
-        }
-        for one in &decision.excluded {
-            let had = looked
-                .decision
-                .excluded
-                .iter()
-                .find(|had| then(had.region) == now(one.region));
-            if had.map(|had| had.why) != Some(one.why) {
-                let text = format!("{} is left out: {}", now(one.region), one.why.told());
-                differences.push(text);
-            }
-        }
-        let place = |region: &str, endpoint: &str| match certain {
-            true => format!("{region} at {endpoint}"),
-            false => region.to_owned(),
-        };
-        let before = looked.chosen.as_ref();
-        let before = before.map(|one| place(then(one.region), &one.endpoint));
-        let after = choice.map(|one| place(now(one.region), &one.endpoint().address));
-        if before != after {
-            let none = || "nowhere".to_owned();
-            let (after, before) = (after.unwrap_or_else(none), before.unwrap_or_else(none));
-            differences.push(format!("goes to {after} instead of {before}"));
-        }
-        differences
     }
 
     fn retold(
