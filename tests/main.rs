@@ -25,6 +25,7 @@ mod generations;
 mod health;
 mod inflight;
 mod limits;
+mod matching;
 mod mirroring;
 mod orders;
 mod places;

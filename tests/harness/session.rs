@@ -64,8 +64,17 @@ impl Session {
 
     /// TLS; the protocol is what ALPN comes to.
     pub(crate) async fn tls(address: SocketAddr, config: Arc<ClientConfig>) -> Self {
+        Self::tls_to(address, HOST, config).await
+    }
+
+    /// The same that asks for another name in the handshake; its requests are still for the tests' host.
+    pub(crate) async fn tls_to(
+        address: SocketAddr,
+        name: &'static str,
+        config: Arc<ClientConfig>,
+    ) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
-        let name = ServerName::try_from(HOST).unwrap();
+        let name = ServerName::try_from(name).unwrap();
         let stream = TlsConnector::from(config)
             .connect(name, stream)
             .await
