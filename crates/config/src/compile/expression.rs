@@ -19,7 +19,7 @@ use std::sync::Arc;
 use tidegate_core::expression::{Expression, MAX_SOURCE};
 
 use crate::compile::Context;
-use crate::problem::Problem;
+use crate::problem::{Problem, Severity};
 use crate::raw;
 use crate::yaml::Field;
 
@@ -82,14 +82,6 @@ fn compiled(text: &str, what: &str) -> (Option<Expression>, Vec<Complaint>) {
     }
 }
 
-/// An expression in a test.
-#[cfg(test)]
-pub(crate) fn of(text: &str) -> Result<Expression, String> {
-    let (expression, complaints) = compiled(text, "`when`");
-    let told = complaints.into_iter().map(|one| one.problem.message);
-    expression.ok_or_else(|| told.collect::<Vec<_>>().join("; "))
-}
-
 impl Complaint {
     /// About all of it.
     fn whole(problem: Problem, text: &str) -> Self {
@@ -101,6 +93,6 @@ impl Complaint {
     }
 
     fn is_warning(&self) -> bool {
-        self.problem.severity == crate::problem::Severity::Warning
+        self.problem.severity == Severity::Warning
     }
 }

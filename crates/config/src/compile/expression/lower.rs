@@ -560,7 +560,7 @@ fn arithmetic(operator: &str) -> Option<Arithmetic> {
 fn conversion(from: Kind, to: Kind) -> &'static str {
     match (from, to) {
         (Kind::Text | Kind::Double, Kind::Int) | (Kind::Int, Kind::Text) => {
-            "`int(..)` makes a number of a text; write texts in quotation marks"
+            "`int(..)` makes an int of a string; strings have quotation marks"
         }
         (Kind::Text | Kind::Int, Kind::Double) => "`double(..)` makes one of it; `1.0` is a double",
         (Kind::Bool, Kind::Text) => "write it in quotation marks",
