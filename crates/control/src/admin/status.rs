@@ -13,6 +13,8 @@ use tidegate_core::{Dial, Health, Live, LiveRegion, LiveUpstream, Standing};
 
 use super::Context;
 use super::steered::{Dials, Steered, standby};
+use crate::candidate::staged;
+use crate::generations::Instead;
 use crate::orders::waiting;
 use crate::places::PlacesStatus;
 use crate::readiness::takes_requests;
@@ -27,7 +29,11 @@ pub(super) struct Status {
     pop: Option<Arc<str>>,
     generation: u64,
     hash: Arc<str>,
+    /// The plan that serves a part beside it; null while one serves everything.
+    stage: Value,
     last_reload: Option<Value>,
+    /// What serves instead of the file, and why; null while the file does.
+    instead_of_file: Option<Instead>,
     draining: Vec<Arc<str>>,
     listeners: Vec<Listener>,
     /// What tells where clients are; null where nothing does.
@@ -105,7 +111,9 @@ pub(super) async fn status(State(context): Context) -> Json<Status> {
         pop: live.as_ref().map(|live| live.plan.pop.name.clone()),
         generation: document.generation,
         hash: document.hash.clone(),
+        stage: staged(&context.shared.plan),
         last_reload: context.reloader.last().map(|outcome| outcome.to_json()),
+        instead_of_file: context.reloader.generations().instead(),
         draining: context.shared.orders.drained(),
         listeners: context.listeners.iter().map(named).collect(),
         geo: live

@@ -13,8 +13,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_control::{
-    Admin, AdminOptions, Candidates, Certificate, Certificates, DrainOrder, Drained, NoTraffic, Readiness, Refused,
-    Reloader, Shared, State,
+    Admin, AdminOptions, Candidates, Certificate, Certificates, DrainOrder, Drained, NoTraffic,
+    Readiness, Refused, Reloader, Shared, State,
 };
 
 /// A condition that has not come true by then never will.

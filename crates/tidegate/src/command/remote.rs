@@ -95,7 +95,8 @@ impl Reached {
 
     /// Waits for so long.
     pub(super) fn wait(&self, time: std::time::Duration) {
-        self.runtime.block_on(tokio::time::sleep(time));
+        self.runtime
+            .block_on(async move { tokio::time::sleep(time).await });
     }
 }
 
