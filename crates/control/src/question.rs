@@ -10,6 +10,8 @@ use fastrand::Rng;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use serde::Serialize;
+use tidegate_core::action::Acted;
+use tidegate_core::plan::Route;
 use tidegate_core::{Ask, Explanation, Live, Snapshot, Termination, choose};
 
 /// Header fields that a question may carry.
@@ -27,7 +29,10 @@ pub struct Told {
     /// Route, regions in order, exclusions; none when no route matches.
     #[serde(flatten)]
     pub explanation: Option<Explanation>,
-    /// How the request would end at once; none when there is somewhere to go.
+    /// What the route would do besides sending it on; none if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actions: Option<Acted>,
+    /// How the request would fail at once; none when there is somewhere to go, or an answer.
     pub termination: Option<Termination>,
     /// The same in words, in aligned lines, without a line end.
     pub story: String,
@@ -102,7 +107,7 @@ impl Question {
         };
         let matched = live.plan.route(route);
         let Some(upstream) = live.plan.upstream_for(matched, &self.0, || rng.u64(..)) else {
-            return Told::new(generation, None, None);
+            return Told::answered(generation, matched, Acted::of(matched, &self.0));
         };
         let wanted = live.plan.upstream(upstream);
         let hashing = wanted.balance.hashing();
@@ -117,7 +122,8 @@ impl Question {
             .hashed_on(hashed.map(|hashed| hashed.key))
             .seen_from(ask.origin);
         let termination = choice.is_none().then(|| decision.termination());
-        Told::new(generation, Some(explanation), termination)
+        let told = Told::new(generation, Some(explanation), termination);
+        told.with(Acted::of(matched, &self.0))
     }
 }
 
@@ -129,8 +135,7 @@ impl Told {
     ) -> Self {
         let mut story = match (&explanation, termination) {
             (Some(explanation), _) => explanation.to_string(),
-            (None, Some(_)) => "no route matches".to_owned(),
-            (None, None) => "the route answers by itself".to_owned(),
+            (None, _) => "no route matches".to_owned(),
         };
         if let Some(end) = termination {
             story += &format!("\nends      {} ({})", end.status(), end.as_str());
@@ -139,8 +144,30 @@ impl Told {
             generation,
             explanation,
             termination,
+            actions: None,
             story,
         }
+    }
+
+    /// What a route would do that answers by itself.
+    fn answered(generation: u64, route: &Route, actions: Option<Acted>) -> Self {
+        Self {
+            generation,
+            explanation: None,
+            termination: None,
+            actions: None,
+            story: format!("route     {}", route.name),
+        }
+        .with(actions)
+    }
+
+    /// Adds what the route does besides sending the request on.
+    fn with(mut self, actions: Option<Acted>) -> Self {
+        if let Some(acted) = &actions {
+            self.story += &format!("\n{acted}");
+        }
+        self.actions = actions;
+        self
     }
 
     /// What would happen, in words.

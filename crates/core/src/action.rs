@@ -9,6 +9,7 @@ mod fault;
 mod path;
 mod redirect;
 mod template;
+mod told;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::route::Captures;
 pub use fault::Injected;
 pub use path::{PathRewrite, TARGET_MAX, is_origin_form};
 pub use template::{InvalidTemplate, Piece, Template};
+pub use told::Acted;
 
 /// Why a request cannot be rewritten or redirected. Its client is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
