@@ -24,6 +24,7 @@ mod peer;
 mod progress;
 mod publish;
 mod quiet;
+mod reloads;
 mod report;
 mod routes;
 mod sample;
@@ -69,6 +70,8 @@ enum Command {
     Latency(Options),
     /// Many routes, and reloads under load
     Routes(Options),
+    /// A thousand reloads of 10,000 routes under load: two minutes a round
+    Reloads(reloads::Reloads),
     /// Many endpoints with active checks
     Endpoints(Options),
     /// One and two worker threads
@@ -152,6 +155,7 @@ async fn run(command: Command) -> Result<(), BenchError> {
         Command::Idle(options) => idle::run(&options).await,
         Command::Latency(options) => latency::run(&options).await,
         Command::Routes(options) => routes::run(&options).await,
+        Command::Reloads(reloads) => reloads.run().await,
         Command::Endpoints(options) => endpoints::run(&options).await,
         Command::Cores(options) => cores::run(&options).await,
         Command::Failover(failover) => failover.run().await,

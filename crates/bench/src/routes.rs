@@ -5,7 +5,7 @@
 //! proxy; and reloads in a row under load.
 
 mod held;
-mod reload;
+pub(crate) mod reload;
 
 use std::time::Duration;
 
@@ -79,7 +79,9 @@ impl Cell {
         match self {
             Self::Routes(routes) => by_count(bench, peer, routes).await,
             Self::Growth => growth(bench, peer).await,
-            Self::Reloads(routes) => reload::round(bench, peer, routes).await,
+            Self::Reloads(routes) => {
+                reload::round(bench, peer, reload::Row::short(routes)).await
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::peer::{Peer, Process, Staged};
 use crate::start;
 
 /// The other figures of a round.
-pub(super) const ALSO: &[&str] = &[
+pub(crate) const ALSO: &[&str] = &[
     "slowest ms",
     "calm p99 ms",
     "p99 ms",
@@ -32,8 +32,57 @@ pub(super) const ALSO: &[&str] = &[
     "MB after",
 ];
 
-/// Reloads in a row.
-const RELOADS: u64 = 20;
+/// Memory, read so often at equal distances.
+const LOOKS: usize = 10;
+
+/// The other figures of a round of many reloads: the same, and memory after each tenth of them.
+pub(crate) const ALSO_OF_MANY: &[&str] = &[
+    "slowest ms",
+    "calm p99 ms",
+    "p99 ms",
+    "max ms",
+    "lost",
+    "idle cut",
+    "MB before",
+    "MB after",
+    "calm p50 ms",
+    "p50 ms",
+    "MB 10 %",
+    "MB 20 %",
+    "MB 30 %",
+    "MB 40 %",
+    "MB 50 %",
+    "MB 60 %",
+    "MB 70 %",
+    "MB 80 %",
+    "MB 90 %",
+    "MB 100 %",
+];
+
+/// How many reloads in a row, and what is told of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Row {
+    /// With so many routes.
+    pub(crate) routes: u32,
+    /// So many reloads.
+    pub(crate) reloads: u64,
+    /// The calm before, measured after a while of the same load that is not.
+    pub(crate) calm: Duration,
+    /// Whether the median and memory on the way are told as well.
+    pub(crate) whole_story: bool,
+}
+
+impl Row {
+    /// The usual row: what users do in a busy minute.
+    pub(crate) fn short(routes: u32) -> Self {
+        Self {
+            routes,
+            reloads: 20,
+            calm: Duration::from_secs(2),
+            whole_story: false,
+        }
+    }
+}
 
 /// Requests a second meanwhile.
 const PER_SECOND: u32 = 1_000;
@@ -41,9 +90,8 @@ const PER_SECOND: u32 = 1_000;
 /// Idle connections that are held meanwhile.
 const HELD: usize = 100;
 
-/// The calm before, measured after a while of the same load that is not.
+/// The load before the calm, which is not measured.
 const WARM_UP: Duration = Duration::from_millis(300);
-const CALM: Duration = Duration::from_secs(2);
 
 /// From the moment when a new plan serves to the next reload.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -66,22 +114,21 @@ struct Timeline {
     took: Vec<Duration>,
     /// Probes without an answer.
     unanswered: u64,
+    /// Bytes of memory after each tenth of the reloads.
+    memory: Vec<u64>,
 }
 
 /// One proxy, from its start to its end.
-pub(super) async fn round(
-    bench: &Bench<'_>,
-    peer: &Peer,
-    routes: u32,
-) -> Result<Round, BenchError> {
+pub(crate) async fn round(bench: &Bench<'_>, peer: &Peer, row: Row) -> Result<Round, BenchError> {
+    let routes = row.routes;
     let process = bench.launch(peer, &shape(routes))?;
     let (mut process, _) = start::until_right(process, routes).await?;
     let staged = [
         process.stage("more", &shape(routes + 1))?,
         process.stage("fewer", &shape(routes))?,
     ];
-    let reloads = (RELOADS * bench.options.percent / 100).clamp(2, RELOADS);
-    let calm = CALM * bench.options.percent.min(100) as u32 / 100;
+    let reloads = (row.reloads * bench.options.percent / 100).clamp(2, row.reloads);
+    let calm = row.calm * bench.options.percent.min(100) as u32 / 100;
     let before = process.memory()?;
     let counted = bench.upstream.count().await?;
     let run = move || run(process, routes, staged, reloads as usize, calm);
@@ -90,7 +137,11 @@ pub(super) async fn round(
     check(&process, &open, counted)?;
     tokio::time::sleep(SETTLING).await;
     let memory = [before, process.memory()?].map(|bytes| bytes as f64 / 1e6);
-    Ok(figures(&open, &timeline, gone, memory))
+    let mut round = figures(&open, &timeline, gone, memory);
+    if row.whole_story {
+        round.also.extend(story(&open, &timeline));
+    }
+    Ok(round)
 }
 
 /// Wrong answers make everything worthless; lost requests are a figure. What the upstream counted
@@ -135,12 +186,16 @@ async fn reload(
     prober.during(calm).await?;
     let reloading = Instant::now();
     let mut took = Vec::with_capacity(reloads);
+    let mut memory = Vec::new();
     for (staged, is_there) in staged.iter().zip([true, false]).cycle().take(reloads) {
         let began = Instant::now();
         prober.process.enter(staged)?;
         prober.until(is_there).await?;
         took.push(began.elapsed());
         prober.during(PAUSE).await?;
+        if took.len() * LOOKS >= reloads * (memory.len() + 1) {
+            memory.push(prober.process.memory()?);
+        }
     }
     Ok(Timeline {
         calm: calm_since,
@@ -148,6 +203,7 @@ async fn reload(
         ended: Instant::now(),
         took,
         unanswered: prober.unanswered,
+        memory,
     })
 }
 
@@ -218,17 +274,32 @@ fn wrong(process: &Process, why: String) -> BenchError {
     cost::wrong(process, "reloads", why)
 }
 
+/// The latencies of what was asked then, in milliseconds, sorted.
+fn between(open: &Open, from: Instant, to: Instant) -> Vec<f64> {
+    let within = |at: &Instant| (from..to).contains(at);
+    let samples = open.samples.iter().filter(|(at, _)| within(at));
+    let mut latencies: Vec<_> = samples.map(|(_, took)| millis(*took)).collect();
+    latencies.sort_by(f64::total_cmp);
+    latencies
+}
+
+/// The medians, and memory on the way.
+fn story(open: &Open, timeline: &Timeline) -> Vec<f64> {
+    let median =
+        |from, to| figures::median(between(open, from, to).into_iter()).unwrap_or(f64::NAN);
+    let mut story = vec![
+        median(timeline.calm, timeline.reloading),
+        median(timeline.reloading, timeline.ended),
+    ];
+    let memory = timeline.memory.iter().map(|bytes| *bytes as f64 / 1e6);
+    story.extend(memory.chain(std::iter::repeat(f64::NAN)).take(LOOKS));
+    story
+}
+
 fn figures(open: &Open, timeline: &Timeline, gone: usize, memory: [f64; 2]) -> Round {
     let took = || timeline.took.iter().map(|took| millis(*took));
-    let between = |from: Instant, to: Instant| {
-        let within = |at: &Instant| (from..to).contains(at);
-        let samples = open.samples.iter().filter(|(at, _)| within(at));
-        let mut latencies: Vec<_> = samples.map(|(_, took)| millis(*took)).collect();
-        latencies.sort_by(f64::total_cmp);
-        latencies
-    };
-    let calm = between(timeline.calm, timeline.reloading);
-    let reloading = between(timeline.reloading, timeline.ended);
+    let calm = between(open, timeline.calm, timeline.reloading);
+    let reloading = between(open, timeline.reloading, timeline.ended);
     Round {
         value: figures::median(took()).unwrap_or(f64::NAN),
         also: vec![
@@ -278,9 +349,14 @@ mod tests {
             ended: at(10),
             took: vec![took(30), took(50), took(40)],
             unanswered: 1,
+            memory: vec![3_000_000, 4_000_000],
         };
         let round = figures(&open, &timeline, 3, [1.0, 2.0]);
         assert_eq!(round.value, 40.0);
         assert_eq!(round.also, [50.0, 2.0, 9.0, 9.0, 1.0, 3.0, 1.0, 2.0]);
+        assert_eq!(round.also.len(), ALSO.len());
+        let story = story(&open, &timeline);
+        assert_eq!(story[..4], [2.0, 9.0, 3.0, 4.0]);
+        assert_eq!(ALSO.len() + story.len(), ALSO_OF_MANY.len());
     }
 }
