@@ -15,8 +15,8 @@ use crate::source::{Builder, Sources};
 use crate::span::Span;
 use crate::yaml::{self, Node};
 
-/// Values of all files together; each one's are bounded by the reader.
-const NODES_MAX: usize = 8_000_000;
+/// Values of all files together, what aliases repeat included; each one's are bounded by the reader.
+const NODES_MAX: usize = if cfg!(test) { 20_000 } else { 8_000_000 };
 
 /// The tree of a configuration.
 pub(crate) struct Assembled<'b> {
@@ -28,7 +28,7 @@ pub(crate) struct Assembled<'b> {
     pub(crate) masks: Masks,
     /// Whether a file is missing, so that what refers to it would be a false problem.
     pub(crate) is_partial: bool,
-    /// The included files, and the directories where patterns were looked for.
+    /// The included files, and the patterns that were looked for.
     pub(crate) watched: BTreeSet<PathBuf>,
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn assemble<'b>(bundle: &'b Bundle, environment: &dyn Environment) ->
         Err(Unread { code, message }) => assembly.problems.push(Problem::error(code, message)),
         Ok(walked) => {
             assembly.problems.extend(walked.problems);
-            assembly.watched.extend(walked.directories);
+            assembly.watched.extend(walked.patterns);
             assembly.is_partial |= walked.is_partial;
         }
     }
@@ -198,5 +198,34 @@ pub(crate) fn too_large() -> Unread {
     Unread {
         code: "too_large",
         message: "the files together are larger than is accepted".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::Variables;
+
+    /// Each file's aliases stay within the reader's bound, but not those of all files together.
+    #[test]
+    fn alias_bombs_do_not_add_up() {
+        let ten = |item: &str| vec![item; 10].join(", ");
+        let bomb = |n: usize| {
+            let (a, b, c) = (ten("x"), ten("*a"), ten("*b"));
+            format!("a{n}: &a [{a}]\nb{n}: &b [{b}]\nc{n}: &c [{c}]\n")
+        };
+        let bundle = (0..40).fold(Bundle::of("m", "include: '*.y'\n"), |bundle, n| {
+            bundle.with(format!("{n:02}.y"), bomb(n))
+        });
+        let assembled = assemble(&bundle, &Variables::default());
+        let codes: BTreeSet<_> = assembled
+            .problems
+            .iter()
+            .map(|problem| problem.code)
+            .collect();
+        assert_eq!(codes, BTreeSet::from(["too_large"]));
+        assert!(assembled.is_partial);
+        let root = assembled.root.unwrap();
+        assert!(root.nodes() < NODES_MAX + 2_000, "{}", root.nodes());
     }
 }

@@ -51,14 +51,7 @@ impl Bundle {
     /// # Errors
     /// The main file is not there, no regular file, not UTF-8, or larger than 64 MiB.
     pub fn read(main: &Path) -> Result<Self, Report> {
-        let mut reading = Reading {
-            bundle: Self {
-                main: main.to_owned(),
-                files: Vec::new(),
-                unread: Vec::new(),
-            },
-            bytes_left: BYTES_MAX,
-        };
+        let mut reading = Reading::new(main);
         match include::walk(&mut reading, main) {
             Ok(_) => Ok(reading.bundle),
             Err(Unread { code, message }) => Err(Report::new(
@@ -115,6 +108,17 @@ impl Bundle {
 }
 
 impl Reading {
+    fn new(main: &Path) -> Self {
+        Self {
+            bundle: Bundle {
+                main: main.to_owned(),
+                files: Vec::new(),
+                unread: Vec::new(),
+            },
+            bytes_left: BYTES_MAX,
+        }
+    }
+
     fn is_main(&self) -> bool {
         self.bundle.files.is_empty()
     }
@@ -188,6 +192,15 @@ impl Shelf for Reading {
             message: format!("cannot search the directory `{}`: {error}", path.display()),
         });
         self.note(&tidy(directory), listed)
+    }
+}
+
+/// The files that the last name of a watched path stands for: those that match a pattern of an
+/// `include` now, sorted; none for a path that is no pattern.
+pub fn matching(path: &Path) -> Vec<PathBuf> {
+    match include::is_pattern(path) {
+        true => include::matching(&mut Reading::new(path), path),
+        false => Vec::new(),
     }
 }
 

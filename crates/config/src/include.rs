@@ -67,8 +67,8 @@ pub(crate) trait Shelf {
 #[derive(Debug, Default)]
 pub(crate) struct Walked {
     pub(crate) problems: Vec<Problem>,
-    /// The directories that were searched.
-    pub(crate) directories: BTreeSet<PathBuf>,
+    /// The patterns that were looked for, below the directories of their files.
+    pub(crate) patterns: BTreeSet<PathBuf>,
     /// Whether a file is missing from what was put together.
     pub(crate) is_partial: bool,
 }
@@ -141,7 +141,10 @@ impl Walk<'_> {
 
     /// A pattern: the files that match it, but for those that are there already.
     fn pattern(&mut self, directory: &Path, entry: &Entry) {
-        let found = match self.matches(directory, &entry.text) {
+        self.walked
+            .patterns
+            .insert(tidy(&directory.join(&entry.text)));
+        let found = match matches(self.shelf, directory, &entry.text) {
             Ok(found) => found,
             Err(unread) => return self.refuse(unread.code, unread.message, entry.span, None),
         };
@@ -155,44 +158,6 @@ impl Walk<'_> {
             if self.seen.iter().all(|(seen, _)| *seen != path) {
                 self.file(path, entry.span);
             }
-        }
-    }
-
-    /// The files below `directory` that match, sorted by the parts of their names.
-    fn matches(&mut self, directory: &Path, pattern: &str) -> Result<Vec<PathBuf>, Unread> {
-        let parts: Vec<&str> = parts(pattern).collect();
-        let mut found = vec![tidy(directory)];
-        for (index, part) in parts.iter().enumerate() {
-            let is_last = index + 1 == parts.len();
-            let mut next = Vec::new();
-            for directory in found {
-                self.step(&directory, part, is_last, &mut next)?;
-            }
-            found = next;
-        }
-        Ok(found)
-    }
-
-    fn step(
-        &mut self,
-        directory: &Path,
-        part: &str,
-        is_last: bool,
-        next: &mut Vec<PathBuf>,
-    ) -> Result<(), Unread> {
-        if !is_last && !Pattern::is_one(part) {
-            next.push(directory.join(part));
-            return Ok(());
-        }
-        let pattern = Pattern::new(part);
-        let mut listed = self.shelf.list(directory)?;
-        self.walked.directories.insert(directory.to_owned());
-        listed.retain(|entry| entry.is_directory != is_last && pattern.matches(&entry.name));
-        listed.sort();
-        next.extend(listed.iter().map(|entry| directory.join(&entry.name)));
-        match next.len() > FILES_MAX {
-            true => Err(too_many()),
-            false => Ok(()),
         }
     }
 
@@ -218,6 +183,62 @@ impl Walk<'_> {
             .problems
             .push(problem.help(help.map(str::to_owned)));
         self.walked.is_partial = true;
+    }
+}
+
+/// Whether a path has a name that is a pattern.
+pub(crate) fn is_pattern(path: &Path) -> bool {
+    path.to_str().is_some_and(Pattern::is_one)
+}
+
+/// The files below `directory` that match, sorted by the parts of their names.
+fn matches(shelf: &mut dyn Shelf, directory: &Path, pattern: &str) -> Result<Vec<PathBuf>, Unread> {
+    let mut found = vec![tidy(directory)];
+    let mut parts = parts(pattern).peekable();
+    while let Some(part) = parts.next() {
+        let is_last = parts.peek().is_none();
+        let mut next = Vec::new();
+        for directory in found {
+            step(shelf, &directory, part, is_last, &mut next)?;
+        }
+        found = next;
+    }
+    Ok(found)
+}
+
+/// The files that match a pattern of [`Walked::patterns`] now; none when it cannot be told.
+pub(crate) fn matching(shelf: &mut dyn Shelf, path: &Path) -> Vec<PathBuf> {
+    let is_plain = |path: &&Path| !is_pattern(path);
+    let directory = path
+        .ancestors()
+        .skip(1)
+        .find(is_plain)
+        .unwrap_or(Path::new(""));
+    let pattern = path.strip_prefix(directory).ok().and_then(Path::to_str);
+    let found = pattern.map(|pattern| matches(shelf, directory, pattern));
+    found.and_then(Result::ok).unwrap_or_default()
+}
+
+/// One part of a pattern, in one directory.
+fn step(
+    shelf: &mut dyn Shelf,
+    directory: &Path,
+    part: &str,
+    is_last: bool,
+    next: &mut Vec<PathBuf>,
+) -> Result<(), Unread> {
+    if !is_last && !Pattern::is_one(part) {
+        next.push(directory.join(part));
+        return Ok(());
+    }
+    let pattern = Pattern::new(part);
+    let mut listed = shelf.list(directory)?;
+    listed.retain(|entry| entry.is_directory != is_last && pattern.matches(&entry.name));
+    listed.sort();
+    next.extend(listed.iter().map(|entry| directory.join(&entry.name)));
+    match next.len() > FILES_MAX {
+        true => Err(too_many()),
+        false => Ok(()),
     }
 }
 

@@ -42,7 +42,7 @@ use tidegate_core::settings::Settings;
 use assemble::Assembled;
 use compile::{Compiled, Context};
 
-pub use bundle::Bundle;
+pub use bundle::{Bundle, matching};
 pub use compile::{DatabaseRead, state_dir};
 pub use environment::{Environment, ProcessEnvironment, Variables};
 pub use files::{Disk, Files, Memory, Opened};
@@ -75,8 +75,8 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The files that this configuration was made of, for a watcher: the configuration itself
     /// (when it was loaded from a file), what it includes, certificates, keys and certificate
-    /// authorities; and the directories where patterns of `include` were looked for, because a new file
-    /// in one of them is a change. Sorted, each once.
+    /// authorities; and the patterns of `include`, because a new file that matches one is a change
+    /// ([`matching`] tells which do). Sorted, each once.
     pub watched: Vec<PathBuf>,
     /// The whole configuration with every default written out, as YAML that loads again to the
     /// same content hash. What came from the environment is `${NAME}` there.
