@@ -6,10 +6,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use proptest::prelude::*;
 use tidegate_config::{Loaded, Memory, RenderStyle, Report, compile};
 
-const SEEDS: [&str; 3] = [
+const SEEDS: [&str; 4] = [
     include_str!("../../../configs/reference.yaml"),
     include_str!("cases/ok/probe-steps.yaml"),
     include_str!("cases/ok/failover.yaml"),
+    include_str!("cases/ok/matchers.yaml"),
 ];
 
 fn load(text: &str) -> Result<Loaded, Report> {
@@ -90,7 +91,7 @@ proptest! {
 
     #[test]
     fn any_change_of_a_good_file_is_compiled_or_refused(
-        text in prop_oneof![mutated(SEEDS[0]), mutated(SEEDS[1]), mutated(SEEDS[2])],
+        text in prop_oneof![mutated(SEEDS[0]), mutated(SEEDS[1]), mutated(SEEDS[2]), mutated(SEEDS[3])],
     ) {
         check(&text)?;
     }
