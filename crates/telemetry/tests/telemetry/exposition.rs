@@ -13,7 +13,7 @@ use tidegate_core::{Allotment, Dial, Health, Live, RegionIdx, Standing, Terminat
 use tidegate_telemetry::catalogue::METRICS;
 use tidegate_telemetry::labels::{
     AffinityResult, Cause, HandshakeFailure, HedgeCause, HedgeResult, Label, Limit, MirrorResult,
-    ProbeResult, RegionTurn, ReloadResult, ReplayLost, ReplayStore, ResumeResult, RetryScope,
+    ProbeResult, RegionTurn, ReloadResult, RollbackCause, ReplayLost, ReplayStore, ResumeResult, RetryScope,
     StartResult, TlsVersion,
 };
 use tidegate_telemetry::{AttemptOutcome, Metrics, PlanSeries};
@@ -74,6 +74,7 @@ fn populate(metrics: &std::sync::Arc<Metrics>, live: &Live) {
     metrics.region_turned(&shop, &us, RegionTurn::Out, Cause::Silent);
     metrics.endpoint_ejected(&shop, &us, Cause::InARow);
     metrics.reloaded(ReloadResult::Applied);
+    metrics.rolled_back(RollbackCause::Operator);
     metrics.set_certificates(vec![("shop.example.com".into(), 1_800_000_000)]);
     metrics.access_log_dropped(2);
     let listener = metrics.listener("https");
