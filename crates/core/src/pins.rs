@@ -208,7 +208,9 @@ impl Known {
         }
         let workers = self.holders.sum(|pins| &pins.kept);
         // The one by which it is looked at here is nobody's.
-        let strong = live.as_ref().map_or(0, |live| Arc::strong_count(live) as u64 - 1);
+        let strong = live
+            .as_ref()
+            .map_or(0, |live| Arc::strong_count(live) as u64 - 1);
         Some(Alive {
             generation: self.generation,
             content_hash: self.content_hash.clone(),

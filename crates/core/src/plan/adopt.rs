@@ -18,7 +18,9 @@ impl Plan {
             return;
         }
         self.regions = before.regions.clone();
-        adopt(&mut self.upstreams, &before.upstreams, |upstream| &upstream.name);
+        adopt(&mut self.upstreams, &before.upstreams, |upstream| {
+            &upstream.name
+        });
         let same_place: Vec<bool> = self
             .upstreams
             .iter()

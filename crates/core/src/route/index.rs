@@ -121,6 +121,26 @@ impl RouteTable {
             .or_else(|| self.find_path(ANY, path, request))
     }
 
+    /// Bytes that it takes, estimated; what its conditions share with the routes is the routes'.
+    pub(crate) fn bytes(&self) -> usize {
+        let beyond = |places: &Places| match places.spilled() {
+            true => places.capacity() * size_of::<RouteIdx>(),
+            false => 0,
+        };
+        let nodes = self.nodes.iter();
+        let lists = nodes.map(|node| beyond(&node.exact) + beyond(&node.prefix));
+        let labels = self.edges.iter().filter(|edge| edge.label.spilled());
+        let conditions = self.conditions.iter().flatten();
+        self.nodes.capacity() * size_of::<Node>()
+            + lists.sum::<usize>()
+            + self.edges.allocation_size()
+            + labels.map(|edge| edge.label.capacity()).sum::<usize>()
+            + size_of_val(&*self.conditions)
+            + conditions.map(|one| size_of_val(&**one) + one.heap_bytes()).sum::<usize>()
+            + size_of_val(&*self.conditional)
+            + self.patterned.allocation_size()
+    }
+
     fn exact_host(&self, host: &str) -> Option<u32> {
         if host.is_empty() {
             None
