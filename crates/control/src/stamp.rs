@@ -3,6 +3,8 @@
 //!
 //! Symbolic links are followed, so a link that is turned to another file is a change too. The time
 //! of the inode's change is part of it, because a tool may rewrite a file and restore its times.
+//! A pattern of an `include` stands for itself and for every file that matches it at the moment, so that
+//! a file that comes to match is a change.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -22,11 +24,15 @@ struct Stamp {
 }
 
 impl Stamps {
-    /// Looks at `paths`.
+    /// Looks at `paths`, and at what matches those that are patterns.
     pub(crate) fn of<P: AsRef<Path>>(paths: impl IntoIterator<Item = P>) -> Self {
         let mut stamps: Vec<_> = paths
             .into_iter()
-            .map(|path| (path.as_ref().to_owned(), Stamp::of(path.as_ref())))
+            .flat_map(|path| expanded(path.as_ref()))
+            .map(|path| {
+                let stamp = Stamp::of(&path);
+                (path, stamp)
+            })
             .collect();
         stamps.sort_by(|(a, _), (b, _)| a.cmp(b));
         stamps.dedup_by(|(a, _), (b, _)| a == b);
@@ -48,16 +54,26 @@ impl Stamps {
         known.extended_to(paths)
     }
 
-    /// Looks at `paths`; those that were looked at before keep their old stamp.
+    /// Looks at `paths`; those that were looked at before keep their old stamp. What matches a pattern and
+    /// is neither known nor in `paths` is left out: nobody has read it, so it is a change still to be seen.
     pub(crate) fn extended_to(&self, paths: &[PathBuf]) -> Self {
         let mut next = Self::of(paths);
-        for (path, stamp) in &mut next.0 {
-            if let Ok(known) = self.0.binary_search_by(|(known, _)| known.cmp(path)) {
-                *stamp = self.0[known].1;
+        next.0.retain_mut(|(path, stamp)| {
+            match self.0.binary_search_by(|(known, _)| known.cmp(path)) {
+                Ok(known) => *stamp = self.0[known].1,
+                Err(_) => return paths.contains(path),
             }
-        }
+            true
+        });
         next
     }
+}
+
+/// A path, and the files that match it.
+fn expanded(path: &Path) -> Vec<PathBuf> {
+    let mut all = tidegate_config::matching(path);
+    all.push(path.to_owned());
+    all
 }
 
 impl Stamp {
@@ -98,6 +114,31 @@ mod tests {
         std::fs::remove_file(&file).unwrap();
         check("removed", true);
         check("still removed", false);
+    }
+
+    #[test]
+    fn a_file_that_comes_to_match_is_a_change_until_it_was_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pattern, a) = (dir.path().join("p/*.yaml"), dir.path().join("p/a.yaml"));
+        let before = Stamps::of([&pattern]);
+        assert_eq!(before.again(), before, "nothing there");
+        std::fs::create_dir(dir.path().join("p")).unwrap();
+        std::fs::write(dir.path().join("p/.a.yaml.swp"), "").unwrap();
+        assert_eq!(before.again(), before, "nothing that matches");
+        std::fs::write(&a, "1").unwrap();
+        let seen = before.again();
+        assert_ne!(seen, before, "a file matches");
+        // The plan that serves does not have it: it was refused, or it came after the reading.
+        let unread = before.extended_to(&[pattern.clone()]);
+        assert_ne!(unread.again(), unread, "nobody has read it");
+        let refused = seen.extended_to(&[pattern.clone()]);
+        assert_eq!(refused.again(), refused, "it was read and refused");
+        std::fs::write(&a, "22").unwrap();
+        assert_ne!(refused.again(), refused, "it was mended in place");
+        let read = refused.again().extended_to(&[pattern, a.clone()]);
+        assert_eq!(read.again(), read, "it was read");
+        std::fs::remove_file(&a).unwrap();
+        assert_ne!(read.again(), read, "it is gone");
     }
 
     #[test]

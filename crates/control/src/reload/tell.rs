@@ -73,7 +73,10 @@ pub(crate) fn first_error(report: &Report) -> String {
     let Some(problem) = errors.next() else {
         return String::new();
     };
-    let place = problem.span.map(|span| span.position(&report.text));
-    let place = place.map_or(String::new(), |at| format!(":{}:{}", at.line, at.column));
-    format!("{}{place}: {}", report.source_name, problem.message)
+    let Some(place) = problem.span.map(|span| report.place(span)) else {
+        return format!("{}: {}", report.source_name, problem.message);
+    };
+    let file = place.file.as_deref().unwrap_or(&report.source_name);
+    let at = place.position;
+    format!("{file}:{}:{}: {}", at.line, at.column, problem.message)
 }
