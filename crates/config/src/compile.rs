@@ -103,7 +103,7 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
         rollback: generations::rollback(cx, &config.rollback),
         atlas: geo.as_ref().map(|geo| geo.atlas.clone()),
     };
-    lint(cx, config, &plan);
+    lint(cx, config, &settings, &plan);
     Compiled {
         settings,
         plan,
@@ -115,7 +115,7 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
 
 /// What is wrong between sections. Errors elsewhere leave things unused too, and places that do not
 /// fit the plan; they are enough.
-fn lint(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
+fn lint(cx: &mut Context<'_>, config: &raw::Config, settings: &Settings, plan: &Plan) {
     let is_error = |problem: &Problem| problem.severity == Severity::Error;
     if cx.problems.iter().any(is_error) {
         return;
@@ -123,7 +123,7 @@ fn lint(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
     lint::unused(cx, config);
     geo::lint(cx, config, &plan.upstreams);
     reach::check(cx, config, plan);
-    cycles::check(cx, config, plan);
+    cycles::check(cx, config, settings, plan);
 }
 
 fn pop(cx: &mut Context<'_>, pop: Option<&raw::Pop>) -> Pop {

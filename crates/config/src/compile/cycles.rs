@@ -1,10 +1,14 @@
-//! Fallbacks that send clients in a circle: a redirect to a place that is served, through the routes
-//! of this configuration, by an upstream whose own fallback leads back. While both are down a browser
-//! would go round until it gives up, and load us meanwhile.
+//! Routes and fallbacks that send clients in a circle. A fallback does it by a redirect to a place that
+//! is served, through the routes of this configuration, by an upstream whose own fallback leads back.
+//! While both are down a browser would go round until it gives up, and load us meanwhile. Redirects of
+//! routes, which always do so, are followed in `redirects`.
+
+mod redirects;
 
 use http::{Method, Uri};
 use tidegate_core::Snapshot;
 use tidegate_core::plan::{Plan, Route};
+use tidegate_core::settings::Settings;
 
 use crate::compile::Context;
 use crate::problem::{Problem, quoted};
@@ -13,7 +17,27 @@ use crate::span::Span;
 use crate::yaml::WordOr;
 
 /// Reports every circle once. `plan` is that of `config`, which has no errors.
-pub(crate) fn check(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
+pub(crate) fn check(
+    cx: &mut Context<'_>,
+    config: &raw::Config,
+    settings: &Settings,
+    plan: &Plan,
+) {
+    check_fallbacks(cx, config, plan);
+    for at in redirects::circles(settings, plan) {
+        let route = quoted(&plan.routes[at].name);
+        let message = format!("the redirect of {route} leads back to itself");
+        let field = config.routes.get().and_then(|routes| routes.get(at));
+        let raw = field.and_then(|field| field.get());
+        let problem = Problem::error("redirect_cycle", message);
+        let problem = problem.at(raw.and_then(|raw| raw.redirect.span()));
+        let problem = problem.label(place(config, at), "which this route takes again");
+        let help = "clients would be sent in a circle; send them to what another route takes, or make the match narrower";
+        cx.report(problem.help(help.to_owned()));
+    }
+}
+
+fn check_fallbacks(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
     let next = plan.routes.iter().map(|route| next(plan, route));
     for at in circles(&next.collect::<Vec<_>>()) {
         let Some(upstream) = plan.routes[at].upstream else {
