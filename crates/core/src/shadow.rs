@@ -17,7 +17,7 @@ use crate::decision::PinnedBy;
 use crate::handle::Live;
 use crate::snapshot::Snapshot;
 
-pub use outlook::{Ending, Outlook, Residency, Times};
+pub use outlook::{Action, Ending, Outlook, Residency, Times};
 
 /// So often a comparison is made again because what is observed has changed between its two looks.
 const LOOKS: usize = 3;
@@ -158,7 +158,7 @@ fn reason(aspect: Aspect, before: &Outlook, after: &Outlook) -> Option<String> {
     let (old, new) = (before, after);
     match aspect {
         Aspect::Route => differs(&named(&old.route), &named(&new.route)),
-        Aspect::Action => differs(&old.action, &new.action),
+        Aspect::Action => action(&old.action, &new.action),
         Aspect::Upstream if old.is_sent() && new.is_sent() => {
             differs(&named(&old.upstream), &named(&new.upstream))
         }
@@ -176,6 +176,15 @@ fn reason(aspect: Aspect, before: &Outlook, after: &Outlook) -> Option<String> {
 
 fn differs<T: PartialEq + fmt::Display>(old: &T, new: &T) -> Option<String> {
     (old != new).then(|| format!("{old} -> {new}"))
+}
+
+/// Two actions may be called alike and not be the same.
+fn action(old: &Action, new: &Action) -> Option<String> {
+    let alike = old != new && old.words == new.words;
+    match alike {
+        true => Some(format!("{new}, otherwise than before")),
+        false => differs(old, new),
+    }
 }
 
 fn named(name: &Option<Arc<str>>) -> &str {

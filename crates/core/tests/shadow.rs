@@ -5,11 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Method;
+use http::{Method, StatusCode};
 use proptest::prelude::*;
 use tidegate_core::decision::PinnedBy;
 use tidegate_core::ids::Generation;
-use tidegate_core::plan::{HashKey, Plan, Policy, Split, SplitTarget, WhenGone};
+use tidegate_core::plan::{
+    Abort, Actions, Fault, HashKey, Mirror, Plan, Policy, Reply, Respond, Split, SplitTarget,
+    WhenGone,
+};
 use tidegate_core::route::{PathMatch, RouteMatch};
 use tidegate_core::shadow::{Aspect, Case, Pinned, compare};
 use tidegate_core::{
@@ -116,6 +119,63 @@ fn check_case(
     assert_eq!(told, expected);
 }
 
+fn responding(status: u16) -> Actions {
+    Actions {
+        reply: Some(Reply::Respond(Respond {
+            status: StatusCode::from_u16(status).expect("a status"),
+            content_type: "text/plain".into(),
+            body: [].into(),
+            fields: Box::default(),
+        })),
+        ..Actions::default()
+    }
+}
+
+fn faulty(share: f64) -> Actions {
+    let abort = Abort {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        share: Dial::new(share),
+    };
+    Actions {
+        fault: Fault {
+            delay: None,
+            abort: Some(abort),
+        },
+        ..Actions::default()
+    }
+}
+
+#[test]
+fn actions_that_are_called_alike_and_are_not_are_told() {
+    let act = |actions: Actions| {
+        move |plan: &mut Plan| own(&mut plan.routes[0]).actions = Some(Arc::new(actions))
+    };
+    check(
+        act(faulty(0.1)),
+        &[(Aspect::Action, "forward -> forward, injects faults")],
+    );
+    check_case(
+        &asked("/a", 1),
+        act(faulty(0.1)),
+        act(faulty(0.2)),
+        &[(
+            Aspect::Action,
+            "forward, injects faults, otherwise than before",
+        )],
+    );
+    let copied = |plan: &mut Plan| {
+        own(&mut plan.routes[0]).mirror = Some(Mirror {
+            upstream: UpstreamIdx(0),
+            share: Dial::new(0.125),
+            max_body: 0,
+        });
+    };
+    check(
+        copied,
+        &[(Aspect::Action, "forward -> forward, copies 12.5% to shop")],
+    );
+}
+
 fn allow(plan: &mut Plan, word: &str, regions: &[u8]) {
     let route = own(&mut plan.routes[0]);
     route.residency = [word.into()].into();
@@ -152,9 +212,13 @@ fn what_was_changed_is_what_is_told() {
         &[(Aspect::Upstream, "shop -> store")],
     );
     check(
-        |plan| own(&mut plan.routes[0]).upstream = None,
+        |plan| {
+            let route = own(&mut plan.routes[0]);
+            route.upstream = None;
+            route.actions = Some(Arc::new(responding(204)));
+        },
         &[
-            (Aspect::Action, "forward -> answer"),
+            (Aspect::Action, "forward -> respond 204"),
             (Aspect::Region, "r0 -> none"),
             (Aspect::Order, "r0, r1 -> none"),
         ],
@@ -260,9 +324,8 @@ fn a_split_moves_its_share() {
     split(80, 20)(&mut new);
     let old = Live::bind(Arc::new(old), &board, Generation(1));
     let new = Live::beside(Arc::new(new), &board, Generation(2));
-    let moved = (0..4_000).filter(|seed| {
-        compare(&old, &new, &asked("/a", *seed), now).differs_in(Aspect::Upstream)
-    });
+    let moved = (0..4_000)
+        .filter(|seed| compare(&old, &new, &asked("/a", *seed), now).differs_in(Aspect::Upstream));
     let moved = moved.count();
     assert!((300..500).contains(&moved), "{moved} of 4,000");
 }

@@ -156,6 +156,12 @@ catalogue! {
         "Number of the plan that serves; absent before the first.";
     PLAN_INFO = Gauge "tidegate_plan_info" in "1" by [hash]:
         "Always 1; the label is the content hash of the plan that serves.";
+    PLAN_SHARE = Gauge "tidegate_plan_share" in "1" by [generation]:
+        "The part of the connections that a plan serves, 0 to 1; one that serves routes has 0. Absent before the first plan.";
+    STAGE_REQUESTS = Counter "tidegate_stage_requests_total" in "requests" by [generation]:
+        "Requests that have ended since a plan serves a part, by the plan that they were served under; absent while one plan serves everything.";
+    STAGE_ERRORS = Counter "tidegate_stage_errors_total" in "requests" by [generation]:
+        "Those of them that no route took, that were lost, or that were answered with a status of 500 or above.";
     RELOADS = Counter "tidegate_reloads_total" in "reloads" by [result]:
         "Attempts to reload the configuration, by result.";
     ROLLBACKS = Counter "tidegate_rollbacks_total" in "rollbacks" by [why]:

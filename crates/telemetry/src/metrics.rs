@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tidegate_core::retry::WhyNot;
-use tidegate_core::{Live, Plan, Termination};
+use tidegate_core::{Live, Plan, Stage, Termination};
 
 use crate::labels::{
     AttemptOutcome, Cause, FaultKind, Label, RegionTurn, ReloadResult, ReplayLost, ReplayStore,
@@ -224,7 +224,12 @@ impl Metrics {
     /// Everything in the Prometheus text format (0.0.4); gauges of regions, endpoints and the plan
     /// are read from `live`, and absent without it.
     pub fn render(&self, live: Option<&Live>) -> String {
-        collect::render(self, live)
+        collect::render(self, live, None)
+    }
+
+    /// The same while another plan serves a part.
+    pub fn render_staged(&self, live: Option<&Live>, stage: Option<&Stage>) -> String {
+        collect::render(self, live, stage)
     }
 
     /// Forgets series that `plan` does not name, so that they do not use up the bound for ever.

@@ -34,6 +34,7 @@ pub(super) async fn list(State(context): Context) -> Json<Value> {
     let history: Vec<_> = entries.iter().rev().map(Entry::to_json).collect();
     Json(json!({
         "serving": serving,
+        "stage": crate::candidate::staged(&context.shared.plan),
         "instead_of_file": generations.instead(),
         "state_dir": generations.store().map(|store| store.path()),
         "alive": alive,

@@ -28,5 +28,10 @@ pub(super) async fn metrics(State(context): Context) -> impl IntoResponse {
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
     )];
-    (kind, context.shared.metrics.render(live.as_deref()))
+    let stage = context.shared.plan.stage();
+    let text = context
+        .shared
+        .metrics
+        .render_staged(live.as_deref(), stage.as_deref());
+    (kind, text)
 }

@@ -269,7 +269,7 @@ impl Decided {
         Self {
             end: outlook.ending.to_string(),
             route: outlook.route,
-            action: outlook.action,
+            action: outlook.action.to_string(),
             upstream: outlook.upstream,
             regions: outlook.regions,
         }
@@ -316,7 +316,7 @@ fn short(text: &str) -> String {
 mod tests {
     use http::Method;
     use http::header::COOKIE;
-    use tidegate_core::shadow::{Ending, Residency};
+    use tidegate_core::shadow::{Action, Ending, Residency};
 
     use super::*;
 
@@ -331,7 +331,7 @@ mod tests {
     fn found(route: &str, change: Option<&str>) -> Comparison {
         let outlook = Outlook {
             route: Some(route.into()),
-            action: "forward".to_owned(),
+            action: Action::default(),
             upstream: None,
             regions: Vec::new(),
             because: None,

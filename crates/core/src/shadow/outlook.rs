@@ -11,7 +11,7 @@ use crate::choose::{Ask, choose};
 use crate::decision::{Because, Decision, Exclusion, Pin, PinnedBy};
 use crate::handle::Live;
 use crate::ids::{RegionIdx, UpstreamIdx};
-use crate::plan::{AffinityBy, AffinityScope, Plan, Route, Upstream};
+use crate::plan::{Actions, AffinityBy, AffinityScope, Plan, Reply, Route, Upstream};
 use crate::termination::Termination;
 
 /// Keeps the draws for regions apart from the draw for a split: a plan that draws for one thing more draws
@@ -24,7 +24,7 @@ pub struct Outlook {
     /// The route that it takes; none if none matches.
     pub route: Option<Arc<str>>,
     /// What the route does with it.
-    pub action: String,
+    pub action: Action,
     /// The upstream that it goes to; none if it goes nowhere.
     pub upstream: Option<Arc<str>>,
     /// The regions in the order in which they would be tried.
@@ -39,6 +39,15 @@ pub struct Outlook {
     pub times: Option<Times>,
     /// Whether there is somewhere to go.
     pub ending: Ending,
+}
+
+/// What a route does with its requests.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Action {
+    /// In words, without any value that it writes or any part of a request; `none` without a route.
+    pub words: String,
+    /// Everything besides sending them on.
+    actions: Option<Arc<Actions>>,
 }
 
 /// Which jurisdictions a route allows, and what that means for the regions of the plan.
@@ -86,7 +95,7 @@ impl Outlook {
         let route = plan.route(index);
         let mut outlook = Self {
             route: Some(route.name.clone()),
-            action: action(route),
+            action: Action::of(plan, route),
             residency: Residency::of(plan, route),
             times: Some(Times::of(route, None)),
             ending: Ending::Served,
@@ -103,7 +112,7 @@ impl Outlook {
     fn nowhere() -> Self {
         Self {
             route: None,
-            action: "none".to_owned(),
+            action: Action::default(),
             upstream: None,
             regions: Vec::new(),
             because: None,
@@ -177,11 +186,44 @@ fn pin(plan: &Plan, upstream: &Upstream, pinned: &Pinned) -> Option<Pin> {
     })
 }
 
-/// What the route does with a request.
-fn action(route: &Route) -> String {
-    match route.upstream {
-        Some(_) => "forward".to_owned(),
-        None => "answer".to_owned(),
+impl Action {
+    fn of(plan: &Plan, route: &Route) -> Self {
+        let actions = route.actions.as_deref();
+        let mut words = vec![match actions.and_then(|actions| actions.reply.as_ref()) {
+            Some(Reply::Redirect(redirect)) => format!("redirect {}", redirect.status.as_u16()),
+            Some(Reply::Respond(respond)) => format!("respond {}", respond.status.as_u16()),
+            None => "forward".to_owned(),
+        }];
+        if let Some(actions) = actions {
+            let also = [
+                (actions.path.is_some(), "rewrites the path"),
+                (actions.host.is_some(), "rewrites the host"),
+                (actions.request != Default::default(), "edits the request"),
+                (actions.response != Default::default(), "edits the response"),
+                (actions.fault != Default::default(), "injects faults"),
+            ];
+            let also = also.iter().filter(|(does, _)| *does);
+            words.extend(also.map(|(_, what)| (*what).to_owned()));
+        }
+        if let Some(mirror) = &route.mirror {
+            let to = &plan.upstream(mirror.upstream).name;
+            let percent = (mirror.share.share() * 1e4).round() / 1e2;
+            words.push(format!("copies {percent}% to {to}"));
+        }
+        Self {
+            words: words.join(", "),
+            actions: route.actions.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.words.is_empty() {
+            "none"
+        } else {
+            &self.words
+        })
     }
 }
 

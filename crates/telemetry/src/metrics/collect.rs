@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use tidegate_core::retry::WhyNot;
-use tidegate_core::{EndpointCell, Live, LiveRegion, Termination};
+use tidegate_core::{EndpointCell, Live, LiveRegion, Part, Stage, Termination};
 
 use super::listener::{established_total, failures_total, open_total};
 use super::shard::{BOUNDS, Counts, Distribution, Shards, total};
@@ -21,7 +21,7 @@ use crate::labels::{
 type Upstreams = [((Name, Name), Shards<UpstreamSeries>)];
 
 /// The whole text, in the order of the catalogue.
-pub(super) fn render(metrics: &Metrics, live: Option<&Live>) -> String {
+pub(super) fn render(metrics: &Metrics, live: Option<&Live>, stage: Option<&Stage>) -> String {
     let mut out = Exposition::default();
     let overflow = requests(metrics, &mut out);
     failover::rescued(metrics, &mut out);
@@ -45,6 +45,7 @@ pub(super) fn render(metrics: &Metrics, live: Option<&Live>) -> String {
     probes(&upstreams, &mut out);
     listeners(metrics, &mut out);
     plan(live, &mut out);
+    staged(live, stage, &mut out);
     process(metrics, &mut out);
     out.finish()
 }
@@ -275,6 +276,30 @@ fn plan(live: Option<&Live>, out: &mut Exposition) {
             .add(&[], live.generation);
         out.family(&catalogue::PLAN_INFO)
             .add(&[&live.plan.content_hash], 1);
+    }
+}
+
+/// Which plan serves how much, and how both do.
+fn staged(live: Option<&Live>, stage: Option<&Stage>, out: &mut Exposition) {
+    let Some(live) = live else { return };
+    let taken = stage.map_or(0.0, |stage| match stage.part {
+        Part::Share(share) => share.share(),
+        Part::Routes(_) => 0.0,
+    });
+    let serving = live.generation.to_string();
+    let mut family = out.family(&catalogue::PLAN_SHARE);
+    family.add(&[&serving], 1.0 - taken);
+    let Some(stage) = stage else { return };
+    let generation = stage.generation().to_string();
+    family.add(&[&generation], taken);
+    let came = [(&serving, stage.serving()), (&generation, stage.staged())];
+    let mut family = out.family(&catalogue::STAGE_REQUESTS);
+    for (generation, served) in came {
+        family.add(&[generation], served.requests);
+    }
+    let mut family = out.family(&catalogue::STAGE_ERRORS);
+    for (generation, served) in came {
+        family.add(&[generation], served.errors);
     }
 }
 

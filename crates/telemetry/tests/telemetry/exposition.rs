@@ -9,12 +9,15 @@ use tidegate_core::budget::Purse;
 use tidegate_core::ids::{RouteIdx, UpstreamIdx};
 use tidegate_core::plan::{Split, SplitTarget};
 use tidegate_core::retry::WhyNot;
-use tidegate_core::{Allotment, Dial, Health, Live, RegionIdx, Standing, Termination};
+use tidegate_core::{
+    Allotment, Board, Dial, Generation, Health, Live, Part, PlanHandle, RegionIdx, Stage, Standing,
+    Termination,
+};
 use tidegate_telemetry::catalogue::METRICS;
 use tidegate_telemetry::labels::{
     AffinityResult, Cause, HandshakeFailure, HedgeCause, HedgeResult, Label, Limit, MirrorResult,
-    ProbeResult, RegionTurn, ReloadResult, RollbackCause, ReplayLost, ReplayStore, ResumeResult, RetryScope,
-    StartResult, TlsVersion,
+    ProbeResult, RegionTurn, ReloadResult, ReplayLost, ReplayStore, ResumeResult, RetryScope,
+    RollbackCause, StartResult, TlsVersion,
 };
 use tidegate_telemetry::{AttemptOutcome, Metrics, PlanSeries};
 
@@ -25,8 +28,22 @@ const OK: Option<StatusCode> = Some(StatusCode::OK);
 const MS: Duration = Duration::from_millis(1);
 
 fn scrape(metrics: &Metrics, live: Option<&Live>) -> BTreeMap<String, Family> {
-    let text = metrics.render(live);
+    let stage = live.map(staged);
+    let text = metrics.render_staged(live, stage.as_deref());
     parse(&text).unwrap_or_else(|problem| panic!("{problem}\n{text}"))
+}
+
+/// The same plan under the next number, for a quarter of the connections, with a request under each.
+fn staged(live: &Live) -> Arc<Stage> {
+    let (handle, board) = (PlanHandle::after(Generation(2)), Board::new(Instant::now()));
+    let serving = Arc::into_inner(plan(&["eu"], &["shop"], 10)).expect("nobody shares it");
+    handle.activate(serving, &board);
+    let part = Part::Share(Dial::new(0.25));
+    let stage = handle.stage_plan(live.plan.clone(), part, &board);
+    let stage = stage.expect("a good stage");
+    stage.count(Generation(3), false, MS);
+    stage.count(Generation(4), true, MS);
+    stage
 }
 
 /// The value of the sample of `name` with these label values, in the catalogue's order.
@@ -186,6 +203,19 @@ fn how_traffic_was_steered_comes_out() {
         Some(1.0),
         "what the plan says"
     );
+}
+
+#[test]
+fn which_plan_serves_how_much_comes_out() {
+    let metrics = Metrics::new();
+    let live = live(plan(&["eu", "us"], &["shop"], 10));
+    let families = scrape(&metrics, Some(&live));
+    let value = |name, generation| value(&families, name, &[generation]);
+    let both = |name| [value(name, "3"), value(name, "4")];
+    assert_eq!(both("tidegate_plan_share"), [Some(0.75), Some(0.25)]);
+    let ones = [Some(1.0), Some(1.0)];
+    assert_eq!(both("tidegate_stage_requests_total"), ones);
+    assert_eq!(both("tidegate_stage_errors_total"), [Some(0.0), Some(1.0)]);
 }
 
 #[test]
