@@ -8,7 +8,7 @@ use tidegate_core::plan::{Hedge, HedgeAfter, HedgeTo, Location, Policy};
 use tidegate_core::route::RouteMatch;
 use tidegate_core::{Board, Live, PlanHandle};
 
-use crate::support::{World, latency, plan};
+use crate::support::{World, latency, own, plan};
 
 #[test]
 fn an_activated_plan_serves_from_the_next_load_on() {
@@ -77,7 +77,7 @@ fn distances_are_known_when_both_places_are() {
     let mut plan = plan(latency(5), &[1, 1], Vec::new());
     let (pop, region) = (place(50.11, 8.68), place(53.35, -6.26));
     plan.pop.location = Some(pop);
-    plan.regions[0].location = Some(region);
+    own(&mut plan.regions)[0].location = Some(region);
     let live = Live::bind(
         Arc::new(plan),
         &Board::new(std::time::Instant::now()),
@@ -97,7 +97,7 @@ fn only_routes_that_hedge_have_a_cell_and_a_reload_keeps_it() {
     let bind = |shares: [Option<f64>; 2]| {
         let mut plan = plan(latency(1), &[1], vec![RouteMatch::default(); 2]);
         for (route, share) in plan.routes.iter_mut().zip(shares) {
-            support::own(route).hedge = share.map(|budget| Hedge {
+            own(route).hedge = share.map(|budget| Hedge {
                 after: HedgeAfter::Percentile(0.95),
                 budget,
                 to: HedgeTo::Endpoint,

@@ -18,7 +18,7 @@ use tidegate_core::{
     RouteIdx, Termination, choose, reach,
 };
 
-use crate::support::{UPSTREAM, World, latency};
+use crate::support::{UPSTREAM, World, latency, own};
 
 fn chosen(world: &World, ask: &Ask) -> (Decision, Option<Choice>) {
     choose(world.live.upstream(UPSTREAM), ask, &mut Rng::with_seed(1))
@@ -397,9 +397,10 @@ fn a_client_goes_where_its_place_says() {
         rules: rules.into(),
     };
     let world = World::planned(steering.into(), &[1, 1, 1], |plan| {
-        plan.regions[0].location = at(50.1, 8.7);
-        plan.regions[1].location = at(39.0, -77.5);
-        plan.regions[2].location = at(1.3, 103.8);
+        let regions = own(&mut plan.regions);
+        regions[0].location = at(50.1, 8.7);
+        regions[1].location = at(39.0, -77.5);
+        regions[2].location = at(1.3, 103.8);
     });
     world.measure(&[10, 80, 160]);
     let order = |origin: Option<Origin>| {
