@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod actions;
 mod architecture;
 mod candidate;
 mod certificates;
@@ -21,6 +22,7 @@ mod diff;
 mod docs;
 mod explain;
 mod failover;
+mod files;
 mod generations;
 mod health;
 mod inflight;
