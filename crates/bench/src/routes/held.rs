@@ -12,7 +12,8 @@ const PATH: &str = "/r/0/healthz";
 
 /// Connections that have served a request and are idle since.
 pub(super) struct Held {
-    connections: Vec<Connection>,
+    /// None: it was cut.
+    connections: Vec<Option<Connection>>,
     request: Bytes,
 }
 
@@ -26,7 +27,8 @@ impl Held {
         let mut connections = Vec::with_capacity(count);
         for _ in 0..count {
             let connection = first(target, &request).await;
-            connections.push(connection.map_err(BenchError::io("an idle connection"))?);
+            let connection = connection.map_err(BenchError::io("an idle connection"))?;
+            connections.push(Some(connection));
         }
         Ok(Self {
             connections,
@@ -34,14 +36,25 @@ impl Held {
         })
     }
 
-    /// Uses each once more; how many are gone.
-    pub(super) async fn gone(self) -> usize {
-        let mut gone = 0;
-        for mut connection in self.connections {
-            let answer = connection.ask(&self.request).await;
-            gone += usize::from(!answer.is_ok_and(|answer| answer.status == 200));
+    /// Uses one of them, by turns, so that none is idle for longer than proxies let connections be.
+    pub(super) async fn touch(&mut self, turn: usize) {
+        let at = turn % self.connections.len();
+        let Some(connection) = &mut self.connections[at] else {
+            return;
+        };
+        let answer = connection.ask(&self.request).await;
+        if !answer.is_ok_and(|answer| answer.status == 200) {
+            self.connections[at] = None;
         }
-        gone
+    }
+
+    /// Uses each once more; how many are gone.
+    pub(super) async fn gone(mut self) -> usize {
+        for turn in 0..self.connections.len() {
+            self.touch(turn).await;
+        }
+        let gone = self.connections.iter().filter(|one| one.is_none());
+        gone.count()
     }
 }
 

@@ -68,7 +68,8 @@ pub(crate) struct Row {
     pub(crate) reloads: u64,
     /// The calm before, measured after a while of the same load that is not.
     pub(crate) calm: Duration,
-    /// Whether the median and memory on the way are told as well.
+    /// Whether the median and memory on the way are told as well, and idle connections used now and then,
+    /// because it takes longer than they may be idle.
     pub(crate) whole_story: bool,
 }
 
@@ -131,7 +132,12 @@ pub(crate) async fn round(bench: &Bench<'_>, peer: &Peer, row: Row) -> Result<Ro
     let calm = row.calm * bench.options.percent.min(100) as u32 / 100;
     let before = process.memory()?;
     let counted = bench.upstream.count().await?;
-    let run = move || run(process, routes, staged, reloads as usize, calm);
+    let row = Row {
+        reloads,
+        calm,
+        ..row
+    };
+    let run = move || run(process, row, staged);
     let (process, open, timeline, gone) = drive::on_load_core(run).await?;
     let counted = bench.upstream.count().await?.saturating_sub(counted);
     check(&process, &open, counted)?;
@@ -160,16 +166,17 @@ fn check(process: &Process, open: &Open, counted: u64) -> Result<(), BenchError>
 /// Everything that happens on the core of the load.
 async fn run(
     process: Process,
-    routes: u32,
+    row: Row,
     staged: [Staged; 2],
-    reloads: usize,
-    calm: Duration,
 ) -> Result<(Process, Open, Timeline, usize), BenchError> {
     let target = process.address(false);
-    let held = Held::open(target, HELD).await?;
-    let prober = Prober::new(&process, routes);
-    let reloading = reload(prober, staged, reloads, calm);
-    let asked = Asked { target, routes };
+    let mut held = Held::open(target, HELD).await?;
+    let prober = Prober::new(&process, row.routes);
+    let reloading = reload(prober, &mut held, staged, row);
+    let asked = Asked {
+        target,
+        routes: row.routes,
+    };
     let (open, timeline) = drive::open(asked, CONNECTIONS, PER_SECOND, reloading).await?;
     let gone = held.gone().await;
     Ok((process, open, timeline, gone))
@@ -177,13 +184,14 @@ async fn run(
 
 async fn reload(
     mut prober: Prober<'_>,
+    held: &mut Held,
     staged: [Staged; 2],
-    reloads: usize,
-    calm: Duration,
+    row: Row,
 ) -> Result<Timeline, BenchError> {
+    let reloads = row.reloads as usize;
     prober.during(WARM_UP).await?;
     let calm_since = Instant::now();
-    prober.during(calm).await?;
+    prober.during(row.calm).await?;
     let reloading = Instant::now();
     let mut took = Vec::with_capacity(reloads);
     let mut memory = Vec::new();
@@ -193,6 +201,9 @@ async fn reload(
         prober.until(is_there).await?;
         took.push(began.elapsed());
         prober.during(PAUSE).await?;
+        if row.whole_story {
+            held.touch(took.len()).await;
+        }
         if took.len() * LOOKS >= reloads * (memory.len() + 1) {
             memory.push(prober.process.memory()?);
         }
