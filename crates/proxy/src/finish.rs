@@ -177,9 +177,9 @@ impl Finish {
     }
 
     /// A decision fell.
-    pub(crate) fn decided(&mut self, decision: &Decision) {
+    pub(crate) fn decided(&mut self, decision: Decision) {
         if let Some(record) = &mut self.record {
-            record.decided(decision);
+            record.decided(&decision);
         }
         self.note_decided(decision);
     }

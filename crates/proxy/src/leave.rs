@@ -207,7 +207,7 @@ impl Serving {
         let (decision, choice) = self.look();
         match choice.filter(|choice| self.has_room(choice) && pays(self, choice)) {
             Some(choice) => {
-                self.decided(&decision);
+                self.decided(decision);
                 Some((*next, choice))
             }
             None => {

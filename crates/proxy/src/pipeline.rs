@@ -241,8 +241,9 @@ impl Serving {
             return Ok(choice);
         }
         let (decision, choice) = self.look();
-        self.decided(&decision);
-        choice.ok_or_else(|| decision.termination())
+        let chosen = choice.ok_or_else(|| decision.termination());
+        self.decided(decision);
+        chosen
     }
 
     /// What the next attempt would be. No attempt follows of it until it is [`decided`](Self::decided).
@@ -267,10 +268,10 @@ impl Serving {
     }
 
     /// Enters a decision; an attempt follows if it has a candidate.
-    pub(crate) fn decided(&mut self, decision: &Decision) {
-        self.finish.decided(decision);
-        self.count_passed_over(decision);
+    pub(crate) fn decided(&mut self, decision: Decision) {
+        self.count_passed_over(&decision);
         let attempts = u8::from(!decision.candidates.is_empty());
+        self.finish.decided(decision);
         self.attempts = self.attempts.saturating_add(attempts);
     }
 

@@ -47,7 +47,8 @@ impl Notes {
         Box::new(Self {
             facts: Facts::of(&Parts { context, head }),
             sampled,
-            decisions: Vec::new(),
+            // Most have one.
+            decisions: Vec::with_capacity(1),
             looked: None,
             of: SmallVec::new(),
             then: SmallVec::new(),

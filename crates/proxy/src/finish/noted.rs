@@ -62,14 +62,14 @@ impl Finish {
     }
 
     /// Notes that it was decided.
-    pub(super) fn note_decided(&mut self, decision: &Decision) {
+    pub(super) fn note_decided(&mut self, decision: Decision) {
         if let Some(notes) = &mut self.notes {
             return notes.decided();
         }
         if self.first.is_none() && self.recorded().is_some() {
             self.first = Some(First {
                 seed: self.seed,
-                decision: decision.clone(),
+                decision,
             });
         }
     }
