@@ -111,7 +111,7 @@ fn only_routes_that_hedge_have_a_cell_and_a_reload_keeps_it() {
     assert!(cell.withdraw(board.origin()));
     let after = bind([Some(0.05), Some(0.0)]);
     let kept = after.hedge(RouteIdx(1)).expect("it hedges");
-    assert!(std::ptr::eq(cell, kept));
+    assert!(Arc::ptr_eq(cell, kept));
     assert!(
         !cell.withdraw(board.origin()),
         "its purse is as now configured"
