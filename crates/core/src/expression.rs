@@ -39,6 +39,9 @@ pub const MAX_NODES: usize = 256;
 /// Deepest nesting of a tree.
 pub const MAX_DEPTH: usize = 32;
 
+/// Most loops that are inside each other.
+pub const MAX_LOOPS: usize = 4;
+
 /// Most elements of one list.
 pub const MAX_LIST: usize = 1000;
 

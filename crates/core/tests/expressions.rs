@@ -5,7 +5,9 @@ use std::hint::black_box;
 use http::{HeaderName, Method};
 use proptest::prelude::*;
 use tidegate_core::Snapshot;
-use tidegate_core::expression::{Expression, Fault, MAX_DEPTH, MAX_NODES, Node, TooComplex};
+use tidegate_core::expression::{
+    Expression, Fault, List, MAX_DEPTH, MAX_LOOPS, MAX_NODES, Node, Range, TooComplex,
+};
 use tidegate_core::route::{RouteMatch, RouteTable};
 
 #[path = "support/counting.rs"]
@@ -83,6 +85,9 @@ fn a_tree_is_bounded() {
     let source = || "x".into();
     let deep = (0..MAX_DEPTH).fold(Node::Bool(true), |node, _| Node::Not(node.into()));
     assert_eq!(Expression::new(source(), deep), Err(TooComplex::Depth));
+    let each = |body: Node| Node::Exists(Range::List(List::Bools([true].into())), body.into());
+    let loops = (0..=MAX_LOOPS).fold(Node::Bool(true), |body, _| each(body));
+    assert_eq!(Expression::new(source(), loops), Err(TooComplex::Loops));
     let wide = |parts: usize| Node::And(vec![Node::Bool(true); parts].into());
     assert!(Expression::new(source(), wide(MAX_NODES - 1)).is_ok());
     assert_eq!(

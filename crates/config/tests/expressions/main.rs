@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod differential;
+mod docs;
 mod generate;
 mod meaning;
 mod refused;

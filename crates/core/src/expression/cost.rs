@@ -3,13 +3,16 @@
 use thiserror::Error;
 
 use super::node::{Conversion, Fact, List, MapName, Node, Range};
-use super::{MAX_COST, MAX_DEPTH, MAX_LIST, MAX_NODES};
+use super::{MAX_COST, MAX_DEPTH, MAX_LIST, MAX_LOOPS, MAX_NODES};
 
 /// Steps of a look-up among a request's fields, parameters or cookies.
 pub(super) const LOOK_UP: u32 = 4;
 
 /// Steps that a pattern takes to get going.
 pub(super) const PATTERN: u32 = 8;
+
+/// Steps of a search among networks.
+const NETWORKS: u32 = 4;
 
 /// How many entries a map of a request is taken to have.
 const ENTRIES: u32 = 32;
@@ -36,6 +39,9 @@ pub enum TooComplex {
     /// More than [`MAX_DEPTH`].
     #[error("it is nested more than {MAX_DEPTH} deep")]
     Depth,
+    /// More than [`MAX_LOOPS`].
+    #[error("loops are nested more than {MAX_LOOPS} deep")]
+    Loops,
     /// A list of more than [`MAX_LIST`].
     #[error("a list has {0} elements, at most {MAX_LIST} are allowed")]
     List(usize),
@@ -50,7 +56,7 @@ impl Cost {
     /// # Errors
     /// More than it may.
     pub fn of(root: &Node) -> Result<Self, TooComplex> {
-        let cost = measure(root, 1)?;
+        let cost = measure(root, 1, 0)?;
         match cost {
             Self { nodes, .. } if nodes > MAX_NODES => Err(TooComplex::Nodes(nodes)),
             Self { steps, .. } if steps > MAX_COST => Err(TooComplex::Steps(steps)),
@@ -68,9 +74,13 @@ impl Cost {
     }
 }
 
-fn measure(node: &Node, depth: usize) -> Result<Cost, TooComplex> {
+fn measure(node: &Node, depth: usize, loops: usize) -> Result<Cost, TooComplex> {
+    let loops = loops + usize::from(matches!(node, Node::Exists(..) | Node::ForAll(..)));
     if depth > MAX_DEPTH {
         return Err(TooComplex::Depth);
+    }
+    if loops > MAX_LOOPS {
+        return Err(TooComplex::Loops);
     }
     let own = Cost {
         nodes: 1,
@@ -82,7 +92,7 @@ fn measure(node: &Node, depth: usize) -> Result<Cost, TooComplex> {
         .children()
         .iter()
         .try_fold(Cost::default(), |sum, child| {
-            Ok(sum.and(measure(child, depth + 1)?))
+            Ok(sum.and(measure(child, depth + 1, loops)?))
         })?;
     let rounds = rounds(node)?;
     let below = Cost {
@@ -100,7 +110,7 @@ fn steps(node: &Node) -> u32 {
         Node::Matches(..) => PATTERN,
         Node::In(_, List::Texts(list)) => 1 + count(list.len()).checked_ilog2().unwrap_or(0),
         Node::In(_, list) => 1 + count(list.len()) / 8,
-        Node::ClientIn(networks) | Node::AddressIn(_, networks) => 1 + count(networks.len()) / 4,
+        Node::ClientIn(_) | Node::AddressIn(..) => NETWORKS,
         _ => 1,
     }
 }

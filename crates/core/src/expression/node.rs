@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use regex::Regex;
 
-use crate::settings::Network;
+use crate::route::Networks;
 
 /// A part of an expression.
 #[derive(Clone, Debug)]
@@ -64,9 +64,9 @@ pub enum Node {
     /// A value of another type.
     Convert(Conversion, Box<Node>),
     /// Whether the client is in one of these networks.
-    ClientIn(Box<[Network]>),
+    ClientIn(Box<Networks>),
     /// Whether the address that the text is, is in one of these networks.
-    AddressIn(Box<Node>, Box<[Network]>),
+    AddressIn(Box<Node>, Box<Networks>),
     /// A part of a moment as a clock in this zone shows it.
     TimePart(TimePart, TimeZone, Box<Node>),
     /// `range.exists(x, body)`: true if it is for one element, whatever becomes of the others.

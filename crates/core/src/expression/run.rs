@@ -6,15 +6,17 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::cost::{LOOK_UP, PATTERN};
-use super::node::{Conversion, Fact, List, MapName, Node, Range, Search, TimePart};
+use super::node::{Comparison, Conversion, Fact, List, MapName, Node, Range, Search, TimePart};
 use super::scratch::Scratch;
 use super::value::{Fault, Value};
-use super::{MAX_DEPTH, MAX_STEPS, maps, number};
-use crate::route::RequestFacts;
-use crate::settings::Network;
+use super::{MAX_LOOPS, MAX_STEPS, maps, number};
+use crate::route::{Networks, RequestFacts};
 
 /// Bytes of a client's text that are looked through in one step.
 const STEP: usize = 64;
+
+/// So many texts are faster gone through than searched by halves.
+const FEW: usize = 8;
 
 type Evaluated<'a> = Result<Value<'a>, Fault>;
 
@@ -22,7 +24,7 @@ type Evaluated<'a> = Result<Value<'a>, Fault>;
 pub(super) struct Run<'a, R> {
     request: &'a R,
     scratch: Scratch<'a>,
-    locals: ArrayVec<Value<'a>, MAX_DEPTH>,
+    locals: ArrayVec<Value<'a>, MAX_LOOPS>,
     steps: u32,
 }
 
@@ -96,6 +98,9 @@ impl<'a, R: RequestFacts> Run<'a, R> {
             Node::Not(node) => self.truth(node).map(|truth| !truth),
             Node::And(parts) => self.fold(parts, false),
             Node::Or(parts) => self.fold(parts, true),
+            Node::Compare(Comparison::Equal, sides) if let [of, Node::Text(text)] = &**sides => {
+                Ok(self.value(of)?.text()? == &**text)
+            }
             Node::Compare(how, sides) => {
                 let (a, b) = self.both(sides)?;
                 a.compares(*how, b)
@@ -113,7 +118,7 @@ impl<'a, R: RequestFacts> Run<'a, R> {
             }
             Node::ClientIn(networks) => {
                 let client = self.request.client().ok_or(Fault::Missing)?;
-                Ok(networks.iter().any(|network| network.contains(client)))
+                Ok(networks.contains(client))
             }
             Node::AddressIn(node, networks) => self.address_in(node, networks),
             Node::Exists(range, body) => self.through(range, body, true),
@@ -285,10 +290,10 @@ impl<'a, R: RequestFacts> Run<'a, R> {
         })
     }
 
-    fn address_in(&mut self, node: &'a Node, networks: &[Network]) -> Result<bool, Fault> {
+    fn address_in(&mut self, node: &'a Node, networks: &Networks) -> Result<bool, Fault> {
         let text = self.value(node)?.text()?;
         let address = text.parse().map_err(|_| Fault::NotAddress)?;
-        Ok(networks.iter().any(|network| network.contains(address)))
+        Ok(networks.contains(address))
     }
 
     /// `decisive` if the body is for one element, whatever becomes of it for the others.
@@ -384,6 +389,9 @@ impl<'a> Turn<'a> {
 
 fn contains(list: &List, value: Value<'_>) -> Result<bool, Fault> {
     match (list, value) {
+        (List::Texts(list), Value::Text(text)) if list.len() <= FEW => {
+            Ok(list.iter().any(|have| **have == *text))
+        }
         (List::Texts(list), Value::Text(text)) => {
             Ok(list.binary_search_by(|have| (**have).cmp(text)).is_ok())
         }

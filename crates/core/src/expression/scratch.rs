@@ -7,7 +7,7 @@ use std::mem;
 use super::value::Fault;
 
 /// Bytes that one evaluation may write.
-pub(super) const SCRATCH: usize = 2048;
+pub(super) const SCRATCH: usize = 1024;
 
 /// What is left of the room.
 pub(super) struct Scratch<'a>(&'a mut [u8]);

@@ -79,6 +79,23 @@ impl<'a> Value<'a> {
 
     /// Whether `self` and `other` compare so. What is no number compares as nothing.
     pub(super) fn compares(self, how: Comparison, other: Self) -> Result<bool, Fault> {
+        let equal = match how {
+            Comparison::Equal => true,
+            Comparison::NotEqual => false,
+            how => return self.is_ordered(how, other),
+        };
+        match (self, other) {
+            (Self::Text(a), Self::Text(b)) => Ok((a == b) == equal),
+            (Self::Bool(a), Self::Bool(b)) => Ok((a == b) == equal),
+            (Self::Int(a), Self::Int(b)) => Ok((a == b) == equal),
+            (Self::Double(a), Self::Double(b)) => Ok((a == b) == equal),
+            (Self::Time(a), Self::Time(b)) => Ok((a == b) == equal),
+            _ => Err(Fault::Mismatch),
+        }
+    }
+
+    #[inline(never)]
+    fn is_ordered(self, how: Comparison, other: Self) -> Result<bool, Fault> {
         let order = match (self, other) {
             (Self::Bool(a), Self::Bool(b)) => Some(a.cmp(&b)),
             (Self::Int(a), Self::Int(b)) => Some(a.cmp(&b)),

@@ -40,7 +40,7 @@ pub(crate) fn equal(name: &str) -> Arc<Expression> {
         "header regex" => Node::Matches(tier().into(), Regex::new("^go+ld$").expect("a regex")),
         "query" => is(Node::Entry(MapName::Query, "page".into()), "2"),
         "cookie" => is(Node::Entry(MapName::Cookies, "beta".into()), "1"),
-        "clients" => Node::ClientIn((0..1_000).map(network).collect()),
+        "clients" => Node::ClientIn(Box::new((0..1_000).map(network).collect())),
         "subject" => is(Node::Fact(Fact::ClientSubject), "CN=billing,O=Example"),
         "time" => Node::And([weekday(), hours()].into()),
         "either" => Node::Or(

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use regex::{Regex, RegexBuilder};
 use tidegate_core::expression::{Conversion, Fact, Node, Range, Search, TimePart};
+use tidegate_core::route::Networks;
 use tidegate_core::settings::Network;
 
 use super::lower::Lowering;
@@ -244,13 +245,14 @@ impl Lowering<'_> {
     }
 
     /// A network, or a list of them.
-    fn networks(&mut self, expr: &IdedExpr) -> Option<Box<[Network]>> {
+    fn networks(&mut self, expr: &IdedExpr) -> Option<Box<Networks>> {
         let elements = match &expr.expr {
             Expr::List(list) => &list.elements[..],
             _ => std::slice::from_ref(expr),
         };
         let networks: Vec<_> = elements.iter().map(|one| self.network(one)).collect();
-        networks.into_iter().collect()
+        let networks: Option<Networks> = networks.into_iter().collect();
+        networks.map(Box::new)
     }
 
     fn network(&mut self, expr: &IdedExpr) -> Option<Network> {

@@ -2,7 +2,7 @@
 
 use http::Method;
 use tidegate_core::Snapshot;
-use tidegate_core::expression::{Comparison, Expression, Fact, Node};
+use tidegate_core::expression::{Comparison, Expression, Fact, Node, Range};
 
 use super::Complaint;
 use crate::problem::{Problem, quoted};
@@ -84,7 +84,9 @@ fn asks_request(node: &Node) -> bool {
         | Node::HasHeader(_)
         | Node::Entry(..)
         | Node::HasEntry(..)
-        | Node::ClientIn(_) => true,
+        | Node::ClientIn(_)
+        | Node::Exists(Range::Names(_), _)
+        | Node::ForAll(Range::Names(_), _) => true,
         node => node.children().iter().any(asks_request),
     }
 }
