@@ -11,6 +11,7 @@ use fastrand::Rng;
 use http::Method;
 use tidegate_core::hash::xxh64;
 use tidegate_core::plan::{Balance, HashKey, Hashing, Upstream};
+use tidegate_core::record::{look, replay};
 use tidegate_core::route::{PathMatch, Pattern, RouteMatch, RouteTable, Template};
 use tidegate_core::{Ask, EndpointSet, Health, RegionSet, View, balance, choose, steer};
 
@@ -360,4 +361,33 @@ fn hash_of_a_cookie(bencher: Bencher<'_, '_>) {
         balance_factor: None,
     };
     bencher.bench_local(|| hashing.of(black_box(&asked)).map(|hashed| hashed.hash));
+}
+
+/// A whole choice of an attempt, as it is made for a request of which nothing is recorded.
+#[divan::bench]
+fn chosen(bencher: Bencher<'_, '_>) {
+    let world = world(Vec::new());
+    let ask = Ask::new(RegionSet::ALL, world.now);
+    let mut rng = Rng::with_seed(1);
+    bencher.bench_local(|| choose(black_box(world.live.upstream(UPSTREAM)), &ask, &mut rng).1);
+}
+
+/// The same with what it is made of.
+#[divan::bench]
+fn chosen_and_noted(bencher: Bencher<'_, '_>) {
+    let world = world(Vec::new());
+    let ask = Ask::new(RegionSet::ALL, world.now);
+    let mut rng = Rng::with_seed(1);
+    bencher.bench_local(|| look(black_box(world.live.upstream(UPSTREAM)), &ask, &mut rng).2);
+}
+
+/// A decision made again of its record.
+#[divan::bench]
+fn made_again(bencher: Bencher<'_, '_>) {
+    let world = world(vec![RouteMatch::default()]);
+    let ask = Ask::new(RegionSet::ALL, world.now);
+    let upstream = world.live.upstream(UPSTREAM);
+    let (_, _, looked) = look(upstream, &ask, &mut Rng::with_seed(1));
+    let record = support::record(&world, vec![looked]);
+    bencher.bench_local(|| replay(black_box(&record), &world.live.plan).same);
 }

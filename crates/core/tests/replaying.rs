@@ -3,10 +3,9 @@
 
 mod support;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use fastrand::Rng;
-use http::Method;
 use proptest::prelude::*;
 use tidegate_core::balance;
 use tidegate_core::cell::{Allotment, InFlight, Outcome};
@@ -14,13 +13,11 @@ use tidegate_core::decision::{Pin, PinnedBy};
 use tidegate_core::plan::{
     Affinity, AffinityBy, AffinityScope, Balance, Isolation, Limits, Plan, Prequal, WhenGone,
 };
-use tidegate_core::record::{End, Facts, Record, Replayed, Way, look, replay};
+use tidegate_core::record::{Record, Replayed, look, replay};
 use tidegate_core::route::RouteMatch;
-use tidegate_core::{
-    Ask, Dial, EndpointSet, Health, RegionIdx, RegionSet, Snapshot, Standing, Termination, choose,
-};
+use tidegate_core::{Ask, Dial, EndpointSet, Health, RegionIdx, RegionSet, Standing, choose};
 
-use support::{STEERINGS, UPSTREAM, World, asked, own, policies, steered_by};
+use support::{STEERINGS, UPSTREAM, World, asked, own, policies, record, steered_by};
 
 const HEALTHS: [Health; 4] = [
     Health::Healthy,
@@ -118,41 +115,6 @@ fn narrowed(name: &str, world: &World, rng: &mut Rng) -> Ask {
         .bool()
         .then(|| world.now + Duration::from_millis(rng.u64(..500)));
     ask
-}
-
-fn record(world: &World, decisions: Vec<tidegate_core::record::Looked>) -> Record {
-    let plan = &world.live.plan;
-    let wanted = plan.upstream(UPSTREAM);
-    Record {
-        id: "one".into(),
-        at: SystemTime::UNIX_EPOCH,
-        generation: world.live.generation,
-        content_hash: plan.content_hash.clone(),
-        regions: plan.regions.clone(),
-        facts: Some(Facts::of(&Snapshot::new(
-            Method::GET,
-            "shop.example.com",
-            "/",
-        ))),
-        way: Some(Way {
-            route: plan.routes[0].name.clone(),
-            upstream: wanted.name.clone(),
-            steering: wanted.steering.policy.as_str(),
-            balance: wanted.balance.as_str(),
-            residency: Box::default(),
-        }),
-        sampled: true,
-        decisions,
-        attempts: [].into(),
-        end: End {
-            reason: Termination::Completed,
-            status: Some(200),
-            took: Duration::from_millis(1),
-            first_byte: None,
-            rescued: false,
-            why_not: None,
-        },
-    }
 }
 
 fn any_balance(rng: &mut Rng) -> Balance {

@@ -217,7 +217,11 @@ impl<'a, E: Eyes> Among<'a, E> {
     /// What an attempt at the one at `at` is expected to cost, for each unit of its weight.
     pub(super) fn cost(&self, at: usize) -> f64 {
         let endpoint = &self.set.endpoints[at];
-        let cost = || endpoint.cell.cost_per_weight(endpoint.weight, self.seek.now);
+        let cost = || {
+            endpoint
+                .cell
+                .cost_per_weight(endpoint.weight, self.seek.now)
+        };
         self.eyes.part(Sight::Cost, at, cost)
     }
 }

@@ -52,7 +52,11 @@ fn by_chance(
 
 /// For sets of which so little is open that chance found none: the cheapest, or one drawn by weight
 /// times part if there are parts.
-fn of_all(among: &Among<'_, impl Eyes>, cost: &impl Fn(usize) -> f64, rng: &mut Rng) -> Option<usize> {
+fn of_all(
+    among: &Among<'_, impl Eyes>,
+    cost: &impl Fn(usize) -> f64,
+    rng: &mut Rng,
+) -> Option<usize> {
     if among.all_open().any(|at| among.part(at) < 1.0) {
         return left_over(among, rng);
     }

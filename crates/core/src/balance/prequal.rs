@@ -212,7 +212,8 @@ impl Prober {
             u64::MAX => return None,
             found => (found as usize).min(POOL_MAX),
         };
-        let found = (0..found).filter_map(|nth| self.found(entries.unwrap_or_default(), nth, among));
+        let found =
+            (0..found).filter_map(|nth| self.found(entries.unwrap_or_default(), nth, among));
         let usable = found.filter(|entry| among.open(entry.at) && among.passes(entry.at, rng));
         let usable: ArrayVec<Entry, POOL_MAX> = usable.map(|entry| as_of(entry, among)).collect();
         if usable.len() < 2 {
@@ -256,7 +257,11 @@ impl Prober {
 
     /// The endpoints of `among` to probe now: some that are open and are not being probed, drawn evenly.
     /// They count as being probed until [`Self::heard`].
-    pub(super) fn to_ask(&self, among: &Among<'_, impl Eyes>, rng: &mut Rng) -> ArrayVec<usize, PROBES_MAX> {
+    pub(super) fn to_ask(
+        &self,
+        among: &Among<'_, impl Eyes>,
+        rng: &mut Rng,
+    ) -> ArrayVec<usize, PROBES_MAX> {
         let wanted = rounded(self.policy.rate, rng.f64()) as usize;
         let mut pool = self.lock();
         pool.expire(among.seek.now, self.policy.max_age);

@@ -12,8 +12,8 @@ use fastrand::Rng;
 
 use super::Picked;
 use super::among::Among;
-use super::eyes::{Eyes, Sight};
 use super::draw::left_over;
+use super::eyes::{Eyes, Sight};
 
 /// Rounds before what is left is drawn from at random: what takes part of its share, or is heavy and
 /// not open, could otherwise make the others' turn come late.

@@ -14,7 +14,11 @@ impl Explain {
     /// Records this share of the requests (held between 0 and 1; what is no number is 0), beside every
     /// one that fails or needs more than one attempt, and keeps so many records.
     pub fn new(share: f64, keep: u32) -> Self {
-        let share = if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) };
+        let share = if share.is_nan() {
+            0.0
+        } else {
+            share.clamp(0.0, 1.0)
+        };
         Self {
             share,
             threshold: (share * 2f64.powi(32)).round() as u64,

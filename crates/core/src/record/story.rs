@@ -44,10 +44,7 @@ impl Record {
                     writeln!(f, "client    {client}")?;
                 }
             }
-            None => writeln!(
-                f,
-                "          its head was not kept: the answer had begun when it failed"
-            )?,
+            None => writeln!(f, "          its head had been let go of when it failed")?,
         }
         if let Ok(at) = Timestamp::try_from(self.at) {
             writeln!(f, "at        {at:.3}")?;

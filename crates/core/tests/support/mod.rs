@@ -15,8 +15,11 @@ use tidegate_core::plan::{
     ReplayLimits, RetryOn, RetryPolicy, RingHash, Route, Spread, Steering, TableSize, Tolerance,
     Upstream, UpstreamProtocol, UpstreamRegion,
 };
+use tidegate_core::record::{End, Facts, Looked, Record, Way};
 use tidegate_core::route::{RequestFacts, RouteMatch, RouteTable};
-use tidegate_core::{Allotment, Ask, Board, Dial, EndpointSet, Live, RegionSet};
+use tidegate_core::{
+    Allotment, Ask, Board, Dial, EndpointSet, Live, RegionSet, Snapshot, Termination,
+};
 
 /// One upstream in regions `r0`, `r1`, ... with endpoints `r0-0:80`, `r0-1:80`, ..., bound.
 pub(crate) struct World {
@@ -383,5 +386,41 @@ impl KeyFacts for Asked {
     }
     fn path_and_query(&self) -> &str {
         &self.path
+    }
+}
+
+/// A record of these decisions for a request of the one route.
+pub(crate) fn record(world: &World, decisions: Vec<Looked>) -> Record {
+    let plan = &world.live.plan;
+    let wanted = plan.upstream(UPSTREAM);
+    Record {
+        id: "one".into(),
+        at: SystemTime::UNIX_EPOCH,
+        generation: world.live.generation,
+        content_hash: plan.content_hash.clone(),
+        regions: plan.regions.clone(),
+        facts: Some(Facts::of(&Snapshot::new(
+            Method::GET,
+            "shop.example.com",
+            "/",
+        ))),
+        way: Some(Way {
+            route: plan.routes[0].name.clone(),
+            upstream: wanted.name.clone(),
+            steering: wanted.steering.policy.as_str(),
+            balance: wanted.balance.as_str(),
+            residency: Box::default(),
+        }),
+        sampled: true,
+        decisions,
+        attempts: [].into(),
+        end: End {
+            reason: Termination::Completed,
+            status: Some(200),
+            took: Duration::from_millis(1),
+            first_byte: None,
+            rescued: false,
+            why_not: None,
+        },
     }
 }
