@@ -33,12 +33,13 @@ const EDGES: [(&str, &[&str]); 11] = [
 ];
 
 /// Frameworks, and the only crates that may depend on them directly.
-const CONFINED: [(&str, &[&str]); 7] = [
+const CONFINED: [(&str, &[&str]); 8] = [
     ("pingora-core", &["proxy"]),
     ("h2", &["bench", "proxy", "lab"]),
     ("hyper", &["control", "health", "lab"]),
     ("axum", &["control"]),
     ("serde-saphyr", &["config"]),
+    ("cel", &["config"]),
     ("notify", &["control"]),
     ("rustls-native-certs", &["tls"]),
 ];
