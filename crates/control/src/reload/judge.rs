@@ -14,7 +14,6 @@ use super::{Activation, Document, Reloader, tell};
 use crate::certificates::Certificate;
 use crate::changes::{Changes, same_content};
 use crate::generations::{Entry, Fate, Instead, Why};
-use crate::launch::texts_hash;
 use crate::origin::{Cause, Origin};
 use crate::outcome::{CertificateOutcome, Outcome, Restored, Verdict};
 use crate::restart::differing;
@@ -123,7 +122,7 @@ impl Reloader {
     /// A file that changed its looks but not its content is no reason to serve again what was left.
     fn withheld(&self, ready: &Ready, from: &From) -> Option<Verdict> {
         let hash = &ready.plan.plan().content_hash;
-        let shunned = || self.marks().is_shunned(&texts_hash(&ready.bundle));
+        let shunned = || self.marks().is_shunned(&ready.texts);
         let left = || self.generations.withholds(hash) || shunned();
         let serving = self.shared.plan.newest()?;
         let other = *serving.plan.content_hash != **hash;
@@ -163,6 +162,7 @@ impl Reloader {
             Bound::Staged(live) => orders.promote(&live.plan, plan, board).unwrap_or(live),
         };
         board.forget_unused();
+        self.served.store(Arc::new(ready.texts));
         let document = Arc::new(Document {
             generation: live.generation.0,
             hash: live.plan.content_hash.clone(),
@@ -187,7 +187,6 @@ impl Reloader {
         from: From,
     ) {
         let number = live.generation.0;
-        self.served.store(Arc::new(texts_hash(&bundle)));
         if let (true, Some(before)) = (from.origin.cause.is_rollback(), before) {
             self.left(before.generation.0, number, &from.origin);
         }

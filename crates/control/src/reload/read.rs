@@ -10,6 +10,7 @@ use tidegate_core::{Live, Plan};
 use crate::certificates::{Certificate, Certificates};
 use crate::changes::{Changes, same_content};
 use crate::generations::{Entry, Generations};
+use crate::launch::texts_hash;
 use crate::stamp::Stamps;
 
 /// Where a plan is to come from.
@@ -57,6 +58,8 @@ pub(super) struct Ready {
     pub(super) settings: Settings,
     pub(super) resolved: String,
     pub(super) bundle: Bundle,
+    /// The hash of its texts.
+    pub(super) texts: String,
     pub(super) watched: Vec<PathBuf>,
     pub(super) warnings: Report,
     pub(super) database: Option<DatabaseRead>,
@@ -111,6 +114,7 @@ impl From<Loaded> for Ready {
             plan: Bound::Plan(Box::new(loaded.plan)),
             settings: loaded.settings,
             resolved: loaded.resolved,
+            texts: texts_hash(&loaded.bundle),
             bundle: loaded.bundle,
             watched: loaded.watched,
             warnings,
@@ -125,6 +129,7 @@ impl From<Staged> for Ready {
             plan: Bound::Staged(staged.live),
             settings: staged.settings,
             resolved: staged.resolved,
+            texts: texts_hash(&staged.bundle),
             bundle: staged.bundle,
             watched: staged.watched,
             warnings: staged.warnings,

@@ -1,0 +1,105 @@
+//! Generations within one process: what is prepared and activated, and what is gone back to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_config::Bundle;
+use tidegate_control::{Author, Cause, Keeping, NoGeneration, Origin, Source, Verdict, Why};
+
+use crate::support::{Site, config};
+
+fn bundle(site: &Site, text: &str) -> Source {
+    Source::Bundle(Arc::new(Bundle::of(site.path(), text)))
+}
+
+#[tokio::test]
+async fn what_is_prepared_serves_nothing_until_it_is_activated() {
+    let site = Site::new(&config("5s"));
+    let bad = site.reloader.prepare(bundle(&site, &config("5"))).await;
+    assert!(bad.unwrap_err().errors() > 0);
+    let loaded = site.reloader.prepare(bundle(&site, &config("7s"))).await;
+    assert_eq!(site.timeout(), Duration::from_secs(5));
+    let author = Author::new(Some(b"ann"), Some(b"tried")).unwrap();
+    let origin = Origin::by(Cause::Candidate, author);
+    let outcome = site.reloader.activate(loaded.unwrap(), origin).await;
+    assert!(outcome.took_effect(), "{outcome}");
+    assert_eq!(outcome.kept, Some(Keeping::Memory));
+    assert_eq!(
+        (site.generation(), site.timeout()),
+        (2, Duration::from_secs(7))
+    );
+    let generations = site.reloader.generations();
+    let entry = generations.serving().unwrap();
+    assert_eq!(
+        (&*entry.origin.who, entry.origin.cause),
+        ("ann", Cause::Candidate)
+    );
+    assert_eq!(generations.instead().unwrap().why, Why::Activated);
+
+    // The file is left while it says what it said, unless somebody asks.
+    site.write(&format!("# touched\n{}", config("5s")));
+    let outcome = site.reloader.reload(Cause::File).await;
+    assert!(
+        matches!(outcome.verdict, Verdict::Withheld { generation: 2, .. }),
+        "{outcome}"
+    );
+    assert!(!outcome.took_effect());
+    let outcome = site.reloader.reload(Cause::Signal).await;
+    assert!(outcome.took_effect(), "{outcome}");
+    assert_eq!(
+        (site.generation(), site.timeout()),
+        (3, Duration::from_secs(5))
+    );
+    assert_eq!(generations.instead(), None);
+}
+
+#[tokio::test]
+async fn going_back_twice_goes_back_twice() {
+    let site = Site::new(&config("1s"));
+    for timeout in ["2s", "3s"] {
+        site.write(&config(timeout));
+        site.reloader.reload(Cause::Api).await;
+    }
+    let back = async |to| site.reloader.rollback(to, Cause::Rollback).await;
+    let outcome = back(None).await.unwrap();
+    let restored = outcome.restored.unwrap();
+    assert_eq!((restored.generation, restored.differs), (2, false));
+    assert_eq!(
+        (site.generation(), site.timeout()),
+        (4, Duration::from_secs(2))
+    );
+    back(None).await.unwrap();
+    assert_eq!(
+        (site.generation(), site.timeout()),
+        (5, Duration::from_secs(1))
+    );
+    assert!(matches!(
+        back(None).await,
+        Err(NoGeneration::NothingBefore(5))
+    ));
+    assert!(matches!(
+        back(Some(9)).await,
+        Err(NoGeneration::Unknown { number: 9, .. })
+    ));
+    let again = back(Some(1)).await.unwrap();
+    assert!(
+        matches!(again.verdict, Verdict::Unchanged { generation: 5, .. }),
+        "{again}"
+    );
+    let rollbacks = "tidegate_rollbacks_total{why=\"operator\"} 2";
+    assert!(site.has_metric(rollbacks));
+}
+
+/// What only a restart changes cannot be gone back to, and says what that is.
+#[tokio::test]
+async fn a_rollback_is_judged_like_a_reload() {
+    let site = Site::new(&config("1s"));
+    let other = config("2s").replace("127.0.0.1:0", "127.0.0.1:1");
+    let loaded = site.reloader.prepare(bundle(&site, &other)).await.unwrap();
+    let outcome = site.reloader.activate(loaded, Cause::Candidate).await;
+    let Verdict::RestartNeeded { fields } = &outcome.verdict else {
+        panic!("{outcome}")
+    };
+    assert_eq!(fields, &["listeners.http.bind"]);
+    assert_eq!((site.generation(), outcome.kept.clone()), (1, None));
+}
