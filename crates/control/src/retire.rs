@@ -13,9 +13,11 @@ use tidegate_telemetry::metrics::PlanSeries;
 
 use crate::quiet::Quiet;
 
-/// How soon is looked whether it is still in use, and how seldom at last.
+/// How soon is looked whether it is still in use, and how seldom at last. Those who hold it look for
+/// another one a few times a second, and reloads may follow each other as fast: what is not thrown away
+/// adds up.
 const FIRST: Duration = Duration::from_millis(20);
-const LAST: Duration = Duration::from_secs(1);
+const LAST: Duration = Duration::from_millis(100);
 
 /// A plan that is about to be replaced, and what was resolved for it: held, so that nobody else drops
 /// the last of it.
