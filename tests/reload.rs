@@ -7,11 +7,12 @@ use futures_util::{SinkExt, StreamExt};
 use http::StatusCode;
 use rustix::process::Signal;
 use serde_json::Value;
-use tidegate_lab::World;
+use tidegate_lab::tls::Alpn;
+use tidegate_lab::{LinkSpec, RegionSpec, World};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{Config, HOST, Session, Tidegate, Traffic, ask, until};
+use crate::harness::{Config, HOST, Keys, Session, Tidegate, Traffic, ask, until};
 
 const ROUTES: &str = "
   - { name: all, upstream: shop }
@@ -255,6 +256,116 @@ async fn a_tunnel_outlives_its_plan() {
         .iter()
         .find(|line| line["path"] == "/ws" && line["status"] == 101);
     assert_eq!(tunnel.unwrap()["reason"], "tunnelled", "{log:?}");
+}
+
+/// What is alive of a generation, as the admin API tells it; null if nothing is.
+async fn alive(tidegate: &Tidegate, generation: u64) -> Value {
+    let mut told = tidegate.admin_get("/generations").await.json();
+    let alive = told["alive"].as_array_mut().unwrap();
+    let found = alive.iter_mut().find(|one| one["generation"] == generation);
+    found.map(Value::take).unwrap_or_default()
+}
+
+/// Fifty reloads under traffic, through all of which a WebSocket runs: it holds its route and no plan,
+/// and everybody's requests go on.
+#[tokio::test]
+async fn a_tunnel_holds_no_plan_and_reloads_under_traffic_lose_nothing() {
+    let world = world().await;
+    let version = |number: u64| {
+        let mut routes = String::from("  - { name: all, upstream: shop }\n");
+        for route in 0..100 + number {
+            routes += &format!("  - {{ match: {{ path: /r/{route} }}, upstream: shop }}\n");
+        }
+        Config::of(&world).routes(&routes).yaml()
+    };
+    let tidegate = Tidegate::start_healthy(&version(1)).await;
+    let stream = TcpStream::connect(tidegate.http()).await.unwrap();
+    let url = format!("ws://{HOST}/ws");
+    let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+    let traffic = Traffic::start(tidegate.http(), &Traffic::replayable());
+    for number in 2..52 {
+        traffic.more(3).await;
+        tidegate.save(&version(number));
+        let reply = tidegate.admin_post("/reload").await;
+        assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+    }
+    until("every plan but the last to be gone", || async {
+        let told = tidegate.admin_get("/generations").await.json();
+        let alive = told["alive"].as_array().unwrap();
+        let whole = alive.iter().filter(|one| one["whole"] == true);
+        let whole: Vec<_> = whole.map(|one| one["generation"].clone()).collect();
+        whole == [51] && alive.len() == 2
+    })
+    .await;
+    let first = alive(&tidegate, 1).await;
+    let held = &first["pinned_by"];
+    assert_eq!(
+        (&held["tunnels"], &held["routes"]),
+        (&1.into(), &1.into()),
+        "{first}"
+    );
+    let bytes = |alive: &Value| alive["bytes"].as_u64().unwrap();
+    let last = alive(&tidegate, 51).await;
+    assert!(
+        bytes(&first) > 0 && bytes(&first) * 20 < bytes(&last),
+        "{first} {last}"
+    );
+    let message = Message::text("still here");
+    socket.send(message.clone()).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), message);
+    traffic.stop().await.assert_nothing_lost();
+    socket.close(None).await.unwrap();
+    while socket.next().await.is_some() {}
+    drop(socket);
+    until("nothing of the first to be alive", || async {
+        alive(&tidegate, 1).await.is_null()
+    })
+    .await;
+    until("the tunnel's line", || async {
+        let log = tidegate.access_log();
+        log.iter().any(|line| line["status"] == 101)
+    })
+    .await;
+    let log = tidegate.access_log();
+    let tunnel = log.iter().find(|line| line["status"] == 101).unwrap();
+    assert_eq!(
+        (&tunnel["route"], &tunnel["generation"]),
+        (&"all".into(), &1.into())
+    );
+}
+
+/// Connections and TLS towards an upstream belong to what it is, not to a plan: a reload that changes
+/// something else opens none anew.
+#[tokio::test]
+async fn connections_behind_tls_are_carried_over() {
+    for alpn in [Alpn::H1, Alpn::H2] {
+        let keys = Keys::new();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("ca.pem"), keys.pem()).unwrap();
+        let spec = RegionSpec {
+            tls: Some(keys.issue().server_config(alpn).unwrap()),
+            ..RegionSpec::new("eu-west")
+        };
+        let builder = World::builder().site(spec, LinkSpec::default());
+        let world = builder.start().await.unwrap();
+        let version = |routes: &str| {
+            let mut config = Config::of(&world).routes(routes);
+            config.upstream += "    tls: { server_name: shop.example.com, ca: ca.pem }\n";
+            config.yaml()
+        };
+        let tidegate = Tidegate::start_in(directory, &version(ROUTES)).await;
+        tidegate.region_is("eu-west", "healthy").await;
+        let mut session = Session::h1(tidegate.http()).await;
+        session.get("/").await;
+        let more = format!("{ROUTES}  - {{ match: {{ path: /more }}, upstream: shop }}\n");
+        tidegate.save(&version(&more));
+        let reply = tidegate.admin_post("/reload").await;
+        assert_eq!(reply.json()["verdict"], "activated", "{reply:?}");
+        session.get("/more").await;
+        let log = tidegate.logged(2).await;
+        assert_eq!(log[1]["generation"], 2, "{}", log[1]);
+        assert_eq!(log[1]["attempts"][0]["reused"], true, "{alpn:?} {}", log[1]);
+    }
 }
 
 /// What was observed belongs to regions and endpoints, not to a plan.
