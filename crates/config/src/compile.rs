@@ -122,6 +122,7 @@ fn lint(cx: &mut Context<'_>, config: &raw::Config, settings: &Settings, plan: &
     }
     lint::unused(cx, config);
     geo::lint(cx, config, &plan.upstreams);
+    matches::check_unseen(cx, config, plan.routes.iter().map(|route| &route.matches));
     reach::check(cx, config, plan);
     cycles::check(cx, config, settings, plan);
 }

@@ -2,6 +2,7 @@
 
 mod describe;
 mod paths;
+mod unseen;
 mod values;
 mod windows;
 
@@ -18,6 +19,7 @@ use crate::yaml::Field;
 
 pub(crate) use describe::describe;
 pub(crate) use paths::check_target;
+pub(crate) use unseen::check as check_unseen;
 
 /// Most networks of one match.
 const NETWORKS_MAX: usize = 10_000;

@@ -136,7 +136,9 @@ impl RouteTable {
             + self.edges.allocation_size()
             + labels.map(|edge| edge.label.capacity()).sum::<usize>()
             + size_of_val(&*self.conditions)
-            + conditions.map(|one| size_of_val(&**one) + one.heap_bytes()).sum::<usize>()
+            + conditions
+                .map(|one| size_of_val(&**one) + one.heap_bytes())
+                .sum::<usize>()
             + size_of_val(&*self.conditional)
             + self.patterned.allocation_size()
     }
