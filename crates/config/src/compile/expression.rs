@@ -6,9 +6,11 @@
 //! refused by name.
 
 mod call;
+mod extent;
 mod facts;
 mod lint;
 mod lower;
+mod operator;
 mod parse;
 mod place;
 mod thing;
@@ -60,7 +62,7 @@ fn compiled(text: &str, what: &str) -> (Option<Expression>, Vec<Complaint>) {
     }
     let parsed = match parse::parse(text) {
         Ok(parsed) => parsed,
-        Err(complaint) => return (None, vec![complaint]),
+        Err(complaint) => return (None, vec![*complaint]),
     };
     let mut lowering = Lowering::new(text, &parsed.places);
     let root = lowering.root(&parsed.root, what);

@@ -6,8 +6,9 @@
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, Expr, ListExpr, LiteralValue, SelectExpr, SourceInfo, operators};
 use http::HeaderName;
-use tidegate_core::expression::{Arithmetic, Comparison, List, MAX_DEPTH, MapName, Node};
+use tidegate_core::expression::{Arithmetic, Comparison, MAX_DEPTH, MapName, Node};
 
+use super::operator::{arithmetic, comparison, conversion, flatten, list_of};
 use super::thing::{Kind, Thing};
 use super::{Complaint, facts, lint};
 use crate::problem::{Problem, quoted};
@@ -15,8 +16,8 @@ use crate::suggest;
 
 /// One expression on its way.
 pub(super) struct Lowering<'t> {
-    text: &'t str,
-    places: &'t SourceInfo,
+    pub(super) text: &'t str,
+    pub(super) places: &'t SourceInfo,
     /// The variables of the loops around, outermost first.
     pub(super) locals: Vec<(String, Kind)>,
     pub(super) complaints: Vec<Complaint>,
@@ -452,138 +453,5 @@ impl<'t> Lowering<'t> {
             start,
             end,
         });
-    }
-
-    /// The bytes of a part with all that belongs to it.
-    fn place(&self, expr: &IdedExpr) -> (usize, usize) {
-        let own = self.places.offset_for(expr.id);
-        let mut place = own.map_or((usize::MAX, 0), |(start, last)| {
-            (start as usize, last as usize + 1)
-        });
-        let mut cover = |(start, end): (usize, usize)| {
-            place = (place.0.min(start), place.1.max(end));
-        };
-        match &expr.expr {
-            Expr::Call(call) => {
-                let parts = call.target.as_deref().into_iter().chain(&call.args);
-                parts.for_each(|part| cover(self.place(part)));
-                if !call.func_name.starts_with(['_', '!', '-', '@']) {
-                    cover(self.name_place(expr, &call.func_name));
-                }
-                if let Some(close) = self.closing(&call.func_name, place.1) {
-                    place.1 = close;
-                }
-            }
-            Expr::Select(select) => {
-                let field = self.field_place(expr, select);
-                cover(self.place(&select.operand));
-                cover(field);
-            }
-            Expr::List(list) => {
-                list.elements
-                    .iter()
-                    .for_each(|part| cover(self.place(part)));
-                if let Some(close) = self.closing(operators::INDEX, place.1) {
-                    place.1 = close;
-                }
-            }
-            _ => {}
-        }
-        (place.0.min(place.1), place.1)
-    }
-
-    /// The end of the bracket that closes right after `from`, where one does.
-    fn closing(&self, function: &str, from: usize) -> Option<usize> {
-        let bracket = match function {
-            operators::INDEX => ']',
-            name if name.starts_with(['_', '!', '-', '@']) => return None,
-            _ => ')',
-        };
-        let rest = self.text.get(from..)?;
-        let gap = rest.find(|c: char| !c.is_whitespace())?;
-        rest[gap..].starts_with(bracket).then_some(from + gap + 1)
-    }
-
-    /// The bytes of a field's name: behind the dot, which is what the parser remembers.
-    fn field_place(&self, expr: &IdedExpr, select: &SelectExpr) -> (usize, usize) {
-        let dot = self.places.offset_for(expr.id);
-        let after = dot.map_or(0, |(dot, _)| dot as usize + 1);
-        let rest = self.text.get(after..).unwrap_or("");
-        let gap = rest.find(|c: char| !c.is_whitespace()).unwrap_or(0);
-        (after + gap, after + gap + select.field.len())
-    }
-
-    /// The bytes of a function's name: before the bracket, which is what the parser remembers.
-    pub(super) fn name_place(&self, expr: &IdedExpr, name: &str) -> (usize, usize) {
-        let bracket = self.places.offset_for(expr.id);
-        let bracket = bracket.map_or(0, |(start, _)| start as usize);
-        let before = self.text.get(..bracket).unwrap_or("").trim_end().len();
-        (before.saturating_sub(name.len()), before)
-    }
-}
-
-fn flatten<'e>(expr: &'e IdedExpr, operator: &str, parts: &mut Vec<&'e IdedExpr>) {
-    match &expr.expr {
-        Expr::Call(call) if call.func_name == operator => {
-            call.args
-                .iter()
-                .for_each(|part| flatten(part, operator, parts));
-        }
-        _ => parts.push(expr),
-    }
-}
-
-fn comparison(operator: &str) -> Option<Comparison> {
-    Some(match operator {
-        operators::EQUALS => Comparison::Equal,
-        operators::NOT_EQUALS => Comparison::NotEqual,
-        operators::LESS => Comparison::Less,
-        operators::LESS_EQUALS => Comparison::LessOrEqual,
-        operators::GREATER => Comparison::Greater,
-        operators::GREATER_EQUALS => Comparison::GreaterOrEqual,
-        _ => return None,
-    })
-}
-
-fn arithmetic(operator: &str) -> Option<Arithmetic> {
-    Some(match operator {
-        operators::ADD => Arithmetic::Add,
-        operators::SUBSTRACT => Arithmetic::Subtract,
-        operators::MULTIPLY => Arithmetic::Multiply,
-        operators::DIVIDE => Arithmetic::Divide,
-        operators::MODULO => Arithmetic::Remainder,
-        _ => return None,
-    })
-}
-
-/// What makes a value of one type one of another.
-fn conversion(from: Kind, to: Kind) -> &'static str {
-    match (from, to) {
-        (Kind::Text | Kind::Double, Kind::Int) | (Kind::Int, Kind::Text) => {
-            "`int(..)` makes an int of a string; strings have quotation marks"
-        }
-        (Kind::Text | Kind::Int, Kind::Double) => "`double(..)` makes one of it; `1.0` is a double",
-        (Kind::Bool, Kind::Text) => "write it in quotation marks",
-        (Kind::Text, Kind::Bool) => "compare it: `... == \"true\"`",
-        (Kind::Text, Kind::Time) => "`timestamp(\"2026-01-31T00:00:00Z\")` makes one of it",
-        _ => "",
-    }
-}
-
-fn list_of(nodes: &[Node], kind: Kind) -> List {
-    macro_rules! each {
-        ($variant:ident) => {
-            nodes.iter().filter_map(|node| match node {
-                Node::$variant(value) => Some(value.clone()),
-                _ => None,
-            })
-        };
-    }
-    match kind {
-        Kind::Text => List::texts(each!(Text)),
-        Kind::Int => List::Ints(each!(Int).collect()),
-        Kind::Double => List::Doubles(each!(Double).collect()),
-        Kind::Bool => List::Bools(each!(Bool).collect()),
-        Kind::Time => List::Times(each!(Time).collect()),
     }
 }

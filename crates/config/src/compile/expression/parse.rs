@@ -27,17 +27,17 @@ const ELSEWHERE: [(&str, &str); 5] = [
     ("or", "`||` means or"),
 ];
 
-pub(super) fn parse(text: &str) -> Result<Parsed, Complaint> {
+pub(super) fn parse(text: &str) -> Result<Parsed, Box<Complaint>> {
     if text.trim().is_empty() {
         let problem = Problem::error("invalid_expression", "the expression is empty");
-        return Err(Complaint::whole(problem, text));
+        return Err(Box::new(Complaint::whole(problem, text)));
     }
     // Without macros `has` and `exists` stay the calls that they are written as.
     let env = Env::default().with_optional_support(false);
     let parser = env.parser().max_recursion_depth(NESTING);
     match parser.parse_with_source_info(text) {
         Ok((root, places)) => Ok(Parsed { root, places }),
-        Err(errors) => Err(complaint(text, errors.errors.first())),
+        Err(errors) => Err(Box::new(complaint(text, errors.errors.first()))),
     }
 }
 
