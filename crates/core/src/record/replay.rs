@@ -7,8 +7,6 @@
 //! plan the request is matched again, rows are made of that plan's weights, tiers, capacities and rules,
 //! and of what was observed of each region, found by its name. What cannot be known then is said.
 
-use std::time::Instant;
-
 use fastrand::Rng;
 use serde::Serialize;
 
@@ -66,23 +64,8 @@ pub fn replay(record: &Record, plan: &Plan) -> Replayed {
         uncertain: Vec::new(),
         decisions: Vec::new(),
     };
-    let way = again.way(&mut replayed);
-    if let Some((route, upstream)) = way {
-        let board = Board::new(Instant::now());
-        let wanted = plan.upstream(upstream);
-        let bound = LiveUpstream::alone(plan, wanted, &board);
-        let way = Found {
-            way: (route, upstream),
-            wanted,
-            bound: &bound,
-        };
-        for looked in &record.decisions {
-            let retold = match again.same_plan {
-                true => again.exactly(looked, &way),
-                false => again.otherwise(looked, &way, &mut replayed.uncertain),
-            };
-            replayed.decisions.push(retold);
-        }
+    if let Some((route, upstream)) = again.way(&mut replayed) {
+        replayed.decisions = again.decisions((route, upstream), &mut replayed.uncertain);
     }
     let made = replayed.decisions.iter();
     replayed.same = replayed.differences.is_empty() && made.clone().all(|one| one.same);
@@ -127,6 +110,35 @@ impl Round<'_> {
             plan,
             same_plan: record.content_hash == plan.content_hash,
         }
+    }
+
+    /// The decisions of a request that goes this way. Without anything to make them of, none is made.
+    fn decisions(
+        &self,
+        (route, upstream): (RouteIdx, UpstreamIdx),
+        uncertain: &mut Vec<String>,
+    ) -> Vec<Retold> {
+        let decisions = &self.record.decisions;
+        let Some(first) = decisions.iter().find_map(|looked| looked.inputs.as_ref()) else {
+            return decisions
+                .iter()
+                .map(|_| Retold::missing(NOT_KEPT))
+                .collect();
+        };
+        // Nothing reads how old the board is.
+        let board = Board::new(first.ask.now);
+        let wanted = self.plan.upstream(upstream);
+        let bound = LiveUpstream::alone(self.plan, wanted, &board);
+        let way = Found {
+            way: (route, upstream),
+            wanted,
+            bound: &bound,
+        };
+        let retold = decisions.iter().map(|looked| match self.same_plan {
+            true => self.exactly(looked, &way),
+            false => self.otherwise(looked, &way, uncertain),
+        });
+        retold.collect()
     }
 
     /// The route and the upstream that the plan gives the request; enters what differs.
