@@ -209,7 +209,7 @@ mod tests {
     /// Each file's aliases stay within the reader's bound, but not those of all files together.
     #[test]
     fn alias_bombs_do_not_add_up() {
-        let ten = |item: &str| vec![item; 10].join(", ");
+        let ten = |item: &str| [item; 10].join(", ");
         let bomb = |n: usize| {
             let (a, b, c) = (ten("x"), ten("*a"), ten("*b"));
             format!("a{n}: &a [{a}]\nb{n}: &b [{b}]\nc{n}: &c [{c}]\n")
