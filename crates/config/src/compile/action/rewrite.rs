@@ -58,10 +58,8 @@ fn edit(
     };
     let holes = Holes::of_path(matches, Some(&regex));
     let to = holes.read(cx, to?, edit.to.span())?;
-    for text in to
-        .texts()
-        .filter(|text| !is_origin_form(&format!("/{text}")))
-    {
+    let wrong = to.texts().find(|text| !is_origin_form(&format!("/{text}")));
+    if let Some(text) = wrong {
         let help = "write spaces, controls, `?`, `#` and what is beyond ASCII percent-encoded";
         cx.invalid(edit.to.span(), "path", "a part of a path", text, help);
         return None;
