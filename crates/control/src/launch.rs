@@ -153,7 +153,10 @@ impl Start {
                 return Ok(self.ended(loaded, Some((entry, why, detail))));
             }
         }
-        tracing::error!("nothing can serve instead of the file: {detail}");
+        // Of a file that is no good, whoever started the process is told every problem.
+        if !matches!(refusal, Refusal::Invalid(_)) {
+            tracing::error!("nothing can serve instead of the file: {detail}");
+        }
         match refusal {
             Refusal::Invalid(report) => Err(report),
             Refusal::Withheld(loaded) => Ok(self.ended(*loaded, None)),
