@@ -15,7 +15,7 @@ mod split;
 mod steering;
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -202,7 +202,21 @@ fn fields(headers: &[(HeaderName, Arc<str>)]) -> Doc<'static> {
 
 /// Paths came from text, so the lossy form is exact.
 fn path(path: &Path, base: &Path) -> Doc<'static> {
-    Doc::text(path.strip_prefix(base).unwrap_or(path).to_string_lossy())
+    let below = path.strip_prefix(base).map(Path::to_owned);
+    Doc::text(
+        below
+            .ok()
+            .or_else(|| below_whole(path, base))
+            .unwrap_or_else(|| path.to_owned())
+            .to_string_lossy(),
+    )
+}
+
+/// An absolute path below a base that was named relatively: the same configuration has one hash,
+/// wherever it is looked at from.
+fn below_whole(path: &Path, base: &Path) -> Option<PathBuf> {
+    let whole = std::path::absolute(base).or_else(|_| std::env::current_dir());
+    Some(path.strip_prefix(whole.ok()?).ok()?.to_owned())
 }
 
 fn location(location: Option<Location>) -> Option<Doc<'static>> {

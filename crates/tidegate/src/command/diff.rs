@@ -1,11 +1,10 @@
 //! `tidegate diff`: what another configuration would do differently.
 
 use std::path::Path;
-use std::time::SystemTime;
 
 use clap::Args;
 use serde_json::json;
-use tidegate_config::{Disk, Loaded};
+use tidegate_config::{Bundle, Loaded, load_bundle};
 use tidegate_control::Diff as Difference;
 
 use super::remote::{Process, unexpected};
@@ -69,8 +68,7 @@ impl Diff {
             "live" => {
                 let text = self.process.text(&["plan"])?;
                 let name = Path::new(beside).with_file_name("live");
-                let name = name.to_string_lossy();
-                tidegate_config::compile(&name, &text, &Disk, SystemTime::now())
+                load_bundle(&Bundle::of(&name.to_string_lossy(), &text), None)
             }
             path => tidegate_config::load(Path::new(path)),
         };
