@@ -46,7 +46,7 @@ pub(super) fn cookies(
     compile(cx, field, cookie, cookie_value)
 }
 
-fn compile<N: Ord1>(
+fn compile<N: Named>(
     cx: &mut Context<'_>,
     field: &Field<Entries<raw::ValueForm>>,
     name: impl Fn(&mut Context<'_>, &Entry<raw::ValueForm>) -> Option<N>,
@@ -69,17 +69,17 @@ fn compile<N: Ord1>(
 }
 
 /// A name that can be found again and be put in order.
-trait Ord1: Clone + Eq + Hash {
+trait Named: Clone + Eq + Hash {
     fn text(&self) -> &str;
 }
 
-impl Ord1 for HeaderName {
+impl Named for HeaderName {
     fn text(&self) -> &str {
         self.as_str()
     }
 }
 
-impl Ord1 for Arc<str> {
+impl Named for Arc<str> {
     fn text(&self) -> &str {
         self
     }
@@ -187,9 +187,8 @@ pub(super) fn value(
         let text = field.get()?;
         check(cx, text, field.span()).then(|| Arc::from(text.as_str()))
     };
-    let form = |value: Option<ValueMatch>| value;
     if !raw.exact.is_absent() {
-        return form(fixed(cx, &raw.exact).map(ValueMatch::Exact));
+        return fixed(cx, &raw.exact).map(ValueMatch::Exact);
     }
     if !raw.prefix.is_absent() {
         return prefix(cx, &raw.prefix, fixed);
