@@ -16,8 +16,9 @@ const BEFORE: [&str; 8] = [
 ];
 
 /// Codes that need the disk or a huge file, which other tests make.
-const ELSEWHERE: [&str; 8] = [
+const ELSEWHERE: [&str; 9] = [
     "database_kept",
+    "not_formatted",
     "not_utf8",
     "too_many_files",
     "too_many_includes",
