@@ -68,7 +68,7 @@ impl Diff {
             "live" => {
                 let text = self.process.text(&["plan"])?;
                 let name = Path::new(beside).with_file_name("live");
-                load_bundle(&Bundle::of(&name.to_string_lossy(), &text), None)
+                load_bundle(&Bundle::of(name, text), None)
             }
             path => tidegate_config::load(Path::new(path)),
         };
