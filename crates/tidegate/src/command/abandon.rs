@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::candidate::Told;
 use super::remote::Asking;
+use super::signature::Signature;
 use crate::exit::{Exit, Failure};
 
 /// Give what a configuration serves in part back to the one beside it.
@@ -19,6 +20,8 @@ pub(super) struct Abandon {
     #[arg(long)]
     forget: bool,
     #[command(flatten)]
+    signature: Signature,
+    #[command(flatten)]
     asking: Asking,
 }
 
@@ -31,14 +34,11 @@ Exit status: 0 done, 1 refused (there is nothing to abandon), 2 the process coul
 
 impl Abandon {
     pub(super) fn run(&self) -> Result<Exit, Failure> {
+        let (asking, signature) = (&self.asking, &self.signature);
+        let candidate = ["candidate", "abandon"];
         match self.forget {
-            true => self
-                .asking
-                .ask(Method::DELETE, &["candidate"], &[], forgotten),
-            false => {
-                let path = ["candidate", "abandon"];
-                self.asking.ask(Method::POST, &path, &[], abandoned)
-            }
+            true => asking.ask_as(signature, Method::DELETE, &candidate[..1], &[], forgotten),
+            false => asking.ask_as(signature, Method::POST, &candidate, &[], abandoned),
         }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::candidate::Told;
 use super::remote::Asking;
+use super::signature::Signature;
 use crate::exit::{Exit, Failure};
 
 /// Let the configuration that was tried last serve a part of what comes, or everything.
@@ -29,6 +30,8 @@ pub(super) struct Activate {
     /// But not before so many of its requests have ended. [default: 100]
     #[arg(long, value_name = "NUMBER")]
     min_requests: Option<String>,
+    #[command(flatten)]
+    signature: Signature,
     #[command(flatten)]
     asking: Asking,
 }
@@ -55,7 +58,8 @@ impl Activate {
         }
         parameters.extend(self.route.iter().map(|route| ("route", route.as_str())));
         let path = ["candidate", "activate"];
-        self.asking.ask(Method::POST, &path, &parameters, words)
+        self.asking
+            .ask_as(&self.signature, Method::POST, &path, &parameters, words)
     }
 }
 

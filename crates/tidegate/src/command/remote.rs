@@ -47,8 +47,9 @@ impl Process {
     }
 
     /// Its admin listener, to be asked more than once.
-    pub(super) fn reached(&self) -> Result<Reached, Failure> {
+    pub(super) fn reached(&self, signature: &Signature) -> Result<Reached, Failure> {
         let (remote, runtime) = self.reach()?;
+        let remote = remote.by(signature.author()?);
         Ok(Reached { remote, runtime })
     }
 

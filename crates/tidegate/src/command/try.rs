@@ -11,6 +11,7 @@ use tidegate_config::Bundle;
 
 use super::candidate::{Told, thousands};
 use super::remote::{Process, Reached};
+use super::signature::Signature;
 use crate::exit::{Exit, Failure};
 use crate::terminal::{self, percent, seconds};
 
@@ -64,6 +65,8 @@ pub(super) struct Try {
     #[arg(long, value_name = "NUMBER", default_value = "100")]
     min_requests: String,
     #[command(flatten)]
+    signature: Signature,
+    #[command(flatten)]
     process: Process,
     /// Print the report as JSON.
     #[arg(long)]
@@ -84,7 +87,7 @@ impl Try {
     pub(super) fn run(&self) -> Result<Exit, Failure> {
         let bundle = Bundle::read(&self.config).map_err(|report| terminal::refused(&report))?;
         let json = serde_json::to_string(&bundle).map_err(Failure::could_not_ask)?;
-        let process = self.process.reached()?;
+        let process = self.process.reached(&self.signature)?;
         let mut answer = process.send(Method::POST, &["candidate"], &self.parameters(), json)?;
         let shown = std::io::stderr().is_terminal();
         while !is_done(&answer)? {
