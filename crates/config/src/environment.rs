@@ -19,6 +19,10 @@ use crate::yaml::{Kind, Node, Value};
 pub(crate) const START: &str = "${";
 pub(crate) const ESCAPED: &str = "$${";
 
+/// The key below which `${name}` is a value that an earlier step of a probe found, and no variable of the
+/// environment.
+pub(crate) const STEPS: &str = "steps";
+
 /// Longest name of a variable.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -118,7 +122,10 @@ impl Filler<'_> {
     fn node(&mut self, node: &mut Node<'_>) {
         match &mut node.value {
             Value::List(items) => items.iter_mut().for_each(|item| self.node(item)),
-            Value::Map(entries) => entries.iter_mut().for_each(|(_, value)| self.node(value)),
+            Value::Map(entries) => {
+                let entries = entries.iter_mut().filter(|(key, _)| key.text != STEPS);
+                entries.for_each(|(_, value)| self.node(value));
+            }
             Value::Scalar(text, _) if text.contains(START) => {
                 let written = text.to_string();
                 node.value = self.scalar(node, written);

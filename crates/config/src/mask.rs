@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::emit;
-use crate::environment::{START, escaped};
+use crate::environment::{START, STEPS, escaped};
 use crate::problem::{Problem, quoted};
 use crate::span::Span;
 use crate::units;
@@ -145,7 +145,7 @@ impl Masks {
                 }
             }
             Value::Map(entries) => {
-                for (key, value) in entries {
+                for (key, value) in entries.iter().filter(|(key, _)| key.text != STEPS) {
                     self.edit(value, source.below(|source| source.entry(&key.text)), edits);
                 }
             }
