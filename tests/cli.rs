@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use http::Uri;
 use serde_json::Value;
@@ -163,6 +164,25 @@ fn what_cannot_be_asked_is_2() {
     }
     let missing = tidegate(["check", "/nowhere/tidegate.yaml"]).stderr;
     assert!(missing.contains("/nowhere/tidegate.yaml"), "{missing}");
+}
+
+/// A directory that is named in full lies below the configuration's own, however that is named.
+#[test]
+fn the_content_is_the_same_wherever_it_is_looked_at_from() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let text = format!("{GOOD}state: {{ dir: {} }}\n", state.display());
+    std::fs::write(directory.path().join("tidegate.yaml"), text).unwrap();
+    let full = directory.path().join("tidegate.yaml").display().to_string();
+    let whole = tidegate(["check", &full, "--json"]).json();
+    let beside = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .args(["check", "tidegate.yaml", "--json"])
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    let beside: Value = serde_json::from_slice(&beside.stdout).unwrap();
+    assert!(whole["hash"].is_string());
+    assert_eq!(beside["hash"], whole["hash"]);
 }
 
 #[test]

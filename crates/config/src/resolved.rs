@@ -202,21 +202,25 @@ fn fields(headers: &[(HeaderName, Arc<str>)]) -> Doc<'static> {
 
 /// Paths came from text, so the lossy form is exact.
 fn path(path: &Path, base: &Path) -> Doc<'static> {
-    let below = path.strip_prefix(base).map(Path::to_owned);
     Doc::text(
-        below
-            .ok()
-            .or_else(|| below_whole(path, base))
-            .unwrap_or_else(|| path.to_owned())
+        below(path, base)
+            .unwrap_or(path.to_owned())
             .to_string_lossy(),
     )
 }
 
-/// An absolute path below a base that was named relatively: the same configuration has one hash,
-/// wherever it is looked at from.
-fn below_whole(path: &Path, base: &Path) -> Option<PathBuf> {
-    let whole = std::path::absolute(base).or_else(|_| std::env::current_dir());
-    Some(path.strip_prefix(whole.ok()?).ok()?.to_owned())
+/// An absolute path lies below a base that was named relatively as well: the same configuration has one
+/// hash, wherever it is looked at from.
+fn below(path: &Path, base: &Path) -> Option<PathBuf> {
+    let below = |base: &Path| path.strip_prefix(base).ok().map(Path::to_owned);
+    match path.is_absolute() == base.is_absolute() {
+        true => below(base),
+        false => below(
+            &std::path::absolute(base)
+                .or_else(|_| std::env::current_dir())
+                .ok()?,
+        ),
+    }
 }
 
 fn location(location: Option<Location>) -> Option<Doc<'static>> {
