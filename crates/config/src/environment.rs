@@ -7,7 +7,7 @@
 //! no printed configuration shows it. It never reads the environment by itself.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 
 use crate::mask::{Hidden, Masks};
@@ -19,9 +19,11 @@ use crate::yaml::{Kind, Node, Value};
 pub(crate) const START: &str = "${";
 pub(crate) const ESCAPED: &str = "$${";
 
-/// The key below which `${name}` is a value that an earlier step of a probe found, and no variable of the
-/// environment.
+/// The list below which `${name}` may be a value that an earlier step of a probe finds.
 pub(crate) const STEPS: &str = "steps";
+
+/// The key of a step that names what it finds.
+const EXTRACT: &str = "extract";
 
 /// Longest name of a variable.
 const NAME_BYTES_MAX: usize = 255;
@@ -74,6 +76,8 @@ struct Filler<'e> {
     masks: Masks,
     problems: Vec<Problem>,
     bytes_left: usize,
+    /// Inside the steps of a probe: the names of the values that they find, which are no variables.
+    found: Option<HashSet<String>>,
 }
 
 /// What is wrong with one use of a variable.
@@ -89,6 +93,8 @@ struct Filled {
     text: String,
     values: Vec<(String, String)>,
     is_template: bool,
+    /// How many `${` are left to the steps of a probe.
+    kept: usize,
 }
 
 /// A variable's value.
@@ -111,6 +117,7 @@ pub(crate) fn fill(
         masks: Masks::default(),
         problems: Vec::new(),
         bytes_left: ALL_BYTES_MAX,
+        found: None,
     };
     if sources.contains(START) || sources.contains('\\') {
         filler.node(root);
@@ -123,8 +130,12 @@ impl Filler<'_> {
         match &mut node.value {
             Value::List(items) => items.iter_mut().for_each(|item| self.node(item)),
             Value::Map(entries) => {
-                let entries = entries.iter_mut().filter(|(key, _)| key.text != STEPS);
-                entries.for_each(|(_, value)| self.node(value));
+                for (key, value) in entries {
+                    match are_steps(&key.text, value) {
+                        true => self.steps(value),
+                        false => self.node(value),
+                    }
+                }
             }
             Value::Scalar(text, _) if text.contains(START) => {
                 let written = text.to_string();
@@ -132,6 +143,15 @@ impl Filler<'_> {
             }
             Value::Null | Value::Scalar(..) | Value::Broken => {}
         }
+    }
+
+    fn steps(&mut self, steps: &mut Node<'_>) {
+        let outside = self.found.replace(found_by(steps));
+        match &mut steps.value {
+            Value::List(items) => items.iter_mut().for_each(|item| self.node(item)),
+            _ => self.node(steps),
+        }
+        self.found = outside;
     }
 
     fn scalar<'a>(&mut self, node: &Node<'a>, written: String) -> Value<'a> {
@@ -169,6 +189,12 @@ impl Filler<'_> {
         let mut rest = written;
         while let Some(at) = rest.find(START) {
             let (before, from) = rest.split_at(at);
+            if let Some(kept) = self.kept(from) {
+                filled.text.push_str(&rest[..at + kept]);
+                filled.kept += 1;
+                rest = &from[kept..];
+                continue;
+            }
             if let Some(before) = before.strip_suffix('$') {
                 filled.text.push_str(before);
                 filled.text.push_str(START);
@@ -187,8 +213,24 @@ impl Filler<'_> {
             self.count(filled.text.len())?;
         }
         filled.text.push_str(rest);
+        if self.found.is_some() && filled.text.matches(START).count() != filled.kept {
+            return Err(unsendable());
+        }
         self.bytes_left = self.bytes_left.saturating_sub(filled.text.len());
         Ok(filled)
+    }
+
+    /// How much of a text that starts with `${` is left to the steps of a probe: what they find, and what
+    /// is no variable either, which they know more about.
+    fn kept(&self, from: &str) -> Option<usize> {
+        let found = self.found.as_ref()?;
+        let Some((inside, _)) = from[START.len()..].split_once('}') else {
+            return Some(START.len());
+        };
+        let name = inside.split_once(":-").map_or(inside, |(name, _)| name);
+        let is_unset = name == inside && self.environment.get(name).is_none();
+        let is_theirs = found.contains(inside) || !is_name(name) || is_unset;
+        is_theirs.then_some(START.len() + inside.len() + 1)
     }
 
     fn count(&self, bytes: usize) -> Result<(), Unfit> {
@@ -233,7 +275,26 @@ impl Filler<'_> {
     }
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether these are the steps of a probe.
+pub(crate) fn are_steps(key: &str, value: &Node<'_>) -> bool {
+    key == STEPS && matches!(value.value, Value::List(_))
+}
+
+/// The names of everything that steps extract.
+fn found_by(steps: &Node<'_>) -> HashSet<String> {
+    let Value::List(steps) = &steps.value else {
+        return HashSet::new();
+    };
+    let extracts = steps.iter().filter_map(|step| step.entry(EXTRACT));
+    let entries = extracts.flat_map(|extract| match &extract.value {
+        Value::Map(entries) => &entries[..],
+        _ => &[],
+    });
+    entries.map(|(key, _)| key.text.to_string()).collect()
+}
+
+/// Whether a variable may have this name.
+pub(crate) fn is_name(text: &str) -> bool {
     let first = text.bytes().next();
     first.is_some_and(|c| c.is_ascii_alphabetic() || c == b'_')
         && text.len() <= NAME_BYTES_MAX
@@ -255,6 +316,14 @@ fn misnamed(inside: &str) -> Unfit {
         help: Some(
             "write `${NAME}` or `${NAME:-default}`, or `$${` where `${` itself is meant".to_owned(),
         ),
+    }
+}
+
+fn unsendable() -> Unfit {
+    Unfit {
+        code: "invalid_variable",
+        message: "here `${` is the name of a value that a step extracts".to_owned(),
+        help: Some("steps cannot send `${` itself; no variable may hold it".to_owned()),
     }
 }
 

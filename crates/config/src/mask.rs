@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::emit;
-use crate::environment::{START, STEPS, escaped};
+use crate::environment::{START, are_steps, escaped};
 use crate::problem::{Problem, quoted};
 use crate::span::Span;
 use crate::units;
@@ -124,7 +124,7 @@ impl Masks {
             return self.hide(&resolved);
         };
         let mut edits = Vec::new();
-        self.edit(&tree, Source::Same(root), &mut edits);
+        self.edit(&tree, Source::Same(root), escaped, &mut edits);
         applied(&resolved, &edits, |node| self.is_bool(node))
     }
 
@@ -136,21 +136,29 @@ impl Masks {
         &self,
         node: &'n Node<'a>,
         source: Source<'_>,
+        escape: fn(&str) -> String,
         edits: &mut Vec<(&'n Node<'a>, String)>,
     ) {
         match &node.value {
             Value::List(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    self.edit(item, source.below(|source| source.item(index)), edits);
+                    let source = source.below(|source| source.item(index));
+                    self.edit(item, source, escape, edits);
                 }
             }
             Value::Map(entries) => {
-                for (key, value) in entries.iter().filter(|(key, _)| key.text != STEPS) {
-                    self.edit(value, source.below(|source| source.entry(&key.text)), edits);
+                for (key, value) in entries {
+                    let source = source.below(|source| source.entry(&key.text));
+                    // What is left there in `${}` is no variable.
+                    let escape = match are_steps(&key.text, value) {
+                        true => str::to_owned,
+                        false => escape,
+                    };
+                    self.edit(value, source, escape, edits);
                 }
             }
             Value::Scalar(text, _) => {
-                let shown = self.written(text, source);
+                let shown = self.written(text, source, escape);
                 if shown != *text {
                     edits.push((node, shown));
                 }
@@ -160,7 +168,7 @@ impl Masks {
     }
 
     /// A scalar of the resolved configuration as it may be shown.
-    fn written(&self, text: &str, source: Source<'_>) -> String {
+    fn written(&self, text: &str, source: Source<'_>, escape: fn(&str) -> String) -> String {
         let hidden = source.node().and_then(|node| self.at(node.span));
         let is_its = |hidden: &&Hidden| forms(&hidden.expanded).any(|form| form == text);
         if let Some(hidden) = hidden.filter(is_its) {
@@ -168,10 +176,10 @@ impl Masks {
         }
         let shown = self.shown.get(text).filter(|_| text.len() >= PART_MIN);
         match (shown, hidden, source) {
-            (_, None, Source::Same(node)) if is_scalar(node, text) => escaped(text),
+            (_, None, Source::Same(node)) if is_scalar(node, text) => escape(text),
             (Some(shown), ..) => shown.clone(),
             (None, Some(hidden), Source::Same(_)) => hidden.written.clone(),
-            _ => self.hide(&escaped(text)),
+            _ => self.hide(&escape(text)),
         }
     }
 }

@@ -192,6 +192,10 @@ fn syntax_hint(message: &str) -> Option<&'static str> {
             "mapping values are not allowed",
             "put a text that contains `: ` in quotes",
         ),
+        (
+            "did not find expected ',' or",
+            "put a text that contains `{`, `}`, `[`, `]` or `,` in quotes",
+        ),
         ("unclosed quote", "close the quote on the same line"),
         ("unclosed bracket", "close the bracket"),
         (

@@ -7,6 +7,7 @@ use tidegate_core::plan::{Extract, ExtractFrom, HttpProbe, ProbeKind};
 
 use crate::compile::probe::request::{self, Parts};
 use crate::compile::{Context, headers, matches, names};
+use crate::environment::is_name;
 use crate::problem::{Problem, quoted};
 use crate::raw;
 use crate::span::Span;
@@ -226,7 +227,11 @@ fn check_reference(
         }
         None => {
             let known = values.iter().filter(|value| earlier(value));
-            let message = format!("no earlier step extracts {}", quoted(name));
+            let neither = match is_name(name) {
+                true => ", and the environment has no such variable",
+                false => "",
+            };
+            let message = format!("no earlier step extracts {}{neither}", quoted(name));
             (
                 message,
                 suggest::one_of(name, known.map(|value| value.name)),
