@@ -129,9 +129,9 @@ mod tests {
         let seen = before.again();
         assert_ne!(seen, before, "a file matches");
         // The plan that serves does not have it: it was refused, or it came after the reading.
-        let unread = before.extended_to(&[pattern.clone()]);
+        let unread = before.extended_to(std::slice::from_ref(&pattern));
         assert_ne!(unread.again(), unread, "nobody has read it");
-        let refused = seen.extended_to(&[pattern.clone()]);
+        let refused = seen.extended_to(std::slice::from_ref(&pattern));
         assert_eq!(refused.again(), refused, "it was read and refused");
         std::fs::write(&a, "22").unwrap();
         assert_ne!(refused.again(), refused, "it was mended in place");

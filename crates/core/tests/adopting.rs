@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail as tests do")]
 
-#[allow(dead_code, reason = "other tests need more of it")]
 mod support;
 
 use std::sync::Arc;

@@ -26,17 +26,19 @@ fn hole(name: &str) -> Option<Hole> {
 /// A match that captures everything after the first slash.
 fn captures_all() -> RouteMatch {
     RouteMatch {
-        path: Some(PathMatch::Regex(Arc::new(Pattern::new("^/(.*)$").unwrap()))),
+        path: Some(PathMatch::Regex(Arc::new(
+            Pattern::new("^/(.*)$").expect("it is one"),
+        ))),
         ..RouteMatch::default()
     }
 }
 
 fn rewrites() -> Vec<PathRewrite> {
     let regex = |regex: &str, to: &str| PathRewrite::Regex {
-        regex: Arc::new(Pattern::new(regex).unwrap()),
-        to: Template::parse_with_groups(to, hole).unwrap(),
+        regex: Arc::new(Pattern::new(regex).expect("it is one")),
+        to: Template::parse_with_groups(to, hole).expect("it is one"),
     };
-    let whole = |to: &str| PathRewrite::Whole(Template::parse(to, hole).unwrap());
+    let whole = |to: &str| PathRewrite::Whole(Template::parse(to, hole).expect("it is one"));
     let prefix = |matched: &str, to: &str| PathRewrite::Prefix {
         matched: matched.into(),
         to: to.into(),
@@ -108,8 +110,8 @@ proptest! {
             let redirect = Redirect {
                 status: StatusCode::FOUND,
                 to: RedirectTo::Url(UrlTemplate {
-                    origin: Template::parse(origin, hole).unwrap(),
-                    rest: Template::parse(rest, hole).unwrap(),
+                    origin: Template::parse(origin, hole).expect("it is one"),
+                    rest: Template::parse(rest, hole).expect("it is one"),
                     fragment: None,
                 }),
                 keep_query: true,

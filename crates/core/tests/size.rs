@@ -6,7 +6,6 @@
     reason = "an allocator that weighs cannot be written without"
 )]
 
-#[allow(dead_code, reason = "other tests need more of it")]
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -306,7 +306,7 @@ impl World {
     }
 
     pub(crate) fn hedge_cell(&self) -> Option<&HedgeCell> {
-        self.live.hedge(RouteIdx(0))
+        self.live.hedge(RouteIdx(0)).map(|cell| &**cell)
     }
 
     /// The attempt ends without an answer.

@@ -1,5 +1,6 @@
 //! Plans made by hand: upstreams in the regions `eu` and `us`, as far as a prober looks at them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_core::ids::RegionIdx;

@@ -118,7 +118,7 @@ fn name(
 ) -> Option<Arc<str>> {
     let graphic = |byte: &u8| byte.is_ascii_graphic() && !never.contains(byte);
     let text = &entry.name;
-    if (1..=TEXT_MAX).contains(&text.len()) && text.as_bytes().iter().all(|byte| graphic(byte)) {
+    if (1..=TEXT_MAX).contains(&text.len()) && text.as_bytes().iter().all(graphic) {
         return Some(text.as_str().into());
     }
     let (kind, what) = match what {
