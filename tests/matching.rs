@@ -114,6 +114,13 @@ async fn paths_are_exact_then_templates_then_prefixes_then_patterns() {
     }
 }
 
+/// A path, the fields that are sent, and the route that they take.
+type Case = (
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+);
+
 #[tokio::test]
 async fn what_the_request_says_decides() {
     let routed = Routed::new(&[
@@ -136,7 +143,7 @@ async fn what_the_request_says_decides() {
         routed.plain("http").await,
         routed.asking("shop.example.com", Alpn::H2).await,
     ] {
-        let cases: [(&str, &[(&str, &str)], &str); 14] = [
+        let cases: [Case; 14] = [
             ("/h", &[("x-plan", "gold")], "gold"),
             ("/h", &[("x-plan", "free"), ("x-plan", "gold")], "gold"),
             ("/h", &[("x-plan", "Gold")], "rest"),

@@ -26,10 +26,10 @@ impl Serving {
     /// Injects what was drawn for the request; says how that ends it, if it does.
     pub(crate) async fn inject<C: Client>(&mut self, client: &mut C) -> Option<Early> {
         let injected = self.admitted.acts.as_ref()?.injected();
-        if let Some(time) = injected.delay {
-            if let Err(termination) = self.delay(time, client).await {
-                return Some(Early::Failed(termination));
-            }
+        if let Some(time) = injected.delay
+            && let Err(termination) = self.delay(time, client).await
+        {
+            return Some(Early::Failed(termination));
         }
         let status = injected.abort?;
         self.count_fault(FaultKind::Abort);
