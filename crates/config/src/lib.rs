@@ -17,6 +17,7 @@ mod excerpt;
 mod files;
 mod format;
 mod grpc;
+mod hint;
 mod include;
 mod later;
 mod mask;

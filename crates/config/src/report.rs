@@ -6,10 +6,14 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use crate::hint;
 use crate::problem::{Label, Problem, Severity};
 use crate::render::{self, RenderStyle};
 use crate::source::{Index, Place, Sources};
 use crate::span::Span;
+
+/// Longest excerpt for machines.
+const EXCERPT_BYTES_MAX: usize = 200;
 
 /// The problems of one configuration. As an error, it means that the configuration is refused.
 #[derive(Clone, Debug)]
@@ -27,6 +31,9 @@ pub struct Report {
 impl Report {
     pub(crate) fn new(source_name: &str, text: Sources, mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| (problem.span, problem.severity));
+        for problem in problems.iter_mut().filter(|problem| problem.help.is_none()) {
+            problem.help = hint::of_code(problem.code).map(str::to_owned);
+        }
         let mut seen = HashSet::new();
         problems
             .retain(|problem| seen.insert((problem.span, problem.code, problem.message.clone())));
@@ -65,8 +72,9 @@ impl Report {
     }
 
     /// The report for machines: `{source, errors, warnings, problems: [{code, severity, message,
-    /// path, line, column, offset, length, help, related}]}`. Lines and columns count from 1;
-    /// place and help are `null` when there is none. Places have a `file` when there are several files;
+    /// path, line, column, offset, length, excerpt, help, related}]}`. Lines and columns count from 1;
+    /// `excerpt` is the line, of a long one what is around the place; place, excerpt and help are `null`
+    /// when there is none. Places have a `file` when there are several files;
     /// offsets count from its start.
     pub fn to_json(&self) -> Value {
         let index = Index::new(&self.text);
@@ -90,6 +98,7 @@ impl Report {
             "related": related.map(|label| self.label_json(index, label)).collect::<Vec<_>>(),
         });
         self.add_place(index, &mut value, problem.span);
+        value["excerpt"] = json!(problem.span.map(|span| line(&self.text, span)));
         value
     }
 
@@ -120,3 +129,15 @@ impl fmt::Display for Report {
 }
 
 impl std::error::Error for Report {}
+
+/// The line of a place; of a long one what is around it.
+fn line(text: &str, span: Span) -> &str {
+    let start = span.within(text).start;
+    let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+    let len = text[start..]
+        .find(['\n', '\r'])
+        .unwrap_or(text.len() - start);
+    let from = line_start.max(start.saturating_sub(EXCERPT_BYTES_MAX / 2));
+    let until = (start + len).min(from + EXCERPT_BYTES_MAX);
+    &text[text.ceil_char_boundary(from)..text.floor_char_boundary(until)]
+}

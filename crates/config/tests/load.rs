@@ -449,8 +449,22 @@ fn machines_get_places_and_codes() {
         "column": 22,
         "offset": 226,
         "length": 4,
+        "excerpt": "routes: [{ upstream: shpo }]",
     });
     assert_eq!(json["problems"], serde_json::json!([expected]));
+}
+
+#[test]
+fn excerpts_for_machines_are_short() {
+    let text = GOOD.replace(
+        "upstream: shop",
+        &format!("é{}: 1, upstream: shpo", "é".repeat(500)),
+    );
+    let json = refused(&text).to_json();
+    for problem in json["problems"].as_array().unwrap() {
+        let excerpt = problem["excerpt"].as_str().unwrap();
+        assert!(excerpt.len() <= 200 && !excerpt.is_empty(), "{excerpt}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::de;
 
+use crate::hint;
 use crate::problem::{Problem, quoted};
 use crate::span::Span;
 use crate::suggest;
@@ -18,11 +19,11 @@ pub(crate) struct DecodeError {
 
 impl DecodeError {
     pub(crate) fn wrong_type(expected: impl fmt::Display, found: impl fmt::Display) -> Self {
-        let message = format!("expected {expected}, found {found}");
+        let (expected, found) = (expected.to_string(), found.to_string());
         Self {
             code: "wrong_type",
-            message,
-            help: None,
+            message: format!("expected {expected}, found {found}"),
+            help: hint::of_type(&expected, &found).map(str::to_owned),
         }
     }
 

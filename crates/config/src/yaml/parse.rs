@@ -197,6 +197,14 @@ fn syntax_hint(message: &str) -> Option<&'static str> {
             "put a text that contains `{`, `}`, `[`, `]` or `,` in quotes",
         ),
         ("unclosed quote", "close the quote on the same line"),
+        (
+            "mismatched bracket",
+            "close it with the bracket of its own kind",
+        ),
+        (
+            "invalid indentation in multiline quoted",
+            "close the quote on the same line",
+        ),
         ("unclosed bracket", "close the bracket"),
         (
             "unknown anchor",

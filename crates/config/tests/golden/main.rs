@@ -125,6 +125,20 @@ fn bad_files_show_exactly_their_problems() {
 }
 
 #[test]
+fn every_problem_says_what_to_do_about_it() {
+    let bad = cases("bad")
+        .into_iter()
+        .filter_map(|case| load(&case).err());
+    let good = cases("ok").into_iter().filter_map(|case| load(&case).ok());
+    for report in bad.chain(good.map(|loaded| loaded.report())) {
+        for problem in &report.problems {
+            let hint = problem.help.as_deref().unwrap_or_default();
+            assert!(!hint.is_empty(), "{}: {problem:?}", report.source_name);
+        }
+    }
+}
+
+#[test]
 fn good_files_are_understood_as_written_beside_them() {
     let failures = cases("ok").into_iter().flat_map(|case| match load(&case) {
         Err(report) => vec![format!("{report}")],
