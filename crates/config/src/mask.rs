@@ -115,7 +115,8 @@ impl Masks {
     }
 
     /// A resolved configuration with variables as they were written. `root` is the tree that it was
-    /// compiled from. It loads again to the same plan in the same environment.
+    /// compiled from. It loads again to the same plan in the same environment, and in any other to what
+    /// the file means there: a value that only happens to be that of a variable stays as it is.
     pub(crate) fn resolved(&self, resolved: String, root: &Node<'_>) -> String {
         if self.is_empty() && !resolved.contains(START) {
             return resolved;
@@ -124,7 +125,7 @@ impl Masks {
             return self.hide(&resolved);
         };
         let mut edits = Vec::new();
-        self.edit(&tree, Source::Same(root), escaped, &mut edits);
+        self.edit(&tree, Source::root(root), escaped, &mut edits);
         applied(&resolved, &edits, |node| self.is_bool(node))
     }
 
@@ -142,13 +143,13 @@ impl Masks {
         match &node.value {
             Value::List(items) => {
                 for (index, item) in items.iter().enumerate() {
-                    let source = source.below(|source| source.item(index));
+                    let source = source.below(|source| self.item_of(source, item, index));
                     self.edit(item, source, escape, edits);
                 }
             }
             Value::Map(entries) => {
                 for (key, value) in entries {
-                    let source = source.below(|source| source.entry(&key.text));
+                    let source = source.below(|source| entry_of(source, &key.text));
                     // What is left there in `${}` is no variable.
                     let escape = match are_steps(&key.text, value) {
                         true => str::to_owned,
@@ -157,8 +158,8 @@ impl Masks {
                     self.edit(value, source, escape, edits);
                 }
             }
-            Value::Scalar(text, _) => {
-                let shown = self.written(text, source, escape);
+            Value::Scalar(text, kind) => {
+                let shown = self.written((text, *kind), source, escape);
                 if shown != *text {
                     edits.push((node, shown));
                 }
@@ -167,56 +168,159 @@ impl Masks {
         }
     }
 
+    /// What an item of a list was made from. Lists of words may be sorted: there it is the item that says
+    /// the same.
+    fn item_of<'n>(
+        &self,
+        list: &'n Node<'n>,
+        item: &Node<'_>,
+        index: usize,
+    ) -> Option<&'n Node<'n>> {
+        let same = list.item(index);
+        let (Value::Scalar(text, _), Value::List(items)) = (&item.value, &list.value) else {
+            return same;
+        };
+        let says = |node: &&Node<'_>| match &node.value {
+            Value::Scalar(other, _) => other == text || forms(other).any(|form| form == *text),
+            _ => false,
+        };
+        same.filter(says)
+            .or_else(|| items.iter().find(says))
+            .or(same)
+    }
+
     /// A scalar of the resolved configuration as it may be shown.
-    fn written(&self, text: &str, source: Source<'_>, escape: fn(&str) -> String) -> String {
-        let hidden = source.node().and_then(|node| self.at(node.span));
+    fn written(
+        &self,
+        (text, kind): (&str, Kind),
+        source: Source<'_>,
+        escape: fn(&str) -> String,
+    ) -> String {
+        let hidden = source.made_from().and_then(|node| self.at(node.span));
         let is_its = |hidden: &&Hidden| forms(&hidden.expanded).any(|form| form == text);
         if let Some(hidden) = hidden.filter(is_its) {
             return hidden.written.clone();
         }
+        if hidden.is_none() && !self.may_come_to(text, kind, source) {
+            return escape(text);
+        }
         let shown = self.shown.get(text).filter(|_| text.len() >= PART_MIN);
-        match (shown, hidden, source) {
-            (_, None, Source::Same(node)) if is_scalar(node, text) => escape(text),
+        match (shown, hidden, source.way) {
             (Some(shown), ..) => shown.clone(),
-            (None, Some(hidden), Source::Same(_)) => hidden.written.clone(),
+            (None, Some(hidden), Way::Same) => hidden.written.clone(),
             _ => self.hide(&escape(text)),
+        }
+    }
+
+    /// Whether a value that no variable stands at may have one's value in it all the same. Quantities are
+    /// made of what stands beside them at most, names of anything in their route, upstream or listener.
+    fn may_come_to(&self, text: &str, kind: Kind, source: Source<'_>) -> bool {
+        let node = source.node;
+        match (source.way, &node.value) {
+            (Way::Same | Way::Above, Value::Scalar(..)) => false,
+            (Way::Same | Way::Above, _) => self.has_hidden(node),
+            (Way::None, _) if source.depth == 0 => false,
+            (Way::None, Value::Map(entries)) if kind != Kind::Text || is_quantity(text) => {
+                let mut values = entries.iter().map(|(_, value)| value);
+                values.any(|value| !value.is_map() && self.has_hidden(value))
+            }
+            (Way::None, _) => self.has_hidden(source.item),
+        }
+    }
+
+    /// Whether a value from the environment stands there or below.
+    fn has_hidden(&self, node: &Node<'_>) -> bool {
+        match &node.value {
+            Value::List(items) => items.iter().any(|item| self.has_hidden(item)),
+            Value::Map(entries) => entries.iter().any(|(_, value)| self.has_hidden(value)),
+            Value::Scalar(..) => {
+                let hidden = self.at(node.span);
+                hidden.is_some_and(|hidden| !hidden.values.is_empty())
+            }
+            Value::Null | Value::Broken => false,
         }
     }
 }
 
 /// What a value of the resolved configuration was made from.
 #[derive(Clone, Copy)]
-enum Source<'n> {
-    /// What stands at the same path.
-    Same(&'n Node<'n>),
-    /// A scalar above, of which a mapping was made.
-    Above(&'n Node<'n>),
-    /// Nothing: a default.
+struct Source<'n> {
+    way: Way,
+    /// What it was made from; of a default the mapping that it would stand in, or the nearest above.
+    node: &'n Node<'n>,
+    /// The route, upstream, listener or region that this is in, once it is in one.
+    item: &'n Node<'n>,
+    /// How many steps `node` is below the root.
+    depth: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The node stands at the same path.
+    Same,
+    /// The node is a scalar above, of which a mapping was made.
+    Above,
+    /// There is none: a default.
     None,
 }
 
+/// How deep routes, upstreams, listeners and regions are.
+const ITEM_DEPTH: usize = 2;
+
 impl<'n> Source<'n> {
-    fn below(self, step: impl FnOnce(&'n Node<'n>) -> Option<&'n Node<'n>>) -> Self {
-        let Self::Same(node) = self else {
-            return self;
-        };
-        match step(node) {
-            Some(below) => Self::Same(below),
-            None if matches!(node.value, Value::Scalar(..)) => Self::Above(node),
-            None => Self::None,
+    fn root(node: &'n Node<'n>) -> Self {
+        Self {
+            way: Way::Same,
+            node,
+            item: node,
+            depth: 0,
         }
     }
 
-    fn node(self) -> Option<&'n Node<'n>> {
-        match self {
-            Self::Same(node) | Self::Above(node) => Some(node),
-            Self::None => None,
+    fn below(self, step: impl FnOnce(&'n Node<'n>) -> Option<&'n Node<'n>>) -> Self {
+        if self.way != Way::Same {
+            return self;
         }
+        let way = match step(self.node) {
+            Some(node) => {
+                let depth = self.depth + 1;
+                let item = if depth > ITEM_DEPTH { self.item } else { node };
+                return Self {
+                    node,
+                    item,
+                    depth,
+                    ..self
+                };
+            }
+            None if matches!(self.node.value, Value::Scalar(..)) => Way::Above,
+            None => Way::None,
+        };
+        Self { way, ..self }
+    }
+
+    fn made_from(self) -> Option<&'n Node<'n>> {
+        (self.way != Way::None).then_some(self.node)
     }
 }
 
-fn is_scalar(node: &Node<'_>, expected: &str) -> bool {
-    matches!(&node.value, Value::Scalar(text, _) if text == expected)
+/// What stands under a key, which fields may have in capitals.
+fn entry_of<'n>(node: &'n Node<'n>, name: &str) -> Option<&'n Node<'n>> {
+    node.entry(name).or_else(|| {
+        let Value::Map(entries) = &node.value else {
+            return None;
+        };
+        let is_it = |key: &str| key.eq_ignore_ascii_case(name);
+        let found = entries.iter().find(|(key, _)| is_it(&key.text));
+        found.map(|(_, value)| value)
+    })
+}
+
+/// Whether this is a number, a time, a size or a share, and so no text that somebody wrote.
+fn is_quantity(text: &str) -> bool {
+    text.parse::<f64>().is_ok()
+        || units::duration(text).is_ok()
+        || units::size(text).is_ok()
+        || units::percent(text).is_ok()
 }
 
 /// What a value may look like where it is shown: as it is, as messages quote it, and as what it means.

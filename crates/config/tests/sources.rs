@@ -278,6 +278,50 @@ fn every_value_of_the_reference_may_come_from_the_environment() {
     }
 }
 
+/// The variables of this file hold what elsewhere stands by itself: as a text, a default, another key's
+/// value, in another order. Only where a variable was written is one printed.
+const COINCIDENCES: &str = r#"
+pop: { name: "${POP}" }
+listeners: [{ bind: "${NET}:8080", trusted: ["127.0.0.1/32"] }]
+admin: { bind: "127.0.0.1:9901" }
+explain: { keep: "${KEEP}" }
+regions: { eu-west: { jurisdictions: [fra1] }, fra1: {} }
+upstreams:
+  shop:
+    regions:
+      eu-west: { endpoints: ["${NET}:80", "127.0.0.1:81", { address: "127.0.0.1:82" }] }
+      fra1: { endpoints: ["127.0.0.1:83"] }
+    connection: { connect_timeout: "${SHORT}" }
+  fra1: { regions: { fra1: { endpoints: ["127.0.0.1:84"] } }, retry: { backoff: { base: 250ms } } }
+routes:
+  - { match: { path: "/fra1/**", headers: { X-Pop: fra1 } }, upstream: fra1 }
+  - { match: { path: /z, methods: [POST, "${METHOD}"] }, upstream: fra1 }
+  - { match: { host: fra1.example, methods: [PATCH] }, upstream: shop, timeout: 10000ms }
+  - { match: { path: "/${POP}/x" }, respond: { body: "fra1 at 127.0.0.1" } }
+  - { match: { path: /y }, respond: { body: "true", headers: { x-pop: "fra1", X-Net: "${NET}" } } }
+"#;
+
+#[test]
+fn a_printed_variable_stands_where_one_was_written() {
+    let environment = |pop, net, keep, short, method| {
+        let pairs = [("POP", pop), ("NET", net), ("KEEP", keep), ("SHORT", short)];
+        Variables::from_iter(pairs.into_iter().chain([("METHOD", method)]))
+    };
+    let here = environment("fra1", "127.0.0.1", "10000", "250ms", "PATCH");
+    let there = environment("ams2", "127.0.0.9", "777", "333ms", "GET");
+    let loaded =
+        |text: &str, environment| compiled(&Bundle::of("m.yaml", text), environment).unwrap();
+    let printed = loaded(COINCIDENCES, &here).resolved;
+    for environment in [&here, &there] {
+        let meant = loaded(COINCIDENCES, environment);
+        let again = loaded(&printed, environment);
+        assert_eq!(
+            again.plan.content_hash, meant.plan.content_hash,
+            "{printed}"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
