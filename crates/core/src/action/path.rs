@@ -183,16 +183,17 @@ pub(super) fn is_in_path(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/%".contains(&byte)
 }
 
-/// Whether `.` or `..` is a segment, however it is written.
+/// Whether `.` or `..` is a segment, however it is written. Escaped slashes and backslashes count as
+/// slashes, because there are services that read them so.
 fn has_dot_segment(path: &str) -> bool {
-    path.split('/').any(|segment| {
-        // Escaped, it is up to six bytes long.
-        let short = segment.len() <= 6 && !segment.is_empty();
-        short && {
-            let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-            plain == "." || plain == ".."
-        }
-    })
+    if !path.contains("..") && !path.contains("/.") && !path.contains('%') {
+        return false;
+    }
+    let plain = path.to_ascii_lowercase().replace("%2e", ".");
+    let plain = plain.replace("%2f", "/").replace("%5c", "/");
+    plain
+        .split('/')
+        .any(|segment| matches!(segment, "." | ".."))
 }
 
 /// Whether this can be the target of a request in origin form (RFC 9112 section 3.2.1).
@@ -323,6 +324,8 @@ mod tests {
         refused(&prefix("/files", "/static"), "/files/../secret");
         refused(&prefix("/files", "/static"), "/files/%2E./secret");
         refused(&prefix("/files", "/static"), "/files/x/.");
+        refused(&prefix("/files", "/static"), "/files/..%2fsecret");
+        refused(&prefix("/files", "/static"), "/files/a%5C%2e%2E%5cb");
         refused(&whole("/u/{id}"), "/users/..");
         refused(&regex("x", "."), "/a/.x/b");
         // What is not rewritten is nobody's business.

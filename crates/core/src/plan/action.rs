@@ -156,9 +156,10 @@ impl FieldEdits {
     }
 
     /// Whether a field of this name, in any case, stays out of what goes on: it is taken out, or it
-    /// is given another value.
+    /// is given another value. Underscores count as hyphens, because CGI-like services read them so: a
+    /// client's `x_user` would be taken for the `x-user` that is set.
     pub fn drops(&self, name: &[u8]) -> bool {
-        let is_it = |edited: &HeaderName| edited.as_str().as_bytes().eq_ignore_ascii_case(name);
+        let is_it = |edited: &HeaderName| reads_as(edited.as_str().as_bytes(), name);
         self.remove.iter().any(is_it) || self.set.iter().any(|edit| is_it(&edit.name))
     }
 
@@ -172,5 +173,41 @@ impl Fault {
     /// Whether nothing is ever injected.
     pub fn is_none(&self) -> bool {
         self.delay.is_none() && self.abort.is_none()
+    }
+}
+
+/// Whether two names are one to those who read underscores as hyphens, and no case.
+fn reads_as(one: &[u8], other: &[u8]) -> bool {
+    let plain = |byte: &u8| match byte {
+        b'_' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    };
+    one.len() == other.len() && one.iter().map(plain).eq(other.iter().map(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_edited_however_its_name_is_written() {
+        let edits = FieldEdits {
+            remove: [HeaderName::from_static("x-internal")].into(),
+            set: [Edit {
+                name: HeaderName::from_static("x_user"),
+                value: Template::parse("robot", Word::named).unwrap(),
+            }]
+            .into(),
+            append: [].into(),
+        };
+        for name in ["x-internal", "X-Internal", "x_internal", "X_INTERNAL"] {
+            assert!(edits.drops(name.as_bytes()), "{name}");
+        }
+        for name in ["x-user", "x_user"] {
+            assert!(edits.drops(name.as_bytes()), "{name}");
+        }
+        for name in ["x-internals", "xinternal", "x-use", ""] {
+            assert!(!edits.drops(name.as_bytes()), "{name}");
+        }
     }
 }
