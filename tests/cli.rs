@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use http::Uri;
@@ -315,8 +315,7 @@ fn the_schema_fits_every_configuration_that_is_shown() {
     let name = "file:///tidegate.schema.json";
     compiler.add_resource(name, run.json()).unwrap();
     let schema = compiler.compile(name, &mut schemas).unwrap();
-    let mut shown = files(&root().join("configs"), "yaml");
-    shown.extend(files(&root().join("examples"), "yaml"));
+    let shown = whole_configurations();
     assert!(shown.len() >= 4, "{shown:?}");
     for path in shown {
         let text = std::fs::read_to_string(&path).unwrap();
@@ -328,6 +327,26 @@ fn the_schema_fits_every_configuration_that_is_shown() {
     assert!(schemas.validate(&bad, schema).is_err());
 }
 
+/// What the repository shows, without the files that are only included by others.
+fn whole_configurations() -> Vec<PathBuf> {
+    let mut shown = files(&root().join("configs"), "yaml");
+    shown.extend(files(&root().join("examples"), "yaml"));
+    shown.retain(|path| !path.parent().unwrap().ends_with("policies/policies"));
+    shown
+}
+
+/// Copies the files that are included from `policies/`, where there are any.
+fn provide_policies(from: &Path, to: &Path) {
+    let policies = from.join("policies");
+    if policies.exists() {
+        std::fs::create_dir(to.join("policies")).unwrap();
+        for path in files(&policies, "yaml") {
+            let name = path.file_name().unwrap();
+            std::fs::copy(&path, to.join("policies").join(name)).unwrap();
+        }
+    }
+}
+
 /// YAML 1.2, where `off` is a word.
 fn as_an_editor_reads(text: &str) -> Value {
     let options = serde_saphyr::options! { strict_booleans: true };
@@ -337,14 +356,13 @@ fn as_an_editor_reads(text: &str) -> Value {
 /// Every configuration that the repository shows is accepted by the binary, certificates given.
 #[test]
 fn every_configuration_that_is_shown_is_accepted() {
-    let mut shown = files(&root().join("configs"), "yaml");
-    shown.extend(files(&root().join("examples"), "yaml"));
-    for path in shown {
+    for path in whole_configurations() {
         let directory = tempfile::tempdir().unwrap();
         let copy = directory.path().join("tidegate.yaml");
         let text = std::fs::read_to_string(&path).unwrap();
         provide_files(&text, directory.path());
         std::fs::write(&copy, text).unwrap();
+        provide_policies(path.parent().unwrap(), directory.path());
         let run = tidegate(["check", copy.to_str().unwrap()]);
         assert_eq!((run.code, &*run.stderr), (0, ""), "{}", path.display());
     }

@@ -3,11 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tidegate_config::{Files, Loaded, compile};
+use tidegate_config::{Bundle, Files, Loaded, Surroundings, Variables, compile, compile_bundle};
 
 /// Gives every file that is asked for: the key under `*.key`, else its certificate.
 struct AnyCertificate {
@@ -59,6 +60,19 @@ fn load(name: &str, text: &str) -> Loaded {
     loaded
 }
 
+/// The same of several files, where no variable is set: each has a default.
+fn load_bundle(bundle: &Bundle) {
+    let surroundings = Surroundings {
+        files: &AnyCertificate::new(),
+        environment: &Variables::default(),
+        now: now(),
+        serving: None,
+    };
+    let loaded = compile_bundle(bundle, &surroundings);
+    let loaded = loaded.unwrap_or_else(|report| panic!("{report}"));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.report());
+}
+
 fn load_file(path: &str) -> Loaded {
     load(path, &std::fs::read_to_string(root().join(path)).unwrap())
 }
@@ -87,11 +101,21 @@ fn every_example_loads_without_a_warning() {
     let examples = [root().join("configs"), root().join("examples")];
     let found: Vec<PathBuf> = examples.iter().flat_map(|dir| files(dir, "yaml")).collect();
     assert!(found.len() >= 7, "{found:?}");
-    for path in found {
-        load(
-            &path.display().to_string(),
-            &std::fs::read_to_string(&path).unwrap(),
-        );
+    let bundles: Vec<Bundle> = found
+        .iter()
+        .map(|path| Bundle::read(path).unwrap_or_else(|report| panic!("{report}")))
+        .collect();
+    let parts: BTreeSet<&PathBuf> = bundles
+        .iter()
+        .flat_map(|bundle| &bundle.files[1..])
+        .map(|(path, _)| path)
+        .collect();
+    assert!(parts.len() >= 3, "{parts:?}");
+    for bundle in bundles
+        .iter()
+        .filter(|bundle| !parts.contains(&bundle.main))
+    {
+        load_bundle(bundle);
     }
 }
 
