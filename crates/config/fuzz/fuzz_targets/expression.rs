@@ -1,0 +1,11 @@
+//! Any bytes as an expression and a request; what must hold is in `checks`. Run it with `cargo +nightly fuzz run expression`
+//! in `crates/config`.
+#![no_main]
+
+#[allow(dead_code, reason = "the other targets use the rest")]
+#[path = "../../tests/hostile/checks.rs"]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    checks::expression(bytes);
+});
