@@ -25,6 +25,7 @@ use tidegate_core::retry::BodyState;
 use tidegate_http1::Framing;
 use tidegate_telemetry::labels::{Label, ReplayLost};
 
+use crate::action::{Acts, fields};
 use crate::forward::clean_trailers;
 use crate::h1::reader::BodyReader;
 use crate::h2::body::RecvBody;
@@ -135,6 +136,8 @@ pub(crate) struct ReplayBody {
     lost: Option<ReplayLost>,
     /// A copy for another upstream, which hears everything that is read.
     draft: Option<Box<Draft>>,
+    /// What its route does with it: edits hold for trailers, too.
+    acts: Option<Rc<Acts>>,
     touched: bool,
     /// Whether the client has sent all.
     ended: bool,
@@ -168,10 +171,18 @@ impl ReplayBody {
             ledger,
             lost: None,
             draft: None,
+            acts: None,
             touched: false,
             ended,
             trailed: false,
         }
+    }
+
+    /// What the route takes out of the request's fields stays out of its trailers.
+    #[must_use]
+    pub(crate) fn edited_by(mut self, acts: Option<&Rc<Acts>>) -> Self {
+        self.acts = acts.cloned();
+        self
     }
 
     /// Has `draft` hear everything that is read, and be sent once that is all.
@@ -373,7 +384,9 @@ impl ReplayBody {
         self.touched = true;
         match &mut piece {
             Piece::Data(data) => self.read_bytes += data.len() as u64,
-            Piece::Trailers(trailers) => clean_trailers(trailers),
+            Piece::Trailers(trailers) => {
+                clean_trailers(trailers, fields::of_requests(self.acts.as_ref()));
+            }
         }
         match self.read_bytes > self.max_bytes {
             true => Err(UploadError::TooLarge),

@@ -8,6 +8,7 @@
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use smallvec::SmallVec;
+use tidegate_core::plan::FieldEdits;
 use tidegate_http1::{FieldRef, Fields, Known, encode};
 
 use crate::action::fields::{AnswerEdits, Edited};
@@ -369,12 +370,15 @@ fn add_list(sink: &mut impl Sink, name: &[u8], earlier: &[&[u8]], own: &[&[u8]])
     sink.add_parts(name, earlier.chain(own.iter().copied()));
 }
 
-/// Takes out of a request's trailers what only its head may say, what is ours to say and what is for us
-/// alone: services that read trailers like fields would believe it.
-pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
+/// Takes out of a request's trailers what only its head may say, what is ours to say, what is for us
+/// alone and what the route takes out of heads or sets there: services that read trailers like fields
+/// would believe it.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap, edits: Option<&FieldEdits>) {
     let is_foreign = |name: &&HeaderName| {
-        let known = Known::of(name.as_str().as_bytes());
-        is_vouched_for(known) || poses_as_known(known, name.as_str().as_bytes())
+        let bytes = name.as_str().as_bytes();
+        let known = Known::of(bytes);
+        let is_edited = edits.is_some_and(|edits| edits.drops(bytes));
+        is_edited || is_vouched_for(known) || poses_as_known(known, bytes)
     };
     let foreign: SmallVec<[HeaderName; 2]> = trailers.keys().filter(is_foreign).cloned().collect();
     for name in foreign {

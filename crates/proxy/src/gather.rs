@@ -31,7 +31,8 @@ pub(crate) fn replay_body(
     let gathered = is_gathered(policy, idempotency, framing, admitted.upgrade);
     let caps = Caps::of(policy, idempotency, upstream.retry.attempts, gathered);
     let max = policy.max_bytes.unwrap_or(u64::MAX);
-    ReplayBody::new(upload, framing, caps, max, &context.worker.replay)
+    let body = ReplayBody::new(upload, framing, caps, max, &context.worker.replay);
+    body.edited_by(admitted.acts.as_ref())
 }
 
 /// Whether a request with such a body is read whole before it is sent.

@@ -96,6 +96,10 @@ fn fields_of(serving: &Serving, additions: &RequestAdditions<'_>, sink: &mut imp
         None => client_fields(serving, additions, sink),
         Some(edits) => edited_fields(serving, additions, edits, sink),
     }
+    // Not the client's, so that no edit of the route holds for them.
+    if let Some(part) = &serving.part {
+        part.write(sink);
+    }
 }
 
 /// The same as the route edits them.
@@ -124,10 +128,7 @@ fn client_fields(serving: &Serving, additions: &RequestAdditions<'_>, sink: &mut
     }
     match &serving.part {
         None => request_fields(&serving.head, additions, sink),
-        Some(part) => {
-            request_fields(&serving.head, additions, &mut Unconditional(sink));
-            part.write(sink);
-        }
+        Some(_) => request_fields(&serving.head, additions, &mut Unconditional(sink)),
     }
 }
 

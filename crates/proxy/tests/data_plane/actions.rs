@@ -307,6 +307,30 @@ async fn fields_of_requests_are_edited() {
     assert_eq!(got.await, expected);
 }
 
+/// Neither an underscore nor a trailer brings in what the route takes out or sets.
+#[tokio::test]
+async fn edits_of_requests_are_not_got_round() {
+    let ask = Ask::get("/").field("x_debug", "1").field("x_user", "root");
+    let change = |actions: &mut Actions| {
+        actions.request.remove = names(["x-debug"]);
+        actions.request.set = edits([("x-user", "robot")]);
+    };
+    let got = forwarded(&ask, |setup| act(setup, change)).await;
+    let expected = format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n{ADDED}x-user: robot\r\n\r\n");
+    assert_eq!(got, expected);
+    let world = world(&["eu"]).await;
+    for down in BOTH {
+        let mut setup = Setup::world(&world);
+        act(&mut setup, change);
+        let rig = setup.start();
+        let ask = Ask::post("/sha256", "x").field("te", "trailers");
+        let ask = ask.trailer("x-debug", "1").trailer("x-user", "root");
+        let answer = ask.trailer("x-sum", "7").send(down, rig.addr()).await;
+        let expected = serde_json::json!([["x-sum", "7"]]);
+        assert_eq!(answer.json()["trailers"], expected, "{down:?}");
+    }
+}
+
 #[tokio::test]
 async fn fields_of_answers_are_edited() {
     let upstream = raw(vec![answering(OK), answering(OK)]).await;

@@ -3,9 +3,13 @@
 
 mod shelf;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use http::HeaderName;
 use serde_json::Value;
 use tidegate_core::Health;
+use tidegate_core::plan::Actions;
 use tidegate_lab::{Mode, content};
 
 use crate::harness::{Answer, Ask, Down, H1, HOST, Rig, Setup, nowhere, until, world};
@@ -146,6 +150,19 @@ async fn goes_on_elsewhere(cut: Cut) {
         })
         .await;
     }
+}
+
+/// What a route takes out of its clients' fields does not take out what we ask for ourselves.
+#[tokio::test]
+async fn a_route_that_takes_ranges_out_goes_on() {
+    let mut actions = Actions::default();
+    actions.request.remove = ["range", "if-range"].map(HeaderName::from_static).into();
+    let shelf = Shelf::of(&file());
+    let shelves = [shelf.clone().cut(90_000, Cut::Fin), shelf];
+    let change = |setup: &mut Setup| setup.route().actions = Some(Arc::new(actions));
+    let places = Places::with(shelves, false, change).await;
+    assert_whole(&places.get(Down::H1).await, &file(), "whole");
+    assert_eq!(places.resumes("us", "resumed"), 1);
 }
 
 #[tokio::test]
