@@ -17,6 +17,7 @@ mod architecture;
 mod candidate;
 mod certificates;
 mod cli;
+mod connect;
 mod demo;
 mod diff;
 mod docs;

@@ -88,6 +88,11 @@ impl Check {
         self.probe == *probe && self.connection == *connection
     }
 
+    /// Whether its connections are to have TLS.
+    pub(crate) fn secures(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// The probe as configured.
     pub(crate) fn probe(&self) -> &Probe {
         &self.probe

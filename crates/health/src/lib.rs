@@ -34,9 +34,11 @@ mod report;
 mod request;
 mod show;
 mod steps;
+mod survey;
 mod target;
 mod template;
 mod tls;
 mod verdict;
 
 pub use prober::Prober;
+pub use survey::{Surveyed, survey};

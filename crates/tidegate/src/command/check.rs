@@ -1,5 +1,7 @@
 //! `tidegate check`: one validator for the command line, the start and every reload.
 
+mod connect;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -11,7 +13,7 @@ use crate::terminal;
 
 /// Check a configuration.
 ///
-/// Contacts nobody and binds nothing; reads the certificates that the configuration names. Every
+/// Contacts nobody (but with --connect) and binds nothing; reads the certificates that the configuration names. Every
 /// problem is told at once, with its place. The same judgement as at the start and at a reload.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -21,6 +23,9 @@ pub(super) struct Check {
     /// Print the configuration with every default written out.
     #[arg(long, conflicts_with = "json")]
     resolved: bool,
+    /// Ask every endpoint once, as requests and probes would: name, connection, TLS, answer.
+    #[arg(long, conflicts_with = "resolved")]
+    connect: bool,
     /// Print the verdict as JSON.
     #[arg(long)]
     json: bool,
@@ -30,9 +35,11 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate check tidegate.yaml
   tidegate check tidegate.yaml --resolved | less
+  tidegate check tidegate.yaml --connect           can its endpoints be reached from here?
   tidegate check tidegate.yaml --json | jq '.problems[].message'
 
-Exit status: 0 valid (there may be warnings), 1 invalid, 2 cannot be read.";
+Exit status: 0 valid (there may be warnings), 1 invalid, or an endpoint that --connect does not
+reach, 2 cannot be read.";
 
 impl Check {
     pub(super) fn run(&self) -> Result<Exit, Failure> {
@@ -44,16 +51,28 @@ impl Check {
 
     fn accept(&self, loaded: &Loaded) -> Result<Exit, Failure> {
         let report = loaded.report();
+        if !self.json {
+            terminal::show(&report);
+        }
+        let survey = match self.connect {
+            true => Some(connect::survey(&loaded.plan)?),
+            false => None,
+        };
         if self.json {
-            terminal::print(&accepted_json(loaded, &report))?;
-            return Ok(Exit::Fine);
+            terminal::print(&accepted_json(loaded, &report, survey.as_ref()))?;
+        } else if self.resolved {
+            terminal::print(&loaded.resolved)?;
+        } else {
+            terminal::print(&verdict(&self.config, loaded))?;
+            terminal::print(
+                &survey
+                    .as_ref()
+                    .map(connect::Survey::table)
+                    .unwrap_or_default(),
+            )?;
         }
-        terminal::show(&report);
-        match self.resolved {
-            true => terminal::print(&loaded.resolved)?,
-            false => terminal::print(&verdict(&self.config, loaded))?,
-        }
-        Ok(Exit::Fine)
+        let is_reached = survey.is_none_or(|survey| survey.is_reached());
+        Ok(if is_reached { Exit::Fine } else { Exit::No })
     }
 
     fn refuse(&self, report: &Report) -> Result<Exit, Failure> {
@@ -79,7 +98,7 @@ fn verdict(path: &Path, loaded: &Loaded) -> String {
     )
 }
 
-fn accepted_json(loaded: &Loaded, report: &Report) -> String {
+fn accepted_json(loaded: &Loaded, report: &Report, survey: Option<&connect::Survey>) -> String {
     let plan = &loaded.plan;
     let mut verdict = report.to_json();
     verdict["ok"] = json!(true);
@@ -87,6 +106,10 @@ fn accepted_json(loaded: &Loaded, report: &Report) -> String {
     verdict["routes"] = json!(plan.routes.len());
     verdict["upstreams"] = json!(plan.upstreams.len());
     verdict["regions"] = json!(plan.regions.len());
+    if let Some(survey) = survey {
+        verdict["reached"] = json!(survey.is_reached());
+        verdict["endpoints"] = survey.to_json();
+    }
     format!("{verdict:#}\n")
 }
 
