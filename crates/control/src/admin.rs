@@ -9,6 +9,8 @@
 //! | `GET /regions` | the regions by name, with what each upstream sees of them |
 //! | `POST /regions/{name}/drain` | no new attempts go there; with `?now=true`, or after `?deadline=5m`, those that wait there are made elsewhere; `DELETE` or `/undrain` ends it |
 //! | `POST /regions/{name}/dial?to=25%` | it takes at most that part of its share, with `&upstream=` of one upstream only; `DELETE` or `?to=plan` leaves that to the plan again |
+//! | `POST /upstreams/{name}/order?regions=a,b` | these regions come first, in this order, as far as they may be used; `DELETE` takes it back |
+//! | `GET /orders` | every drain, dial and order of regions: by whom, why, since when, until when |
 //! | `POST /regions/{name}/health?is=&for=` | an operator's word on it, or with `&endpoint=` on one endpoint; `DELETE` takes it back |
 //! | `POST /regions/{name}/failback` | a region that waits for an operator may come back |
 //! | `POST /reload` | reads the configuration again: 200 with the verdict, 422 with the problems |
@@ -23,6 +25,8 @@
 //! | `GET /explain/recent` | the newest records; `?failed` only of requests that failed |
 //! | `GET /events?since=` | what happened after that number |
 //!
+//! Drains, dials and orders take `for=2h`, and `tidegate-author` and `tidegate-reason` as fields; they are kept
+//! through reloads, and through restarts if there is a state directory (`kept` in the answer).
 //! What would leave an upstream, or a route, without any region is refused unless `force=true` says so.
 //! Errors are `application/problem+json` (RFC 9457). There is no authentication: bind it to
 //! loopback or to a network of operators. Pages in a browser can change nothing (see `guard`).
@@ -82,7 +86,7 @@ type Context = axum::extract::State<Arc<AdminOptions>>;
 
 /// What `GET /` and unknown paths point to.
 const ENDPOINTS: &str = "/healthz /readyz /metrics /status /regions /regions/{name}/drain \
-                         /regions/{name}/undrain /regions/{name}/dial /regions/{name}/health /regions/{name}/failback /reload /rollback /generations /candidate /candidate/activate /candidate/abandon /plan /explain /explain/recent /explain/{request-id} /events";
+                         /regions/{name}/undrain /regions/{name}/dial /regions/{name}/health /regions/{name}/failback /upstreams/{name}/order /orders /reload /rollback /generations /candidate /candidate/activate /candidate/abandon /plan /explain /explain/recent /explain/{request-id} /events";
 
 fn router(options: AdminOptions) -> Router {
     let guarded = guard::Guard::new(options.bind);
@@ -110,6 +114,11 @@ fn router(options: AdminOptions) -> Router {
             post(say::post).delete(say::delete),
         )
         .route("/regions/{name}/failback", post(say::failback))
+        .route(
+            "/upstreams/{name}/order",
+            post(orders::order).delete(orders::unorder),
+        )
+        .route("/orders", get(orders::list))
         .route("/reload", post(plan::reload))
         .route("/rollback", post(generations::rollback))
         .route("/generations", get(generations::list))

@@ -51,7 +51,8 @@ pub use generations::{Entry, Fate, Generations, Instead, NoGeneration, Why};
 pub use launch::Launch;
 pub use named::{Kind, UnknownName};
 pub use orders::{
-    Bereft, Dialed, DrainOrder, Drained, InvalidDial, Left, Orders, Refused, parse_dial,
+    Bereft, DialOrder, Dialed, DrainOrder, Drained, InvalidDial, Left, Orders, Refused,
+    Terms as OrderTerms, parse_dial,
 };
 pub use origin::{Author, Cause, InvalidAuthor, Origin};
 pub use outcome::{CertificateOutcome, Keeping, Outcome, Restored, Verdict};

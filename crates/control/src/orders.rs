@@ -1,47 +1,56 @@
-//! What an operator orders of regions: drains and dials, by name, for every upstream that lives there,
-//! now or after a later reload.
+//! What an operator orders of regions: drains, dials and the order in which they are asked, by name, for
+//! every upstream that lives there, now or after a later reload.
 //!
-//! The cells on the board carry an order for the data plane. The names are kept here as well, because
-//! a reload may bring an upstream into a drained region, and it must come drained. One lock covers
+//! An order is an overlay: the plan stays as it is, and whoever looks sees who ordered what, why, since when
+//! and until when. The cells on the board carry it for the data plane. The names are kept here as well,
+//! because a reload may bring an upstream into a drained region, and it must come drained. One lock covers
 //! orders, reloads and the question what would be left, so that two orders at the same moment cannot
-//! together do what neither may. Orders survive reloads, not restarts.
+//! together do what neither may. Orders survive reloads, and restarts if there is a state directory
+//! ([`keep`]); what they name need not be in the plan. An order ends because somebody takes it back or
+//! because its time is over, and both are told.
 
 mod bereft;
+mod book;
 mod dial;
 mod drain;
+mod keep;
+mod note;
+mod order;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::SystemTime;
 
+use serde_json::Value;
 use tidegate_core::{Board, Dial, Drain, InvalidStage, Live, Part, Plan, PlanHandle, Stage};
 use tidegate_telemetry::{EventKind, Events};
 use tokio::sync::Notify;
 
 use crate::named::{self, Kind, Named, UnknownName};
+use crate::origin::Author;
 use crate::shared::Shared;
 
 pub use bereft::{Bereft, Left};
-pub use dial::{Dialed, InvalidDial, parse_dial};
+pub use dial::{DialOrder, Dialed, InvalidDial, parse_dial};
 pub use drain::{DrainOrder, Drained};
+pub use note::Terms;
 
-use dial::Dialing;
+use book::{Book, Sequence};
 use drain::Draining;
 pub(crate) use drain::{Due, Pending, waiting};
+use note::Note;
+use order::{Order, What};
 
 /// The orders that are in force.
 #[derive(Debug, Default)]
 pub struct Orders {
     book: Mutex<Book>,
-    /// A drain got a deadline.
+    /// An order got a moment at which something happens by itself.
     deadline: Notify,
-}
-
-/// By region.
-#[derive(Debug, Default)]
-struct Book {
-    drains: BTreeMap<Arc<str>, Draining>,
-    dials: BTreeMap<Arc<str>, Dialing>,
+    /// Held by whoever writes them down.
+    writing: Mutex<()>,
+    /// Why they are not on the disk.
+    unkept: Mutex<Option<String>>,
 }
 
 /// Why an order is not carried out. Nothing has changed then.
@@ -50,32 +59,12 @@ pub enum Refused {
     /// It is about something that the serving plan does not have.
     #[error(transparent)]
     Unknown(#[from] UnknownName),
+    /// It is no order: twice the same region, or none.
+    #[error("an order names every region once, and at least one")]
+    NoOrder,
     /// It would leave something with nothing, and was not forced.
     #[error(transparent)]
     Bereft(#[from] Bereft),
-}
-
-impl Book {
-    /// Gives the cells of a plan's regions the orders that are in force there.
-    fn enter(&self, plan: &Plan, board: &Board) {
-        for upstream in &plan.upstreams {
-            for spec in &upstream.regions {
-                let region = &plan.region(spec.region).name;
-                let cell = board.region(&upstream.name, region);
-                let draining = self.drains.get(region);
-                cell.set_drain(draining.map_or(Drain::No, |draining| draining.pace));
-                let dialing = self.dials.get(region);
-                cell.set_dial(dialing.and_then(|dialing| dialing.of(&upstream.name)));
-            }
-        }
-    }
-
-    /// The same for a plan that serves a part beside the other: it may have cells of its own.
-    fn enter_staged(&self, shared: &Shared) {
-        if let Some(stage) = &*shared.plan.stage() {
-            self.enter(&stage.live.plan, &shared.board);
-        }
-    }
 }
 
 impl Orders {
@@ -93,63 +82,84 @@ impl Orders {
         &self,
         region: &str,
         order: DrainOrder,
+        terms: &Terms,
         shared: &Shared,
-        now: Instant,
+        now: SystemTime,
     ) -> Result<Drained, Refused> {
         let mut book = self.lock();
         let live = shared.plan.newest();
-        let is_drained = |book: &Book| book.drains.contains_key(region);
-        known(live.as_deref(), region, is_drained(&book))?;
-        if !order.force && !is_drained(&book) {
+        let before = book.drains.get(region).cloned();
+        known(live.as_deref(), region, before.is_some())?;
+        if !order.force && before.is_none() {
             bereft::check(live.as_deref(), region, |_, _| true)?;
         }
-        let before = book.drains.get(region).copied();
-        let draining = book.drains.entry(region.into()).or_default();
-        draining.follow(order, now);
+        let mut draining = before.clone().unwrap_or_else(|| Draining::new(terms, now));
+        draining.follow(order, terms, now);
+        book.drains.insert(region.into(), draining.clone());
+        self.deadline.notify_one();
+        let given = Order::drain(&region.into(), &draining);
+        given.tell("given", &terms.author, &shared.events);
         let turn = Turn {
             before,
-            after: Some(*draining),
+            after: Some(draining),
+            by: &terms.author,
         };
-        self.deadline.notify_one();
-        book.enter_staged(shared);
-        Ok(apply(live.as_deref(), region, turn, &shared.events, now))
+        let drained = apply(live.as_deref(), region, turn, &shared.events, now);
+        book.enter_all(shared);
+        Ok(drained)
     }
 
     /// Ends the drain of `region`.
     ///
     /// # Errors
     /// [`Refused`] when the plan has no such region and none of that name is drained.
-    pub fn undrain(&self, region: &str, shared: &Shared, now: Instant) -> Result<Drained, Refused> {
+    pub fn undrain(
+        &self,
+        region: &str,
+        by: &Author,
+        shared: &Shared,
+        now: SystemTime,
+    ) -> Result<Drained, Refused> {
         let mut book = self.lock();
         let live = shared.plan.newest();
         known(live.as_deref(), region, book.drains.contains_key(region))?;
-        let turn = Turn {
-            before: book.drains.remove(region),
-            after: None,
-        };
-        book.enter_staged(shared);
-        Ok(apply(live.as_deref(), region, turn, &shared.events, now))
+        let before = book.drains.remove(region);
+        if let Some(before) = &before {
+            let ended = Order::drain(&region.into(), before);
+            ended.tell("taken_back", by, &shared.events);
+        }
+        let after = None;
+        let turn = Turn { before, after, by };
+        let drained = apply(live.as_deref(), region, turn, &shared.events, now);
+        book.enter_all(shared);
+        Ok(drained)
     }
 
-    /// Dials `region` to `to` in every upstream of the serving plan, or in this one only; without `to`
-    /// that is left to the plan again. A word on all upstreams takes back those on single ones.
+    /// Dials `region` in every upstream of the serving plan, or in one only.
     ///
     /// # Errors
-    /// [`Refused`] when the plan has no such region or upstream, or when something would be left with
-    /// nothing and it is not forced.
+    /// [`Refused`] when the plan has no such region or upstream and no order is about them, or when
+    /// something would be left with nothing and it is not forced.
     pub fn dial(
         &self,
         region: &str,
-        upstream: Option<&str>,
-        to: Option<Dial>,
-        force: bool,
+        order: DialOrder<'_>,
+        terms: &Terms,
         shared: &Shared,
+        now: SystemTime,
     ) -> Result<Dialed, Refused> {
+        let DialOrder {
+            upstream,
+            to,
+            force,
+        } = order;
         let mut book = self.lock();
         let live = shared.plan.newest();
-        known(live.as_deref(), region, book.dials.contains_key(region))?;
+        let before = book.dials_of(region);
+        known(live.as_deref(), region, !before.is_empty())?;
         let cells = live.as_deref().map(|live| named::regions(live, region));
-        let cells = only(cells.unwrap_or_default(), upstream)?;
+        let is_ordered = before.iter().any(|one| one.what.is_dial_of(upstream));
+        let cells = only(cells.unwrap_or_default(), upstream, is_ordered)?;
         if !force {
             let out = |name: &str, plans: Dial| {
                 upstream.is_none_or(|upstream| upstream == name)
@@ -158,12 +168,86 @@ impl Orders {
             bereft::check(live.as_deref(), region, out)?;
         }
         let dialing = book.dials.entry(region.into()).or_default();
-        dialing.set(upstream, to);
+        dialing.set(upstream, to, Note::new(terms, now));
         if dialing.is_empty() {
             book.dials.remove(region);
         }
-        book.enter_staged(shared);
-        Ok(dial::apply(region, to, &cells, &shared.events))
+        self.deadline.notify_one();
+        tell_dials(&before, &book.dials_of(region), &terms.author, shared);
+        let word = (region, to);
+        let dialing = book.dials.get(region);
+        let dialed = dial::apply(word, dialing, &cells, &terms.author, &shared.events);
+        book.enter_all(shared);
+        Ok(dialed)
+    }
+
+    /// Puts the regions of `upstream` into this order: they come first, as far as they may be used, then the
+    /// others as the plan has them.
+    ///
+    /// # Errors
+    /// [`Refused`] when the plan has no such upstream, or it does not live in one of the regions.
+    pub fn order(
+        &self,
+        upstream: &str,
+        regions: &[&str],
+        terms: &Terms,
+        shared: &Shared,
+        now: SystemTime,
+    ) -> Result<Value, Refused> {
+        let mut book = self.lock();
+        let live = shared.plan.newest();
+        let lives_in = regions_of(live.as_deref(), upstream)?;
+        for (at, region) in regions.iter().enumerate() {
+            if !lives_in.iter().any(|known| **known == **region) {
+                return Err(UnknownName::region(region, lives_in).into());
+            }
+            if regions[..at].contains(region) {
+                return Err(Refused::NoOrder);
+            }
+        }
+        if regions.is_empty() {
+            return Err(Refused::NoOrder);
+        }
+        let sequence = Sequence {
+            regions: regions.iter().map(|region| (*region).into()).collect(),
+            note: Note::new(terms, now),
+        };
+        book.sequences.insert(upstream.into(), sequence);
+        self.deadline.notify_one();
+        book.enter_all(shared);
+        let given = book.order_of(upstream);
+        if let Some(given) = &given {
+            given.tell("given", &terms.author, &shared.events);
+        }
+        Ok(given.map_or(Value::Null, |given| given.to_json(live.as_deref(), now)))
+    }
+
+    /// Takes the order of the regions of `upstream` back; says which it was, null when there was none.
+    ///
+    /// # Errors
+    /// [`Refused`] when the plan has no such upstream and no order is about it.
+    pub fn unorder(
+        &self,
+        upstream: &str,
+        by: &Author,
+        shared: &Shared,
+        now: SystemTime,
+    ) -> Result<Value, Refused> {
+        let mut book = self.lock();
+        let live = shared.plan.newest();
+        let Some(ended) = book.order_of(upstream) else {
+            regions_of(live.as_deref(), upstream)?;
+            return Ok(Value::Null);
+        };
+        book.remove(&ended.what);
+        book.enter_all(shared);
+        ended.tell("taken_back", by, &shared.events);
+        Ok(ended.to_json(live.as_deref(), now))
+    }
+
+    /// Every order in force: drains, dials, orders of regions.
+    pub(crate) fn list(&self) -> Vec<Order> {
+        self.lock().list()
     }
 
     /// Lets `plan` serve with every order in force from the first request.
@@ -203,20 +287,16 @@ impl Orders {
     }
 
     /// Until when the drained regions have time, and how they are drained.
-    pub(crate) fn pending(&self, now: Instant) -> BTreeMap<Arc<str>, Pending> {
+    pub(crate) fn pending(&self, now: SystemTime) -> BTreeMap<Arc<str>, Pending> {
         let book = self.lock();
         let told = book.drains.iter();
         told.map(|(region, draining)| (region.clone(), draining.pending(now)))
             .collect()
     }
 
-    /// The next deadline; none while no drain has one.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let book = self.lock();
-        book.drains
-            .values()
-            .filter_map(|drain| drain.deadline)
-            .min()
+    /// When something happens by itself next; none while nothing will.
+    pub(crate) fn next_deadline(&self) -> Option<SystemTime> {
+        self.lock().next()
     }
 
     /// Waits until there may be another deadline.
@@ -225,25 +305,47 @@ impl Orders {
     }
 
     /// Hurries the drains whose deadline has passed; says what was under way there.
-    pub(crate) fn hurry(&self, shared: &Shared, now: Instant) -> Vec<Due> {
+    pub(crate) fn hurry(&self, shared: &Shared, now: SystemTime) -> Vec<Due> {
         let mut book = self.lock();
         let live = shared.plan.newest();
         let mut due = Vec::new();
         for (region, draining) in &mut book.drains {
             if draining.deadline.is_some_and(|deadline| deadline <= now) {
-                let before = Some(*draining);
+                let before = Some(draining.clone());
                 draining.hurry();
-                let after = Some(*draining);
+                let after = Some(draining.clone());
                 let cells = live.as_deref().map(|live| named::regions(live, region));
                 due.extend(cells.iter().flatten().map(|named| Due::of(region, named)));
-                let turn = Turn { before, after };
+                let by = &draining.note.author.clone();
+                let turn = Turn { before, after, by };
                 apply(live.as_deref(), region, turn, &shared.events, now);
             }
         }
         if !due.is_empty() {
-            book.enter_staged(shared);
+            book.enter_all(shared);
         }
         due
+    }
+
+    /// Takes back the orders whose time is over; says whether there were any.
+    pub(crate) fn expire(&self, shared: &Shared, now: SystemTime) -> bool {
+        let mut book = self.lock();
+        let live = shared.plan.newest();
+        let over = book.over(now);
+        let by = Author::itself("its time is over");
+        for order in &over {
+            let before = match &order.what {
+                What::Drain { region, .. } => book.drains.get(region).cloned(),
+                _ => None,
+            };
+            book.remove(&order.what);
+            order.tell("expired", &by, &shared.events);
+            book.tell_cells(order, before, live.as_deref(), &by, shared);
+        }
+        if !over.is_empty() {
+            book.enter_all(shared);
+        }
+        !over.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {
@@ -261,38 +363,70 @@ fn known(live: Option<&Live>, region: &str, ordered: bool) -> Result<(), Unknown
     }
 }
 
-/// Those of this upstream, or all.
+/// Those of this upstream, or all. One that an order is about need not be there.
 fn only<'a>(
     mut cells: Vec<Named<'a>>,
     upstream: Option<&str>,
+    is_ordered: bool,
 ) -> Result<Vec<Named<'a>>, UnknownName> {
     let Some(upstream) = upstream else {
         return Ok(cells);
     };
     let names = cells.iter().map(|named| named.upstream.clone()).collect();
     cells.retain(|named| *named.upstream == *upstream);
-    match cells.is_empty() {
+    match cells.is_empty() && !is_ordered {
         true => Err(UnknownName::new(Kind::Upstream, upstream, names)),
         false => Ok(cells),
     }
 }
 
-/// How a region was drained, and how it is.
-struct Turn {
+/// The regions in which the plan has `upstream`.
+fn regions_of(live: Option<&Live>, upstream: &str) -> Result<Vec<Arc<str>>, UnknownName> {
+    let upstreams = || live.into_iter().flat_map(|live| &*live.plan.upstreams);
+    let Some((live, wanted)) = live.zip(upstreams().find(|one| *one.name == *upstream)) else {
+        let names = upstreams().map(|one| one.name.clone()).collect();
+        return Err(UnknownName::new(Kind::Upstream, upstream, names));
+    };
+    let regions = wanted.regions.iter();
+    let names = regions.map(|spec| live.plan.region(spec.region).name.clone());
+    Ok(names.collect())
+}
+
+/// Tells which orders about a region have gone, and which are new.
+fn tell_dials(before: &[Order], after: &[Order], by: &Author, shared: &Shared) {
+    for ended in before {
+        if !after.iter().any(|order| order.what.is_about(&ended.what)) {
+            ended.tell("taken_back", by, &shared.events);
+        }
+    }
+    for given in after.iter().filter(|order| !before.contains(order)) {
+        given.tell("given", by, &shared.events);
+    }
+}
+
+/// How a region was drained, and how it is, by whom.
+struct Turn<'a> {
     before: Option<Draining>,
     after: Option<Draining>,
+    by: &'a Author,
 }
 
 /// Tells the cells of the region how it is drained now. Another deadline is news as well.
-fn apply(live: Option<&Live>, region: &str, turn: Turn, events: &Events, now: Instant) -> Drained {
+fn apply(
+    live: Option<&Live>,
+    region: &str,
+    turn: Turn<'_>,
+    events: &Events,
+    now: SystemTime,
+) -> Drained {
     let cells = live.map(|live| named::regions(live, region));
     let cells = cells.unwrap_or_default();
-    let drain = turn.after.map_or(Drain::No, |draining| draining.pace);
-    let deadline = |draining: Option<Draining>| draining.and_then(|draining| draining.deadline);
-    let deadline_s = turn
-        .after
-        .and_then(|draining| draining.pending(now).deadline_s);
-    let postponed = deadline(turn.before) != deadline(turn.after);
+    let after = turn.after.as_ref();
+    let drain = after.map_or(Drain::No, |draining| draining.pace);
+    let deadline =
+        |draining: &Option<Draining>| draining.as_ref().and_then(|draining| draining.deadline);
+    let deadline_s = after.and_then(|draining| draining.pending(now).deadline_s);
+    let postponed = deadline(&turn.before) != deadline(&turn.after);
     let mut changed = false;
     for named in &cells {
         if named.region.cell.set_drain(drain) | postponed {
@@ -303,6 +437,8 @@ fn apply(live: Option<&Live>, region: &str, turn: Turn, events: &Events, now: In
                 draining: drain != Drain::No,
                 now: drain == Drain::Now,
                 deadline_s,
+                who: turn.by.who.clone(),
+                reason: turn.by.reason.clone(),
             });
         }
     }

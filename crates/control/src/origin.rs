@@ -129,6 +129,16 @@ impl Author {
     }
 }
 
+impl Author {
+    /// Nobody but the process itself, for this reason.
+    pub(crate) fn itself(reason: &str) -> Self {
+        Self {
+            who: ITSELF.into(),
+            reason: Some(reason.into()),
+        }
+    }
+}
+
 impl Origin {
     /// What the process does of itself, or what it cannot know who did: a start, a file, a signal.
     pub fn itself(cause: Cause) -> Self {

@@ -170,7 +170,8 @@ impl Outcome {
 }
 
 impl Keeping {
-    fn to_json(&self) -> Value {
+    /// `{on, problem}`.
+    pub(crate) fn to_json(&self) -> Value {
         match self {
             Self::Disk => json!({ "on": "disk", "problem": null }),
             Self::Memory => json!({ "on": "memory", "problem": null }),

@@ -57,6 +57,8 @@ pub struct RegionRow {
     /// Its place among the regions that the request prefers, best first, whatever the policy; none if it
     /// is none of them.
     pub preferred: Option<u8>,
+    /// Whether that is an operator's order, which goes before what the request prefers.
+    pub ordered: bool,
     /// Share under `weighted`, and within a band or tier.
     pub weight: u32,
     /// Tier under `priority`.
@@ -99,6 +101,7 @@ impl RegionRow {
             client_km: None,
             named: None,
             preferred: None,
+            ordered: false,
             weight: 1,
             tier: 0,
             standby: false,
@@ -237,6 +240,8 @@ pub enum Because {
     Hash,
     /// By capacity, or by what of it is spare.
     Capacity,
+    /// An operator has put it into an order.
+    Ordered,
     /// The request is of those that prefer it.
     Preferred,
     /// A rule for the client's place names it.
@@ -327,7 +332,7 @@ impl Because {
     }
 
     /// Every reason, for documents.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Nearest,
         Self::WithinTolerance,
         Self::Farther,
@@ -344,6 +349,7 @@ impl Because {
         Self::Affinity,
         Self::Hash,
         Self::Capacity,
+        Self::Ordered,
         Self::Preferred,
         Self::GeoRule,
         Self::Distance,
@@ -373,6 +379,7 @@ impl Because {
             Self::Affinity => "affinity",
             Self::Hash => "hash",
             Self::Capacity => "capacity",
+            Self::Ordered => "ordered",
             Self::Preferred => "preferred",
             Self::GeoRule => "geo_rule",
             Self::Distance => "distance",

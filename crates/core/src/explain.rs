@@ -207,6 +207,7 @@ impl Because {
             Self::Affinity => "the client is bound to it",
             Self::Hash => "drawn by the hash of the request, by weight",
             Self::Capacity => "by capacity",
+            Self::Ordered => "put there by an operator's order",
             Self::Preferred => "preferred by a rule for requests like this one",
             Self::GeoRule => "by the rule for the client's place",
             Self::Distance => "by its distance from the client",

@@ -112,7 +112,9 @@ impl<'a> View<'a> {
                 room => (u32::from(room == Room::Open), room == Room::Full),
             };
             needs.fill(row, wanted, observed);
-            row.preferred = preference.and_then(|one| one.place_of(row.region));
+            let place = observed.cell.place();
+            row.ordered = place.is_some();
+            row.preferred = place.or_else(|| preference.and_then(|one| one.place_of(row.region)));
             if needs.load {
                 let reported = look.now.and_then(|now| observed.cell.utilization(now));
                 row.load = (observed.cell.in_flight(), reported);

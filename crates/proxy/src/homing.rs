@@ -213,7 +213,10 @@ fn is_behind(view: &View<'_>, decision: &Decision, mine: RegionIdx, home: Region
         let mut excluded = decision.excluded.iter();
         return excluded.any(|not| not.region == mine && not.why == Exclusion::NoWeight);
     };
-    if decision.candidates[home_at].because == Because::Preferred {
+    if matches!(
+        decision.candidates[home_at].because,
+        Because::Ordered | Because::Preferred
+    ) {
         return home_at < mine_at;
     }
     let row = |region| view.rows.iter().find(|row| row.region == region);

@@ -166,6 +166,8 @@ catalogue! {
         "Attempts to reload the configuration, by result.";
     ROLLBACKS = Counter "tidegate_rollbacks_total" in "rollbacks" by [why]:
         "Times that a generation which had served before was put in place again, by who wanted it.";
+    STATE_PROBLEMS = Counter "tidegate_state_problems_total" in "problems" by []:
+        "Times that something could not be kept in the state directory, or was not found there as it was written.";
     GEO_RELOADS = Counter "tidegate_geo_reloads_total" in "reloads" by [result]:
         "Attempts to reload the database of clients' places, by result.";
     CERTIFICATE_NOT_AFTER = Gauge "tidegate_certificate_not_after_seconds" in "seconds" by [name]:

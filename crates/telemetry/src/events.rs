@@ -73,6 +73,10 @@ pub enum EventKind {
         now: bool,
         /// In how many seconds they will be; none: not at a moment that is known.
         deadline_s: Option<u64>,
+        /// Who, as they said; `tidegate` when its time was over.
+        who: Arc<str>,
+        /// Why, as they said.
+        reason: Option<Arc<str>>,
     },
     /// A drain has come to its deadline, and what could be made elsewhere has been.
     DrainDue {
@@ -97,6 +101,27 @@ pub enum EventKind {
         dial: f64,
         /// Whether an operator wants it so; else the plan does.
         operator: bool,
+        /// Who, as they said; `tidegate` when its time was over.
+        who: Arc<str>,
+        /// Why, as they said.
+        reason: Option<Arc<str>>,
+    },
+    /// Something became of an operator's order: a drain, a dial, an order of regions.
+    Order {
+        /// What: `given`, `taken_back`, `expired`, `restored` (found again at the start),
+        /// `leaves_nothing` (found again, and it leaves something without any region).
+        what: &'static str,
+        /// The order, in words.
+        order: String,
+        /// Who gave it, as they said.
+        given_by: Arc<str>,
+        /// Who did this; `tidegate` when its time was over, and at a start.
+        who: Arc<str>,
+        /// Why, as they said.
+        reason: Option<Arc<str>>,
+        /// When its time is over; null: not by itself.
+        #[serde(serialize_with = "maybe_rfc3339")]
+        expires: Option<SystemTime>,
     },
     /// The start of a cold region began, or ended.
     StandbyStart {
@@ -329,8 +354,11 @@ fn log(kind: &EventKind) {
             draining,
             now,
             deadline_s,
+            who,
+            reason,
         } => {
-            tracing::info!(%upstream, %region, draining, now, deadline_s, "drain changed");
+            let reason = reason.as_deref();
+            tracing::info!(%upstream, %region, draining, now, deadline_s, %who, reason, "drain changed");
         }
         EventKind::DrainDue {
             upstream,
@@ -346,9 +374,20 @@ fn log(kind: &EventKind) {
             region,
             dial,
             operator,
+            who,
+            reason,
         } => {
-            tracing::info!(%upstream, %region, dial, operator, "dial changed");
+            let reason = reason.as_deref();
+            tracing::info!(%upstream, %region, dial, operator, %who, reason, "dial changed");
         }
+        EventKind::Order {
+            what,
+            order,
+            given_by,
+            who,
+            reason,
+            ..
+        } => log_order(what, order, given_by, who, reason.as_deref()),
         EventKind::StandbyStart {
             upstream,
             region,
@@ -456,6 +495,21 @@ fn log_start(upstream: &str, region: &str, by: &str, result: Option<StartResult>
     }
 }
 
+fn log_order(what: &str, order: &str, given_by: &str, who: &str, reason: Option<&str>) {
+    match what {
+        "leaves_nothing" => tracing::error!(what, given_by, who, reason, "order: {order}"),
+        "restored" | "expired" => tracing::warn!(what, given_by, who, reason, "order: {order}"),
+        _ => tracing::info!(what, given_by, who, reason, "order: {order}"),
+    }
+}
+
+fn maybe_rfc3339<S: Serializer>(at: &Option<SystemTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => rfc3339(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 fn maybe_word<S: Serializer>(label: &Option<impl Label>, serializer: S) -> Result<S::Ok, S::Error> {
     match label {
         Some(label) => serializer.serialize_some(label.word()),
@@ -482,6 +536,8 @@ mod tests {
             draining: true,
             now: false,
             deadline_s: None,
+            who: "ann".into(),
+            reason: None,
         }
     }
 

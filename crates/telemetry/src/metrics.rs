@@ -70,6 +70,7 @@ pub struct Metrics {
     reloads: Counts<ReloadResult, { ReloadResult::ALL.len() }>,
     rollbacks: Counts<RollbackCause, { RollbackCause::ALL.len() }>,
     geo_reloads: Counts<ReloadResult, { ReloadResult::ALL.len() }>,
+    state_problems: AtomicU64,
     access_log_dropped: AtomicU64,
     certificates: Mutex<Vec<(String, i64)>>,
     /// Those of the plans that are alive.
@@ -103,6 +104,7 @@ impl Metrics {
             reloads: Counts::default(),
             rollbacks: Counts::default(),
             geo_reloads: Counts::default(),
+            state_problems: AtomicU64::new(0),
             access_log_dropped: AtomicU64::new(0),
             certificates: Mutex::default(),
             tables: Mutex::default(),
@@ -203,6 +205,11 @@ impl Metrics {
     /// Counts one rollback.
     pub fn rolled_back(&self, why: RollbackCause) {
         self.rollbacks.add(why);
+    }
+
+    /// Counts one problem of the state directory.
+    pub fn state_problem(&self) {
+        self.state_problems.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts one attempt to reload the database of clients' places.

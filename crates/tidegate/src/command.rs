@@ -12,6 +12,8 @@ mod drain;
 mod explain;
 mod fmt;
 mod generations;
+mod order;
+mod orders;
 mod regions;
 mod reload;
 mod remote;
@@ -19,6 +21,7 @@ mod rollback;
 mod run;
 mod schema;
 mod signature;
+mod terms;
 mod r#try;
 
 use clap::{Parser, Subcommand};
@@ -46,6 +49,7 @@ Examples:
   tidegate explain tidegate.yaml GET https://shop.example.com/api/cart
   tidegate regions                                  how do the regions stand?
   tidegate drain eu-west --deadline 5m              empty one of them
+  tidegate orders                                   what is ordered, by whom and why?
 
 Exit status: 0 fine, 1 the answer is no, 2 the question could not be put.";
 
@@ -59,6 +63,8 @@ enum Command {
     Regions(regions::Regions),
     Drain(drain::Drain),
     Dial(dial::Dial),
+    Order(order::Order),
+    Orders(orders::Orders),
     Reload(reload::Reload),
     Rollback(rollback::Rollback),
     Generations(generations::Generations),
@@ -82,6 +88,8 @@ impl Cli {
             Command::Regions(regions) => regions.run(),
             Command::Drain(drain) => drain.run(),
             Command::Dial(dial) => dial.run(),
+            Command::Order(order) => order.run(),
+            Command::Orders(orders) => orders.run(),
             Command::Reload(reload) => reload.run(),
             Command::Rollback(rollback) => rollback.run(),
             Command::Generations(generations) => generations.run(),

@@ -2,7 +2,7 @@
 //! steered there.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use axum::Json;
 use axum::extract::State;
@@ -14,7 +14,7 @@ use tidegate_core::{Drain, Health, Live, RegionIdx, Standing};
 use super::Context;
 use super::problem::Problem;
 use super::status::micros;
-use super::steered::{Dials, Steered, standby};
+use super::steered::{Dials, Steered, place, standby};
 use crate::named::{Kind, UnknownName};
 use crate::orders::{Pending, waiting};
 use crate::readiness::takes_requests;
@@ -48,6 +48,8 @@ struct Seen {
     /// Whether a cold one is being started.
     starting: bool,
     dials: Dials,
+    /// Its place in an operator's order of the regions, from 1; null where it has none.
+    place: Option<u8>,
     steered: Steered,
     rtt_us: Option<u64>,
     in_flight: u32,
@@ -58,7 +60,7 @@ struct Seen {
 pub(super) async fn list(State(context): Context) -> Result<Json<Vec<Region>>, Problem> {
     let live = context.shared.plan.newest().ok_or_else(Problem::no_plan)?;
     let now = Instant::now();
-    let mut drains = context.shared.orders.pending(now);
+    let mut drains = context.shared.orders.pending(SystemTime::now());
     let regions = live.plan.regions.iter().enumerate();
     let told = regions.map(|(at, region)| Region {
         name: region.name.clone(),
@@ -85,6 +87,7 @@ fn seen(live: &Live, region: RegionIdx, starts: &Starts, now: Instant) -> Vec<Se
             standby: standby(spec),
             starting: starts.has(&wanted.name, name),
             dials: Dials::of(spec, &live.cell),
+            place: place(&live.cell),
             steered: Steered::of(&live.cell, now),
             rtt_us: micros(live.cell.rtt()),
             in_flight: live.cell.in_flight(),

@@ -12,12 +12,13 @@ use serde_json::Value;
 use tidegate_core::{Dial, Health, Live, LiveRegion, LiveUpstream, Standing};
 
 use super::Context;
-use super::steered::{Dials, Steered, standby};
+use super::steered::{Dials, Steered, place, standby};
 use crate::candidate::staged;
 use crate::generations::Instead;
 use crate::orders::waiting;
 use crate::places::PlacesStatus;
 use crate::readiness::takes_requests;
+use crate::shared::Shared;
 
 #[derive(Serialize)]
 pub(super) struct Status {
@@ -35,10 +36,21 @@ pub(super) struct Status {
     /// What serves instead of the file, and why; null while the file does.
     instead_of_file: Option<Instead>,
     draining: Vec<Arc<str>>,
+    orders: Orders,
     listeners: Vec<Listener>,
     /// What tells where clients are; null where nothing does.
     geo: Option<PlacesStatus>,
     upstreams: Vec<Upstream>,
+}
+
+/// What operators have ordered; `GET /orders` tells each.
+#[derive(Serialize)]
+struct Orders {
+    in_force: usize,
+    /// Whether they outlive the process.
+    kept: bool,
+    /// Why not, although there is a state directory.
+    problem: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -65,6 +77,8 @@ struct Region {
     /// `hot`, `warm` or `cold`.
     standby: &'static str,
     dials: Dials,
+    /// Its place in an operator's order of the regions, from 1; null where it has none.
+    place: Option<u8>,
     steered: Steered,
     rtt_us: Option<u64>,
     /// Time to a response's head, the network included.
@@ -115,12 +129,24 @@ pub(super) async fn status(State(context): Context) -> Json<Status> {
         last_reload: context.reloader.last().map(|outcome| outcome.to_json()),
         instead_of_file: context.reloader.generations().instead(),
         draining: context.shared.orders.drained(),
+        orders: Orders::of(&context.shared),
         listeners: context.listeners.iter().map(named).collect(),
         geo: live
             .as_ref()
             .and_then(|live| context.reloader.places().status(&live.plan)),
         upstreams: live.as_deref().map(upstreams).unwrap_or_default(),
     })
+}
+
+impl Orders {
+    fn of(shared: &Shared) -> Self {
+        let problem = shared.orders.unkept();
+        Self {
+            in_force: shared.orders.list().len(),
+            kept: shared.state().is_some() && problem.is_none(),
+            problem,
+        }
+    }
 }
 
 fn upstreams(live: &Live) -> Vec<Upstream> {
@@ -148,6 +174,7 @@ fn regions(
         takes_requests: takes_requests(spec, observed),
         standby: standby(spec),
         dials: Dials::of(spec, &observed.cell),
+        place: place(&observed.cell),
         steered: Steered::of(&observed.cell, now),
         rtt_us: micros(observed.cell.rtt()),
         service_us: micros(observed.cell.service()),

@@ -71,3 +71,8 @@ pub(super) fn standby(spec: &UpstreamRegion) -> &'static str {
         Standby::Cold(_) => "cold",
     }
 }
+
+/// The place in an operator's order of the regions, from 1.
+pub(super) fn place(cell: &RegionCell) -> Option<u8> {
+    cell.place().map(|place| place.saturating_add(1))
+}

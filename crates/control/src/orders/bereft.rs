@@ -35,7 +35,7 @@ pub struct Left {
 /// An error lists no more.
 const LISTED_MAX: usize = 8;
 
-fn listed(left: &[Left]) -> String {
+pub(super) fn listed(left: &[Left]) -> String {
     let mut words: Vec<_> = left.iter().take(LISTED_MAX).map(Left::to_string).collect();
     if left.len() > LISTED_MAX {
         words.push(format!("{} more", left.len() - LISTED_MAX));
@@ -87,6 +87,34 @@ pub(super) fn check(
             left,
         }),
     }
+}
+
+/// What has no region that takes part at all, as orders and the plan have it.
+pub(super) fn without_any(live: &Live) -> Vec<Left> {
+    let mut left = Vec::new();
+    for at in 0..live.plan.upstreams.len() {
+        let upstream = UpstreamIdx(at as u16);
+        let places = places(live, upstream);
+        let is_open = |allowed: RegionSet| {
+            let mut open = places.iter().filter(|place| place.open);
+            open.any(|place| allowed.contains(place.region))
+        };
+        let name = &live.plan.upstream(upstream).name;
+        if !is_open(RegionSet::ALL) {
+            left.push(Left {
+                upstream: name.clone(),
+                route: None,
+            });
+            continue;
+        }
+        let routes = live.plan.routes.iter();
+        let shut = routes.filter(|route| goes_to(route, upstream) && !is_open(route.allowed));
+        left.extend(shut.map(|route| Left {
+            upstream: name.clone(),
+            route: Some(route.name.clone()),
+        }));
+    }
+    left
 }
 
 fn is_taken_out(

@@ -7,7 +7,10 @@ use serde::Serialize;
 use tidegate_core::Dial;
 use tidegate_telemetry::{EventKind, Events};
 
+use super::note::Note;
+use super::order::Order;
 use crate::named::Named;
+use crate::origin::Author;
 
 /// What a dial did.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -25,9 +28,20 @@ pub struct Dialed {
 /// The orders about one region. An upstream without one of its own has that of all.
 #[derive(Debug, Default)]
 pub(super) struct Dialing {
-    all: Option<Dial>,
+    all: Option<(Dial, Note)>,
     /// None: this upstream has the plan's dial, whatever the others have.
-    single: BTreeMap<Arc<str>, Option<Dial>>,
+    single: BTreeMap<Arc<str>, (Option<Dial>, Note)>,
+}
+
+/// A dial as it is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DialOrder<'a> {
+    /// Of this upstream; none: of every one that lives there, which takes back those on single ones.
+    pub upstream: Option<&'a str>,
+    /// The part of its share that the region takes at most; none: that is left to the plan.
+    pub to: Option<Dial>,
+    /// Whether it may leave an upstream, or a route, without any region that takes its requests.
+    pub force: bool,
 }
 
 /// A dial that cannot be understood.
@@ -66,31 +80,59 @@ pub fn parse_dial(text: &str) -> Result<Option<Dial>, InvalidDial> {
 impl Dialing {
     /// The dial of this upstream; none: the plan's.
     pub(super) fn of(&self, upstream: &str) -> Option<Dial> {
-        let single = self.single.get(upstream).copied();
-        single.unwrap_or(self.all)
+        let all = self.all.as_ref().map(|(dial, _)| *dial);
+        let single = self.single.get(upstream);
+        single.map_or(all, |(dial, _)| *dial)
     }
 
-    pub(super) fn set(&mut self, upstream: Option<&str>, to: Option<Dial>) {
+    /// The last word about an upstream counts, a word about all takes back those about single ones.
+    pub(super) fn set(&mut self, upstream: Option<&str>, to: Option<Dial>, note: Note) {
+        if upstream.is_none() {
+            self.single.clear();
+        }
+        match (upstream, to) {
+            (Some(upstream), None) if self.all.is_none() => drop(self.single.remove(upstream)),
+            _ => self.put(upstream.map(Into::into), to, note),
+        }
+    }
+
+    /// The same, whatever is said of others.
+    pub(super) fn put(&mut self, upstream: Option<Arc<str>>, to: Option<Dial>, note: Note) {
         match upstream {
-            None => {
-                self.all = to;
-                self.single.clear();
-            }
-            Some(upstream) if to == self.all => drop(self.single.remove(upstream)),
-            Some(upstream) => drop(self.single.insert(upstream.into(), to)),
+            None => self.all = to.map(|to| (to, note)),
+            Some(upstream) => drop(self.single.insert(upstream, (to, note))),
+        }
+    }
+
+    /// Takes this word back, and no other.
+    pub(super) fn remove(&mut self, upstream: Option<&str>) {
+        match upstream {
+            None => self.all = None,
+            Some(upstream) => drop(self.single.remove(upstream)),
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_none() && self.single.is_empty()
     }
+
+    /// The orders about `region`, which is the one that this is about.
+    pub(super) fn list(&self, region: &Arc<str>) -> Vec<Order> {
+        let all = self.all.iter();
+        let all = all.map(|(dial, note)| Order::dial(region, None, Some(*dial), note));
+        let single = self.single.iter();
+        let single =
+            single.map(|(upstream, (to, note))| Order::dial(region, Some(upstream), *to, note));
+        all.chain(single).collect()
+    }
 }
 
-/// Tells the cells.
+/// Tells the cells how the region is dialed now; `to` is the word that was given.
 pub(super) fn apply(
-    region: &str,
-    to: Option<Dial>,
+    (region, to): (&str, Option<Dial>),
+    dialing: Option<&Dialing>,
     cells: &[Named<'_>],
+    by: &Author,
     events: &Events,
 ) -> Dialed {
     let mut dialed = Dialed {
@@ -100,15 +142,18 @@ pub(super) fn apply(
         upstreams: BTreeMap::new(),
     };
     for named in cells {
-        let dial = to.unwrap_or(named.spec.dial);
+        let ordered = dialing.and_then(|dialing| dialing.of(&named.upstream));
+        let dial = ordered.unwrap_or(named.spec.dial);
         dialed.upstreams.insert(named.upstream.clone(), dial);
-        if named.region.cell.set_dial(to) {
+        if named.region.cell.set_dial(ordered) {
             dialed.changed = true;
             events.record(EventKind::Dial {
                 upstream: named.upstream.clone(),
                 region: region.into(),
                 dial: dial.share(),
-                operator: to.is_some(),
+                operator: ordered.is_some(),
+                who: by.who.clone(),
+                reason: by.reason.clone(),
             });
         }
     }
@@ -117,6 +162,9 @@ pub(super) fn apply(
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use super::super::note::Terms;
     use super::*;
 
     #[test]
@@ -146,20 +194,23 @@ mod tests {
 
     #[test]
     fn the_last_word_counts_for_whom_it_is_about() {
+        let note = || Note::new(&Terms::default(), SystemTime::UNIX_EPOCH);
         let mut dialing = Dialing::default();
         let (half, tenth) = (Some(Dial::new(0.5)), Some(Dial::new(0.1)));
-        dialing.set(Some("shop"), half);
+        dialing.set(Some("shop"), half, note());
         assert_eq!((dialing.of("shop"), dialing.of("cart")), (half, None));
-        dialing.set(None, tenth);
+        dialing.set(None, tenth, note());
         assert_eq!((dialing.of("shop"), dialing.of("cart")), (tenth, tenth));
-        dialing.set(Some("cart"), None);
+        dialing.set(Some("cart"), None, note());
         assert_eq!((dialing.of("shop"), dialing.of("cart")), (tenth, None));
-        dialing.set(Some("cart"), tenth);
-        assert!(dialing.single.is_empty(), "as all the others");
-        dialing.set(None, None);
+        dialing.set(Some("cart"), half, note());
+        assert_eq!(dialing.list(&"eu".into()).len(), 2);
+        dialing.remove(None);
+        assert_eq!((dialing.of("shop"), dialing.of("cart")), (None, half));
+        dialing.set(None, None, note());
         assert!(dialing.is_empty());
-        dialing.set(Some("shop"), half);
-        dialing.set(Some("shop"), None);
+        dialing.set(Some("shop"), half, note());
+        dialing.set(Some("shop"), None, note());
         assert!(dialing.is_empty());
     }
 }

@@ -1,11 +1,13 @@
 //! How a region is drained: as fast as anybody has asked for, at the latest by its deadline.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use serde_json::Value;
 use tidegate_core::{Drain, RegionCell};
 
+use super::note::{Note, Terms, seconds_until};
 use crate::named::Named;
 
 /// A drain as it is asked for.
@@ -41,20 +43,24 @@ pub struct Drained {
 }
 
 /// A drain that is in force.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Draining {
     /// `Soft` or `Now`.
     pub(super) pace: Drain,
-    pub(super) deadline: Option<Instant>,
+    pub(super) deadline: Option<SystemTime>,
+    pub(super) note: Note,
 }
 
 /// A drain as it is told to people.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Pending {
     /// Whether the attempts that wait there are made elsewhere.
     now: bool,
     /// In how many seconds they will be.
     pub(super) deadline_s: Option<u64>,
+    /// Who wants it, why, since when and until when.
+    #[serde(flatten)]
+    note: Value,
 }
 
 /// A drain of one upstream that has come to its deadline.
@@ -67,18 +73,19 @@ pub(crate) struct Due {
     pub(crate) in_flight: u32,
 }
 
-impl Default for Draining {
-    fn default() -> Self {
+impl Draining {
+    /// One that begins now.
+    pub(super) fn new(terms: &Terms, now: SystemTime) -> Self {
         Self {
             pace: Drain::Soft,
             deadline: None,
+            note: Note::new(terms, now),
         }
     }
-}
 
-impl Draining {
-    /// A milder order does not slow it down, but the last deadline counts.
-    pub(super) fn follow(&mut self, order: DrainOrder, now: Instant) {
+    /// A milder order does not slow it down, but the last deadline and the last terms count.
+    pub(super) fn follow(&mut self, order: DrainOrder, terms: &Terms, now: SystemTime) {
+        self.note = Note::new(terms, now);
         match (order.now, order.deadline) {
             (true, _) => self.hurry(),
             (false, Some(after)) if self.pace == Drain::Soft => self.deadline = Some(now + after),
@@ -91,12 +98,11 @@ impl Draining {
         self.deadline = None;
     }
 
-    pub(super) fn pending(self, now: Instant) -> Pending {
-        let left = |deadline: Instant| deadline.saturating_duration_since(now);
+    pub(super) fn pending(&self, now: SystemTime) -> Pending {
         Pending {
             now: self.pace == Drain::Now,
-            // One that has just begun has all of its time left.
-            deadline_s: self.deadline.map(|at| left(at).as_secs_f64().ceil() as u64),
+            deadline_s: self.deadline.map(|at| seconds_until(at, now)),
+            note: self.note.to_json(now),
         }
     }
 }

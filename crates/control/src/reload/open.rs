@@ -36,6 +36,7 @@ impl Reloader {
         let (settings, warnings) = (launched.loaded.settings.clone(), launched.loaded.report());
         let same = count(&launched, &shared);
         shared.set_state(launched.generations.store());
+        tell(&shared.orders.restore(&shared), &shared);
         let Launched {
             loaded,
             generations,
@@ -60,11 +61,12 @@ impl Reloader {
             quiet: Quiet::start(),
             places: Places::default(),
             generations: Arc::new(generations),
-            marks: std::sync::Mutex::new(marks),
+            marks: Arc::new(std::sync::Mutex::new(marks)),
             served: ArcSwap::default(),
             activated: watch::Sender::new(None),
         };
         reloader.begin(Ready::from(loaded), restored, same);
+        reloader.shared.orders.tell_restored(&reloader.shared);
         Ok(Opened {
             reloader: Arc::new(reloader),
             settings,
@@ -85,9 +87,13 @@ impl Reloader {
                 origin,
                 is_file: restored.is_none(),
                 restores: brought_back.filter(|_| !same),
+                leaves: None,
                 changed: String::new(),
             },
         );
+        self.shared
+            .plan
+            .count_after(Generation(self.generations.last()));
         let instead = restored.map(|(_, why, detail)| Instead {
             why,
             generation: document.generation,
@@ -114,12 +120,12 @@ fn count(launched: &Launched, shared: &Shared) -> bool {
     let last = launched.generations.last();
     let hash = &launched.loaded.plan.content_hash;
     let serving = launched.generations.serving();
-    let same = serving.is_some_and(|serving| {
-        serving.number == last && serving.hash == *hash && serving.fate.is_none()
-    });
-    let last = if same { last - 1 } else { last };
-    shared.plan.count_after(Generation(last));
-    same
+    let same = serving.filter(|serving| serving.hash == *hash && serving.fate.is_none());
+    let before = same
+        .as_ref()
+        .map_or(last, |same| same.number.saturating_sub(1));
+    shared.plan.count_after(Generation(before));
+    same.is_some()
 }
 
 /// The configuration itself is watched even while something else serves.
@@ -137,6 +143,7 @@ fn watched(path: &Path, before: &Stamps, paths: &[std::path::PathBuf]) -> Watche
 /// What is wrong with the state directory stops nothing, and must be known.
 pub(super) fn tell(problems: &[StateError], shared: &Shared) {
     for problem in problems {
+        shared.metrics.state_problem();
         let problem = problem.to_string();
         shared.events.record(EventKind::StateProblem { problem });
     }

@@ -13,8 +13,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tidegate_control::{
-    Admin, AdminOptions, Candidates, Certificate, Certificates, DrainOrder, Drained, NoTraffic,
-    Readiness, Refused, Reloader, Shared, State,
+    Admin, AdminOptions, Author, Candidates, Certificate, Certificates, DrainOrder, Drained,
+    NoTraffic, OrderTerms, Readiness, Refused, Reloader, Shared, State,
 };
 
 /// A condition that has not come true by then never will.
@@ -78,13 +78,15 @@ impl Site {
     /// Drains a region.
     pub(crate) fn drain(&self, region: &str, order: DrainOrder) -> Result<Drained, Refused> {
         let Shared { orders, .. } = &self.shared;
-        orders.drain(region, order, &self.shared, Instant::now())
+        let terms = OrderTerms::default();
+        orders.drain(region, order, &terms, &self.shared, SystemTime::now())
     }
 
     /// Ends its drain.
     pub(crate) fn undrain(&self, region: &str) -> Result<Drained, Refused> {
         let Shared { orders, .. } = &self.shared;
-        orders.undrain(region, &self.shared, Instant::now())
+        let by = Author::default();
+        orders.undrain(region, &by, &self.shared, SystemTime::now())
     }
 
     /// The kinds of the events so far.

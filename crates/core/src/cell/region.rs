@@ -1,6 +1,6 @@
 //! What is observed of one region of one upstream.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::allotment::{Allotment, AtomicAllotment};
@@ -22,6 +22,8 @@ const USUAL_FOR: Duration = Duration::from_secs(60);
 
 /// No operator dials the region.
 const NOT_DIALED: u32 = u32::MAX;
+/// No operator has put it into an order.
+const NO_PLACE: u8 = u8::MAX;
 
 /// What is observed of one region of one upstream.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ struct RegionState {
     drain: AtomicDrain,
     /// In millionths, or [`NOT_DIALED`].
     dial: AtomicU32,
+    /// Or [`NO_PLACE`].
+    place: AtomicU8,
     allotment: AtomicAllotment,
     said: Said,
     release: AtomicBool,
@@ -69,6 +73,7 @@ impl RegionCell {
             standing: AtomicStanding::default(),
             drain: AtomicDrain::default(),
             dial: AtomicU32::new(NOT_DIALED),
+            place: AtomicU8::new(NO_PLACE),
             allotment: AtomicAllotment::default(),
             said: Said::default(),
             release: AtomicBool::new(false),
@@ -144,6 +149,19 @@ impl RegionCell {
         let parts = dial.map_or(NOT_DIALED, Dial::parts);
         let before = self.state.0.dial.swap(parts, Ordering::Relaxed);
         self.changed(before != parts)
+    }
+
+    /// Its place in an operator's order of the upstream's regions, from 0; none if it has none.
+    pub fn place(&self) -> Option<u8> {
+        let place = self.state.0.place.load(Ordering::Relaxed);
+        (place != NO_PLACE).then_some(place)
+    }
+
+    /// Gives it that place, or takes it back; says whether that changed anything, and tells it.
+    pub fn set_place(&self, place: Option<u8>) -> bool {
+        let place = place.unwrap_or(NO_PLACE);
+        let before = self.state.0.place.swap(place, Ordering::Relaxed);
+        self.changed(before != place)
     }
 
     /// What steering found out at its last look.

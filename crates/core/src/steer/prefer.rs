@@ -15,13 +15,16 @@ pub(super) fn first(group: &mut Group<'_>, decision: &mut Decision) {
     }
     let preferred = group.iter().filter(|row| row.preferred.is_some());
     let mut preferred: Group<'_> = preferred.copied().collect();
-    preferred.sort_unstable_by_key(|row| (row.preferred, row.position));
-    accept(&preferred, decision, |_| Because::Preferred);
+    preferred.sort_unstable_by_key(|row| (!row.ordered, row.preferred, row.position));
+    accept(&preferred, decision, |row| match row.ordered {
+        true => Because::Ordered,
+        false => Because::Preferred,
+    });
     group.retain(|row| row.preferred.is_none());
 }
 
 /// Whether the first candidate is there because it is preferred.
 pub(super) fn decides(decision: &Decision) -> bool {
     let first = decision.candidates.first();
-    first.is_some_and(|first| first.because == Because::Preferred)
+    first.is_some_and(|first| matches!(first.because, Because::Ordered | Because::Preferred))
 }

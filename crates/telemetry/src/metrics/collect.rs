@@ -308,6 +308,8 @@ fn process(metrics: &Metrics, out: &mut Exposition) {
     add_counted(&mut family, &[], |result| metrics.reloads.get(result));
     let mut family = out.family(&catalogue::ROLLBACKS);
     add_counted(&mut family, &[], |why| metrics.rollbacks.get(why));
+    let problems = metrics.state_problems.load(Ordering::Relaxed);
+    out.family(&catalogue::STATE_PROBLEMS).add(&[], problems);
     let mut family = out.family(&catalogue::GEO_RELOADS);
     add_counted(&mut family, &[], |result| metrics.geo_reloads.get(result));
     let mut family = out.family(&catalogue::CERTIFICATE_NOT_AFTER);

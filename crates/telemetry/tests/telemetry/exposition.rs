@@ -93,6 +93,7 @@ fn populate(metrics: &std::sync::Arc<Metrics>, live: &Live) {
     metrics.reloaded(ReloadResult::Applied);
     metrics.rolled_back(RollbackCause::Operator);
     metrics.set_certificates(vec![("shop.example.com".into(), 1_800_000_000)]);
+    metrics.state_problem();
     metrics.access_log_dropped(2);
     let listener = metrics.listener("https");
     listener.established(TlsVersion::V1_3);

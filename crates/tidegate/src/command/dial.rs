@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 use tidegate_control::parse_dial;
 
 use super::remote::{Asking, unexpected};
+use super::terms::{Terms, kept};
 use crate::exit::{Exit, Failure};
 use crate::terminal::percent;
 
 /// Dial a region of a running process: let it take at most a part of its share.
 ///
 /// The rest goes to the other regions; while there are none, the region takes it all the same,
-/// except at 0%, which excludes it. A dial survives reloads, not restarts.
+/// except at 0%, which excludes it. A dial survives reloads, and restarts if there is a state directory.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Dial {
@@ -28,11 +29,13 @@ pub(super) struct Dial {
     #[arg(long)]
     upstream: Option<String>,
     /// Leave the dial to the configuration again.
-    #[arg(long, conflicts_with = "to")]
+    #[arg(long, conflicts_with_all = ["to", "lasts"])]
     reset: bool,
     /// Do it even if it leaves an upstream, or a route, without any region.
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    terms: Terms,
     #[command(flatten)]
     asking: Asking,
 }
@@ -41,6 +44,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate dial eu-west 25%
   tidegate dial eu-west 25% --upstream shop
+  tidegate dial eu-west 50% --for 1h --reason 'load test'
   tidegate dial eu-west --reset
 
 Exit status: 0 done, 1 refused (no such region, or it is the last one), 2 the process could not be
@@ -66,8 +70,11 @@ impl Dial {
         if self.force {
             parameters.push(("force", "true"));
         }
+        self.terms.add_to(&mut parameters);
         let path = ["regions", &self.region, "dial"];
-        self.asking.ask(Method::POST, &path, &parameters, words)
+        let by = &self.terms.signature;
+        self.asking
+            .ask_as(by, Method::POST, &path, &parameters, words)
     }
 }
 
@@ -86,5 +93,5 @@ fn words(answer: &Value) -> Result<String, Failure> {
         let share = percent(*dial);
         format!("{region} takes at most {share} of its share of {upstream}{by}\n")
     });
-    Ok(told.collect())
+    Ok(told.collect::<String>() + &kept(answer))
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::remote::{Asking, unexpected};
+use super::terms::{Terms, kept};
 use crate::exit::{Exit, Failure};
 use crate::terminal::seconds;
 
@@ -13,7 +14,7 @@ use crate::terminal::seconds;
 ///
 /// No new attempt goes there, even when nothing else is left. What is under way may end; with
 /// --now, or when the deadline comes, what waits there for an answer and may be repeated is made
-/// elsewhere. A drain survives reloads, not restarts.
+/// elsewhere. A drain survives reloads, and restarts if there is a state directory.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Drain {
@@ -26,11 +27,13 @@ pub(super) struct Drain {
     #[arg(long)]
     now: bool,
     /// End the drain.
-    #[arg(long, conflicts_with_all = ["deadline", "now", "force"])]
+    #[arg(long, conflicts_with_all = ["deadline", "now", "force", "lasts"])]
     undo: bool,
     /// Do it even if it leaves an upstream, or a route, without any region.
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    terms: Terms,
     #[command(flatten)]
     asking: Asking,
 }
@@ -40,6 +43,7 @@ Examples:
   tidegate drain eu-west
   tidegate drain eu-west --deadline 5m
   tidegate drain eu-west --now
+  tidegate drain eu-west --for 2h --reason 'power works'
   tidegate drain eu-west --undo
 
 Exit status: 0 done, 1 refused (no such region, or it is the last one), 2 the process could not be
@@ -73,8 +77,10 @@ impl Drain {
         if self.force {
             parameters.push(("force", "true"));
         }
+        self.terms.add_to(&mut parameters);
         let path = ["regions", &self.region, "drain"];
-        self.asking.ask(method, &path, &parameters, words)
+        let by = &self.terms.signature;
+        self.asking.ask_as(by, method, &path, &parameters, words)
     }
 }
 
@@ -89,7 +95,8 @@ fn words(answer: &Value) -> Result<String, Failure> {
     } = &drained;
     let of = upstreams.join(", ");
     if !drained.draining {
-        return Ok(format!("{region} is not drained any more ({of})\n"));
+        let done = format!("{region} is not drained any more ({of})\n");
+        return Ok(done + &kept(answer));
     }
     let pace = match drained.deadline_s {
         _ if drained.now => "; what waits there is made elsewhere".to_owned(),
@@ -98,5 +105,5 @@ fn words(answer: &Value) -> Result<String, Failure> {
     };
     Ok(format!(
         "{region} is drained ({of}){pace}\n{in_flight} in flight, {waiting} of them wait for an answer\n"
-    ))
+    ) + &kept(answer))
 }

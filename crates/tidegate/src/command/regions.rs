@@ -12,7 +12,7 @@ use crate::terminal::{self, Paint, Table, percent, seconds};
 /// Show how the regions of a running process stand.
 ///
 /// One line for each region and upstream: health, dial (an operator's in place of the plan's is
-/// marked by *), the part of its load that it takes before it sheds, the requests a second that it
+/// marked by *, its place in an operator's order by #1), the part of its load that it takes before it sheds, the requests a second that it
 /// could still take, latency, attempts in flight and those of them that wait for an answer.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -40,6 +40,8 @@ struct Region {
 struct Drain {
     now: bool,
     deadline_s: Option<u64>,
+    #[serde(default)]
+    expires_s: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +51,8 @@ struct Seen {
     suspected: bool,
     probation: bool,
     dials: Dials,
+    #[serde(default)]
+    place: Option<u8>,
     steered: Steered,
     standby: String,
     starting: bool,
@@ -109,7 +113,7 @@ fn row(region: &Region, seen: &Seen) -> [(String, Paint); 11] {
         plain(region.name.clone()),
         plain(seen.upstream.clone()),
         health(seen),
-        dial(&seen.dials),
+        dial(seen),
         take(seen.steered.take),
         plain(spare.map_or("-".to_owned(), |spare| format!("{spare:.0}"))),
         plain(latency.map_or("-".to_owned(), milliseconds)),
@@ -142,14 +146,17 @@ fn health(seen: &Seen) -> (String, Paint) {
     (format!("{}{stage}", seen.health), paint)
 }
 
-fn dial(dials: &Dials) -> (String, Paint) {
+fn dial(seen: &Seen) -> (String, Paint) {
+    let dials = &seen.dials;
     let mark = if dials.by == "operator" { "*" } else { "" };
-    let paint = match (dials.effective, mark) {
-        (0.0, _) => Paint::Bad,
-        (_, "*") => Paint::Odd,
+    let place = seen.place.map(|place| format!(" #{place}"));
+    let paint = match (dials.effective, mark, &place) {
+        (0.0, ..) => Paint::Bad,
+        (_, "*", _) | (.., Some(_)) => Paint::Odd,
         _ => Paint::Plain,
     };
-    (format!("{}{mark}", percent(dials.effective)), paint)
+    let place = place.unwrap_or_default();
+    (format!("{}{mark}{place}", percent(dials.effective)), paint)
 }
 
 fn take(take: f64) -> (String, Paint) {
@@ -170,7 +177,9 @@ fn drain(drain: &Drain) -> (String, Paint) {
         Some(left) => format!("{} left", seconds(left)),
         None => "soft".to_owned(),
     };
-    (text, Paint::Odd)
+    let back = drain.expires_s;
+    let back = back.map_or_else(String::new, |left| format!(", back in {}", seconds(left)));
+    (text + &back, Paint::Odd)
 }
 
 fn milliseconds(micros: u64) -> String {
@@ -188,7 +197,7 @@ mod tests {
         let seen = |upstream: &str, dial: f64, by: &str, take: f64| {
             json!({
                 "upstream": upstream, "health": "healthy", "suspected": false, "probation": true,
-                "dials": { "by": by, "effective": dial }, "standby": "cold", "starting": true, "rtt_us": 10_250,
+                "dials": { "by": by, "effective": dial }, "standby": "cold", "starting": true, "rtt_us": 10_250, "place": null,
                 "steered": { "take": take, "spare_per_second": 12.4, "latency_us": null },
                 "in_flight": 7, "waiting": 2,
             })

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 use tidegate_config::{Disk, Loaded};
-use tidegate_control::{DrainOrder, Shared};
+use tidegate_control::{DrainOrder, OrderTerms, Shared};
 use tidegate_core::{Health, LiveRegion};
 use tidegate_health::Prober;
 use tidegate_lab::tls::{Alpn, Authority};
@@ -111,11 +111,11 @@ impl Stage {
 
     /// Begins or ends the drain of the nearest region, as an operator would.
     pub(super) fn set_draining(&self, draining: bool) -> Result<(), Failure> {
-        let (region, now) = (REGIONS[0].0, Instant::now());
-        let Shared { orders, .. } = &self.shared;
+        let (region, now) = (REGIONS[0].0, SystemTime::now());
+        let (shared, terms) = (&self.shared, OrderTerms::default());
         let drained = match draining {
-            true => orders.drain(region, DrainOrder::default(), &self.shared, now),
-            false => orders.undrain(region, &self.shared, now),
+            true => (shared.orders).drain(region, DrainOrder::default(), &terms, shared, now),
+            false => (shared.orders).undrain(region, &terms.author, shared, now),
         };
         drained.map(|_| ()).map_err(Failure::no)
     }

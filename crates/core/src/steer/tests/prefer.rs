@@ -146,3 +146,27 @@ fn a_pin_goes_before_a_preference() {
     let order = ordered(&BAND, &[rtt(90), preferred(0, rtt(10))], &pinned);
     assert_eq!(order, [(0, Because::Affinity), (1, Because::Preferred)]);
 }
+
+#[test]
+fn an_operators_order_goes_before_what_the_request_prefers() {
+    let ordered_at = |place, row| RegionRow {
+        ordered: true,
+        ..preferred(place, row)
+    };
+    for policy in all_policies() {
+        let rows = [
+            ROW,
+            preferred(0, ROW),
+            ordered_at(1, ROW),
+            ordered_at(0, ROW),
+        ];
+        let order = ordered(&policy, &rows, &ANY);
+        let expected = [
+            (3, Because::Ordered),
+            (2, Because::Ordered),
+            (1, Because::Preferred),
+        ];
+        assert_eq!(order[..3], expected, "{policy:?}");
+        assert_eq!(order[3].0, 0, "{policy:?}");
+    }
+}
