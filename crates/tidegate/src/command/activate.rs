@@ -63,11 +63,18 @@ impl Activate {
     }
 }
 
+/// What nobody should find out at the next reload.
+const FILE_STAYS: &str = "\
+The file is as it was: put this configuration in its place, or the next reload brings back what it says.
+";
+
 fn words(answer: &Value) -> Result<String, Failure> {
     let told = Told::of(answer)?;
     Ok(match (&told.stage, told.generation) {
         (Some(stage), _) => stage.words(),
-        (None, Some(generation)) => format!("Generation {generation} serves everything.\n"),
+        (None, Some(generation)) => {
+            format!("Generation {generation} serves everything.\n{FILE_STAYS}")
+        }
         (None, None) => "It serves nothing.\n".to_owned(),
     })
 }

@@ -17,6 +17,7 @@ const SAMPLES_MAX: usize = 2;
 /// A candidate as the process tells of it.
 #[derive(Deserialize)]
 pub(super) struct Told {
+    pub(super) candidate: u64,
     pub(super) state: String,
     detail: Option<String>,
     pub(super) generation: Option<u64>,
@@ -201,16 +202,23 @@ impl ByRoute {
             let count = requests.map_or(String::new(), |count| format!("  x {}", thousands(count)));
             let _infallible = writeln!(text, "  {aspect:<10} {change}{count}");
         }
-        for sample in self.samples.iter().take(SAMPLES_MAX) {
-            let Sample {
-                method, host, path, ..
-            } = sample;
-            let (before, after) = (sample.before.words(), sample.after.words());
-            let _infallible = writeln!(
-                text,
-                "  for example {method} {host}{path}\n      now      {before}\n      then     {after}"
-            );
-        }
+        // Requests that read alike are one example.
+        let mut examples: Vec<_> = self.samples.iter().map(Sample::words).collect();
+        examples.dedup();
+        examples.truncate(SAMPLES_MAX);
+        text.extend(examples);
+    }
+}
+
+impl Sample {
+    fn words(&self) -> String {
+        let Self {
+            method, host, path, ..
+        } = self;
+        let (before, after) = (self.before.words(), self.after.words());
+        format!(
+            "  for example {method} {host}{path}\n      now      {before}\n      then     {after}\n"
+        )
     }
 }
 

@@ -72,8 +72,8 @@ Examples:
   tidegate explain GET https://shop.example.com/api/cart -H 'X-Tier: gold'
   tidegate explain tidegate.yaml POST /orders -H 'Host: shop.example.com' --json
 
-Exit status: 0 there is an answer (with --replay: the same one), 1 no route, no region, no record, an
-invalid configuration, or a replay that differs, 2 the question could not be put.";
+Exit status: 0 there is an answer (with --replay: the same one), 1 no route, no region, no record,
+an invalid configuration, or a replay that differs, 2 the question could not be put.";
 
 /// Draws among equals, alike in every run.
 const SEED: u64 = 1;
@@ -219,6 +219,9 @@ fn what(words: &[String], replay: bool, has_fields: bool) -> Result<What<'_>, Fa
         [one] if Path::new(one).is_file() => {
             return Err(too_little("a configuration alone", &format!("{one} GET /")));
         }
+        [one] if is_method(one) => {
+            return Err(too_little("a method alone", &format!("{one} /")));
+        }
         [id] => What::Record(id),
         [file, method] if Path::new(file).is_file() => {
             let asked = format!("{file} {method} /");
@@ -248,6 +251,11 @@ fn too_little(what: &str, complete: &str) -> Failure {
 
 fn is_url(word: &str) -> bool {
     word.starts_with('/') || word.contains("://")
+}
+
+/// Whether it can only be meant as a method: identities of requests have no capitals.
+fn is_method(word: &str) -> bool {
+    word.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 const HEAD: [&str; 6] = ["REQUEST", "ENDED", "STATUS", "ATTEMPTS", "TOOK", "WHAT"];
@@ -302,6 +310,7 @@ mod tests {
         check(&["tidegate.yaml", "GET", "/a"], Ok("file"));
         check(&["https://shop.example.com/"], Err(()));
         check(&["/api"], Err(()));
+        check(&["GET"], Err(()));
         check(
             &[file!().rsplit('/').next().unwrap_or_default()],
             Ok("record"),

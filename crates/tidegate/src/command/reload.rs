@@ -61,6 +61,7 @@ struct Kept {
 #[derive(Deserialize)]
 struct Warning {
     message: String,
+    file: Option<String>,
     line: Option<u64>,
     column: Option<u64>,
 }
@@ -69,6 +70,17 @@ impl Reload {
     pub(super) fn run(&self) -> Result<Exit, Failure> {
         let asking = &self.asking;
         asking.ask_as(&self.signature, Method::POST, &["reload"], &[], words)
+    }
+}
+
+impl Warning {
+    /// Where it is, with the file: there may be several.
+    fn place(&self) -> String {
+        match (&self.file, self.line.zip(self.column)) {
+            (Some(file), Some((line, column))) => format!(" ({file}:{line}:{column})"),
+            (None, Some((line, column))) => format!(" (line {line}, column {column})"),
+            _ => String::new(),
+        }
     }
 }
 
@@ -87,10 +99,7 @@ pub(super) fn words(answer: &Value) -> Result<String, Failure> {
         text += &brought_back(restored);
     }
     for warning in &told.warnings {
-        let at = warning.line.zip(warning.column);
-        let at = at.map_or(String::new(), |(line, column)| {
-            format!(" (line {line}, column {column})")
-        });
+        let at = warning.place();
         let _ = writeln!(text, "warning: {}{at}", warning.message);
     }
     text += &kept(told.kept.as_ref());
@@ -179,9 +188,10 @@ mod tests {
         check(
             json!({ "verdict": "activated", "generation": 3, "hash": "0123456789abcdef",
                     "changed": changed, "restored": null, "kept": { "on": "disk", "problem": null },
-                    "warnings": [{ "message": "hm", "line": 2, "column": 1 }] }),
+                    "warnings": [{ "message": "hm", "line": 2, "column": 1 },
+                        { "message": "oh", "file": "p/a.yaml", "line": 3, "column": 4 }] }),
             "generation 3 serves (content 0123456789ab): routes +6 (a, b, c, d, e, ...) ~1 (x)\n\
-             warning: hm (line 2, column 1)\n",
+             warning: hm (line 2, column 1)\nwarning: oh (p/a.yaml:3:4)\n",
         );
         check(
             json!({ "verdict": "unchanged", "generation": 3, "hash": "0123", "restored": null,
