@@ -6,7 +6,8 @@ use http::{HeaderName, Method};
 use proptest::prelude::*;
 use tidegate_core::Snapshot;
 use tidegate_core::expression::{
-    Expression, Fault, List, MAX_DEPTH, MAX_LOOPS, MAX_NODES, Node, Range, TooComplex,
+    Expression, Fault, List, MAX_DEPTH, MAX_LOOPS, MAX_NODES, MapName, Node, Range, Search,
+    TooComplex,
 };
 use tidegate_core::route::{RouteMatch, RouteTable};
 
@@ -116,6 +117,49 @@ fn a_tree_with_wrong_types_fails_and_harms_nobody() {
             "{root:?}"
         );
     }
+}
+
+fn named_like(map: MapName, start: &str) -> Node {
+    let starts = [Node::Local(0), Node::Text(start.into())];
+    Node::Exists(
+        Range::Names(map),
+        Node::Search(Search::Start, starts.into()).into(),
+    )
+}
+
+/// However much a client sends before it.
+#[test]
+fn a_loop_comes_to_the_field_that_counts() {
+    let expression = Expression::new("x".into(), named_like(MapName::Headers, "x-debug-"));
+    let expression = expression.expect("small");
+    let field = |name: String| {
+        let name = HeaderName::try_from(name).expect("a name");
+        (name, b"1"[..].into())
+    };
+    let filler = |n| field(format!("x-filler-that-is-rather-long-{n}"));
+    let mut request = meeting();
+    request.fields = (0..120).map(filler).collect();
+    assert_eq!(expression.decide(&request), Ok(false));
+    let last = field("x-debug-all".to_owned());
+    request.fields = (0..120).map(filler).chain([last]).collect();
+    assert_eq!(expression.decide(&request), Ok(true));
+}
+
+/// What is no text costs steps as well: loops in loops over it end.
+#[test]
+fn names_that_are_no_texts_are_counted() {
+    let inner = named_like(MapName::Cookies, "a");
+    let both = Node::And([Node::Bool(true), inner].into());
+    let outer = Node::Exists(Range::Names(MapName::Cookies), both.into());
+    let expression = Expression::new("x".into(), outer).expect("small");
+    let mut request = meeting();
+    let line: Vec<u8> = b"x=;".iter().copied().cycle().take(30_000).collect();
+    let line = [&line[..], &b"\xff=;".repeat(10_000)].concat();
+    request.fields = Box::new([(http::header::COOKIE, line[..].into())]);
+    assert_eq!(expression.decide(&request), Err(Fault::Budget));
+    let line = b"\xff=;".repeat(20_000);
+    request.fields = Box::new([(http::header::COOKIE, line[..].into())]);
+    assert_eq!(expression.decide(&request), Err(Fault::Budget));
 }
 
 proptest! {

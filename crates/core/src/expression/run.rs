@@ -303,26 +303,23 @@ impl<'a, R: RequestFacts> Run<'a, R> {
             decisive,
             outcome: Ok(!decisive),
         };
+        let mut ends = |element| turn.ends(self, element);
         match range {
             Range::List(List::Texts(list)) => {
-                let mut list = list.iter().map(|text| Value::Text(text));
-                list.any(|value| turn.ends(self, Ok(value)));
+                list.iter().any(|text| ends(Element::Text(text)));
             }
             Range::List(List::Ints(list)) => {
-                let mut list = list.iter().map(|number| Value::Int(*number));
-                list.any(|value| turn.ends(self, Ok(value)));
+                list.iter().any(|it| ends(Element::Value(Value::Int(*it))));
             }
             Range::List(List::Doubles(list)) => {
-                let mut list = list.iter().map(|number| Value::Double(*number));
-                list.any(|value| turn.ends(self, Ok(value)));
+                list.iter()
+                    .any(|it| ends(Element::Value(Value::Double(*it))));
             }
             Range::List(List::Bools(list)) => {
-                let mut list = list.iter().map(|truth| Value::Bool(*truth));
-                list.any(|value| turn.ends(self, Ok(value)));
+                list.iter().any(|it| ends(Element::Value(Value::Bool(*it))));
             }
             Range::List(List::Times(list)) => {
-                let mut list = list.iter().map(|moment| Value::Time(*moment));
-                list.any(|value| turn.ends(self, Ok(value)));
+                list.iter().any(|it| ends(Element::Value(Value::Time(*it))));
             }
             Range::Names(map) => self.through_names(*map, &mut turn),
         }
@@ -334,27 +331,63 @@ impl<'a, R: RequestFacts> Run<'a, R> {
         match map {
             MapName::Query => {
                 let mut names = maps::parameters(request.query());
-                names.any(|(name, _)| turn.ends(self, Ok(Value::Text(name))));
+                names.any(|(name, _)| turn.ends(self, Element::Text(name)));
             }
             MapName::Cookies => {
                 request.find_field(&http::header::COOKIE, |line| {
                     let mut names = maps::cookie_names(line);
-                    let ended =
-                        names.any(|name| turn.ends(self, maps::text(name).map(Value::Text)));
+                    let ended = names.any(|name| turn.ends(self, Element::Bytes(name)));
                     ended.then_some(())
                 });
             }
             MapName::Headers => {
                 let mut ended = false;
                 request.each_field(|name, _| {
-                    if !ended {
-                        let name = self.scratch.write_lower(name).map(Value::Text);
-                        ended = turn.ends(self, name);
-                    }
+                    ended = ended || turn.ends(self, Element::Field(name));
                 });
             }
         }
     }
+
+    /// The truth of a loop's body for one element. What it writes is forgotten after it, so that a client
+    /// cannot fill the room with what comes before the element that counts.
+    fn turn(&mut self, element: Element<'_>, body: &Node) -> Result<bool, Fault> {
+        // Even if the body is never looked at.
+        self.spend(1)?;
+        let mut inner = Run {
+            request: self.request,
+            scratch: self.scratch.lent(),
+            locals: self.locals.clone(),
+            steps: self.steps,
+        };
+        let truth = inner.element(element).and_then(|element| {
+            let pushed = inner.locals.try_push(element);
+            pushed.map_err(|_| Fault::Mismatch)?;
+            inner.truth(body)
+        });
+        let left = inner.steps;
+        self.steps = left;
+        truth
+    }
+
+    fn element(&mut self, element: Element<'a>) -> Evaluated<'a> {
+        match element {
+            Element::Value(value) => Ok(value),
+            Element::Text(text) => Ok(Value::Text(text)),
+            Element::Bytes(bytes) => maps::text(bytes).map(Value::Text),
+            Element::Field(name) => self.scratch.write_lower(name).map(Value::Text),
+        }
+    }
+}
+
+/// What a loop goes through.
+enum Element<'a> {
+    Value(Value<'a>),
+    Text(&'a str),
+    /// What should be a text.
+    Bytes(&'a [u8]),
+    /// The name of a field, in any case.
+    Field(&'a [u8]),
 }
 
 /// A loop under way.
@@ -366,15 +399,8 @@ struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     /// Takes the next element; says whether that ends it.
-    fn ends<R: RequestFacts>(&mut self, run: &mut Run<'a, R>, element: Evaluated<'a>) -> bool {
-        let truth = element.and_then(|element| {
-            let pushed = run.locals.try_push(element);
-            pushed.map_err(|_| Fault::Mismatch)?;
-            let truth = run.truth(self.body);
-            run.locals.pop();
-            truth
-        });
-        match truth {
+    fn ends<R: RequestFacts>(&mut self, run: &mut Run<'a, R>, element: Element<'a>) -> bool {
+        match run.turn(element, self.body) {
             Ok(truth) if truth == self.decisive => self.outcome = Ok(truth),
             Ok(_) => return false,
             Err(Fault::Budget) => self.outcome = Err(Fault::Budget),

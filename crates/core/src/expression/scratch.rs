@@ -17,6 +17,11 @@ impl<'a> Scratch<'a> {
         Self(room)
     }
 
+    /// The same room for a while: what is written meanwhile is forgotten then.
+    pub(super) fn lent(&mut self) -> Scratch<'_> {
+        Scratch(&mut *self.0)
+    }
+
     /// Writes a text, and gives it for as long as the room is there.
     pub(super) fn write(&mut self, text: std::fmt::Arguments<'_>) -> Result<&'a str, Fault> {
         let room = self.0.len();
