@@ -24,7 +24,6 @@ use tidegate_core::settings::Settings;
 use tidegate_core::{Part, Plan};
 use tidegate_telemetry::EventKind;
 
-use crate::changes::Changes;
 use crate::origin::{Author, Cause, Origin};
 use crate::outcome::{Outcome, Verdict};
 use crate::reload::{Reloader, Source, Staged};
@@ -59,8 +58,6 @@ struct Current {
     parts: Arc<Parts>,
     author: Author,
     since: SystemTime,
-    /// What it would change, by name.
-    changes: Changes,
     terms: Terms,
     trial: Arc<Trial>,
     guard: Guard,
@@ -121,6 +118,16 @@ impl Candidates {
         terms: Terms,
         author: Author,
     ) -> Result<Value, Unwanted> {
+        let own = self.clone();
+        whole(async move { own.replace(bundle, terms, author).await }).await
+    }
+
+    async fn replace(
+        self: &Arc<Self>,
+        bundle: Bundle,
+        terms: Terms,
+        author: Author,
+    ) -> Result<Value, Unwanted> {
         let _turn = self.turn.lock().await;
         if self.shared.plan.is_staged() {
             return Err(Unwanted::Staged);
@@ -136,7 +143,7 @@ impl Candidates {
         if !fields.is_empty() {
             return Err(Unwanted::RestartNeeded(fields));
         }
-        self.drop_current();
+        self.drop_current().await;
         let current = self.begin(loaded, terms, author);
         self.record("tried", &current, String::new());
         tokio::spawn(self.clone().look_after_trial(current.clone()));
@@ -157,27 +164,38 @@ impl Candidates {
     ///
     /// # Errors
     /// [`Unwanted::None`] when there is none.
-    pub async fn withdraw(&self) -> Result<Value, Unwanted> {
-        let _turn = self.turn.lock().await;
-        let current = self.current()?;
-        if current.state == State::Staged {
-            self.unstage(&current, "withdrawn");
-        }
-        let told = self.told();
-        self.drop_current();
-        self.record("withdrawn", &current, String::new());
-        told
+    pub async fn withdraw(self: &Arc<Self>) -> Result<Value, Unwanted> {
+        let own = self.clone();
+        whole(async move {
+            let _turn = own.turn.lock().await;
+            let current = own.current()?;
+            if current.state == State::Staged {
+                own.unstage(&current, "withdrawn");
+            }
+            let told = own.told();
+            own.record("withdrawn", &current, String::new());
+            drop(current);
+            own.drop_current().await;
+            told
+        })
+        .await
     }
 
     /// Makes the candidate serve everything, by the path of every reload.
     ///
     /// # Errors
     /// [`Unwanted`] when there is no candidate, or it is refused by now.
-    pub async fn activate(&self, author: Author) -> Result<(Value, Arc<Outcome>), Unwanted> {
-        let _turn = self.turn.lock().await;
-        let current = self.current()?;
-        let outcome = self.serve_whole(&current, author).await?;
-        Ok((told::document(&self.current()?, &self.shared), outcome))
+    pub async fn activate(
+        self: &Arc<Self>,
+        author: Author,
+    ) -> Result<(Value, Arc<Outcome>), Unwanted> {
+        let own = self.clone();
+        whole(async move {
+            let _turn = own.turn.lock().await;
+            let outcome = own.serve_whole(&own.current()?, author).await?;
+            Ok((own.told()?, outcome))
+        })
+        .await
     }
 
     /// Makes the candidate serve a part, or another part than it does.
@@ -194,13 +212,21 @@ impl Candidates {
             self.set(current.clone());
         } else {
             let plan = current.trial.plan().clone();
-            self.shared.orders.stage(plan, part, handle, board)?;
+            let stage = self.shared.orders.stage(plan, part, handle, board)?;
             current.state = State::Staged;
             self.set(current.clone());
             tokio::spawn(self.clone().look_after_stage(current.number));
+            self.enter_number(stage.generation().0);
         }
         self.record("staged", &current, words);
         self.told()
+    }
+
+    /// Requests are served and logged under this number, so it must not come again.
+    fn enter_number(&self, generation: u64) {
+        self.reloader.generations().gave(generation);
+        let reloader = self.reloader.clone();
+        tokio::spawn(async move { reloader.keep().await });
     }
 
     /// Gives what the candidate serves back to the plan that serves. It stays as a candidate.
@@ -220,15 +246,12 @@ impl Candidates {
 
     fn begin(&self, loaded: Loaded, terms: Terms, author: Author) -> Current {
         let warnings = loaded.report();
-        let serving = self.shared.plan.newest();
-        let changes = serving.map(|live| Changes::between(&live.plan, &loaded.plan));
         let number = self.last.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
         let (shared, traffic) = (self.shared.clone(), self.traffic.clone());
         Current {
             number,
             author,
             since: SystemTime::now(),
-            changes: changes.unwrap_or_default(),
             trial: Trial::start(Arc::new(loaded.plan), shared, traffic, terms.lasts),
             parts: Arc::new(Parts {
                 settings: loaded.settings,
@@ -312,6 +335,10 @@ impl Candidates {
             }
         };
         current.trial.stop();
+        // It was what serves already, so nothing took the place of what serves a part.
+        if self.staged(current).is_some() {
+            self.end_stage();
+        }
         let mut current = current.clone();
         current.state = State::Activated(generation);
         self.record("activated", &current, format!("generation {generation}"));
@@ -335,15 +362,21 @@ impl Candidates {
         })
     }
 
-    fn unstage(&self, current: &Current, why: &str) {
+    /// Gives what a part got back to the plan that serves.
+    fn end_stage(&self) {
         let leaving = self.shared.plan.stage().as_ref().map(|stage| {
             let live = stage.live.clone();
             Leaving::of(live, &self.shared.metrics)
         });
         drop(self.shared.plan.abandon());
         if let Some(leaving) = leaving {
-            leaving.retire(self.reloader.quiet().clone());
+            let board = self.shared.board.clone();
+            leaving.retire(self.reloader.quiet().clone(), board);
         }
+    }
+
+    fn unstage(&self, current: &Current, why: &str) {
+        self.end_stage();
         let mut current = current.clone();
         current.state = State::Abandoned(why.to_owned());
         self.record("abandoned", &current, why.to_owned());
@@ -373,11 +406,21 @@ impl Candidates {
         *self.lock() = Some(current);
     }
 
-    fn drop_current(&self) {
+    /// Forgets the candidate, once no more requests are shown to it.
+    async fn drop_current(&self) {
+        let Some(current) = self.stop_current() else {
+            return;
+        };
+        current.trial.over().await;
+        let board = self.shared.board.clone();
+        let tidied = self.reloader.quiet().run(move || board.forget_unused());
+        // Without the thread the next activation does it.
+        let _ = tidied.await;
+    }
+
+    fn stop_current(&self) -> Option<Current> {
         let current = self.lock().take();
-        if let Some(current) = current {
-            current.trial.stop();
-        }
+        current.inspect(|current| current.trial.stop())
     }
 
     fn record(&self, what: &'static str, current: &Current, detail: String) {
@@ -396,8 +439,16 @@ impl Candidates {
 
 impl Drop for Candidates {
     fn drop(&mut self) {
-        self.drop_current();
+        self.stop_current();
     }
+}
+
+/// Does `work` to its end, whatever becomes of who asked for it.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Unwanted>> + Send + 'static,
+) -> Result<T, Unwanted> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|error| Err(Unwanted::Broken(error.to_string())))
 }
 
 fn hash(plan: &Plan) -> Arc<str> {

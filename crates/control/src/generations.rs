@@ -181,6 +181,12 @@ impl Generations {
         self.lock().history.file = Some(hash.clone());
     }
 
+    /// Enters that `number` was given out, whatever becomes of what has it.
+    pub(crate) fn gave(&self, number: u64) {
+        let history = &mut self.lock().history;
+        history.last = history.last.max(number);
+    }
+
     /// Enters what serves from now on. Whatever is replaced within one process has proven that it can
     /// serve.
     pub(crate) fn serves(&self, entry: Entry, bundle: Bundle) {

@@ -55,7 +55,7 @@ pub struct Reloader {
     watched: watch::Sender<Watched>,
     generations: Arc<Generations>,
     /// Marks of starts that have not ended well yet.
-    marks: std::sync::Mutex<Marks>,
+    marks: Arc<std::sync::Mutex<Marks>>,
     /// The hash of the texts that serve.
     served: ArcSwap<String>,
     activated: watch::Sender<Option<Activation>>,
@@ -164,7 +164,24 @@ impl Reloader {
         origin: impl Into<Origin>,
     ) -> Result<Arc<Outcome>, NoGeneration> {
         let target = self.generations.target(to)?;
-        Ok(self.spawn(Wanted::Generation(target), origin.into()).await)
+        let wanted = Wanted::Generation(target, None);
+        Ok(self.spawn(wanted, origin.into()).await)
+    }
+
+    /// The same, to leave generation `from` and no other: refused when another one serves by the time
+    /// that it is this one's turn.
+    ///
+    /// # Errors
+    /// [`NoGeneration`] when it is not kept.
+    pub async fn leave(
+        self: &Arc<Self>,
+        from: u64,
+        to: Option<u64>,
+        origin: impl Into<Origin>,
+    ) -> Result<Arc<Outcome>, NoGeneration> {
+        let target = self.generations.target(to)?;
+        let wanted = Wanted::Generation(target, Some(from));
+        Ok(self.spawn(wanted, origin.into()).await)
     }
 
     /// Enters that what serves can serve: for whoever ends the process in good order, or has seen it
@@ -251,13 +268,16 @@ impl Reloader {
         if outcome.verdict.serves() {
             outcome.kept = Some(self.keep().await);
         }
+        if let Verdict::Activated { .. } = outcome.verdict {
+            self.end_start().await;
+        }
         let outcome = Arc::new(outcome);
         self.last.store(Some(outcome.clone()));
         outcome
     }
 
     /// Writes the books.
-    async fn keep(&self) -> Keeping {
+    pub(crate) async fn keep(&self) -> Keeping {
         let generations = self.generations.clone();
         match self.quiet.run(move || generations.flush()).await {
             Ok(Ok(true)) => Keeping::Disk,
@@ -268,6 +288,15 @@ impl Reloader {
                 Keeping::Failed(problem)
             }
             Err(error) => Keeping::Failed(error.to_string()),
+        }
+    }
+
+    /// What the process was started with was replaced in good order.
+    async fn end_start(&self) {
+        let marks = self.marks.clone();
+        let end = move || lock(&marks).end_own();
+        if let Ok(Err(error)) = self.quiet.run(end).await {
+            open::tell(&[error], &self.shared);
         }
     }
 
@@ -290,8 +319,12 @@ impl Reloader {
     }
 
     fn marks(&self) -> MutexGuard<'_, Marks> {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.marks)
     }
+}
+
+fn lock(marks: &std::sync::Mutex<Marks>) -> MutexGuard<'_, Marks> {
+    marks.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The outcome when reading failed in a way that it never should.

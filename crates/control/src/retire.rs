@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::Live;
+use tidegate_core::{Board, Live};
 use tidegate_telemetry::Metrics;
 use tidegate_telemetry::metrics::PlanSeries;
 
@@ -35,8 +35,8 @@ impl Leaving {
         }
     }
 
-    /// Throws it away once nobody else has it.
-    pub(crate) fn retire(self, quiet: Quiet) {
+    /// Throws it away once nobody else has it, with what only it had on the board.
+    pub(crate) fn retire(self, quiet: Quiet, board: Arc<Board>) {
         tokio::spawn(async move {
             let mut pause = FIRST;
             while self.is_used() {
@@ -44,7 +44,12 @@ impl Leaving {
                 pause = (pause * 2).min(LAST);
             }
             // Without the thread it goes away here.
-            let _ = quiet.run(move || drop(self)).await;
+            let _ = quiet
+                .run(move || {
+                    drop(self);
+                    board.forget_unused();
+                })
+                .await;
         });
     }
 

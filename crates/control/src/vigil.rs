@@ -167,12 +167,11 @@ impl Watching {
     }
 
     async fn go_back(&self, activation: Activation, regression: Regression) {
-        let serving = self.shared.plan.newest().map(|live| live.generation.0);
-        if serving != Some(activation.generation) {
-            return;
-        }
         let origin = Origin::itself(Cause::AutomaticRollback).because(regression.to_string());
-        match self.reloader.rollback(activation.before, origin).await {
+        let Activation {
+            generation, before, ..
+        } = activation;
+        match self.reloader.leave(generation, before, origin).await {
             Ok(outcome) if outcome.verdict.serves() => {
                 self.shared.metrics.rolled_back(regression.cause());
             }

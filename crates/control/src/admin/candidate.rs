@@ -1,7 +1,6 @@
 //! The candidate: bring one, look at it, let it serve a part or everything, take it back.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -10,13 +9,13 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
-use tidegate_config::Bundle;
+use tidegate_config::{Bundle, Report};
 use tokio::time::timeout;
 
 use super::Context;
 use super::author::By;
 use super::problem::Problem;
-use crate::candidate::{Candidates, InvalidTerms, StageTerms, Terms, Unwanted};
+use crate::candidate::{InvalidTerms, StageTerms, Terms, Unwanted};
 
 /// A configuration that is sent has no more bytes.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -40,12 +39,36 @@ pub(super) async fn put(
     let terms = pairs.iter().filter(|(name, _)| name != "path");
     let terms = Terms::of(terms.map(borrowed)).map_err(|error| invalid(&error))?;
     let candidates = &context.candidates;
+    // One configuration at a time until it is compiled, so that many of them cannot fill the memory.
+    let _alone = candidates.receiving().await;
     let bundle = match path {
         Some((_, path)) => read(PathBuf::from(path)).await?,
-        None => receive(candidates, &headers, body).await?,
+        None => receive(&headers, body).await?,
     };
     let told = candidates.put(bundle, terms, author).await;
-    told.map(Json).map_err(|why| problem(&why))
+    told.map(Json).map_err(|why| match (why, path) {
+        (Unwanted::Problems(report), Some(_)) => unshown(&report),
+        (why, _) => problem(&why),
+    })
+}
+
+/// Where the problems of a file are that `path` named, and not what it says there: this process may read
+/// what whoever asks may not, keys for instance.
+fn unshown(report: &Report) -> Problem {
+    let places = report.problems.iter().map(|problem| {
+        let place = problem.span.map(|span| report.place(span).position);
+        let place = place.map(|place| json!({ "line": place.line, "column": place.column }));
+        json!({ "code": problem.code, "place": place })
+    });
+    let places: Vec<_> = places.collect();
+    let name = &report.source_name;
+    let detail = format!(
+        "{name} has {} problem(s); `tidegate check {name}` on that machine shows them, or send the texts",
+        report.errors(),
+    );
+    let title = "The candidate has problems; nothing changed";
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    Problem::new(status, "configuration_refused", title, detail).with("problems", json!(places))
 }
 
 pub(super) async fn get(State(context): Context) -> Told {
@@ -98,15 +121,11 @@ async fn read(path: PathBuf) -> Result<Bundle, Problem> {
     }
     let read = tokio::task::spawn_blocking(move || Bundle::read(&path)).await;
     let read = read.map_err(|error| Problem::bad_request(error.to_string()))?;
+    // Only what the system says about the file.
     read.map_err(|report| problem(&Unwanted::Problems(report)))
 }
 
-/// One body at a time, so that many of them cannot fill the memory.
-async fn receive(
-    candidates: &Arc<Candidates>,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Bundle, Problem> {
+async fn receive(headers: &HeaderMap, body: Body) -> Result<Bundle, Problem> {
     let kind = headers
         .get(header::CONTENT_TYPE)
         .map(|kind| kind.as_bytes());
@@ -116,7 +135,6 @@ async fn receive(
         let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return Err(Problem::new(status, "not_json", title, detail));
     }
-    let _alone = candidates.receiving().await;
     let bytes = timeout(ARRIVES, to_bytes(body, BYTES_MAX)).await;
     let bytes = match bytes {
         Ok(Ok(bytes)) => bytes,
@@ -161,6 +179,11 @@ fn problem(why: &Unwanted) -> Problem {
             new(StatusCode::CONFLICT, "wrong_state", title)
         }
         Unwanted::Part(_) => new(unprocessable, "no_such_part", "It cannot serve this part"),
+        Unwanted::Broken(_) => new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "It failed; see the log",
+        ),
         Unwanted::Refused(outcome) => {
             let title = "The candidate is refused by now; nothing changed";
             new(unprocessable, "candidate_refused", title).with("reload", outcome.to_json())

@@ -10,17 +10,12 @@ use tidegate_config::Bundle;
 pub(super) fn rebased(bundle: &Bundle, main: &Path) -> Bundle {
     let directory = |path: &Path| path.parent().map_or(PathBuf::new(), Path::to_owned);
     let (from, to) = (directory(&bundle.main), directory(main));
-    let moved = |path: &PathBuf| match path.strip_prefix(&from) {
+    let moved = |path: &Path| match path.strip_prefix(&from) {
         _ if *path == bundle.main => main.to_owned(),
         Ok(below) => to.join(below),
-        Err(_) => path.clone(),
+        Err(_) => path.to_owned(),
     };
-    let mut rebased = bundle.clone();
-    main.clone_into(&mut rebased.main);
-    for (path, _) in &mut rebased.files {
-        *path = moved(path);
-    }
-    rebased
+    bundle.clone().moved(moved)
 }
 
 #[cfg(test)]

@@ -33,4 +33,7 @@ pub enum Unwanted {
     /// It was accepted once, and is not any more.
     #[error("{0}")]
     Refused(Arc<Outcome>),
+    /// It failed in a way that it never should.
+    #[error("it was not done to its end: {0}")]
+    Broken(String),
 }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::stage::staged;
 use super::{Current, State};
+use crate::changes::Changes;
 use crate::shared::Shared;
 
 impl State {
@@ -30,6 +31,9 @@ impl State {
 
 /// The whole of it.
 pub(super) fn document(current: &Current, shared: &Shared) -> Value {
+    let candidate = current.trial.plan();
+    let serving = shared.plan.newest();
+    let changes = serving.map(|live| Changes::between(&live.plan, candidate));
     let tried = current.trial.tried();
     let elapsed = tried.began.map_or(Duration::ZERO, |began| {
         let until = tried.ended.unwrap_or_else(std::time::Instant::now);
@@ -53,12 +57,12 @@ pub(super) fn document(current: &Current, shared: &Shared) -> Value {
             State::Activated(generation) => json!(generation),
             _ => Value::Null,
         },
-        "hash": current.trial.plan().content_hash,
+        "hash": candidate.content_hash,
         "who": current.author.who,
         "reason": current.author.reason,
         "since": unix(current.since),
         "warnings": current.parts.warnings.to_json()["problems"].take(),
-        "changes": current.changes,
+        "changes": changes.unwrap_or_default(),
         "compared_with": tried.compared_with.0,
         "began_anew": tried.anew,
         "over": over,

@@ -81,6 +81,7 @@ impl Trial {
         let own = trial.clone();
         if let Err(error) = thread.spawn(move || own.run()) {
             tracing::error!("no thread for a candidate: {error}");
+            trial.end();
         }
         trial
     }
@@ -125,6 +126,12 @@ impl Trial {
             std::thread::sleep(PAUSE);
         }
         self.traffic.close();
+        // Whoever hears that it is over may forget what nobody uses.
+        drop(pair);
+        self.end();
+    }
+
+    fn end(&self) {
         self.tried().ended = Some(Instant::now());
         self.over.send_replace(true);
     }

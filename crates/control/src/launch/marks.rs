@@ -20,6 +20,8 @@ const NAME: &str = "starts.json";
 pub(crate) struct Marks {
     store: Option<StateDir>,
     kept: Kept,
+    /// The texts that this process was started with, until their start has ended well.
+    begun: Option<String>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -41,6 +43,7 @@ impl Marks {
         Self {
             kept: kept.flatten().unwrap_or_default(),
             store,
+            begun: None,
         }
     }
 
@@ -54,7 +57,15 @@ impl Marks {
     pub(super) fn begin(&mut self, texts: &str) -> Result<(), StateError> {
         let tries = self.remove(texts) + 1;
         self.put(texts, tries);
+        self.begun = Some(texts.to_owned());
         self.write()
+    }
+
+    /// Takes away the mark of this process's start: what it was started with serves, or was replaced in
+    /// good order.
+    pub(crate) fn end_own(&mut self) -> Result<(), StateError> {
+        let begun = self.begun.take();
+        begun.map_or(Ok(()), |begun| self.end(&begun))
     }
 
     /// Takes back the last mark of these texts: they were not started after all.
@@ -138,6 +149,20 @@ mod tests {
         marks(&store).end("a").unwrap();
         marks(&store).begin("a").unwrap();
         assert!(!shunned("a"));
+    }
+
+    #[test]
+    fn only_the_own_start_is_taken_back() {
+        let place = tempfile::tempdir().unwrap();
+        let store = StateDir::open(place.path()).unwrap();
+        marks(&store).begin("b").unwrap();
+        let mut own = marks(&store);
+        own.begin("a").unwrap();
+        own.end_own().unwrap();
+        own.end_own().unwrap();
+        marks(&store).begin("b").unwrap();
+        marks(&store).begin("a").unwrap();
+        assert!(!marks(&store).is_shunned("a") && marks(&store).is_shunned("b"));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub(super) struct From {
     pub(super) is_file: bool,
     /// The generation that is brought back.
     pub(super) restores: Option<Entry>,
+    /// The generation that is left by it; refused when another one serves by then. None: whichever.
+    pub(super) leaves: Option<u64>,
     /// What it changes, in words.
     pub(super) changed: String,
 }
@@ -53,6 +55,7 @@ impl Reloader {
             origin: origin.clone(),
             is_file: read.is_file,
             restores: read.restores,
+            leaves: read.leaves,
             changed: read
                 .changes
                 .as_ref()
@@ -86,7 +89,7 @@ impl Reloader {
         if let Some(verdict) = self.withheld(&ready, &from) {
             return verdict;
         }
-        if let Some(verdict) = self.lost(&ready) {
+        if let Some(verdict) = self.lost(&ready).or_else(|| self.overtaken(&from)) {
             return verdict;
         }
         self.watch(&ready.watched, from.is_file);
@@ -108,7 +111,7 @@ impl Reloader {
                 let leaving = serving.map(|live| Leaving::of(live, &self.shared.metrics));
                 let document = self.install(ready, from);
                 if let Some(leaving) = leaving {
-                    leaving.retire(self.quiet.clone());
+                    leaving.retire(self.quiet.clone(), self.shared.board.clone());
                 }
                 Verdict::Activated {
                     generation: document.generation,
@@ -144,6 +147,17 @@ impl Reloader {
         let message = "what was to serve everything is not staged any more";
         (!is_there).then(|| Verdict::Refused {
             report: report(&self.path, Problem::error("not_staged", message)),
+        })
+    }
+
+    /// What was to be left may have been replaced while this waited for its turn.
+    fn overtaken(&self, from: &From) -> Option<Verdict> {
+        let left = from.leaves?;
+        let serving = self.shared.plan.newest()?.generation.0;
+        let message =
+            format!("generation {left}, which was to be left, was replaced by {serving} meanwhile");
+        (serving != left).then(|| Verdict::Refused {
+            report: report(&self.path, Problem::error("overtaken", message)),
         })
     }
 

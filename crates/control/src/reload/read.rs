@@ -44,8 +44,9 @@ pub struct Staged {
 pub(super) enum Wanted {
     /// Still to be compiled.
     Source(Source),
-    /// A generation that has served before.
-    Generation(Entry),
+    /// A generation that has served before, and the one that is left for it, unless that is whichever
+    /// serves.
+    Generation(Entry, Option<u64>),
     /// Compiled already.
     Loaded(Box<Loaded>),
     /// Compiled, and it serves a share.
@@ -89,6 +90,8 @@ pub(super) struct Read {
     pub(super) is_file: bool,
     /// The generation that is brought back.
     pub(super) restores: Option<Entry>,
+    /// The one that is left for it, and no other.
+    pub(super) leaves: Option<u64>,
     /// What it would change, if something serves and it is not the same.
     pub(super) changes: Option<Changes>,
     /// How the watched files looked just before; none when they were not read.
@@ -146,9 +149,9 @@ impl Reading {
         let certificates = self.certificates.as_ref();
         let certificates =
             certificates.map_or(Ok(Vec::new()), |certificates| certificates.reload());
-        let restores = match &self.wanted {
-            Wanted::Generation(entry) => Some(entry.clone()),
-            _ => None,
+        let (restores, leaves) = match &self.wanted {
+            Wanted::Generation(entry, leaves) => (Some(entry.clone()), *leaves),
+            _ => (None, None),
         };
         let serving = self.serving.clone();
         let ready = self.ready();
@@ -161,6 +164,7 @@ impl Reading {
             ready,
             is_file,
             restores,
+            leaves,
             seen,
             certificates: certificates.map_err(|error| error.to_string()),
             stamps,
@@ -171,7 +175,7 @@ impl Reading {
         let serving = self.serving.as_deref().map(|live| &*live.plan);
         match self.wanted {
             Wanted::Source(source) => load(&self.path, &source, serving).map(Ready::from),
-            Wanted::Generation(entry) => {
+            Wanted::Generation(entry, _) => {
                 let bundle = self.generations.bundle(entry.number).map_err(|error| {
                     report(
                         &self.path,

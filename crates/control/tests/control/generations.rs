@@ -103,3 +103,26 @@ async fn a_rollback_is_judged_like_a_reload() {
     assert_eq!(fields, &["listeners.http.bind"]);
     assert_eq!((site.generation(), outcome.kept.clone()), (1, None));
 }
+
+/// What watches over generation 2 may have made up its mind while generation 3 was being read.
+#[tokio::test]
+async fn what_is_to_be_left_is_left_only_while_it_serves() {
+    let site = Site::new(&config("1s"));
+    for timeout in ["2s", "3s"] {
+        site.write(&config(timeout));
+        site.reloader.reload(Cause::Api).await;
+    }
+    let leave = async |from| {
+        let left = site.reloader.leave(from, Some(1), Cause::AutomaticRollback);
+        left.await.unwrap()
+    };
+    let outcome = leave(2).await;
+    assert!(
+        matches!(outcome.verdict, Verdict::Refused { .. }),
+        "{outcome}"
+    );
+    assert_eq!(site.timeout(), Duration::from_secs(3));
+    assert_eq!(site.reloader.generations().serving().unwrap().fate, None);
+    assert!(leave(3).await.took_effect());
+    assert_eq!(site.timeout(), Duration::from_secs(1));
+}
