@@ -34,7 +34,7 @@ pub struct Bundle {
     /// together.
     pub files: Vec<(PathBuf, Arc<str>)>,
     /// What is included and could not be read, to be told with its place when the bundle is compiled.
-    #[serde(skip)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) unread: Vec<(PathBuf, Unread)>,
 }
 
@@ -78,6 +78,18 @@ impl Bundle {
     #[must_use]
     pub fn with(mut self, path: impl Into<PathBuf>, text: impl Into<Arc<str>>) -> Self {
         self.files.push((path.into(), text.into()));
+        self
+    }
+
+    /// The same with other paths, those of files that could not be read included.
+    #[must_use]
+    pub fn moved(mut self, to: impl Fn(&Path) -> PathBuf) -> Self {
+        self.main = to(&self.main);
+        let files = self.files.iter_mut().map(|(path, _)| path);
+        let unread = self.unread.iter_mut().map(|(path, _)| path);
+        for path in files.chain(unread) {
+            *path = to(path);
+        }
         self
     }
 
@@ -225,4 +237,31 @@ fn list(directory: &Path) -> io::Result<Vec<Listed>> {
         }
     }
     Ok(listed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who compiles it elsewhere must not take it for one without that file.
+    #[test]
+    fn what_could_not_be_read_is_sent_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let main = dir.path().join("t.yaml");
+        std::fs::write(&main, "include: [routes/*.yaml]\n").unwrap();
+        std::fs::create_dir(dir.path().join("routes")).unwrap();
+        std::fs::write(dir.path().join("routes/a.yaml"), b"\xff").unwrap();
+        let bundle = Bundle::read(&main).unwrap();
+        assert_eq!(bundle.unread.len(), 1);
+        let sent = serde_json::to_string(&bundle).unwrap();
+        let found: Bundle = serde_json::from_str(&sent).unwrap();
+        assert_eq!(found, bundle);
+        let moved = found.moved(|path| Path::new("/etc").join(path.file_name().unwrap()));
+        assert_eq!(moved.unread[0].0, Path::new("/etc/a.yaml"));
+        let odd = sent.replace("not_utf8", "<odd>");
+        let found: Bundle = serde_json::from_str(&odd).unwrap();
+        assert_eq!(found.unread[0].1.code, "unreadable_file");
+        let whole = serde_json::to_string(&Bundle::of("t.yaml", "x")).unwrap();
+        assert!(!whole.contains("unread"), "{whole}");
+    }
 }

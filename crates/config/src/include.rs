@@ -13,6 +13,8 @@ mod merge;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 use crate::problem::{Problem, quoted};
 use crate::span::Span;
 use crate::yaml::{Node, Value};
@@ -25,6 +27,15 @@ pub(crate) const KEY: &str = "include";
 
 /// Files of one configuration, the main one included.
 pub(crate) const FILES_MAX: usize = 1000;
+
+/// Why a file or a directory is not read.
+const UNREAD_CODES: [&str; 5] = [
+    "unreadable_file",
+    "missing_file",
+    "not_utf8",
+    "too_large",
+    "too_many_files",
+];
 
 /// How deep files may name others.
 const DEPTH_MAX: usize = 4;
@@ -48,10 +59,27 @@ pub(crate) struct Listed {
 }
 
 /// Why a file or a directory could not be read: a code and words.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Unread {
     pub(crate) code: &'static str,
     pub(crate) message: String,
+}
+
+/// Who sends a bundle may send any word; only codes that are given here are told again.
+impl<'de> Deserialize<'de> for Unread {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Sent {
+            code: String,
+            message: String,
+        }
+        let Sent { code, message } = Sent::deserialize(from)?;
+        let known = UNREAD_CODES.into_iter().find(|known| **known == *code);
+        Ok(Self {
+            code: known.unwrap_or("unreadable_file"),
+            message,
+        })
+    }
 }
 
 /// Where the walk looks.

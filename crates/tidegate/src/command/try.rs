@@ -10,7 +10,7 @@ use serde_json::Value;
 use tidegate_config::Bundle;
 
 use super::candidate::{Told, thousands};
-use super::remote::{Process, Reached};
+use super::remote::Process;
 use super::signature::Signature;
 use crate::exit::{Exit, Failure};
 use crate::terminal::{self, percent, seconds};
@@ -73,6 +73,8 @@ pub(super) struct Try {
     json: bool,
 }
 
+const REPLACED: &str = "somebody tries another candidate, which took the place of this one";
+
 const EXAMPLES: &str = "\
 Examples:
   tidegate try new.yaml
@@ -89,24 +91,26 @@ impl Try {
         let json = serde_json::to_string(&bundle).map_err(Failure::could_not_ask)?;
         let process = self.process.reached(&self.signature)?;
         let mut answer = process.send(Method::POST, &["candidate"], &self.parameters(), json)?;
+        let own = Told::of(&answer)?.candidate;
+        let ask = || of_own(process.ask(Method::GET, &["candidate"], &[])?, own);
         let shown = std::io::stderr().is_terminal();
         while !is_done(&answer)? {
             process.wait(LOOK);
-            answer = process.ask(Method::GET, &["candidate"], &[])?;
+            answer = ask()?;
             if shown {
                 progress(&answer)?;
             }
         }
-        self.end(&process, answer)
-    }
-
-    fn end(&self, process: &Reached, mut answer: Value) -> Result<Exit, Failure> {
         // What is asked for at the end of its time happens a moment after it.
         while self.activate && Told::of(&answer)?.state == "tried" {
             process.wait(LOOK / 5);
-            answer = process.ask(Method::GET, &["candidate"], &[])?;
+            answer = ask()?;
         }
-        let told = Told::of(&answer)?;
+        self.end(&answer)
+    }
+
+    fn end(&self, answer: &Value) -> Result<Exit, Failure> {
+        let told = Told::of(answer)?;
         match self.json {
             true => terminal::print(&format!("{answer:#}\n"))?,
             false => terminal::print(&told.report())?,
@@ -137,6 +141,14 @@ impl Try {
         parameters.push(("min_requests", &self.min_requests));
         parameters.push(("activate", if self.activate { "true" } else { "false" }));
         parameters
+    }
+}
+
+/// What comes of somebody else's candidate says nothing of this one.
+fn of_own(answer: Value, own: u64) -> Result<Value, Failure> {
+    match Told::of(&answer)?.candidate == own {
+        true => Ok(answer),
+        false => Err(Failure::no(REPLACED)),
     }
 }
 
