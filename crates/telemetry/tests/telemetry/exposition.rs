@@ -15,9 +15,9 @@ use tidegate_core::{
 };
 use tidegate_telemetry::catalogue::METRICS;
 use tidegate_telemetry::labels::{
-    AffinityResult, Cause, HandshakeFailure, HedgeCause, HedgeResult, Label, Limit, MirrorResult,
-    ProbeResult, RegionTurn, ReloadResult, ReplayLost, ReplayStore, ResumeResult, RetryScope,
-    RollbackCause, StartResult, TlsVersion,
+    AffinityResult, Cause, FaultKind, HandshakeFailure, HedgeCause, HedgeResult, Label, Limit,
+    MirrorResult, ProbeResult, RegionTurn, ReloadResult, ReplayLost, ReplayStore, ResumeResult,
+    RetryScope, RollbackCause, StartResult, TlsVersion,
 };
 use tidegate_telemetry::{AttemptOutcome, Metrics, PlanSeries};
 
@@ -94,6 +94,9 @@ fn populate(metrics: &std::sync::Arc<Metrics>, live: &Live) {
     metrics.rolled_back(RollbackCause::Operator);
     metrics.set_certificates(vec![("shop.example.com".into(), 1_800_000_000)]);
     metrics.state_problem();
+    FaultKind::ALL
+        .iter()
+        .for_each(|kind| metrics.fault_injected(*kind));
     metrics.access_log_dropped(2);
     let listener = metrics.listener("https");
     listener.established(TlsVersion::V1_3);
@@ -285,11 +288,15 @@ fn a_scrape_is_the_catalogue_and_nothing_else() {
     let live = live(plan(&["eu", "us"], &["api"], 100));
     populate(&metrics, &live);
     let families = scrape(&metrics, Some(&live));
+    let missing = METRICS.iter().map(|metric| metric.name);
+    let missing: Vec<_> = missing
+        .filter(|name| !families.contains_key(*name))
+        .collect();
     assert_eq!(
-        families.len(),
-        METRICS.len(),
+        missing, [""; 0],
         "every metric of the catalogue is exported"
     );
+    assert_eq!(families.len(), METRICS.len());
     for metric in METRICS {
         let family = &families[metric.name];
         assert_eq!(
