@@ -640,3 +640,34 @@ async fn what_was_forced_stays_in_force() {
     done(&process, &["drain", "us-east", "--undo"]).await;
     assert_share(&served(&process, 8).await, "us-east", 1.0);
 }
+
+/// A plan that serves a share has the orders from before it, and those that come while it does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn orders_hold_in_a_plan_that_serves_a_share() {
+    let site = Site::new().await;
+    let process = site.start().await;
+    done(&process, &["drain", "us-east"]).await;
+    let mut next = Config::of(&site.world);
+    next.regions.swap(0, 1);
+    let texts = json!({ "main": "next.yaml", "files": [["next.yaml", next.yaml()]] });
+    let mut admin = Session::direct(process.admin()).await;
+    let kind = [("content-type", "application/json")];
+    let path = "/candidate?for=1h";
+    let reply = admin
+        .send(Method::POST, path, &kind, texts.to_string())
+        .await;
+    assert_eq!(reply.unwrap().status, StatusCode::OK);
+    let staged = process.admin_post("/candidate/activate?share=50%25").await;
+    assert_eq!(staged.status, StatusCode::OK, "{staged:?}");
+    assert_share(&served(&process, 160).await, "eu-west", 1.0);
+    done(&process, &["drain", "us-east", "--undo"]).await;
+    until("the other plan goes to its first region", || async {
+        served(&process, 80).await.contains_key("us-east")
+    })
+    .await;
+    done(&process, &["order", "shop", "ap-south"]).await;
+    assert_share(&served(&process, 160).await, "ap-south", 1.0);
+    done(&process, &["order", "shop", "--undo"]).await;
+    done(&process, &["drain", "us-east"]).await;
+    assert_share(&served(&process, 160).await, "eu-west", 1.0);
+}

@@ -236,8 +236,10 @@ async fn a_drained_region_stays_drained_for_upstreams_that_come_later() {
     assert_eq!((draining(0), draining(1)), (true, false));
     site.undrain("eu-west").unwrap();
     assert!(!draining(0));
+    let mut events = site.events();
+    events.retain(|kind| kind != "order");
     assert_eq!(
-        site.events(),
+        events,
         ["plan_activated", "drain", "plan_activated", "drain"]
     );
 }
