@@ -16,7 +16,8 @@ use crate::terminal;
 /// In terms of behaviour, not of text: routes that come, go or change, regions that they gain or lose,
 /// whose requests a new route takes, keys that have another value, defaults included. Order and
 /// comments make no difference. Contacts nobody, unless one side is `live`: the plan that a running
-/// process serves; files that it names are looked up from the other side's directory.
+/// process serves; files that it names are looked up from the other side's directory. Variables have the
+/// values of this command's environment, on both sides.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Diff {
