@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use tidegate_core::Termination;
 use tidegate_core::plan::{Redirect, Reply, Respond};
 use tidegate_core::route::RequestFacts;
@@ -52,7 +52,7 @@ impl Replied {
     /// What `route` answers. None if it sends its requests on.
     ///
     /// # Errors
-    /// There is no address to send the client to.
+    /// There is no address to send the client to, or the client would take the answer for a tunnel.
     pub(crate) fn of(
         route: &Rc<HeldRoute>,
         parts: &Parts<'_>,
@@ -75,6 +75,13 @@ impl Replied {
                 location: Some(location(redirect, route, parts)?),
                 ..replied(Termination::Redirected, redirect.status)
             },
+            Reply::Respond(respond) if is_taken_for_tunnel(parts, respond.status) => {
+                let detail = "the route answers by itself, and there is nothing to connect to";
+                return Err(Refusal::new(
+                    Termination::BadRequest,
+                    Some(detail.to_owned()),
+                ));
+            }
             Reply::Respond(respond) => Self {
                 body: Bytes::from_owner(respond.body.clone()),
                 ..replied(Termination::Responded, respond.status)
@@ -118,6 +125,11 @@ impl Replied {
         }
         CallEnd::of_status(self.status, &words)
     }
+}
+
+/// Whether the answer says to who asked that a tunnel is open (RFC 8441 section 5, RFC 9110 section 9.3.6).
+fn is_taken_for_tunnel(parts: &Parts<'_>, status: StatusCode) -> bool {
+    *parts.method() == Method::CONNECT && status.is_success()
 }
 
 fn location(redirect: &Redirect, route: &HeldRoute, parts: &Parts<'_>) -> Result<String, Refusal> {

@@ -15,7 +15,7 @@ use tidegate_core::{Dial, UpstreamIdx};
 use tidegate_lab::{Action, RawUpstream};
 
 use crate::grpc::{call, code};
-use crate::harness::{ADDED, Answer, Ask, Down, H1, HOST, Rig, Setup, answering};
+use crate::harness::{ADDED, Answer, Ask, Down, H1, H2, HOST, Rig, Setup, answering};
 use crate::harness::{golden, one_head, raw, received, until, world};
 
 const BOTH: [Down; 2] = [Down::H1, Down::H2];
@@ -144,6 +144,25 @@ async fn a_route_says_the_same_to_everybody() {
 }
 
 /// The next request on the connection is answered as well, whatever became of a body before it.
+/// A 200 would open a tunnel for who asks for a WebSocket over HTTP/2 (RFC 8441 section 5).
+#[tokio::test]
+async fn no_answer_of_the_routes_is_a_tunnel() {
+    for (told, expected) in [(200, 400), (204, 400), (404, 404)] {
+        let rig = replying(respond(told, "")).start();
+        let mut client = H2::connect(rig.addr()).await;
+        until("extended CONNECT", || {
+            client.send.is_extended_connect_protocol_enabled()
+        })
+        .await;
+        let request = http::Request::connect(format!("http://{HOST}/ws"));
+        let websocket = h2::ext::Protocol::from_static("websocket");
+        let request = request.extension(websocket).body(()).unwrap();
+        let sending = client.open(request, true).await;
+        let answer = sending.response.await.unwrap();
+        assert_eq!(answer.status(), expected, "{told}");
+    }
+}
+
 #[tokio::test]
 async fn a_connection_goes_on_after_an_answer_of_the_routes() {
     let rig = replying(respond(200, "hello")).start();
