@@ -19,6 +19,9 @@ use crate::quiet::Quiet;
 const FIRST: Duration = Duration::from_millis(20);
 const LAST: Duration = Duration::from_millis(100);
 
+/// Who holds a plan that is bound once: what it is bound to, and its series.
+const PLAN_HOLDERS: usize = 2;
+
 /// A plan that is about to be replaced, and what was resolved for it: held, so that nobody else drops
 /// the last of it.
 pub(crate) struct Leaving {
@@ -54,6 +57,9 @@ impl Leaving {
     }
 
     fn is_used(&self) -> bool {
-        Arc::strong_count(&self.live) > 1 || self.series.is_shared()
+        // A plan that was bound twice (a part that was given back and taken again) has one set of series:
+        // whoever leaves last throws it away, and none waits for the other.
+        let alone = || Arc::strong_count(&self.live.plan) <= PLAN_HOLDERS;
+        Arc::strong_count(&self.live) > 1 || (alone() && self.series.is_shared())
     }
 }

@@ -222,3 +222,18 @@ async fn a_file_that_is_named_is_not_shown() {
         assert!(problem["problems"][0]["code"].is_string());
     }
 }
+
+/// A part that was given back and taken again is the same plan under two numbers; both have to go.
+#[tokio::test]
+async fn parts_that_were_given_back_are_thrown_away() {
+    let site = Site::new(&config("5s"));
+    let candidates = candidates(&site, Arc::new(NoTraffic));
+    put(&candidates, &site, &config("6s")).await;
+    for _ in 0..2 {
+        let staged = candidates.stage(tenth(), StageTerms::default()).await;
+        staged.unwrap();
+        candidates.abandon(&Author::default()).await.unwrap();
+    }
+    assert_eq!(site.shared.plan.held().len(), 3);
+    until("they are gone", || site.shared.plan.held().len() == 1).await;
+}
