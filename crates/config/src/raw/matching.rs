@@ -33,9 +33,9 @@ pub(crate) struct Match {
     /// The name that the client asked for in its TLS handshake (SNI): `shop.example.com`, or `*.example.com` for every name below it. Never holds without TLS.
     pub(crate) server_name: Field<Host>,
     /// What the certificate must be that the client showed in its TLS handshake, where the listener has a `client_ca`.
-    pub(crate) client_certificate: Field<ClientCertificate>,
+    pub(crate) client_certificate: Field<Box<ClientCertificate>>,
     /// When the request must come.
-    pub(crate) time: Field<TimeWindow>,
+    pub(crate) time: Field<Box<TimeWindow>>,
     /// What else must hold, as an expression in CEL: `request.headers["x-tier"] == "gold"`. For what the other keys cannot say.
     pub(crate) when: Field<Expression>,
 }

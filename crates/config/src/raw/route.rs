@@ -1,4 +1,5 @@
-//! Routes: which requests go to which upstream, and what holds for them on the way.
+//! Routes: which requests go to which upstream, and what holds for them on the way. There are many of
+//! them, so what is large and rare is boxed.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -28,17 +29,17 @@ pub(crate) struct Route {
     #[schemars(extend("default" = []))]
     pub(crate) split_on: Field<Vec<Field<HashOn>>>,
     /// An upstream that gets a copy of some requests, whose answers nobody sees. The original never waits for it.
-    pub(crate) mirror: Field<Mirror>,
+    pub(crate) mirror: Field<Box<Mirror>>,
     /// Where its clients are sent, instead of an upstream that serves them.
-    pub(crate) redirect: Field<Redirect>,
+    pub(crate) redirect: Field<Box<Redirect>>,
     /// What its clients are answered, instead of an upstream that serves them.
-    pub(crate) respond: Field<Respond>,
+    pub(crate) respond: Field<Box<Respond>>,
     /// What upstreams get to see instead of the path and the host that the client asked for.
-    pub(crate) rewrite: Field<Rewrite>,
+    pub(crate) rewrite: Field<Box<Rewrite>>,
     /// What is edited of header fields, of requests and of answers.
-    pub(crate) headers: Field<Headers>,
+    pub(crate) headers: Field<Box<Headers>>,
     /// Faults that are injected into some of its requests.
-    pub(crate) fault: Field<Fault>,
+    pub(crate) fault: Field<Box<Fault>>,
     /// Limit of the whole request, all attempts included, up to the response's head. What the client takes for its upload does not count.
     #[schemars(extend("default" = defaults::ROUTE_TIMEOUT))]
     pub(crate) timeout: Field<Duration>,

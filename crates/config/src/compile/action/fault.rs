@@ -20,7 +20,11 @@ const STAND_IN: (&str, &str, u16) = ("1s", "1%", 503);
 /// The route's limit, and where it is written.
 type Limit = (Duration, Option<Span>);
 
-pub(super) fn compile(cx: &mut Context<'_>, field: &Field<raw::Fault>, timeout: Limit) -> Fault {
+pub(super) fn compile(
+    cx: &mut Context<'_>,
+    field: &Field<Box<raw::Fault>>,
+    timeout: Limit,
+) -> Fault {
     let Some(raw) = field.get() else {
         return Fault::default();
     };

@@ -13,7 +13,7 @@ use crate::yaml::Field;
 
 pub(super) fn compile(
     cx: &mut Context<'_>,
-    field: &Field<raw::TimeWindow>,
+    field: &Field<Box<raw::TimeWindow>>,
 ) -> Option<Arc<TimeWindow>> {
     let raw = field.get()?;
     let days = days(cx, &raw.days);
