@@ -13,6 +13,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use tidegate_core::route::{
     Days, Networks, PathMatch, Pattern, RouteMatch, RouteTable, Template, TimeWindow, ValueMatch,
     Zone, shadowed,
@@ -444,6 +446,48 @@ fn reference(routes: &[RouteMatch], request: &Snapshot) -> Option<RouteIdx> {
         Some((host, path, conditions_held(route, request)?, Reverse(at)))
     });
     ranked.max().map(|(.., Reverse(at))| RouteIdx(at as u32))
+}
+
+/// Routes and requests made of any bytes, judged by both: what the fuzz target calls.
+///
+/// # Panics
+/// When the index and the plain search disagree.
+#[allow(dead_code, reason = "for the fuzz target")]
+pub(crate) fn made_of(bytes: &[u8]) {
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    // The bytes are a seed and not the choices themselves: those would run out, and what draws again
+    // until it likes what it has drawn would never end.
+    let mut seed = [0; 32];
+    let taken = bytes.len().min(seed.len());
+    seed[..taken].copy_from_slice(&bytes[..taken]);
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let all = (vec(route(), 0..40), vec(request(), 1..20));
+    let Ok(made) = all.new_tree(&mut runner) else {
+        return;
+    };
+    let (routes, requests) = made.current();
+    let table = RouteTable::new(&routes);
+    for request in requests {
+        let expected = reference(&routes, &request);
+        assert_eq!(table.find(&request), expected, "{request:?} of {routes:?}");
+    }
+}
+
+/// The seeds of the fuzz target, and bytes cut from them.
+#[test]
+fn the_seeds_of_routes_hold() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/routes");
+    let entries = std::fs::read_dir(corpus).expect("the corpus is there");
+    for entry in entries {
+        let bytes = std::fs::read(entry.expect("readable").path()).expect("readable");
+        for cut in (0..bytes.len()).step_by(32) {
+            made_of(&bytes[cut..]);
+        }
+    }
 }
 
 proptest! {
