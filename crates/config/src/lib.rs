@@ -246,3 +246,9 @@ fn accept(
 pub fn resolved(loaded: &Loaded) -> &str {
     &loaded.resolved
 }
+
+/// The same as a tree, to be compared.
+pub fn resolved_tree(loaded: &Loaded) -> serde_json::Value {
+    // We wrote it ourselves; what could not be read again would have no parts.
+    serde_saphyr::from_str(&loaded.resolved).unwrap_or_default()
+}

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tidegate_config::Loaded;
+use tidegate_config::{Loaded, resolved_tree};
 use tidegate_core::Plan;
 use tidegate_core::plan::Route;
 
@@ -123,7 +123,7 @@ impl Diff {
     /// What `new` does otherwise than `old`.
     pub fn between(old: &Loaded, new: &Loaded) -> Self {
         let restart = differing(&old.settings, &new.settings);
-        let (a, b) = (Parts::of(&old.resolved), Parts::of(&new.resolved));
+        let (a, b) = (Parts::of(old), Parts::of(new));
         let regions = [old, new].map(|loaded| names(&loaded.plan.regions, |region| &region.name));
         let upstreams =
             [old, new].map(|loaded| names(&loaded.plan.upstreams, |upstream| &upstream.name));
@@ -171,9 +171,11 @@ impl Diff {
 }
 
 impl Parts {
-    /// A text that this program made; one that it cannot read again has no parts.
-    fn of(resolved: &str) -> Self {
-        let mut all: Map<String, Value> = serde_saphyr::from_str(resolved).unwrap_or_default();
+    fn of(loaded: &Loaded) -> Self {
+        let mut all = match resolved_tree(loaded) {
+            Value::Object(all) => all,
+            _ => Map::new(),
+        };
         all.retain(|key, _| !SETTINGS.contains(&key.as_str()));
         let named = NAMED.map(|part| by_name(all.remove(part)));
         let rest = Value::Object(all);
