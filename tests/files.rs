@@ -195,7 +195,11 @@ fn fmt_refuses_what_it_cannot_read() {
     let bad = directory.path().join("bad.yaml");
     let refused = tidegate(["fmt".as_ref(), bad.as_os_str()]);
     assert_eq!(refused.code, 1);
-    assert!(refused.stderr.contains("bad.yaml:2:2"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("bad.yaml:2:2"),
+        "{}",
+        refused.stderr
+    );
     assert_eq!(std::fs::read_to_string(&bad).unwrap(), "a: [1\nb: 2\n");
     let json = tidegate(["fmt".as_ref(), "--json".as_ref(), bad.as_os_str()]).json();
     assert_eq!(json["files"][0]["verdict"], "refused");

@@ -83,7 +83,9 @@ async fn generations(tidegate: &Tidegate) -> Value {
 
 fn numbers(generations: &Value) -> Vec<u64> {
     let history = generations["history"].as_array().unwrap();
-    let numbers = history.iter().map(|entry| entry["generation"].as_u64().unwrap());
+    let numbers = history
+        .iter()
+        .map(|entry| entry["generation"].as_u64().unwrap());
     numbers.collect()
 }
 
@@ -101,15 +103,26 @@ async fn a_rollback_holds_until_somebody_wants_otherwise() {
     site.save(&site.only("/b"));
     let reloaded = tell(&tidegate, &["reload", "--reason", "b is better"]);
     assert_eq!(reloaded.code, 0, "{}", reloaded.stderr);
-    assert!(reloaded.stdout.starts_with("generation 2 serves (content "), "{}", reloaded.stdout);
+    assert!(
+        reloaded.stdout.starts_with("generation 2 serves (content "),
+        "{}",
+        reloaded.stdout
+    );
     assert_eq!(serves(&tidegate, &["/a", "/b"]).await, "/b");
 
     let back = tell(&tidegate, &["rollback", "--reason", "b fails"]);
     assert_eq!(back.code, 0, "{}", back.stderr);
-    assert!(back.stdout.contains("it is generation 1 again"), "{}", back.stdout);
+    assert!(
+        back.stdout.contains("it is generation 1 again"),
+        "{}",
+        back.stdout
+    );
     assert_eq!(serves(&tidegate, &["/a", "/b"]).await, "/a");
     let told = generations(&tidegate).await;
-    assert_eq!((told["serving"].as_u64(), numbers(&told)), (Some(3), vec![3, 2, 1]));
+    assert_eq!(
+        (told["serving"].as_u64(), numbers(&told)),
+        (Some(3), vec![3, 2, 1])
+    );
     assert_eq!(told["history"][0]["restores"], 1);
     assert_eq!(told["history"][1]["fate"]["kind"], "rolled_back");
     assert_eq!(told["history"][1]["fate"]["by"]["reason"], "b fails");
@@ -117,7 +130,10 @@ async fn a_rollback_holds_until_somebody_wants_otherwise() {
     assert_eq!(told["instead_of_file"]["why"], "rolled_back");
     assert_eq!(tidegate.events("rolled_back").await[0]["who"], "ann@edge");
     let metrics = tidegate.metrics().await;
-    assert_eq!(metrics.sum("tidegate_rollbacks_total", &[("why", "operator")]), 1);
+    assert_eq!(
+        metrics.sum("tidegate_rollbacks_total", &[("why", "operator")]),
+        1
+    );
 
     // The same content in a new file brings nothing back.
     site.save(&format!("# touched\n{}", site.only("/b")));
@@ -132,10 +148,16 @@ async fn a_rollback_holds_until_somebody_wants_otherwise() {
     let tidegate = site.start().await;
     assert_eq!(serves(&tidegate, &["/a", "/b"]).await, "/a");
     let told = generations(&tidegate).await;
-    assert_eq!((told["serving"].as_u64(), numbers(&told)), (Some(3), vec![3, 2, 1]));
+    assert_eq!(
+        (told["serving"].as_u64(), numbers(&told)),
+        (Some(3), vec![3, 2, 1])
+    );
     let event = tidegate.events("file_withheld").await.remove(0);
     assert_eq!(event["why"], "rolled_back", "{event}");
-    assert!(event["detail"].as_str().unwrap().contains("b fails"), "{event}");
+    assert!(
+        event["detail"].as_str().unwrap().contains("b fails"),
+        "{event}"
+    );
 
     // Whoever asks gets the file, and a restart then serves it.
     assert_eq!(tell(&tidegate, &["reload"]).code, 0);
@@ -174,12 +196,24 @@ async fn what_cannot_be_gone_back_to_is_refused() {
     let check = |arguments: &[&str], code: i32, words: &str| {
         let finished = tell(&tidegate, arguments);
         assert_eq!(finished.code, code, "{arguments:?}: {}", finished.stderr);
-        assert!(finished.stderr.contains(words), "{arguments:?}: {}", finished.stderr);
+        assert!(
+            finished.stderr.contains(words),
+            "{arguments:?}: {}",
+            finished.stderr
+        );
     };
     check(&["rollback"], 1, "nothing before generation 1 is kept");
-    check(&["rollback", "7"], 1, "generation 7 is not kept; there are: 1");
+    check(
+        &["rollback", "7"],
+        1,
+        "generation 7 is not kept; there are: 1",
+    );
     let listed = tell_plain(&tidegate, &["generations"]);
-    assert!(listed.stdout.contains("serving") && listed.stdout.contains("KEPT"), "{}", listed.stdout);
+    assert!(
+        listed.stdout.contains("serving") && listed.stdout.contains("KEPT"),
+        "{}",
+        listed.stdout
+    );
     assert_eq!(run(["rollback", "--admin", "127.0.0.1:1"]).code, 2);
 
     // What touches what only a restart changes is refused by name.
@@ -225,7 +259,10 @@ async fn what_crashes_at_the_start_is_left_after_two_tries() {
     // It changes, and gets its chance.
     site.save(&site.only("/better"));
     let tidegate = site.start().await;
-    assert_eq!(serves(&tidegate, &["/good", "/bad", "/better"]).await, "/better");
+    assert_eq!(
+        serves(&tidegate, &["/good", "/bad", "/better"]).await,
+        "/better"
+    );
 }
 
 /// The last good generation is more than nothing.
@@ -234,7 +271,12 @@ async fn a_file_that_is_no_good_at_the_start_leaves_its_place() {
     let site = Site::new().await;
     site.has_served("/a").await;
     let good = site.only("/b");
-    for bad in ["", "listeners: [", &good[..good.len() / 2], &good.replace("retry:", "retri:")] {
+    for bad in [
+        "",
+        "listeners: [",
+        &good[..good.len() / 2],
+        &good.replace("retry:", "retri:"),
+    ] {
         site.save(bad);
         let tidegate = site.start().await;
         assert_eq!(serves(&tidegate, &["/a", "/b"]).await, "/a");
@@ -247,7 +289,12 @@ async fn a_file_that_is_no_good_at_the_start_leaves_its_place() {
     end(site.start().await).await;
     site.save("listeners: [");
     let (file, state) = (site.file(), site.state());
-    let strict = ["run".as_ref(), file.as_os_str(), "--strict".as_ref(), "--state".as_ref()];
+    let strict = [
+        "run".as_ref(),
+        file.as_os_str(),
+        "--strict".as_ref(),
+        "--state".as_ref(),
+    ];
     let refused = run(strict.into_iter().chain([state.as_os_str()]));
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     // It is mended while the other one serves.
@@ -296,12 +343,13 @@ async fn a_kill_at_any_point_of_a_write_leaves_something_good() {
         let tidegate = site.start().await;
         let told = generations(&tidegate).await;
         let serving = told["serving"].as_u64().unwrap();
-        assert!(serving >= last, "numbers never go back: {serving} after {last}");
+        assert!(
+            serving >= last,
+            "numbers never go back: {serving} after {last}"
+        );
         assert!(tidegate.events("state_problem").await.is_empty(), "{told}");
         let admin = tidegate.admin();
-        let asking = tokio::spawn(async move {
-            while ask_again(admin).await {}
-        });
+        let asking = tokio::spawn(async move { while ask_again(admin).await {} });
         for number in 0..6 {
             site.save(&site.only(&format!("/r{round}-{number}")));
             tokio::task::yield_now().await;
@@ -324,7 +372,10 @@ async fn ask_again(admin: std::net::SocketAddr) -> bool {
     let mut answer = Vec::new();
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     write.write_all(request.as_bytes()).await.is_ok()
-        && read.read_to_end(&mut answer).await.is_ok_and(|bytes| bytes > 0)
+        && read
+            .read_to_end(&mut answer)
+            .await
+            .is_ok_and(|bytes| bytes > 0)
 }
 
 /// A plan under which requests fail goes again by itself, once.
@@ -365,6 +416,9 @@ async fn a_plan_that_fails_goes_again_by_itself() {
     let reason = told["history"][0]["reason"].as_str().unwrap();
     assert!(reason.contains("of the requests failed since"), "{reason}");
     let metrics = tidegate.metrics().await;
-    assert_eq!(metrics.sum("tidegate_rollbacks_total", &[("why", "errors")]), 1);
+    assert_eq!(
+        metrics.sum("tidegate_rollbacks_total", &[("why", "errors")]),
+        1
+    );
     assert_eq!(metrics.sum("tidegate_rollbacks_total", &[]), 1);
 }

@@ -79,9 +79,7 @@ impl Cell {
         match self {
             Self::Routes(routes) => by_count(bench, peer, routes).await,
             Self::Growth => growth(bench, peer).await,
-            Self::Reloads(routes) => {
-                reload::round(bench, peer, reload::Row::short(routes)).await
-            }
+            Self::Reloads(routes) => reload::round(bench, peer, reload::Row::short(routes)).await,
         }
     }
 }

@@ -178,6 +178,19 @@ const SECTIONS: &[(&str, &str, Keys)] = &[
     ("routes[].mirror", "Mirror", keys::<raw::Mirror>),
     ("routes[].residency", "Residency", keys::<raw::Residency>),
     ("routes[].hedge", "Hedge", keys::<raw::Hedge>),
+    ("routes[].redirect", "Redirect", keys::<raw::Redirect>),
+    ("routes[].respond", "Respond", keys::<raw::Respond>),
+    ("routes[].rewrite", "Rewrite", keys::<raw::Rewrite>),
+    ("routes[].rewrite.path", "PathEdit", keys::<raw::PathEdit>),
+    ("routes[].headers", "Headers", keys::<raw::Headers>),
+    (
+        "routes[].headers.{request,response}",
+        "HeaderEdits",
+        keys::<raw::HeaderEdits>,
+    ),
+    ("routes[].fault", "Fault", keys::<raw::Fault>),
+    ("routes[].fault.delay", "Delay", keys::<raw::Delay>),
+    ("routes[].fault.abort", "Abort", keys::<raw::Abort>),
     ("routes[].reveal", "Reveal", keys::<raw::Reveal>),
 ];
 

@@ -17,12 +17,7 @@ use crate::span::Span;
 use crate::yaml::WordOr;
 
 /// Reports every circle once. `plan` is that of `config`, which has no errors.
-pub(crate) fn check(
-    cx: &mut Context<'_>,
-    config: &raw::Config,
-    settings: &Settings,
-    plan: &Plan,
-) {
+pub(crate) fn check(cx: &mut Context<'_>, config: &raw::Config, settings: &Settings, plan: &Plan) {
     check_fallbacks(cx, config, plan);
     for at in redirects::circles(settings, plan) {
         let route = quoted(&plan.routes[at].name);

@@ -6,7 +6,9 @@ use serde::Deserialize;
 
 use crate::defaults;
 use crate::raw::HashOn;
-use crate::raw::text::{Duration, Expression, Name, OffOrDuration, OffOrMap, OffOrPercent, Percent, Tolerance};
+use crate::raw::text::{
+    Duration, Expression, Name, OffOrDuration, OffOrMap, OffOrPercent, Percent, Tolerance,
+};
 use crate::yaml::{Field, WordOr};
 
 /// How a region is chosen.

@@ -26,7 +26,11 @@ fn requests() -> Vec<Snapshot> {
     known.at = at() - std::time::Duration::from_secs(4 * 86_400 + 12 * 3600);
     known.client = Some([192, 168, 3, 4].into());
     known.client_subject = Some("CN=billing,O=Example".into());
-    let keyed = asked(Method::POST, "/v2/orders/0a1b2c3d", &[("idempotency-key", "k")]);
+    let keyed = asked(
+        Method::POST,
+        "/v2/orders/0a1b2c3d",
+        &[("idempotency-key", "k")],
+    );
     let mut late = asked(Method::GET, "/", &[]);
     late.at = at() + std::time::Duration::from_secs(365 * 86_400);
     vec![known, keyed, late]
@@ -44,7 +48,11 @@ fn every_example_tells_requests_apart() {
     for example in examples {
         let loaded = load(&serde_json::to_string(example).unwrap());
         let loaded = loaded.unwrap_or_else(|report| panic!("{example}: {:?}", messages(&report)));
-        assert!(loaded.warnings.is_empty(), "{example}: {:?}", loaded.warnings);
+        assert!(
+            loaded.warnings.is_empty(),
+            "{example}: {:?}",
+            loaded.warnings
+        );
         let when = loaded.plan.routes[0].matches.when.clone().unwrap();
         let held = requests().iter().filter(|one| when.holds(*one)).count();
         assert!((1..3).contains(&held), "{example} holds for {held}");

@@ -109,14 +109,20 @@ async fn routes_take_the_new_plan_and_the_others_do_not() {
     let mut client = H1::connect(rig.addr()).await;
     for (path, region) in [("/a", "us"), ("/a/b", "us"), ("/", "eu"), ("/b", "eu")] {
         let answer = client.ask(&Ask::get(path)).await;
-        assert_eq!((answer.status, answer.header("x-lab-region")), (200, region));
+        assert_eq!(
+            (answer.status, answer.header("x-lab-region")),
+            (200, region)
+        );
     }
     until("the requests are counted", || {
         (stage.serving().requests, stage.staged().requests) == (2, 2)
     })
     .await;
     rig.plan.abandon();
-    assert_eq!(client.ask(&Ask::get("/a")).await.header("x-lab-region"), "eu");
+    assert_eq!(
+        client.ask(&Ask::get("/a")).await.header("x-lab-region"),
+        "eu"
+    );
 }
 
 /// What an operator drains is drained under both plans.
