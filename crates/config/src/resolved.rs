@@ -43,6 +43,8 @@ pub(crate) fn yaml(compiled: &Compiled, base: &Path) -> String {
         Doc::plain(settings.threads)
     };
     let upstreams = plan.upstreams.iter().zip(&compiled.tls_files);
+    let shortest = shortest_timeouts(plan);
+    let upstreams = upstreams.zip(&shortest);
     let regions = plan.regions.iter();
     let mut yaml = emit::yaml(&Doc::map([
         ("pop", Some(pop(plan))),
@@ -103,7 +105,10 @@ pub(crate) fn yaml(compiled: &Compiled, base: &Path) -> String {
             "upstreams",
             Some(Doc::Map(
                 upstreams
-                    .map(|(u, files)| (u.name.as_ref().into(), upstream(plan, u, files, base)))
+                    .map(|((u, files), shortest)| {
+                        let doc = upstream(plan, u, files, *shortest, base);
+                        (u.name.as_ref().into(), doc)
+                    })
                     .collect(),
             )),
         ),
@@ -111,6 +116,18 @@ pub(crate) fn yaml(compiled: &Compiled, base: &Path) -> String {
     let routes = plan.routes.iter().map(|r| route(plan, r));
     emit::append_list(&mut yaml, "routes", routes);
     yaml
+}
+
+/// The shortest timeout of the routes to each upstream; the longest there is where none leads.
+fn shortest_timeouts(plan: &Plan) -> Vec<Duration> {
+    let mut shortest = vec![Duration::MAX; plan.upstreams.len()];
+    for route in &plan.routes {
+        for upstream in route.upstreams() {
+            let shortest = &mut shortest[upstream.get()];
+            *shortest = route.timeout.min(*shortest);
+        }
+    }
+    shortest
 }
 
 /// SHA-256 of the resolved text and of the files that became part of the plan, in lower-case hex.
@@ -307,6 +324,7 @@ fn upstream<'a>(
     plan: &Plan,
     upstream: &'a Upstream,
     files: &UpstreamFiles,
+    shortest: Duration,
     base: &Path,
 ) -> Doc<'a> {
     let priority = matches!(upstream.steering.policy, Policy::Priority { .. });
@@ -336,7 +354,7 @@ fn upstream<'a>(
             "slow_start",
             Some(breaker::slow_start(upstream.slow_start.as_ref())),
         ),
-        ("retry", Some(failover::retry(&upstream.retry))),
+        ("retry", Some(failover::retry(&upstream.retry, shortest))),
         ("protocol", Some(Doc::plain(protocol(connection.protocol)))),
         (
             "tls",

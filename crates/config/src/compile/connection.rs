@@ -168,33 +168,31 @@ fn server_name(cx: &mut Context<'_>, field: &Field<String>) -> Option<String> {
     syntax::hostname(text).map_err(report).ok()
 }
 
-/// A connect limit above the limit of the whole attempt never takes effect.
-pub(crate) fn check_against_attempt(
+/// A connect limit above the limit of the whole attempt never takes effect; the default gives way.
+pub(crate) fn fit_attempt(
     cx: &mut Context<'_>,
     raw: &raw::Upstream,
-    connection: &ConnectionPolicy,
+    connection: &mut ConnectionPolicy,
     retry: &RetryPolicy,
 ) {
-    let span = raw
-        .connection
-        .get()
-        .and_then(|connection| connection.connect_timeout.span());
-    if let (Some(span), Some(per_try)) = (span, retry.per_try)
-        && connection.connect_timeout > per_try
-    {
-        let per_try_span = raw.retry.get().and_then(|retry| retry.per_try.span());
-        let message = format!(
-            "`connect_timeout` is longer than `per_try` ({})",
-            units::show_duration(per_try)
-        );
-        let problem = Problem::error("impossible_timeout", message)
-            .at(span)
-            .label(per_try_span, "the limit of an attempt");
-        cx.report(
-            problem.help(
-                "an attempt ends before its connection could time out; lower it or raise `per_try`"
-                    .to_owned(),
-            ),
-        );
+    let Some(per_try) = retry
+        .per_try
+        .filter(|most| connection.connect_timeout > *most)
+    else {
+        return;
+    };
+    let given = raw.connection.get();
+    match given.and_then(|given| given.connect_timeout.span()) {
+        None => connection.connect_timeout = per_try,
+        Some(span) => {
+            let place = raw.retry.get().and_then(|retry| retry.per_try.span());
+            let shown = units::show_duration(per_try);
+            let message = format!("`connect_timeout` is longer than `per_try` ({shown})");
+            let problem = Problem::error("impossible_timeout", message).at(span);
+            let problem = problem.label(place, "the limit of an attempt");
+            let help =
+                "an attempt ends before its connection could time out; lower it or raise `per_try`";
+            cx.report(problem.help(help.to_owned()));
+        }
     }
 }

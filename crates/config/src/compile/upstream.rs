@@ -37,13 +37,13 @@ pub(crate) fn compile(
     totals: &Totals,
 ) -> (Upstream, UpstreamFiles) {
     let raw = of.raw;
-    let (connection, connection_files) = connection::compile(cx, raw, &regions);
+    let (mut connection, connection_files) = connection::compile(cx, raw, &regions);
     let retry = retry::compile(
         cx,
         raw.retry.get().unwrap_or(&raw::Retry::default()),
         regions.len(),
     );
-    connection::check_against_attempt(cx, raw, &connection, &retry);
+    connection::fit_attempt(cx, raw, &mut connection, &retry);
     let (health, probe_files) = health::compile(cx, raw, &connection, &retry);
     let (steering, secrets) = steering::compile(cx, of, &regions, all);
     let upstream = Upstream {

@@ -18,7 +18,10 @@ pub(super) fn limit(limit: Option<Duration>) -> Doc<'static> {
     limit.map_or(Doc::word("off"), duration)
 }
 
-pub(super) fn retry(retry: &RetryPolicy) -> Doc<'static> {
+/// Retries of an upstream whose routes have timeouts from `shortest` on. A limit of an attempt above
+/// one of them can only be the default, and would be refused if it were written.
+pub(super) fn retry(retry: &RetryPolicy, shortest: Duration) -> Doc<'static> {
+    let per_try = (retry.per_try <= Some(shortest)).then(|| limit(retry.per_try));
     let unknown = match retry.on_unknown_outcome {
         UnknownOutcome::Wait => "wait",
         UnknownOutcome::Fail => "fail",
@@ -26,7 +29,7 @@ pub(super) fn retry(retry: &RetryPolicy) -> Doc<'static> {
     Doc::map([
         ("attempts", Some(Doc::plain(retry.attempts))),
         ("on", Some(retry_on(&retry.on))),
-        ("per_try", Some(limit(retry.per_try))),
+        ("per_try", per_try),
         ("first_byte", Some(limit(retry.first_byte))),
         ("backoff", Some(backoff(&retry.backoff))),
         ("budget", Some(percent(retry.budget))),
