@@ -21,6 +21,7 @@ mod hint;
 mod include;
 mod later;
 mod mask;
+mod misplaced;
 mod problem;
 mod raw;
 mod reference;

@@ -9,6 +9,7 @@ use serde::de::{
 };
 
 use crate::later;
+use crate::misplaced;
 use crate::problem::{Problem, quoted};
 use crate::span::Span;
 use crate::suggest;
@@ -92,6 +93,7 @@ impl<'de, 'a, 's> Decoder<'de, 'a, 's> {
 
     fn report_unknown(self, key: &Key<'_>, known: &'static [&'static str]) {
         let help = later::hint(&key.text)
+            .or_else(|| misplaced::hint(&key.text, known))
             .unwrap_or_else(|| suggest::one_of(&key.text, known.iter().copied()));
         let message = format!("unknown key {}", quoted(&key.text));
         self.sink.report(
