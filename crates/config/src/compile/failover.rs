@@ -139,7 +139,19 @@ pub(crate) fn hedge(
         },
     };
     check_after(cx, route, raw, hedge.after, timeout);
+    check_regions(cx, raw, upstream);
     Some(hedge)
+}
+
+/// A hedge that is to go where nothing is.
+fn check_regions(cx: &mut Context<'_>, raw: &raw::Hedge, upstream: Option<&raw::Upstream>) {
+    let regions = upstream.and_then(|upstream| upstream.regions.get());
+    let alone = regions.is_some_and(|regions| regions.0.len() == 1);
+    if alone && matches!(raw.to.get(), Some(raw::HedgeTo::Region)) {
+        let message = "the upstream lives in one region, so no hedge can leave it";
+        let problem = Problem::warning("nowhere_to_retry", message).at(raw.to.span());
+        cx.report(problem.help("add a region, or write `to: endpoint`".to_owned()));
+    }
 }
 
 /// A hedge is an attempt.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use tidegate_core::plan::{Plan, Route, Standby, Upstream, UpstreamRegion};
-use tidegate_core::{Dial, RegionSet, UpstreamIdx};
+use tidegate_core::{Dial, RegionIdx, RegionSet, UpstreamIdx};
 
 use crate::compile::Context;
 use crate::problem::{Problem, quoted};
@@ -25,9 +25,34 @@ pub(crate) fn check(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
             check_standby(cx, upstream, region, allowed, place);
         }
     }
+    check_dials(cx, config, plan);
     let routes = config.routes.get().map_or(&[][..], Vec::as_slice);
     for (route, raw) in plan.routes.iter().zip(routes) {
         check_route(cx, plan, route, raw);
+    }
+}
+
+/// Regions that every upstream that lives there dials to nothing.
+fn check_dials(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
+    let lived_in = plan.upstreams.iter().flat_map(|one| one.regions.iter());
+    let (mut closed, mut open) = (RegionSet::EMPTY, RegionSet::EMPTY);
+    for region in lived_in {
+        match region.dial == Dial::NONE {
+            true => closed.insert(region.region),
+            false => open.insert(region.region),
+        }
+    }
+    let entries = config.regions.get().map_or(&[][..], |entries| &entries.0);
+    for (index, entry) in entries.iter().enumerate() {
+        let region = RegionIdx(index as u8);
+        if closed.contains(region) && !open.contains(region) {
+            let shown = quoted(&entry.name);
+            let message = format!("nothing is sent to the region {shown}: its every dial is 0%");
+            let problem = Problem::warning("unreachable_region", message).at(entry.name_span);
+            let help =
+                "dial it up where it is to serve; for a drain that ends use `tidegate drain`";
+            cx.report(problem.help(help.to_owned()));
+        }
     }
 }
 

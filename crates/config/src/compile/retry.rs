@@ -69,7 +69,28 @@ pub(crate) fn compile(cx: &mut Context<'_>, raw: &raw::Retry, regions: usize) ->
         },
     };
     check_first_byte(cx, raw, &policy);
+    if regions > 1 {
+        check_ways_out(cx, raw, &policy);
+    }
     policy
+}
+
+/// Several regions, and a key that keeps every retry from the others.
+fn check_ways_out(cx: &mut Context<'_>, raw: &raw::Retry, policy: &RetryPolicy) {
+    let keys = [
+        (policy.attempts == 1, raw.attempts.span(), "raise it"),
+        (
+            policy.cross_region_budget == 0.0,
+            raw.cross_region_budget.span(),
+            "give it a share, like `20%`",
+        ),
+    ];
+    for (_, span, help) in keys.into_iter().filter(|(closed, ..)| *closed) {
+        let message = "with this no retry ever leaves a region that dies";
+        let problem = Problem::warning("nowhere_to_retry", message).at(span);
+        let help = format!("its requests fail until health finds out; {help}, or remove the key");
+        cx.report(problem.help(help));
+    }
 }
 
 /// A limit of a part of an attempt above that of the whole never takes effect.
