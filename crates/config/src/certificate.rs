@@ -8,7 +8,7 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// The certificates of a PEM file, in its order.
 #[derive(Debug)]
@@ -18,12 +18,17 @@ pub(crate) struct Chain(Vec<CertificateDer<'static>>);
 #[derive(Debug)]
 pub(crate) struct Key(PrivateKeyDer<'static>);
 
+/// A certificate that is renewed by itself is long before this, in seconds: 14 days.
+const SOON: i64 = 14 * 24 * 3600;
+
 /// When a certificate can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Validity {
     Valid,
     /// Not before this date.
     NotYet(String),
+    /// Not after this date, which is near.
+    Soon(String),
     /// Not after this date.
     Expired(String),
 }
@@ -60,8 +65,25 @@ impl Chain {
         match now {
             now if now < from.timestamp() => Validity::NotYet(from.to_string()),
             now if now > until.timestamp() => Validity::Expired(until.to_string()),
+            now if now > until.timestamp() - SOON => Validity::Soon(until.to_string()),
             _ => Validity::Valid,
         }
+    }
+
+    /// The names of hosts that the leaf is for; empty when it has none.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let Ok((_, leaf)) = X509Certificate::from_der(&self.0[0]) else {
+            return Vec::new();
+        };
+        let Ok(Some(names)) = leaf.subject_alternative_name() else {
+            return Vec::new();
+        };
+        let names = names.value.general_names.iter();
+        let hosts = names.filter_map(|name| match name {
+            GeneralName::DNSName(host) => Some(host.to_ascii_lowercase()),
+            _ => None,
+        });
+        hosts.collect()
     }
 }
 
@@ -131,6 +153,10 @@ mod tests {
         };
         assert!(matches!(at(2019), Validity::NotYet(_)));
         assert_eq!(at(2025), Validity::Valid);
+        let days_before = |days: u64| UNIX_EPOCH + Duration::from_secs((21_915 - days) * 86_400);
+        let chain = Chain::from_pem(&pair().0).unwrap();
+        assert_eq!(chain.validity(days_before(15)), Validity::Valid);
+        assert!(matches!(chain.validity(days_before(13)), Validity::Soon(_)));
         assert!(matches!(at(2031), Validity::Expired(_)));
     }
 

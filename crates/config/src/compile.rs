@@ -121,6 +121,8 @@ fn lint(cx: &mut Context<'_>, config: &raw::Config, settings: &Settings, plan: &
         return;
     }
     lint::unused(cx, config);
+    lint::redirects(cx, config);
+    certificates::check_names(cx, config, plan);
     geo::lint(cx, config, &plan.upstreams);
     matches::check_unseen(cx, config, plan.routes.iter().map(|route| &route.matches));
     reach::check(cx, config, plan);

@@ -4,10 +4,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use tidegate_core::plan::Plan;
+
 use crate::certificate::{Chain, Key, Validity};
 use crate::compile::Context;
 use crate::compile::context::NamedFile;
 use crate::problem::{Problem, quoted};
+use crate::raw;
 use crate::span::Span;
 use crate::yaml::Field;
 
@@ -76,6 +79,12 @@ fn chain(cx: &mut Context<'_>, file: &NamedFile, span: Option<Span>) -> Option<C
 
 fn key(cx: &mut Context<'_>, file: &NamedFile, span: Option<Span>) -> Option<Key> {
     let key = Key::from_pem(file.content.as_deref()?);
+    if cx.is_exposed(&file.path) {
+        let shown = quoted(&file.path.display().to_string());
+        let message = format!("every user of this machine may read the key {shown}");
+        let problem = Problem::warning("exposed_secret", message).at(span);
+        cx.report(problem.help("take that right away: `chmod o-rwx`".to_owned()));
+    }
     key.map_err(|reason| cx.report(bad_file("invalid_key", &file.path, &reason).at(span)))
         .ok()
 }
@@ -90,6 +99,12 @@ fn warn_of_dates(cx: &mut Context<'_>, chain: &Chain, file: &NamedFile, span: Op
             "certificate_not_yet_valid",
             format!("the certificate {shown} is valid only from {date}"),
         ),
+        Validity::Soon(date) => {
+            let message = format!("the certificate {shown} expires on {date}");
+            let problem = Problem::warning("certificate_expires_soon", message).at(span);
+            cx.report(problem.help("renew it before; the files are watched".to_owned()));
+            return;
+        }
         Validity::Expired(date) => (
             "certificate_expired",
             format!("the certificate {shown} expired on {date}"),
@@ -97,6 +112,49 @@ fn warn_of_dates(cx: &mut Context<'_>, chain: &Chain, file: &NamedFile, span: Op
     };
     let help = "peers that check it will refuse the connection".to_owned();
     cx.report(Problem::warning(code, message).at(span).help(help));
+}
+
+/// Certificates of listeners that are for none of the hosts that routes take. `plan` is that of `config`,
+/// which has no errors.
+pub(crate) fn check_names(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
+    let hosts = plan
+        .routes
+        .iter()
+        .map(|route| route.matches.host.as_deref());
+    // A route for any host fits every certificate.
+    let Some(hosts) = hosts.collect::<Option<Vec<&str>>>() else {
+        return;
+    };
+    let listeners = config.listeners.get().into_iter().flatten();
+    let profiles = listeners.filter_map(|listener| listener.get()?.tls.get());
+    let certificates = profiles.filter_map(|tls| tls.certificates.get()).flatten();
+    for field in certificates.filter_map(|certificate| Some(&certificate.get()?.chain)) {
+        let content = cx.file(field).and_then(|file| file.content);
+        let Some(Ok(chain)) = content.map(|content| Chain::from_pem(&content)) else {
+            continue;
+        };
+        let names = chain.names();
+        let fits = |name: &String| hosts.iter().any(|host| covers(name, host));
+        let (Some(first), false) = (names.first(), names.iter().any(fits)) else {
+            continue;
+        };
+        let message = format!(
+            "no route takes a host that this certificate is for: {}",
+            quoted(first)
+        );
+        let problem = Problem::warning("unmatched_certificate", message).at(field.span());
+        let help = "whoever connects by its names is answered 404; name them in a route, or another certificate";
+        cx.report(problem.help(help.to_owned()));
+    }
+}
+
+/// Whether some host is both one of a certificate's name and one of a route's.
+fn covers(name: &str, host: &str) -> bool {
+    let below = |wild: &str, host: &str| {
+        let parent = wild.strip_prefix('*');
+        parent.is_some_and(|parent| parent.starts_with('.') && host.ends_with(parent))
+    };
+    name.eq_ignore_ascii_case(host) || below(name, host) || below(host, name)
 }
 
 fn bad_file(code: &'static str, path: &Path, reason: &str) -> Problem {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use tidegate_core::settings::Settings;
 
-use crate::compile::Context;
+use crate::compile::{Context, upstreams};
 use crate::problem::{Problem, quoted};
 use crate::raw;
 use crate::span::Span;
@@ -73,6 +73,26 @@ pub(crate) fn unused(cx: &mut Context<'_>, config: &raw::Config) {
     {
         let message = format!("no route leads to the upstream {}", quoted(&entry.name));
         cx.report(Problem::warning("unused_upstream", message).at(entry.name_span));
+    }
+}
+
+/// Redirects that send clients who came by TLS on without it.
+pub(crate) fn redirects(cx: &mut Context<'_>, config: &raw::Config) {
+    if !upstreams::has_tls(config) {
+        return;
+    }
+    let routes = config.routes.get().into_iter().flatten();
+    for redirect in routes.filter_map(|route| route.get()?.redirect.get()) {
+        let to = redirect.to.get();
+        let plain = to.is_some_and(|to| to.to_ascii_lowercase().starts_with("http://"))
+            || matches!(redirect.scheme.get(), Some(raw::Scheme::Http));
+        if plain {
+            let message = "clients that came by TLS are sent on without it";
+            let span = redirect.to.span().or(redirect.scheme.span());
+            let problem = Problem::warning("insecure_redirect", message).at(span);
+            let help = "anybody on the way can read and change what follows; write `https`";
+            cx.report(problem.help(help.to_owned()));
+        }
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn compile(
 }
 
 /// Whether a client can connect by TLS.
-fn has_tls(config: &raw::Config) -> bool {
+pub(crate) fn has_tls(config: &raw::Config) -> bool {
     let listeners = config.listeners.get().into_iter().flatten();
     let mut listeners = listeners.filter_map(|listener| listener.get());
     listeners.any(|listener| !listener.tls.is_absent())
