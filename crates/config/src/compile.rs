@@ -122,6 +122,7 @@ fn lint(cx: &mut Context<'_>, config: &raw::Config, settings: &Settings, plan: &
     }
     lint::unused(cx, config);
     lint::redirects(cx, config);
+    lint::patterns(cx, config, plan);
     certificates::check_names(cx, config, plan);
     geo::lint(cx, config, &plan.upstreams);
     matches::check_unseen(cx, config, plan.routes.iter().map(|route| &route.matches));

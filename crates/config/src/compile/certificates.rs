@@ -163,3 +163,23 @@ fn bad_file(code: &'static str, path: &Path, reason: &str) -> Problem {
         format!("{} {reason}", quoted(&path.display().to_string())),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_hosts_meet_where_one_is_among_the_other() {
+        let check = |name: &str, host: &str, expected| {
+            assert_eq!(covers(name, host), expected, "{name} {host}");
+        };
+        check("shop.example.com", "shop.example.com", true);
+        check("shop.example.com", "old.example.com", false);
+        check("*.example.com", "shop.example.com", true);
+        check("*.example.com", "*.example.com", true);
+        check("shop.example.com", "*.example.com", true);
+        check("*.example.com", "example.com", false);
+        check("*.example.com", "badexample.com", false);
+        check("shop.example.com", "*.example.net", false);
+    }
+}

@@ -1,14 +1,19 @@
 //! What is wrong between sections: addresses that clash, things that nothing uses.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
+use tidegate_core::plan::Plan;
+use tidegate_core::route::PathMatch;
 use tidegate_core::settings::Settings;
 
 use crate::compile::{Context, upstreams};
 use crate::problem::{Problem, quoted};
 use crate::raw;
 use crate::span::Span;
+
+/// As many regular expressions may be tried for one request; from there on somebody should know.
+const PATTERNS_MANY: usize = 100;
 
 /// Two listeners, or a listener and the admin listener, on one address.
 pub(crate) fn binds(cx: &mut Context<'_>, config: &raw::Config, settings: &Settings) {
@@ -91,6 +96,34 @@ pub(crate) fn redirects(cx: &mut Context<'_>, config: &raw::Config) {
             let span = redirect.to.span().or(redirect.scheme.span());
             let problem = Problem::warning("insecure_redirect", message).at(span);
             let help = "anybody on the way can read and change what follows; write `https`";
+            cx.report(problem.help(help.to_owned()));
+        }
+    }
+}
+
+/// Hosts with many different regular expressions, which are tried one by one. `plan` is that of `config`,
+/// which has no errors.
+pub(crate) fn patterns(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
+    let fields = config.routes.get().map_or(&[][..], Vec::as_slice);
+    let mut seen: HashMap<Option<&str>, HashSet<&str>> = HashMap::new();
+    for (route, field) in plan.routes.iter().zip(fields) {
+        let Some(PathMatch::Regex(pattern)) = &route.matches.path else {
+            continue;
+        };
+        let of_host = seen.entry(route.matches.host.as_deref()).or_default();
+        if of_host.insert(pattern.text()) && of_host.len() == PATTERNS_MANY + 1 {
+            let host = route
+                .matches
+                .host
+                .as_deref()
+                .map_or("any host".to_owned(), quoted);
+            let message = format!(
+                "more than {PATTERNS_MANY} different regular expressions for paths of {host}"
+            );
+            let raw = field.get().and_then(|raw| raw.r#match.get());
+            let problem =
+                Problem::warning("many_patterns", message).at(raw.and_then(|raw| raw.path.span()));
+            let help = "each request may have to try them all; templates and prefixes are found at once, however many there are";
             cx.report(problem.help(help.to_owned()));
         }
     }
