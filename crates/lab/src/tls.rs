@@ -3,6 +3,9 @@
 //! The aws-lc-rs provider is named in every configuration, so nothing depends on a process-wide default that two
 //! tests could fight over. Keys live in memory until somebody asks for PEM. Never for anything that faces a user.
 
+use std::fs::{OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -209,21 +212,28 @@ impl Leaf {
         &self.key_pem
     }
 
-    /// Writes `{stem}.pem` and `{stem}.key` into `directory` and returns the two paths in that order.
+    /// Writes `{stem}.pem` and `{stem}.key` into `directory` and returns the two paths in that order. Only
+    /// the owner may read the key.
     ///
     /// # Errors
     /// [`TlsError::Write`] with the file that could not be written.
     pub fn write_to(&self, directory: &Path, stem: &str) -> Result<(PathBuf, PathBuf), TlsError> {
         let chain = directory.join(format!("{stem}.pem"));
         let key = directory.join(format!("{stem}.key"));
-        write(&chain, &self.certificate_pem)?;
-        write(&key, &self.key_pem)?;
+        write(&chain, &self.certificate_pem, 0o644)?;
+        write(&key, &self.key_pem, 0o600)?;
         Ok((chain, key))
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), TlsError> {
-    std::fs::write(path, text).map_err(|source| TlsError::Write {
+fn write(path: &Path, text: &str, mode: u32) -> Result<(), TlsError> {
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(mode);
+    let written = file.open(path).and_then(|mut file| {
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.write_all(text.as_bytes())
+    });
+    written.map_err(|source| TlsError::Write {
         path: path.to_owned(),
         source,
     })
