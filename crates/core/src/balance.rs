@@ -160,6 +160,7 @@ pub fn pick(set: &EndpointSet, seek: &Seek<'_>, rng: &mut Rng) -> Option<Picked>
 }
 
 /// The same for whoever looks at endpoints with these `eyes`.
+#[inline(always)]
 pub fn pick_seeing(
     set: &EndpointSet,
     seek: &Seek<'_>,
@@ -207,6 +208,7 @@ fn by_weight(groups: &[Group], draw: f64) -> usize {
     groups.iter().position(holds).unwrap_or(0)
 }
 
+#[inline(always)]
 fn of_group(among: &Among<'_, impl Eyes>, rng: &mut Rng) -> Option<Picked> {
     if among.is_empty() {
         return None;

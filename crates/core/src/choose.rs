@@ -16,6 +16,7 @@ use std::time::Instant;
 use arc_swap::Guard;
 use arrayvec::ArrayVec;
 use fastrand::Rng;
+use smallvec::SmallVec;
 
 use crate::balance::{self, Barred, Direct, Eyes, Picked, Seek, Sight, Tried};
 use crate::cell::InFlight;
@@ -85,8 +86,11 @@ pub struct Ask {
 ///
 /// A try counts for the version of the set in which it was made: when discovery swaps the set in
 /// between, positions mean something else, and the tries in that region are forgotten.
+///
+/// Asks are moved and copied, and few requests try more than four in a region: room for more lies
+/// elsewhere.
 #[derive(Clone, Debug, Default)]
-pub struct TriedEndpoints(ArrayVec<Try, MAX_ATTEMPTS>);
+pub struct TriedEndpoints(SmallVec<[Try; 4]>);
 
 #[derive(Clone, Copy, Debug)]
 struct Try {
@@ -158,6 +162,7 @@ impl Ask {
 
     /// The same with what is observed at this moment of the time that answers take, which counts for
     /// attempts that are not the first.
+    #[inline]
     pub(crate) fn eligibility_now(&self, upstream: (&Upstream, &LiveUpstream)) -> Eligibility {
         match self.turn {
             Turn::First => self.eligibility(),
@@ -258,10 +263,12 @@ impl TriedEndpoints {
 
     /// Enters a try. Beyond [`MAX_ATTEMPTS`] it is not remembered.
     pub fn insert(&mut self, position: u8, version: u64, endpoint: usize) {
-        let endpoint = u32::try_from(endpoint).unwrap_or(u32::MAX);
-        let _ = self.0.try_push(Try {
+        if self.0.len() >= MAX_ATTEMPTS {
+            return;
+        }
+        self.0.push(Try {
             version,
-            endpoint,
+            endpoint: u32::try_from(endpoint).unwrap_or(u32::MAX),
             position,
         });
     }
@@ -384,6 +391,19 @@ fn doubt(because: Because) -> u8 {
     }
 }
 
+/// By itself, so that the usual pick has one caller and is compiled into it.
+#[cold]
+#[inline(never)]
+fn pick_in_panic(
+    set: &EndpointSet,
+    seek: &mut Seek<'_>,
+    rng: &mut Rng,
+    eyes: &impl Eyes,
+) -> Option<Picked> {
+    seek.barred.any_health = true;
+    balance::pick_seeing(set, seek, rng, eyes)
+}
+
 fn endpoint_of(
     (candidate, panic): (Candidate, bool),
     upstream: (&Upstream, &LiveUpstream),
@@ -411,12 +431,11 @@ fn endpoint_of(
         region: &observed.cell,
         now: ask.now,
     };
-    let mut picked = balance::pick_seeing(&set, &seek, rng, eyes);
-    if picked.is_none() && panic {
-        seek.barred.any_health = true;
-        picked = balance::pick_seeing(&set, &seek, rng, eyes);
-    }
-    let Picked { at, after } = picked?;
+    let picked = balance::pick_seeing(&set, &seek, rng, eyes);
+    let Picked { at, after } = match picked {
+        None if panic => pick_in_panic(&set, &mut seek, rng, eyes)?,
+        picked => picked?,
+    };
     let only = ask.only_endpoint().map(|(_, name)| name);
     if only.is_some_and(|name| set.named(name) != Some(at)) {
         return None;

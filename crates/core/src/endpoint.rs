@@ -107,6 +107,7 @@ impl EndpointSet {
     }
 
     /// What a pick goes by; brings the sums up to this moment.
+    #[inline]
     pub(crate) fn ground(&self, barred: &Barred) -> Ground {
         if barred.any_health {
             return Ground::Blind;
@@ -133,6 +134,7 @@ impl EndpointSet {
 
     /// Whether anything of the set has room for an attempt. Where all are well that is a look at a
     /// number, and a look at an endpoint or two where some are not, or are full, as long as they stay so.
+    #[inline(always)]
     pub fn any_room(&self, barred: &Barred) -> Room {
         let unbound = barred.bound == Bound::NONE;
         match self.ground(barred) {

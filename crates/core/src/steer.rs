@@ -136,6 +136,7 @@ fn rank(open: &mut Open<'_>, round: &mut Round<'_>, decision: &mut Decision) {
 /// Leaves out the regions of weight 0 as long as one with weight works, be it degraded or standing by.
 /// One that is held back or doubted is no reason: standing in for it is what they are there for. Nor is
 /// one left out that a trusted peer names.
+#[inline(never)]
 fn keep_weighted(open: &mut Open<'_>, pin: Option<Pin>, decision: &mut Decision) {
     let named = pin.filter(|pin| pin.by == PinnedBy::Override);
     let named = named.map(|pin| pin.region);
@@ -164,9 +165,11 @@ fn keep_weighted(open: &mut Open<'_>, pin: Option<Pin>, decision: &mut Decision)
 
 /// Puts a group of one rank into the order of the policy.
 fn order(round: &mut Round<'_>, group: &mut Group<'_>, decision: &mut Decision) {
-    prefer::first(group, decision);
-    if group.is_empty() {
-        return;
+    if group.iter().any(|row| row.preferred.is_some()) {
+        prefer::first(group, decision);
+        if group.is_empty() {
+            return;
+        }
     }
     match round.view.steering.policy {
         Policy::Latency { tolerance, .. } => near::by_latency(tolerance, group, round, decision),

@@ -111,7 +111,7 @@ impl<'a> View<'a> {
                 Room::Open if bounds.region.fills_region(&observed.cell) => (0, true),
                 room => (u32::from(room == Room::Open), room == Room::Full),
             };
-            needs.fill(row, wanted, observed);
+            needs.fill(row, observed);
             let place = observed.cell.place();
             row.ordered = place.is_some();
             row.preferred = place.or_else(|| preference.and_then(|one| one.place_of(row.region)));
@@ -151,10 +151,38 @@ struct Needs<'a> {
     load: bool,
     /// Whether it matters that an endpoint is only unhealthy.
     any_health: bool,
+    /// What is known of the client's place, where that decides.
+    place: Option<Whereabouts<'a>>,
+}
+
+/// What one policy asks of where a client is.
+struct Whereabouts<'a> {
     /// The rule that fits the client.
     rule: Option<&'a GeoRule>,
     /// Where the client is.
     client: Option<Direction>,
+}
+
+impl<'a> Whereabouts<'a> {
+    #[inline(never)]
+    fn of(rules: &'a [GeoRule], origin: &Origin) -> Self {
+        Self {
+            rule: rules.iter().find(|rule| rule.fits(origin)),
+            client: origin.location.map(Direction::from),
+        }
+    }
+
+    /// By itself, so that policies that do not ask do not pay for it.
+    #[inline(never)]
+    fn fill(&self, row: &mut RegionRow, observed: &LiveRegion) {
+        row.named = self.rule.and_then(|rule| {
+            let mut named = rule.regions.iter();
+            let named = named.position(|named| *named == row.region);
+            named.and_then(|named| u8::try_from(named).ok())
+        });
+        let places = self.client.zip(observed.direction);
+        row.client_km = places.map(|(client, region)| client.distance_km(region));
+    }
 }
 
 impl<'a> Needs<'a> {
@@ -179,14 +207,11 @@ impl<'a> Needs<'a> {
             usable: any_health || matches!(policy, Policy::Priority { .. } | Policy::LeastLoad),
             load: matches!(policy, Policy::LeastLoad),
             any_health,
-            rule: rules.and_then(|(rules, origin)| rules.iter().find(|rule| rule.fits(origin))),
-            client: rules
-                .and_then(|(_, origin)| origin.location)
-                .map(Direction::from),
+            place: rules.map(|(rules, origin)| Whereabouts::of(rules, origin)),
         }
     }
 
-    fn fill(&self, row: &mut RegionRow, wanted: &UpstreamRegion, observed: &LiveRegion) {
+    fn fill(&self, row: &mut RegionRow, observed: &LiveRegion) {
         let cell = &observed.cell;
         if self.latency {
             row.latency = cell.steady_latency();
@@ -199,15 +224,9 @@ impl<'a> Needs<'a> {
         if self.usable || lacks {
             (row.healthy, row.degraded) = cell.allotted_usable();
         }
-        row.named = self.rule.and_then(|rule| {
-            let named = rule
-                .regions
-                .iter()
-                .position(|named| *named == wanted.region);
-            named.and_then(|named| u8::try_from(named).ok())
-        });
-        let places = self.client.zip(observed.direction);
-        row.client_km = places.map(|(client, region)| client.distance_km(region));
+        if let Some(place) = &self.place {
+            place.fill(row, observed);
+        }
     }
 }
 
@@ -233,12 +252,16 @@ impl Seen {
                 .map_or(Room::Closed, |at| set.room(at, barred)),
         };
         let seen = room(barred);
-        let mut ailing = false;
-        if any_health && seen == Room::Closed {
-            barred.any_health = true;
-            ailing = room(barred) == Room::Open;
-            barred.any_health = false;
-        }
+        let ailing = any_health && seen == Room::Closed && ails(barred, room);
         Self { room: seen, ailing }
     }
+}
+
+/// Whether there is room where it does not matter that an endpoint is only unhealthy.
+#[cold]
+fn ails(barred: &mut Barred, room: impl Fn(&Barred) -> Room) -> bool {
+    barred.any_health = true;
+    let ails = room(barred) == Room::Open;
+    barred.any_health = false;
+    ails
 }

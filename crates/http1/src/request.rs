@@ -61,6 +61,11 @@ impl RequestHead {
     pub fn path_and_query(&self) -> &str {
         self.target.path_and_query()
     }
+
+    /// See [`Target::path_and_query_bytes`].
+    pub fn path_and_query_bytes(&self) -> &[u8] {
+        self.target.path_and_query_bytes()
+    }
 }
 
 /// Reads the request heads of one connection, one after the other.

@@ -38,6 +38,17 @@ impl Target {
         }
     }
 
+    /// The same, for whoever copies it.
+    pub fn path_and_query_bytes(&self) -> &[u8] {
+        match self {
+            Self::Origin(path_and_query) | Self::Absolute { path_and_query, .. } => {
+                path_and_query.as_ref()
+            }
+            Self::Authority(_) => b"",
+            Self::Asterisk => b"*",
+        }
+    }
+
     /// The authority that the target itself names.
     pub fn authority(&self) -> Option<&Ascii> {
         match self {

@@ -87,6 +87,14 @@ impl Serving {
         rewritten.unwrap_or_else(|| self.head.path_and_query())
     }
 
+    /// The same, for whoever copies it.
+    pub(crate) fn target_bytes(&self) -> &[u8] {
+        match &self.admitted.acts {
+            None => self.head.path_and_query_bytes(),
+            Some(_) => self.target().as_bytes(),
+        }
+    }
+
     /// The host as upstreams get it, over a connection that speaks TLS or does not.
     pub(crate) fn authority(&self, tls: bool) -> &str {
         let acts = self.admitted.acts.as_deref();

@@ -345,6 +345,7 @@ impl Serving {
     }
 
     /// Enters what an answer's head says of the place that sent it, as far as that is asked for.
+    #[inline]
     fn hear(&self, head: &ResponseHead, listed: bool, from: &InFlight, at: Instant) {
         let ears = Ears::of(self.upstream().0);
         if !ears.are_shut() && ears.hear(head, listed, from, at).is_err() {

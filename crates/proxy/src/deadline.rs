@@ -95,6 +95,7 @@ pub(crate) struct Told<'a> {
 
 impl Allowance {
     /// The limits of a request whose head arrived at `at`. `trusted`: its client is believed.
+    #[inline(always)]
     pub(crate) fn new(
         head: &RequestHead,
         dialect: Option<Dialect>,

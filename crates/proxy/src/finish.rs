@@ -138,6 +138,7 @@ impl Finish {
     }
 
     /// The request takes its route, to its upstream.
+    #[inline]
     pub(crate) fn admitted(&mut self, admitted: &Admitted) {
         let hold = match self.is_copy {
             true => Hold::Copy,
@@ -177,6 +178,7 @@ impl Finish {
     }
 
     /// A decision fell.
+    #[inline(always)]
     pub(crate) fn decided(&mut self, decision: Decision) {
         if let Some(record) = &mut self.record {
             record.decided(&decision);

@@ -57,12 +57,9 @@ enum Ended {
 }
 
 impl Serving {
-    /// Reads the whole body, if the request is one of those that are gathered. An error is the reason
-    /// for which it ends, by the client.
+    /// Reads the whole body of a request that is gathered. An error is the reason for which it ends, by
+    /// the client.
     pub(crate) async fn gather<C: Client>(&mut self, client: &mut C) -> Result<(), Termination> {
-        if self.body.is_read() || !self.is_gathered() {
-            return Ok(());
-        }
         if self.head.expects_continue() && !self.continued {
             client.send_continue();
             self.continued = true;
@@ -79,11 +76,11 @@ impl Serving {
         Ok(())
     }
 
-    fn is_gathered(&self) -> bool {
+    pub(crate) fn is_gathered(&self) -> bool {
         let policy = &self.upstream().0.body;
         let upgrade = self.admitted.upgrade;
         let (idempotency, framing) = (self.admitted.idempotency, self.body.framing());
-        is_gathered(policy, idempotency, framing, upgrade)
+        !self.body.is_read() && is_gathered(policy, idempotency, framing, upgrade)
     }
 
     /// Ready with whether the body is all there. `moved`: how much was when the limit was last set.

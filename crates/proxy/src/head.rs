@@ -60,6 +60,14 @@ impl RequestHead {
         }
     }
 
+    /// The same, for whoever copies it.
+    pub(crate) fn path_and_query_bytes(&self) -> &[u8] {
+        match self {
+            Self::H1(head) => head.path_and_query_bytes(),
+            Self::H2(_) => self.path_and_query().as_bytes(),
+        }
+    }
+
     /// The protocol's name for logs and `Via`: `1.0`, `1.1` or `2`.
     pub(crate) fn version(&self) -> &'static str {
         match self {
@@ -182,8 +190,12 @@ pub(crate) fn is_bodiless(method: &Method, status: StatusCode) -> bool {
 
 /// The host of an authority, without port and without the brackets' neighbours: `[::1]:80` -> `[::1]`.
 pub(crate) fn host_of(authority: &str) -> &str {
-    match authority.rfind(':') {
-        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
+    // A port is short: what ends the host is near the end.
+    let mut marks = authority.bytes().rev();
+    match marks.position(|byte| matches!(byte, b':' | b']')) {
+        Some(after) if authority.as_bytes()[authority.len() - 1 - after] == b':' => {
+            &authority[..authority.len() - 1 - after]
+        }
         _ => authority,
     }
 }

@@ -24,6 +24,7 @@ use crate::head::{RequestHead, host_of};
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What a request asks for at first.
+#[inline(always)]
 pub(crate) fn ask(context: &Context, head: &RequestHead, admitted: &Admitted, at: Instant) -> Ask {
     let (route, upstream) = (&admitted.route.route, &admitted.upstream.wanted);
     let mut ask = Ask::of(route, upstream, &Parts { context, head }, at);
@@ -72,6 +73,7 @@ impl RequestFacts for Parts<'_> {
         self.head.method()
     }
 
+    #[inline]
     fn host(&self) -> &str {
         host_of(self.head.authority())
     }

@@ -154,7 +154,7 @@ fn write_h1(
     } else {
         head.method()
     };
-    encode::request_line(out, method, serving.target().as_bytes());
+    encode::request_line(out, method, serving.target_bytes());
     match &serving.admitted.acts {
         None => encode::field(out, b"host", head.authority_bytes()),
         Some(_) => encode::field(out, b"host", serving.authority(tls).as_bytes()),

@@ -206,11 +206,15 @@ impl Serving {
     }
 
     async fn run<C: Client>(mut self: Box<Self>, client: &mut C) -> Box<Answer> {
-        if let Some(early) = self.inject(client).await {
+        if self.admitted.acts.is_some()
+            && let Some(early) = self.inject(client).await
+        {
             return self.end_early(early);
         }
         self.deposit();
-        if let Err(termination) = self.gather(client).await {
+        if self.is_gathered()
+            && let Err(termination) = self.gather(client).await
+        {
             return self.fail(termination);
         }
         loop {
@@ -247,6 +251,7 @@ impl Serving {
     }
 
     /// What the next attempt would be. No attempt follows of it until it is [`decided`](Self::decided).
+    #[inline(always)]
     pub(crate) fn look(&mut self) -> (Decision, Option<Choice>) {
         self.ask.now = now();
         self.ask.deadline = self.deadline;
@@ -268,6 +273,7 @@ impl Serving {
     }
 
     /// Enters a decision; an attempt follows if it has a candidate.
+    #[inline(always)]
     pub(crate) fn decided(&mut self, decision: Decision) {
         self.count_passed_over(&decision);
         let attempts = u8::from(!decision.candidates.is_empty());

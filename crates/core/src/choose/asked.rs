@@ -10,6 +10,7 @@ use crate::route::RequestFacts;
 impl Ask {
     /// The ask of `request`, which takes `route` to `upstream` and has tried nothing yet. Where its client
     /// is and what pins it to a place is for the caller to add.
+    #[inline(always)]
     pub fn of(
         route: &Route,
         upstream: &Upstream,

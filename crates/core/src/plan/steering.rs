@@ -342,6 +342,7 @@ impl Default for Policy {
 
 impl Preference {
     /// The place of a region among those that are preferred, from 0.
+    #[cold]
     pub fn place_of(&self, region: RegionIdx) -> Option<u8> {
         let at = self.regions.iter().position(|one| *one == region)?;
         u8::try_from(at).ok()

@@ -23,6 +23,7 @@ pub struct Gate<'a> {
 
 impl<'a> Gate<'a> {
     /// The gate of an attempt.
+    #[inline]
     pub fn new(view: &View<'_>, eligibility: &'a Eligibility) -> Self {
         Self::with(eligibility, panics(view, eligibility))
     }

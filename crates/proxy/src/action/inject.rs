@@ -43,7 +43,9 @@ impl Serving {
         time: Duration,
         client: &mut C,
     ) -> Result<(), Termination> {
-        self.gather(client).await?;
+        if self.is_gathered() {
+            self.gather(client).await?;
+        }
         self.count_fault(FaultKind::Delay);
         self.timer.set(self.no_later(now() + time));
         let gone = poll_fn(|cx| match client.poll_gone(cx) {

@@ -62,6 +62,7 @@ impl Finish {
     }
 
     /// Notes that it was decided.
+    #[inline(always)]
     pub(super) fn note_decided(&mut self, decision: Decision) {
         if let Some(notes) = &mut self.notes {
             return notes.decided();
