@@ -5,11 +5,13 @@
 //! is follows by `Forwarded` (RFC 7239) and `X-Forwarded-*`, appended for trusted clients and
 //! replaced for everybody else.
 
-use bytes::BytesMut;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+mod client;
+mod sink;
+
+use http::{HeaderMap, HeaderName, header};
 use smallvec::SmallVec;
 use tidegate_core::plan::FieldEdits;
-use tidegate_http1::{FieldRef, Fields, Known, encode};
+use tidegate_http1::Known;
 
 use crate::action::fields::{AnswerEdits, Edited};
 use crate::affinity;
@@ -18,182 +20,8 @@ use crate::head::{RequestHead, ResponseHead};
 use crate::request_id::RequestId;
 use crate::said;
 
-/// Takes fields.
-pub(crate) trait Sink {
-    /// Adds a field.
-    fn add(&mut self, name: &[u8], value: &[u8]);
-
-    /// Adds a field whose value is made of these parts.
-    fn add_parts<'a>(&mut self, name: &[u8], parts: impl Iterator<Item = &'a [u8]> + Clone);
-
-    /// Adds those lines of an HTTP/1.1 head that `keep` keeps.
-    fn add_lines<'a>(&mut self, fields: &'a Fields, keep: impl FnMut(FieldRef<'a>) -> bool);
-
-    /// Adds a field whose value is not seen again on this connection, so that no table of
-    /// compression should learn it.
-    fn add_unique(&mut self, name: &'static str, value: &[u8]);
-
-    /// Adds what is told of a client whose host is this, if there is a shorter way for it than field
-    /// by field. False if not.
-    fn add_client(&mut self, client: &ClientWords, authority: &[u8]) -> bool;
-
-    /// Adds a field of an HTTP/2 head.
-    fn add_typed(&mut self, name: &HeaderName, value: &HeaderValue);
-}
-
-impl Sink for BytesMut {
-    fn add(&mut self, name: &[u8], value: &[u8]) {
-        encode::field(self, name, value);
-    }
-
-    fn add_parts<'a>(&mut self, name: &[u8], parts: impl Iterator<Item = &'a [u8]> + Clone) {
-        encode::field_of_parts(self, name, parts);
-    }
-
-    fn add_lines<'a>(&mut self, fields: &'a Fields, keep: impl FnMut(FieldRef<'a>) -> bool) {
-        fields.copy_to(self, keep);
-    }
-
-    fn add_unique(&mut self, name: &'static str, value: &[u8]) {
-        encode::field(self, name.as_bytes(), value);
-    }
-
-    fn add_client(&mut self, client: &ClientWords, authority: &[u8]) -> bool {
-        self.extend_from_slice(&client.before_host);
-        self.extend_from_slice(authority);
-        self.extend_from_slice(b"\r\n");
-        self.extend_from_slice(&client.before_forwarded_host);
-        self.extend_from_slice(authority);
-        self.extend_from_slice(b"\"\r\n");
-        true
-    }
-
-    fn add_typed(&mut self, name: &HeaderName, value: &HeaderValue) {
-        encode::field(self, name.as_str().as_bytes(), value.as_bytes());
-    }
-}
-
-impl Sink for HeaderMap {
-    /// What a `HeaderMap` cannot hold is left out: the codecs have let nothing else through.
-    fn add(&mut self, name: &[u8], value: &[u8]) {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
-        {
-            self.append(name, value);
-        }
-    }
-
-    fn add_parts<'a>(&mut self, name: &[u8], parts: impl Iterator<Item = &'a [u8]> + Clone) {
-        let mut value: SmallVec<[u8; 256]> = SmallVec::new();
-        parts.for_each(|part| value.extend_from_slice(part));
-        self.add(name, &value);
-    }
-
-    fn add_lines<'a>(&mut self, fields: &'a Fields, mut keep: impl FnMut(FieldRef<'a>) -> bool) {
-        append_lines(self, fields, &mut keep);
-    }
-
-    fn add_client(&mut self, _: &ClientWords, _: &[u8]) -> bool {
-        false
-    }
-
-    /// Marked as sensitive, which keeps it out of HPACK's table (RFC 7541 section 7.1.3): there it
-    /// would push out what repeats.
-    fn add_unique(&mut self, name: &'static str, value: &[u8]) {
-        if let Ok(mut value) = HeaderValue::from_bytes(value) {
-            value.set_sensitive(true);
-            self.append(HeaderName::from_static(name), value);
-        }
-    }
-
-    fn add_typed(&mut self, name: &HeaderName, value: &HeaderValue) {
-        self.append(name.clone(), value.clone());
-    }
-}
-
-/// One function for all who keep something: what is called from one place is compiled into it.
-fn append_lines<'a>(
-    map: &mut HeaderMap,
-    fields: &'a Fields,
-    keep: &mut dyn FnMut(FieldRef<'a>) -> bool,
-) {
-    for (index, field) in fields.iter().enumerate() {
-        let value = || fields.value_bytes(index);
-        if keep(field)
-            && let Some(name) = header_name(field.known, field.name)
-            // The value shares the head's memory.
-            && let Some(Ok(value)) = value().map(HeaderValue::from_maybe_shared)
-        {
-            map.append(name, value);
-        }
-    }
-}
-
-/// The name as a `HeaderMap` wants it; most need not be parsed again.
-fn header_name(known: Known, name: &[u8]) -> Option<HeaderName> {
-    Some(match known {
-        Known::AcceptRanges => header::ACCEPT_RANGES,
-        Known::CacheControl => header::CACHE_CONTROL,
-        Known::ContentEncoding => header::CONTENT_ENCODING,
-        Known::ContentType => header::CONTENT_TYPE,
-        Known::Date => header::DATE,
-        Known::ETag => header::ETAG,
-        Known::LastModified => header::LAST_MODIFIED,
-        Known::Server => header::SERVER,
-        Known::SetCookie => header::SET_COOKIE,
-        _ => HeaderName::from_bytes(name).ok()?,
-    })
-}
-
-/// What is told of a client's connection to upstreams; made once per connection.
-#[derive(Debug)]
-pub(crate) struct ClientWords {
-    /// `for=192.0.2.1;proto=https`, to be followed by `;host=`.
-    forwarded: String,
-    ip: String,
-    scheme: &'static str,
-    trusted: bool,
-    /// `X-Forwarded-For` and `X-Forwarded-Proto` as lines, then the name of `X-Forwarded-Host`.
-    before_host: Box<[u8]>,
-    /// The line of `Forwarded` up to its host.
-    before_forwarded_host: Box<[u8]>,
-}
-
-impl ClientWords {
-    /// The words for a client at `ip` that speaks `scheme`. `trusted`: what it says of earlier hops
-    /// is believed.
-    pub(crate) fn new(ip: std::net::IpAddr, scheme: &'static str, trusted: bool) -> Self {
-        let ip = ip.to_canonical();
-        let node = if ip.is_ipv6() {
-            format!("\"[{ip}]\"")
-        } else {
-            ip.to_string()
-        };
-        let forwarded = format!("for={node};proto={scheme}");
-        let before_host =
-            format!("x-forwarded-for: {ip}\r\nx-forwarded-proto: {scheme}\r\nx-forwarded-host: ");
-        Self {
-            before_host: before_host.into_bytes().into(),
-            before_forwarded_host: format!("forwarded: {forwarded};host=\"")
-                .into_bytes()
-                .into(),
-            forwarded,
-            ip: ip.to_string(),
-            scheme,
-            trusted,
-        }
-    }
-
-    /// Its IP address as text.
-    pub(crate) fn address(&self) -> &str {
-        &self.ip
-    }
-
-    /// Whether the client is believed.
-    pub(crate) fn trusted(&self) -> bool {
-        self.trusted
-    }
-}
+pub(crate) use client::ClientWords;
+pub(crate) use sink::Sink;
 
 /// What an upstream request needs besides the client's head.
 pub(crate) struct RequestAdditions<'a> {
@@ -282,7 +110,7 @@ impl<'a> Said<'a> {
             Known::Via => self.via.push(value),
             Known::Cookie if split => self.cookies.push(value),
             Known::XForwardedProto | Known::XForwardedHost | Known::TidegateMirror
-                if !add.client.trusted =>
+                if !add.client.trusted() =>
             {
                 return false;
             }
@@ -333,12 +161,12 @@ fn add_client_words(
     let client = add.client;
     let authority = head.authority_bytes();
     // Of what an untrusted client says nothing is told.
-    let alone = !client.trusted && !authority.is_empty();
+    let alone = !client.trusted() && !authority.is_empty();
     if alone && sink.add_client(client, authority) {
         return;
     }
     let none: &[&[u8]] = &[];
-    let (earlier_for, earlier_forwarded) = if client.trusted {
+    let (earlier_for, earlier_forwarded) = if client.trusted() {
         (&said.forwarded_for[..], &said.forwarded[..])
     } else {
         (none, none)
@@ -548,14 +376,5 @@ mod tests {
         check("x-forwarded-for", false);
         check("my_header", false);
         check("plain", false);
-    }
-
-    #[test]
-    fn a_client_is_told_of_in_both_spellings() {
-        let words = ClientWords::new("2001:db8::1".parse().unwrap(), "https", false);
-        assert_eq!(words.forwarded, "for=\"[2001:db8::1]\";proto=https");
-        assert_eq!(words.ip, "2001:db8::1");
-        let mapped = ClientWords::new("::ffff:192.0.2.1".parse().unwrap(), "http", true);
-        assert_eq!(mapped.forwarded, "for=192.0.2.1;proto=http");
     }
 }
