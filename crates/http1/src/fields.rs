@@ -10,7 +10,9 @@ use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use crate::encode;
+use crate::grammar;
 use crate::known::Known;
+use crate::words;
 
 /// Sections of up to so many lines need no allocation.
 const INLINE: usize = 24;
@@ -228,51 +230,66 @@ impl fmt::Debug for Fields {
 }
 
 impl Lines {
-    /// Takes the positions of `headers`, which the tokeniser found in `head`. Filled in place,
-    /// since this is the largest part of a head. `None` if a name is too long or a line before
-    /// one of them does not end in CRLF: the tokeniser takes a bare LF.
-    pub(crate) fn fill(&mut self, head: &[u8], headers: &[httparse::Header<'_>]) -> Option<()> {
+    /// Reads the field lines from `start` of `head` on, and the empty line that ends them; where that
+    /// ends. Read in place, since they are the largest part of a head. `None` if the empty line has not
+    /// arrived, if there are more than `max` lines or if anything about their bytes is wrong.
+    pub(crate) fn read(&mut self, head: &[u8], start: usize, max: usize) -> Option<usize> {
         // Then no position below can be truncated.
         u32::try_from(head.len()).ok()?;
-        let (mut clean, mut present) = (true, 0);
+        let (mut at, mut present) = (start, 0);
         self.list.clear();
-        self.list.extend(headers.iter().map(|header| {
-            let line = Line::new(head, header);
-            clean &= ends_line(&head[..line.name_start as usize])
-                && usize::from(line.name_len) == header.name.len();
+        while *head.get(at)? != b'\r' {
+            if self.list.len() == max {
+                return None;
+            }
+            let (line, end) = Line::read(head, at)?;
             present |= line.known.bit();
-            line
-        }));
+            self.list.push(line);
+            at = end;
+        }
         self.present = present;
-        clean.then_some(())
+        (*head.get(at + 1)? == b'\n').then_some(at + 2)
     }
 }
 
 impl Line {
+    /// The line that starts at `start`, and where the next one does.
     #[inline]
-    fn new(head: &[u8], header: &httparse::Header<'_>) -> Self {
-        let known = Known::of(header.name.as_bytes());
-        Self {
-            name_start: offset(head, header.name.as_bytes()) as u32,
-            value_start: offset(head, header.value) as u32,
-            value_len: header.value.len() as u32,
-            name_len: header.name.len() as u16,
+    fn read(head: &[u8], start: usize) -> Option<(Self, usize)> {
+        let name = &head[start..];
+        let name = &name[..words::colon(name)?];
+        let known = Known::of(name);
+        if known == Known::Other && !grammar::is_token(name) {
+            return None;
+        }
+        let rest = &head[start + name.len() + 1..];
+        let len = value_len(rest)?;
+        let end = head.len() - rest.len() + len + 2;
+        if rest.get(len..len + 2)? != b"\r\n" {
+            return None;
+        }
+        let value = grammar::trim_ows_end(&rest[..len]);
+        let before = value.iter().take_while(|b| grammar::is_ows(**b)).count();
+        let line = Self {
+            name_start: start as u32,
+            value_start: (end - 2 - len + before) as u32,
+            value_len: (value.len() - before) as u32,
+            name_len: u16::try_from(name.len()).ok()?,
             known,
             hop_by_hop: known.is_hop_by_hop(),
-        }
+        };
+        Some((line, end))
     }
 }
 
-/// Whether `bytes` is empty or ends in CRLF.
-pub(crate) fn ends_line(bytes: &[u8]) -> bool {
-    matches!(bytes, [] | [.., b'\r', b'\n'])
-}
-
-/// Where `part` starts in `whole`, of which it is a piece.
-fn offset(whole: &[u8], part: &[u8]) -> usize {
-    let distance = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
-    // An empty piece may point anywhere; then any position will do.
-    distance.min(whole.len())
+/// How long the value at the front of `bytes` is, with the whitespace around it. `None` if it has no end.
+#[inline]
+pub(crate) fn value_len(bytes: &[u8]) -> Option<usize> {
+    let mut len = words::value_end(bytes)?;
+    while bytes[len] == b'\t' {
+        len += 1 + words::value_end(&bytes[len + 1..])?;
+    }
+    Some(len)
 }
 
 #[cfg(test)]

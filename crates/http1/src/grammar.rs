@@ -43,6 +43,12 @@ pub(crate) fn trim_ows(mut value: &[u8]) -> &[u8] {
     {
         value = rest;
     }
+    trim_ows_end(value)
+}
+
+/// `value` without the spaces and tabs after it.
+#[inline]
+pub(crate) fn trim_ows_end(mut value: &[u8]) -> &[u8] {
     while let [rest @ .., last] = value
         && is_ows(*last)
     {

@@ -2,7 +2,8 @@
 //!
 //! An edge proxy is where request smuggling is stopped or started, so this codec refuses every
 //! message that two implementations could read in two ways, instead of guessing: one `Host`, one
-//! framing, CRLF only, no folding. `httparse` tokenises the heads; the rules around it are ours.
+//! framing, CRLF only, no folding. A head that follows the rules is read once, line by line, and one that
+//! does not is read again to say why.
 //!
 //! It never does I/O, reads a clock, or knows the proxy. A head costs one reference to the read
 //! buffer and positions into it; a body costs nothing. Whatever arrives, and however it is split
@@ -29,6 +30,7 @@ mod scan;
 mod status_line;
 mod target;
 mod trailers;
+mod words;
 
 pub use ascii::Ascii;
 pub use authority::HostAndPort;

@@ -8,14 +8,3 @@ pub enum Version {
     /// `HTTP/1.1`
     Http11,
 }
-
-impl Version {
-    /// From the tokeniser's minor version, which is 0 or 1.
-    pub(crate) fn from_minor(minor: Option<u8>) -> Self {
-        if minor == Some(1) {
-            Self::Http11
-        } else {
-            Self::Http10
-        }
-    }
-}

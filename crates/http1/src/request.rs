@@ -4,7 +4,6 @@
 //! careful way: find the end without looking at a byte twice, and say exactly what is wrong, in
 //! the order of the bytes.
 
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
@@ -14,7 +13,7 @@ use crate::authority::HostAndPort;
 use crate::connection::{self, Options};
 use crate::diagnose::diagnose;
 use crate::error::RequestError;
-use crate::fields::{Fields, Lines, ends_line};
+use crate::fields::{Fields, Lines};
 use crate::framing::{self, Framing};
 use crate::grammar::{self, list_members};
 use crate::known::Known;
@@ -203,24 +202,13 @@ impl Skeleton {
     /// Tokenises the head that starts at `start`, into `lines` too. `None` if it is incomplete or anything about
     /// its bytes is wrong.
     fn tokenise(window: &[u8], start: usize, limits: &Limits, lines: &mut Lines) -> Option<Self> {
-        let mut headers = [const { MaybeUninit::uninit() }; Limits::FIELDS_MAX];
-        let mut request = httparse::Request::new(&mut []);
-        let headers = &mut headers[..limits.fields_max()];
-        let parsed = request.parse_with_uninit_headers(&window[start..], headers);
-        let Ok(httparse::Status::Complete(len)) = parsed else {
-            return None;
-        };
-        let (method, target) = (request.method?, request.path?);
-        let end = start + len;
-        if !request_line::is_clean(method, target, limits) || !ends_clean(&window[..end]) {
-            return None;
-        }
-        lines.fill(window, request.headers)?;
-        let target_start = start + method.len() + 1;
+        let line = request_line::read(&window[start..], limits)?;
+        let end = lines.read(window, start + line.len, limits.fields_max())?;
+        let target_start = start + line.method_len + 1;
         Some(Self {
-            method: Method::from_bytes(method.as_bytes()).ok()?,
-            target: target_start..target_start + target.len(),
-            version: Version::from_minor(request.version),
+            method: Method::from_bytes(&window[start..start + line.method_len]).ok()?,
+            target: target_start..target_start + line.target_len,
+            version: line.version,
             end,
         })
     }
@@ -243,12 +231,6 @@ impl Skeleton {
             fields,
         }))
     }
-}
-
-/// Whether a complete head ends in an empty line and the line before it in CRLF.
-pub(crate) fn ends_clean(head: &[u8]) -> bool {
-    head.strip_suffix(b"\r\n")
-        .is_some_and(|lines| !lines.is_empty() && ends_line(lines))
 }
 
 /// Exactly one valid `Host` that agrees with the target (RFC 9112 section 3.2); HTTP/1.0 may

@@ -1,12 +1,14 @@
-//! The request line, byte by byte, for heads that are incomplete or refused.
+//! The request line: of good heads at once, and byte by byte for heads that are incomplete or refused.
 //!
-//! The tokeniser reads good heads. This reads the first line as soon as it is there, so that
+//! The latter looks at the first line as soon as it is there, so that
 //! HTTP/0.9, a TLS hello on a plaintext port or an endless target are answered at once, and says
 //! what exactly is wrong with it.
 
 use crate::error::{FieldError, RequestError};
 use crate::grammar;
 use crate::limits::Limits;
+use crate::message::Version;
+use crate::words;
 
 /// The longest method that is looked at. The longest registered one has 17 bytes.
 pub(crate) const METHOD_BYTES_MAX: usize = 32;
@@ -27,12 +29,37 @@ pub(crate) fn check(bytes: &[u8], limits: &Limits) -> Result<(), RequestError> {
     version(&rest[target_len + 1..])
 }
 
-/// Whether [`check`] would pass what the tokeniser passed.
-pub(crate) fn is_clean(method: &str, target: &str, limits: &Limits) -> bool {
-    method.len() <= METHOD_BYTES_MAX
-        && target.len() <= limits.target_bytes
-        // Without an early exit the compiler looks at many bytes at once.
-        && target.bytes().fold(true, |legal, b| legal & is_target_byte(b))
+/// A whole request line, by the lengths of its parts.
+pub(crate) struct RequestLine {
+    pub(crate) method_len: usize,
+    pub(crate) target_len: usize,
+    pub(crate) version: Version,
+    /// Of the whole line with its CRLF.
+    pub(crate) len: usize,
+}
+
+/// The line that starts `bytes`. `None` if it has not ended or [`check`] would not pass it.
+#[inline]
+pub(crate) fn read(bytes: &[u8], limits: &Limits) -> Option<RequestLine> {
+    let methods = &bytes[..bytes.len().min(METHOD_BYTES_MAX + 1)];
+    let method_len = methods.iter().position(|&b| !grammar::is_tchar(b))?;
+    let target = bytes.get(method_len + 1..)?;
+    let target_len = words::target_end(target)?;
+    let spaced = bytes[method_len] == b' ' && target[target_len] == b' ';
+    if !spaced || method_len == 0 || target_len == 0 || target_len > limits.target_bytes {
+        return None;
+    }
+    let version = match target[target_len + 1..].first_chunk::<10>()? {
+        b"HTTP/1.1\r\n" => Version::Http11,
+        b"HTTP/1.0\r\n" => Version::Http10,
+        _ => return None,
+    };
+    Some(RequestLine {
+        method_len,
+        target_len,
+        version,
+        len: method_len + target_len + VERSION_LINE_MAX + 2,
+    })
 }
 
 /// Visible ASCII without `#`: a fragment never belongs to a request (RFC 9112 section 3.2).

@@ -3,7 +3,6 @@
 //! Upstreams are held to the rules that clients are held to. A half-understood answer is a 502
 //! with a reason, never something passed on.
 
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
@@ -17,7 +16,6 @@ use crate::framing::{self, Framing};
 use crate::known::Known;
 use crate::limits::Limits;
 use crate::message::Version;
-use crate::request::ends_clean;
 use crate::scan::Scanner;
 use crate::status_line;
 
@@ -175,26 +173,12 @@ impl ResponseParser {
 impl Skeleton {
     /// Fills `lines` too. `None` if the head is incomplete or anything about its bytes is wrong.
     fn tokenise(window: &[u8], limits: &Limits, lines: &mut Lines) -> Option<Self> {
-        let mut headers = [const { MaybeUninit::uninit() }; Limits::FIELDS_MAX];
-        let mut response = httparse::Response::new(&mut []);
-        let headers = &mut headers[..limits.fields_max()];
-        let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-            &mut response,
-            window,
-            headers,
-        );
-        let Ok(httparse::Status::Complete(end)) = parsed else {
-            return None;
-        };
-        if !ends_clean(&window[..end]) {
-            return None;
-        }
-        lines.fill(window, response.headers)?;
+        let line = status_line::read(window)?;
         Some(Self {
-            code: response.code?,
-            version: Version::from_minor(response.version),
-            reason: status_line::reason_range(&window[..end]),
-            end,
+            code: line.code,
+            version: line.version,
+            reason: line.reason,
+            end: lines.read(window, line.len, limits.fields_max())?,
         })
     }
 

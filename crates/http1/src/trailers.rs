@@ -7,13 +7,13 @@ use bytes::Bytes;
 
 use crate::diagnose::diagnose;
 use crate::error::BodyError;
-use crate::fields::{Fields, Lines, ends_line};
+use crate::fields::{Fields, Lines};
 use crate::limits::Limits;
 
 /// Reads `section`: complete lines in CRLF, the empty line last.
 pub(crate) fn parse(section: &[u8], limits: &Limits) -> Result<Fields, BodyError> {
     let mut lines = Lines::default();
-    if tokenise(section, limits, &mut lines).is_none() {
+    if lines.read(section, 0, limits.fields_max()) != Some(section.len()) {
         return Err(BodyError::Trailers(diagnose(section, limits)));
     }
     let fields = Fields::new(Bytes::copy_from_slice(section), lines);
@@ -24,15 +24,4 @@ pub(crate) fn parse(section: &[u8], limits: &Limits) -> Result<Fields, BodyError
         return Err(BodyError::TrailerForbidden);
     }
     Ok(fields)
-}
-
-fn tokenise(section: &[u8], limits: &Limits, lines: &mut Lines) -> Option<()> {
-    let mut headers = [httparse::EMPTY_HEADER; Limits::FIELDS_MAX];
-    let headers = &mut headers[..limits.fields_max()];
-    match httparse::parse_headers(section, headers) {
-        Ok(httparse::Status::Complete((end, headers))) if end == section.len() => {
-            lines.fill(section, headers).filter(|()| ends_line(section))
-        }
-        _ => None,
-    }
 }

@@ -4,5 +4,6 @@
 mod corpus;
 mod differential;
 mod generated;
+mod neighbours;
 mod properties;
 mod transcript;
