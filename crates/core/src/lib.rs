@@ -25,6 +25,7 @@ pub mod health;
 pub mod hedge;
 pub mod ids;
 pub mod limits;
+pub mod lot;
 pub mod news;
 pub mod pins;
 pub mod plan;
@@ -55,6 +56,7 @@ pub use handle::{InvalidStage, Live, LiveRegion, LiveUpstream, Part, PlanHandle,
 pub use health::Health;
 pub use hedge::HedgeCell;
 pub use ids::{Generation, RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
+pub use lot::Lot;
 pub use news::News;
 pub use plan::Plan;
 pub use snapshot::Snapshot;

@@ -9,9 +9,13 @@
 //! for what is kept of it.
 
 mod again;
+mod chance;
+mod chance_told;
 mod differs;
 mod facts;
+mod fate;
 mod keep;
+mod lead;
 mod look;
 mod replay;
 mod story;
@@ -26,7 +30,9 @@ use crate::plan::Region;
 use crate::retry::{NextTry, Phase, WhyNot};
 use crate::termination::Termination;
 
+pub use chance::{Chances, Drawn, Number, Share};
 pub use facts::{Facts, Recalled};
+pub use fate::{Answered, Early};
 pub use keep::{Records, Ring};
 pub use look::{Chosen, Inputs, Looked, look};
 pub use replay::{Replayed, Retold, replay};
@@ -39,7 +45,7 @@ pub const USUAL_BYTES: usize = 4096;
 /// The most decisions of one request that are kept with what they were made of, and the most at all.
 pub const DECISIONS_MAX: usize = 24;
 
-/// The decisions of one request, and what came of them.
+/// What was decided for one request, and what came of it.
 #[derive(Debug)]
 pub struct Record {
     /// The request's identity.
@@ -56,6 +62,13 @@ pub struct Record {
     pub facts: Option<Facts>,
     /// Which route it took, to which upstream; none if it came to neither.
     pub way: Option<Way>,
+    /// What its route leaves to chance, and the numbers by which that went. None: nothing.
+    pub chances: Option<Arc<Chances>>,
+    /// The numbers that it drew.
+    pub drawn: Drawn,
+    /// How it ended before any region was looked at; none of a request that was sent on, given an
+    /// injected error, or that no route matches.
+    pub early: Option<Early>,
     /// Whether it was recorded by chance, not for how it ended.
     pub sampled: bool,
     /// Its decisions, in their order.
@@ -71,14 +84,21 @@ pub struct Record {
 pub struct Way {
     /// The route's name.
     pub route: Arc<str>,
-    /// The upstream's name.
+    /// The upstream; none if the route answered by itself, or refused the request.
+    pub through: Option<Through>,
+    /// The jurisdictions that the route allows; empty without a rule.
+    pub residency: Box<[Arc<str>]>,
+}
+
+/// The upstream that a request goes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Through {
+    /// Its name.
     pub upstream: Arc<str>,
     /// The policy by which its regions are ordered.
     pub steering: &'static str,
     /// The policy by which an endpoint is chosen.
     pub balance: &'static str,
-    /// The jurisdictions that the route allows; empty without a rule.
-    pub residency: Box<[Arc<str>]>,
 }
 
 /// One attempt.
@@ -157,11 +177,16 @@ pub struct End {
 }
 
 impl Record {
-    /// Whether what it owed its client did not arrive, or the request was refused.
+    /// Whether its client did not get what it had asked for: an answer that was owed did not arrive, or
+    /// the request was refused, or given an injected error.
     pub fn failed(&self) -> bool {
         !matches!(
             self.end.reason,
-            Termination::Completed | Termination::Tunnelled | Termination::DrainedHome
+            Termination::Completed
+                | Termination::Tunnelled
+                | Termination::DrainedHome
+                | Termination::Redirected
+                | Termination::Responded
         )
     }
 
@@ -173,10 +198,16 @@ impl Record {
         size_of::<Self>()
             + self.id.len()
             + self.facts.as_ref().map_or(0, Facts::heap_bytes)
+            + self.early.as_ref().map_or(0, Early::heap_bytes)
             + self.decisions.capacity() * size_of::<Looked>()
             + decisions
             + size_of_val(&*self.attempts)
             + details
+    }
+
+    /// The upstream that it went to.
+    pub fn through(&self) -> Option<&Through> {
+        self.way.as_ref()?.through.as_ref()
     }
 
     /// The name of a region of its plan; `?` of one that it did not have.

@@ -8,7 +8,7 @@
 
 use crate::hash::{Hashed, KeyFacts, xxh64};
 use crate::ids::UpstreamIdx;
-use crate::plan::{Plan, Route, Split};
+use crate::plan::{HashKey, Plan, Route, Split};
 
 /// Values of a draw: with the half that is added, all that a double can tell apart below 1.
 const DRAWS: f64 = (1_u64 << 52) as f64;
@@ -25,15 +25,32 @@ impl Plan {
         let Some(split) = &route.split else {
             return route.upstream;
         };
-        let hashed = Hashed::first(&split.hash_on, request).map(|hashed| hashed.hash);
-        let picked = split.pick(hashed.unwrap_or_else(draw), |upstream| {
-            &self.upstream(upstream).name
-        });
+        let (number, _) = split.number(request, draw);
+        self.upstream_by(route, number)
+    }
+
+    /// The upstream of a request of `route` whose number this is, if the route is split.
+    pub fn upstream_by(&self, route: &Route, number: u64) -> Option<UpstreamIdx> {
+        let split = route.split.as_ref();
+        let picked = split.and_then(|split| split.pick(number, |at| &self.upstream(at).name));
         picked.or(route.upstream)
     }
 }
 
 impl Split {
+    /// The number that decides for `request`, and the part of it that this is the hash of; none if it
+    /// has no such part, and the number is `draw`.
+    pub fn number(
+        &self,
+        request: &impl KeyFacts,
+        draw: impl FnOnce() -> u64,
+    ) -> (u64, Option<&HashKey>) {
+        match Hashed::first(&self.hash_on, request) {
+            Some(Hashed { key, hash }) => (hash, Some(key)),
+            None => (draw(), None),
+        }
+    }
+
     /// The upstream of the request that has `hash`, which is a random number for a request that may go
     /// anywhere. `name_of` gives an upstream's name. A weight of 0 gets nothing; none if all are 0, which
     /// no plan has.
@@ -44,12 +61,17 @@ impl Split {
     ) -> Option<UpstreamIdx> {
         let weighty = self.targets.iter().filter(|target| target.weight > 0);
         let drawn = weighty.map(|target| {
-            let drawn = xxh64(hash, name_of(target.upstream).as_bytes());
-            (arrival(drawn) / f64::from(target.weight), target.upstream)
+            let score = score(hash, name_of(target.upstream), target.weight);
+            (score, target.upstream)
         });
         let first = drawn.min_by(|(a, _), (b, _)| a.total_cmp(b));
         first.map(|(_, upstream)| upstream)
     }
+}
+
+/// What an upstream of this name and weight draws by a request's number: the lowest wins.
+pub(crate) fn score(number: u64, name: &str, weight: u32) -> f64 {
+    arrival(xxh64(number, name.as_bytes())) / f64::from(weight)
 }
 
 /// When the first event of a process of rate 1 arrives: exponentially distributed, above 0 and finite.

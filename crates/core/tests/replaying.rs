@@ -3,21 +3,28 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use http::{HeaderName, Method, StatusCode};
 use proptest::prelude::*;
 use tidegate_core::balance;
 use tidegate_core::cell::{Allotment, InFlight, Outcome};
 use tidegate_core::decision::{Pin, PinnedBy};
 use tidegate_core::plan::{
-    Affinity, AffinityBy, AffinityScope, Balance, Isolation, Limits, Plan, Prequal, WhenGone,
+    Abort, Actions, Affinity, AffinityBy, AffinityScope, Balance, Delay, Fault, HashKey, Isolation,
+    Limits, Mirror, Plan, Prequal, Redirect, RedirectTo, Reply, Split, SplitTarget, Upstream,
+    UrlParts, WhenGone,
 };
-use tidegate_core::record::{Record, Replayed, look, replay};
+use tidegate_core::record::{Drawn, Early, Facts, Record, Replayed, look, replay};
 use tidegate_core::route::RouteMatch;
-use tidegate_core::{Ask, Dial, EndpointSet, Health, RegionIdx, RegionSet, Standing, choose};
+use tidegate_core::{
+    Ask, Dial, EndpointSet, Health, Lot, RegionIdx, RegionSet, Snapshot, Standing, Termination,
+    UpstreamIdx, choose,
+};
 
-use support::{STEERINGS, UPSTREAM, World, asked, own, policies, record, steered_by};
+use support::{STEERINGS, UPSTREAM, World, asked, latency, own, policies, record, steered_by};
 
 const HEALTHS: [Health; 4] = [
     Health::Healthy,
@@ -199,6 +206,129 @@ fn story_of(record: &Record, replayed: &Replayed) -> String {
     format!("{record}\n\n{}", replayed.story(record, 1))
 }
 
+/// A plan whose one route leaves to chance what it can.
+fn chancy(rng: &mut Rng) -> World {
+    World::planned(latency(10), &[1, 1], |plan| {
+        let named = |name: &str| Upstream {
+            name: name.into(),
+            ..support::upstream(latency(10), &[1, 1])
+        };
+        let others = ["canary", "shadow"].map(|name| Arc::new(named(name)));
+        let [canary, shadow] = others;
+        plan.upstreams = [plan.upstreams[0].clone(), canary, shadow].into();
+        plan.content_hash = rng.u64(..).to_string().into();
+        let target = |at, weight| SplitTarget {
+            upstream: UpstreamIdx(at),
+            weight,
+        };
+        let targets = [target(0, rng.u32(..10)), target(1, 1 + rng.u32(..10))];
+        let by_cookie: Box<[_]> = [HashKey::Cookie("user".into())].into();
+        let route = own(&mut plan.routes[0]);
+        route.split = Some(Box::new(Split {
+            targets: targets.into(),
+            hash_on: if rng.bool() { by_cookie } else { [].into() },
+        }));
+        let mut share = || Dial::new(rng.f64());
+        route.mirror = Some(Mirror {
+            upstream: UpstreamIdx(2),
+            share: share(),
+            max_body: 1,
+        });
+        let fault = Fault {
+            delay: Some(Delay {
+                time: Duration::from_millis(5),
+                share: share(),
+            }),
+            abort: Some(Abort {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                share: share(),
+            }),
+        };
+        route.actions = Some(Arc::new(Actions {
+            fault,
+            ..Actions::default()
+        }));
+    })
+}
+
+/// What chance makes of a request, as it is served.
+#[derive(Debug, PartialEq)]
+struct Lots {
+    upstream: Arc<str>,
+    waits: bool,
+    aborted: bool,
+    copied: bool,
+}
+
+fn lots(plan: &Plan, lot: Lot, request: &Snapshot) -> Lots {
+    let route = &plan.routes[0];
+    let upstream = plan.upstream_for(route, request, || lot.split());
+    let injected = route.actions.as_ref().map(|all| all.fault.draw(lot));
+    let injected = injected.unwrap_or_default();
+    Lots {
+        upstream: plan.upstream(upstream.unwrap()).name.clone(),
+        waits: injected.delay.is_some(),
+        aborted: injected.abort.is_some(),
+        copied: route
+            .mirror
+            .is_some_and(|mirror| mirror.share.passes(lot.mirror())),
+    }
+}
+
+/// A request with or without the cookie that splits hash, which no record keeps.
+fn visitor(rng: &mut Rng) -> Snapshot {
+    let request = Snapshot::new(Method::GET, "shop.example.com", "/");
+    let user = format!("user={}", rng.u64(..));
+    let fields = rng
+        .bool()
+        .then(|| (HeaderName::from_static("cookie"), user));
+    request.with_fields(fields)
+}
+
+/// What is recorded of it.
+fn drawn(world: &World, lot: Lot, request: &Snapshot) -> Record {
+    let served = lots(&world.live.plan, lot, request);
+    let mut record = record(world, Vec::new());
+    record.facts = Some(Facts::of(request));
+    record.drawn = Drawn::of(lot, Some(&world.live.plan.routes[0]), request, true);
+    let through = record.way.as_mut().and_then(|way| way.through.as_mut());
+    through.unwrap().upstream = served.upstream;
+    if served.aborted {
+        record.end.reason = Termination::FaultInjected;
+    }
+    record
+}
+
+proptest! {
+    #[test]
+    fn what_was_drawn_is_drawn_again(seed: u64) {
+        let mut rng = Rng::with_seed(seed);
+        let (world, other) = (chancy(&mut rng), chancy(&mut rng));
+        let (lot, request) = (Lot::draw(&mut rng), visitor(&mut rng));
+        let record = drawn(&world, lot, &request);
+        let again = replay(&record, &world.live.plan);
+        prop_assert!(again.same && again.same_plan, "{}", story_of(&record, &again));
+        prop_assert!(again.uncertain.is_empty(), "{again:?}");
+
+        let then = lots(&world.live.plan, lot, &request);
+        let now = lots(&other.live.plan, lot, &request);
+        let otherwise = replay(&record, &other.live.plan);
+        prop_assert!(!otherwise.same_plan);
+        if otherwise.uncertain.iter().any(|one| one.contains("cookie")) {
+            let hashed = record.drawn.split.as_ref().is_some_and(|number| number.of.is_some());
+            prop_assert!(!hashed, "what it hashed is known: {otherwise:?}");
+            return Ok(());
+        }
+        let outcome = otherwise.outcome.clone().unwrap_or_default();
+        let expected = match now.aborted {
+            true => "is answered 503".to_owned(),
+            false => format!("upstream `{}`", now.upstream),
+        };
+        prop_assert!(outcome.contains(&expected), "{expected}: {}", story_of(&record, &otherwise));
+        prop_assert_eq!(otherwise.same, then == now || then.aborted && now.aborted, "{}", story_of(&record, &otherwise));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -290,6 +420,125 @@ fn another_plan_is_asked_of_what_was_observed() {
         },
         &["candidates"],
     );
+}
+
+/// A plan whose one route sends its clients elsewhere, or on if there is no status.
+fn moved(status: Option<u16>) -> World {
+    World::planned(latency(10), &[1], |plan| {
+        plan.content_hash = format!("{status:?}").into();
+        let body = &mut own(&mut plan.upstreams[0]).body;
+        body.max_bytes = Some(100);
+        let Some(status) = status else { return };
+        let route = own(&mut plan.routes[0]);
+        route.upstream = None;
+        let redirect = Redirect {
+            status: StatusCode::from_u16(status).unwrap(),
+            to: RedirectTo::Parts(UrlParts {
+                scheme: Some("https"),
+                ..UrlParts::default()
+            }),
+            keep_query: true,
+        };
+        route.actions = Some(Arc::new(Actions {
+            reply: Some(Reply::Redirect(redirect)),
+            ..Actions::default()
+        }));
+    })
+}
+
+/// The record of a request that no region was looked at for.
+fn early(world: &World, request: &Snapshot, reason: Termination) -> Record {
+    let mut record = record(world, Vec::new());
+    let facts = Facts::of(request);
+    record.early = Early::of(&world.live.plan.routes[0], &facts);
+    record.facts = Some(facts);
+    record.end.reason = reason;
+    if let Some(way) = &mut record.way {
+        way.through = None;
+    }
+    record
+}
+
+#[test]
+fn a_request_that_its_route_answered_is_answered_again() {
+    let (world, otherwise, sends) = (moved(Some(308)), moved(Some(302)), moved(None));
+    let request = Snapshot::new(Method::GET, "shop.example.com", "/a?b=c&token=hush");
+    let record = early(&world, &request, Termination::Redirected);
+    let story = record.to_string();
+    let answer = "308, to https://shop.example.com/a?b=c&token=~";
+    assert!(story.contains(answer) && !story.contains("hush"), "{story}");
+    assert!(!record.failed());
+
+    let check = |world: &World, same: bool, outcome: &str| {
+        let replayed = replay(&record, &world.live.plan);
+        assert_eq!(replayed.same, same, "{replayed:?}");
+        let told = replayed.story(&record, 2);
+        assert!(told.contains(outcome), "{outcome} in\n{told}");
+        replayed
+    };
+    check(&world, true, "route `route-0` answers by itself: 308");
+    check(&otherwise, false, "answers by itself: 302");
+    let sent = check(
+        &sends,
+        false,
+        "it goes to upstream `shop` by route `route-0`",
+    );
+    assert!(sent.uncertain[0].contains("to which region"), "{sent:?}");
+
+    let mut tampered = record;
+    let facts = Snapshot::new(Method::GET, "shop.example.com", "/z");
+    tampered.facts = Some(Facts::of(&facts));
+    let replayed = replay(&tampered, &world.live.plan);
+    assert!(!replayed.same && replayed.same_plan, "{replayed:?}");
+}
+
+#[test]
+fn a_request_that_was_refused_is_refused_again() {
+    let world = moved(None);
+    let post = |length: &str| {
+        let fields = [(HeaderName::from_static("content-length"), length.to_owned())];
+        Snapshot::new(Method::POST, "shop.example.com", "/").with_fields(fields)
+    };
+    let mut record = early(&world, &post("101"), Termination::BodyTooLarge);
+    record.early = Some(Early::Refused("too long".into()));
+    let again = replay(&record, &world.live.plan);
+    assert!(again.same && again.uncertain.is_empty(), "{again:?}");
+    let answers = replay(&record, &moved(Some(308)).live.plan);
+    assert!(!answers.same, "{answers:?}");
+    record.facts = Some(Facts::of(&post("100")));
+    let again = replay(&record, &world.live.plan);
+    assert!(
+        again.same && again.uncertain.len() == 1,
+        "the cause is not known: {again:?}"
+    );
+    record.facts = None;
+    let unreadable = replay(&record, &world.live.plan);
+    assert!(unreadable.same && unreadable.uncertain.is_empty());
+}
+
+#[test]
+fn a_request_without_a_route_is_tried_again() {
+    let world = moved(None);
+    let request = Snapshot::new(Method::GET, "shop.example.com", "/");
+    let mut record = early(&world, &request, Termination::NoRoute);
+    (record.way, record.early) = (None, None);
+    let now = replay(&record, &world.live.plan);
+    assert!(!now.same, "{now:?}");
+    assert_eq!(
+        now.differences,
+        ["it goes to upstream `shop` by route `route-0`; then: no route matches"]
+    );
+    let none = World::with_routes(
+        latency(10),
+        &[1],
+        vec![RouteMatch {
+            host: Some("other.example".into()),
+            ..RouteMatch::default()
+        }],
+    );
+    let still = replay(&record, &none.live.plan);
+    assert!(still.same && still.outcome.as_deref() == Some("no route matches"));
+    assert!(record.to_string().contains("route     none matches"));
 }
 
 /// What a person has to know who asks another plan.

@@ -13,10 +13,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::StatusCode;
-use tidegate_core::Termination;
 use tidegate_core::action::{Injected, Unwritable};
 use tidegate_core::plan::{Actions, HostRewrite};
 use tidegate_core::route::RequestFacts;
+use tidegate_core::{Lot, Termination};
 
 use crate::context::Context;
 use crate::held::HeldRoute;
@@ -35,11 +35,15 @@ pub(crate) struct Acts {
 }
 
 impl Acts {
-    /// What the actions of `route` come to for a request. None if it has none.
+    /// What the actions of `route` come to for the request that has this lot. None if it has none.
     ///
     /// # Errors
     /// The request cannot be rewritten.
-    pub(crate) fn of(route: &HeldRoute, parts: &Parts<'_>) -> Result<Option<Rc<Self>>, Refusal> {
+    pub(crate) fn of(
+        route: &HeldRoute,
+        parts: &Parts<'_>,
+        lot: Lot,
+    ) -> Result<Option<Rc<Self>>, Refusal> {
         let Some(actions) = &route.route.actions else {
             return Ok(None);
         };
@@ -51,11 +55,10 @@ impl Acts {
             }
             None => None,
         };
-        let rng = &mut parts.context.worker.rng.borrow_mut();
         Ok(Some(Rc::new(Self {
             actions: actions.clone(),
             target: target.map(Into::into),
-            injected: actions.fault.draw(rng),
+            injected: actions.fault.draw(lot),
         })))
     }
 

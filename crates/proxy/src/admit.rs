@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use tidegate_core::geo::Origin;
 use tidegate_core::plan::Route;
 use tidegate_core::retry::{Idempotency, idempotency};
-use tidegate_core::{RegionIdx, Termination};
+use tidegate_core::{Lot, RegionIdx, RouteIdx, Termination};
 use tidegate_http1::{Framing, Known};
 
 use crate::action::{Acts, Replied};
@@ -18,6 +18,7 @@ use crate::keys;
 use crate::named;
 use crate::pipeline::Request;
 use crate::problem::Refusal;
+use crate::recorder::Met;
 use crate::worker::Bound;
 
 /// A request that may go on.
@@ -51,25 +52,29 @@ impl Admitted {
 
 /// Why a request is not sent on.
 pub(crate) enum Turned {
-    /// It must not be.
-    Refused(Refusal),
+    /// It must not be, and got so far.
+    Refused(Refusal, Option<Met>),
     /// Its route answers by itself.
     Replied(Box<Replied>),
 }
 
 impl From<Refusal> for Turned {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+        Self::Refused(refusal, None)
     }
 }
 
 /// Loads the plan once, finds the route, checks the limits. The plan comes along for what else is looked
 /// at in this moment; who keeps it keeps all of it.
-pub(crate) fn admit(context: &Context, request: &Request) -> Result<(Admitted, Rc<Bound>), Turned> {
+pub(crate) fn admit(
+    context: &Context,
+    request: &Request,
+    lot: Lot,
+) -> Result<(Admitted, Rc<Bound>), Turned> {
     let dialect = Dialect::of(&request.head);
-    let admitted = check(context, request, dialect);
+    let admitted = check(context, request, dialect, lot);
     admitted.map_err(|turned| match turned {
-        Turned::Refused(refusal) => Turned::Refused(refusal.spoken(dialect)),
+        Turned::Refused(refusal, met) => Turned::Refused(refusal.spoken(dialect), met),
         replied @ Turned::Replied(_) => replied,
     })
 }
@@ -78,6 +83,7 @@ fn check(
     context: &Context,
     request: &Request,
     dialect: Option<Dialect>,
+    lot: Lot,
 ) -> Result<(Admitted, Rc<Bound>), Turned> {
     refuse_proxying(request)?;
     let parts = keys::Parts {
@@ -88,14 +94,32 @@ fn check(
         .worker
         .bound_for(&parts)
         .ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
-    let plan = &bound.live.plan;
-    let index = plan
-        .table
-        .find(&parts)
-        .ok_or_else(|| Refusal::new(Termination::NoRoute, None))?;
+    let Some(index) = bound.live.plan.table.find(&parts) else {
+        let refusal = Refusal::new(Termination::NoRoute, None);
+        return Err(Turned::Refused(refusal, Some(Met::Plan(bound))));
+    };
+    match send_on(&parts, request, dialect, (&bound, index), lot) {
+        Ok(admitted) => Ok((admitted, bound)),
+        Err(Turned::Refused(refusal, _)) => {
+            let met = Met::Route(bound.route(index).clone());
+            Err(Turned::Refused(refusal, Some(met)))
+        }
+        Err(replied) => Err(replied),
+    }
+}
+
+/// What a request that takes this route may go on with.
+fn send_on(
+    parts: &keys::Parts<'_>,
+    request: &Request,
+    dialect: Option<Dialect>,
+    (bound, index): (&Bound, RouteIdx),
+    lot: Lot,
+) -> Result<Admitted, Turned> {
+    let (context, plan) = (parts.context, &bound.live.plan);
     let route = plan.route(index);
-    let Some(upstream) = keys::upstream(context, &request.head, plan, route) else {
-        return Err(reply(bound.route(index), &parts, dialect)?);
+    let Some(upstream) = keys::upstream(context, &request.head, plan, route, lot) else {
+        return Err(reply(bound.route(index), parts, dialect)?);
     };
     let upstream = bound.upstream(upstream);
     let wanted = &upstream.wanted;
@@ -106,19 +130,18 @@ fn check(
         true => Idempotency::No,
         false => idempotency_of(request, route),
     };
-    let admitted = Admitted {
+    Ok(Admitted {
         upgrade,
         is_copy: false,
         named,
         origin: keys::origin(context, &request.head, plan, wanted),
-        acts: Acts::of(bound.route(index), &parts)?,
+        acts: Acts::of(bound.route(index), parts, lot)?,
         route: bound.route(index).clone(),
         upstream: upstream.clone(),
         served_by: None,
         idempotency,
         dialect,
-    };
-    Ok((admitted, bound))
+    })
 }
 
 /// What a route without an upstream answers.

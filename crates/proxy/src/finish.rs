@@ -19,7 +19,7 @@ use http::{HeaderMap, StatusCode};
 use tidegate_core::pins::Hold;
 use tidegate_core::record::Then;
 use tidegate_core::retry::{Destination, Idempotency, Phase, WhyNot};
-use tidegate_core::{Decision, InFlight, Termination};
+use tidegate_core::{Decision, InFlight, Lot, Termination};
 use tidegate_telemetry::labels::{AttemptOutcome, FaultKind, Label, ReplayLost};
 
 use crate::admit::Admitted;
@@ -42,6 +42,8 @@ pub(crate) use tries::{Made, Try};
 pub(crate) struct Finish {
     context: Rc<Context>,
     id: RequestId,
+    /// What chance gave it.
+    lot: Lot,
     route: Option<Rc<HeldRoute>>,
     upstream: Option<Rc<HeldUpstream>>,
     /// What its generation counts it as, while it counts it.
@@ -89,13 +91,19 @@ impl Finish {
 
     fn open(context: &Rc<Context>, id: &RequestId, record: impl FnOnce() -> Record) -> Box<Self> {
         let record = context.worker.logs().then(|| Box::new(record()));
-        Self::with(context, id.clone(), record)
+        let lot = Lot::draw(&mut context.worker.rng.borrow_mut());
+        Self::with(context, (id.clone(), lot), record)
     }
 
-    fn with(context: &Rc<Context>, id: RequestId, record: Option<Box<Record>>) -> Box<Self> {
+    fn with(
+        context: &Rc<Context>,
+        (id, lot): (RequestId, Lot),
+        record: Option<Box<Record>>,
+    ) -> Box<Self> {
         Box::new(Self {
             context: context.clone(),
             id,
+            lot,
             route: None,
             upstream: None,
             hold: None,
@@ -123,7 +131,7 @@ impl Finish {
 
     /// Opens the account of the copy of a request.
     pub(crate) fn of_copy(context: &Rc<Context>, admitted: &Admitted) -> Box<Self> {
-        let mut finish = Self::with(context, RequestId::NONE, None);
+        let mut finish = Self::with(context, (RequestId::NONE, Lot::default()), None);
         finish.is_copy = true;
         finish.admitted(admitted);
         finish
@@ -132,9 +140,14 @@ impl Finish {
     /// An account that is closed already and counts nothing: it stands where another one is while that is
     /// elsewhere.
     pub(crate) fn closed(context: &Rc<Context>) -> Box<Self> {
-        let mut finish = Self::with(context, RequestId::NONE, None);
+        let mut finish = Self::with(context, (RequestId::NONE, Lot::default()), None);
         finish.ended = true;
         finish
+    }
+
+    /// What chance gave the request.
+    pub(crate) fn lot(&self) -> Lot {
+        self.lot
     }
 
     /// The request takes its route, to its upstream.

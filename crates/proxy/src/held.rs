@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use tidegate_core::pins::Pins;
 use tidegate_core::plan::{Explain, Plan, Region, Route, Upstream};
+use tidegate_core::record::Chances;
 use tidegate_core::{Endpoint, Generation, HedgeCell, LiveUpstream, RegionIdx};
 use tidegate_telemetry::metrics::{RouteSeries, UpstreamRow};
 
@@ -28,6 +29,8 @@ pub(crate) struct HeldRoute {
     pub(crate) content_hash: Arc<str>,
     /// What is recorded of decisions.
     pub(crate) explain: Option<Explain>,
+    /// What it leaves to chance, for records. None: nothing.
+    pub(crate) chances: Option<Arc<Chances>>,
     /// The regions of its plan: positions lead to names.
     pub(crate) regions: Arc<[Region]>,
     /// The PoP's name.
@@ -69,6 +72,7 @@ impl HeldRoute {
             route: parts.route.clone(),
             content_hash: parts.plan.content_hash.clone(),
             explain: parts.plan.explain,
+            chances: Chances::of(parts.plan, parts.route),
             regions: parts.plan.regions.clone(),
             pop: parts.plan.pop.name.clone(),
             hedge: parts.hedge.cloned(),

@@ -14,7 +14,7 @@ use tidegate_core::geo::Origin;
 use tidegate_core::hash::KeyFacts;
 use tidegate_core::plan::{Plan, Policy, Route, Upstream};
 use tidegate_core::route::RequestFacts;
-use tidegate_core::{Ask, UpstreamIdx};
+use tidegate_core::{Ask, Lot, UpstreamIdx};
 
 use crate::admit::Admitted;
 use crate::context::Context;
@@ -50,16 +50,17 @@ pub(crate) fn origin(
     context.origin.of(client, atlas)
 }
 
-/// The upstream of a request of `route`, drawn if that is split: by what is hashed, if the request has it.
+/// The upstream of a request of `route`, if that is split by what is hashed, if the request has it, else by
+/// its lot.
 /// None: the route answers by itself.
 pub(crate) fn upstream(
     context: &Context,
     head: &RequestHead,
     plan: &Plan,
     route: &Route,
+    lot: Lot,
 ) -> Option<UpstreamIdx> {
-    let draw = || context.worker.rng.borrow_mut().u64(..);
-    plan.upstream_for(route, &Parts { context, head }, draw)
+    plan.upstream_for(route, &Parts { context, head }, || lot.split())
 }
 
 /// A request as `core` looks at it: its head, and what is known of its client's connection.

@@ -19,6 +19,7 @@ use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Instant;
 
 use http::HeaderName;
+use tidegate_core::Lot;
 use tidegate_core::plan::Mirror;
 use tidegate_core::retry::Idempotency;
 use tidegate_http1::{Framing, Known};
@@ -55,24 +56,23 @@ pub(crate) fn begin(
     context: &Rc<Context>,
     (admitted, bound): (&Admitted, &Bound),
     head: &RequestHead,
-    id: &RequestId,
+    (id, lot): (&RequestId, Lot),
     body: &mut ReplayBody,
 ) {
     let Some(mirror) = &admitted.route.route.mirror else {
         return;
     };
-    if is_due(context, admitted, head, mirror)
+    if may_be_copied(head)
+        && mirror.share.passes(lot.mirror())
         && let Some(draft) = draft(context, (admitted, bound), head, id, mirror, body)
     {
         body.copy_to(draft);
     }
 }
 
-/// Tunnels have no copies: neither side of theirs is a message.
-fn is_due(context: &Context, admitted: &Admitted, head: &RequestHead, mirror: &Mirror) -> bool {
-    let is_copy = head.field(Known::TidegateMirror, &FIELD).is_some();
-    let draw = || context.worker.rng.borrow_mut().f64();
-    !admitted.upgrade && !is_copy && mirror.share.passes(draw())
+/// Tunnels have no copies: neither side of theirs is a message. Nor have copies.
+pub(crate) fn may_be_copied(head: &RequestHead) -> bool {
+    head.upgrade().is_none() && head.field(Known::TidegateMirror, &FIELD).is_none()
 }
 
 fn draft(

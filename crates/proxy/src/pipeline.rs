@@ -70,7 +70,7 @@ pub(crate) async fn serve<C: Client>(
 ) -> Box<Answer> {
     let id = request_id(context, &request.head);
     let mut finish = Finish::begin(context, &request.head, &id);
-    let admitted = admit(context, &request);
+    let admitted = admit(context, &request, finish.lot());
     if context.worker.shared.tap.is_open() {
         tap::show(context, &request.head, &admitted);
     }
@@ -80,8 +80,8 @@ pub(crate) async fn serve<C: Client>(
                 .run(client)
                 .await
         }
-        Err(Turned::Refused(refusal)) => {
-            finish.failed(refusal.termination);
+        Err(Turned::Refused(refusal, met)) => {
+            finish.refused(Some(&request.head), &refusal, met);
             problem::answer(context, id, finish, refusal)
         }
         Err(Turned::Replied(replied)) => {
@@ -156,7 +156,8 @@ impl Serving {
         let route = &admitted.route.route;
         let framing = request.head.framing(request.has_body);
         let mut body = replay_body(context, &admitted, request.upload, framing);
-        mirror::begin(context, (&admitted, &bound), &request.head, &id, &mut body);
+        let of = (&id, finish.lot());
+        mirror::begin(context, (&admitted, &bound), &request.head, of, &mut body);
         drop(bound);
         let trusted = context.words.trusted();
         let allowance = Allowance::new(&request.head, admitted.dialect, route, trusted, at);

@@ -46,6 +46,12 @@ impl Refusal {
         }
     }
 
+    /// What a person needs to know; its title where there is nothing to add.
+    pub(crate) fn said(&self) -> &str {
+        let title = || title(self.termination, self.outcome_unknown);
+        self.detail.as_deref().map_or_else(title, shorten)
+    }
+
     /// Another status than the reason's usual one.
     pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status;
@@ -243,7 +249,7 @@ pub(crate) fn late(context: &Rc<Context>) -> Box<Answer> {
 fn unparsed(context: &Rc<Context>, refusal: Refusal) -> Box<Answer> {
     let id = RequestId::make(&mut context.worker.rng.borrow_mut());
     let mut finish = Finish::unparsed(context, &id);
-    finish.failed(refusal.termination);
+    finish.refused(None, &refusal, None);
     answer(context, id, finish, refusal)
 }
 

@@ -5,28 +5,42 @@
 //! to which nothing happens costs a draw, and a copy of its decision. What is noted becomes a record
 //! when the request ends, in the ring of its worker.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use smallvec::SmallVec;
 use tidegate_core::decision::Decision;
-use tidegate_core::plan::Explain;
-use tidegate_core::record::{Attempt, Chosen, DECISIONS_MAX, Facts, Looked, Made, Then};
+use tidegate_core::plan::{Explain, Region, Route};
+use tidegate_core::record::{
+    Attempt, Chosen, DECISIONS_MAX, Drawn, Early, Facts, Looked, Made, Then,
+};
 use tidegate_core::retry::NextTry;
-use tidegate_core::{Choice, record};
+use tidegate_core::{Choice, Generation, Lot, Termination, record};
 use tidegate_telemetry::labels::Label;
 
 use crate::clock::span;
 use crate::context::Context;
 use crate::finish::{Finish, Made as MadeFor, Try};
 use crate::head::RequestHead;
+use crate::held::HeldRoute;
 use crate::keys::Parts;
+use crate::mirror;
 use crate::pipeline::Serving;
+use crate::problem::Refusal;
+use crate::worker::Bound;
 
 /// What is noted of one request.
 pub(crate) struct Notes {
-    pub(crate) facts: Facts,
+    /// None: what came could not be read as a request.
+    pub(crate) facts: Option<Facts>,
     /// It was drawn; nothing had gone wrong when this began.
     pub(crate) sampled: bool,
+    pub(crate) drawn: Drawn,
+    /// How it ended, if no region was looked at for it.
+    pub(crate) early: Option<Early>,
+    /// How far it got, if it was refused.
+    pub(crate) met: Option<Refused>,
     pub(crate) decisions: Vec<Looked>,
     /// Looked at, and not decided yet.
     looked: Option<Looked>,
@@ -42,29 +56,135 @@ pub(crate) struct First {
     pub(crate) decision: Decision,
 }
 
+/// How far a request got that is refused.
+pub(crate) enum Met {
+    /// No route of this plan takes it.
+    Plan(Rc<Bound>),
+    /// This one takes it.
+    Route(Rc<HeldRoute>),
+}
+
+/// The plan that refused a request, and the route that did. It does not keep the plan.
+pub(crate) struct Refused {
+    pub(crate) by: Decider,
+    pub(crate) route: Option<Rc<HeldRoute>>,
+}
+
+/// The plan that decided, as a record names it.
+pub(crate) struct Decider {
+    pub(crate) generation: Generation,
+    pub(crate) content_hash: Arc<str>,
+    pub(crate) regions: Arc<[Region]>,
+}
+
+impl Met {
+    /// What is recorded of the requests of its plan.
+    pub(crate) fn policy(&self) -> Option<Explain> {
+        match self {
+            Self::Plan(bound) => bound.live.plan.explain,
+            Self::Route(route) => route.explain,
+        }
+    }
+
+    /// What is noted of a request that is refused so, in these words. `head`: none if it could not be
+    /// read.
+    pub(crate) fn notes(
+        self,
+        context: &Context,
+        head: Option<&RequestHead>,
+        lot: Lot,
+        refusal: &Refusal,
+    ) -> Box<Notes> {
+        let route = match &self {
+            Self::Plan(_) => None,
+            Self::Route(route) => Some(&*route.route),
+        };
+        let nowhere = refusal.termination == Termination::NoRoute;
+        let words = (!nowhere).then(|| Early::Refused(refusal.said().into()));
+        let mut notes = match head {
+            Some(head) => Notes::new(&Parts { context, head }, route, lot, false),
+            None => Notes::late(Drawn::unseen(lot, None)),
+        };
+        notes.early = words;
+        notes.met = Some(self.into());
+        notes
+    }
+}
+
+impl From<Met> for Refused {
+    fn from(met: Met) -> Self {
+        match met {
+            Met::Plan(bound) => Self {
+                by: Decider {
+                    generation: bound.generation(),
+                    content_hash: bound.live.plan.content_hash.clone(),
+                    regions: bound.live.plan.regions.clone(),
+                },
+                route: None,
+            },
+            Met::Route(route) => Self {
+                by: Decider::of(&route),
+                route: Some(route),
+            },
+        }
+    }
+}
+
+impl Decider {
+    /// The plan of a route.
+    pub(crate) fn of(route: &HeldRoute) -> Self {
+        Self {
+            generation: route.generation,
+            content_hash: route.content_hash.clone(),
+            regions: route.regions.clone(),
+        }
+    }
+
+    /// There was none.
+    pub(crate) fn nobody() -> Self {
+        Self {
+            generation: Generation::default(),
+            content_hash: "".into(),
+            regions: [].into(),
+        }
+    }
+}
+
 impl Notes {
-    fn new(context: &Context, head: &RequestHead, sampled: bool) -> Box<Self> {
+    /// Begins with a request that takes this route, if any takes it.
+    pub(crate) fn new(
+        parts: &Parts<'_>,
+        route: Option<&Route>,
+        lot: Lot,
+        sampled: bool,
+    ) -> Box<Self> {
+        let facts = Facts::of(parts);
+        let copyable = mirror::may_be_copied(parts.head);
+        let drawn = Drawn::of(lot, route, parts, copyable);
+        let early = route.and_then(|route| Early::of(route, &facts));
+        let mut notes = Self::with(Some(facts), drawn, sampled);
+        notes.early = early;
+        notes
+    }
+
+    /// Of a request whose head is gone.
+    pub(crate) fn late(drawn: Drawn) -> Box<Self> {
+        Self::with(None, drawn, false)
+    }
+
+    fn with(facts: Option<Facts>, drawn: Drawn, sampled: bool) -> Box<Self> {
         Box::new(Self {
-            facts: Facts::of(&Parts { context, head }),
+            facts,
             sampled,
+            drawn,
+            early: None,
+            met: None,
             // Most have one.
             decisions: Vec::with_capacity(1),
             looked: None,
             of: SmallVec::new(),
             then: SmallVec::new(),
         })
-    }
-
-    /// Begins with a request of the sample; none of any other one.
-    #[inline]
-    pub(crate) fn sample(
-        context: &Context,
-        head: &RequestHead,
-        policy: Option<&Explain>,
-    ) -> Option<Box<Self>> {
-        let policy = policy?;
-        let draw = context.worker.rng.borrow_mut().u32(..);
-        policy.takes(draw).then(|| Self::new(context, head, true))
     }
 
     /// A look was taken.
@@ -136,7 +256,12 @@ impl Serving {
     #[cold]
     pub(crate) fn take_notes(&mut self) {
         if self.finish.may_note() {
-            let notes = Notes::new(&self.context, &self.head, false);
+            let parts = Parts {
+                context: &self.context,
+                head: &self.head,
+            };
+            let route = Some(self.route());
+            let notes = Notes::new(&parts, route, self.finish.lot(), false);
             self.finish.note(notes);
         }
     }

@@ -105,7 +105,9 @@ pub(crate) fn show<T>(
 ) {
     let pinned = match admitted {
         Ok((admitted, _)) => pinned(head, admitted),
-        Err(Turned::Refused(refusal)) if refusal.termination == Termination::BadRequest => return,
+        Err(Turned::Refused(refusal, _)) if refusal.termination == Termination::BadRequest => {
+            return;
+        }
         Err(_) => None,
     };
     let worker = &context.worker;

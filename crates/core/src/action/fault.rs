@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use fastrand::Rng;
 use http::StatusCode;
 
+use crate::lot::Lot;
 use crate::plan::Fault;
 
 /// What is injected into one request.
@@ -17,11 +17,10 @@ pub struct Injected {
 }
 
 impl Fault {
-    /// Draws for one request: a number for the delay and another for the abort, so that neither share
-    /// depends on the other. Of what is not injected none is drawn.
-    pub fn draw(&self, rng: &mut Rng) -> Injected {
-        let delay = self.delay.filter(|delay| delay.share.passes(rng.f64()));
-        let abort = self.abort.filter(|abort| abort.share.passes(rng.f64()));
+    /// What meets the request that has this lot: neither share depends on the other.
+    pub fn draw(&self, lot: Lot) -> Injected {
+        let delay = self.delay.filter(|delay| delay.share.passes(lot.delay()));
+        let abort = self.abort.filter(|abort| abort.share.passes(lot.abort()));
         Injected {
             delay: delay.map(|delay| delay.time),
             abort: abort.map(|abort| abort.status),
@@ -31,6 +30,8 @@ impl Fault {
 
 #[cfg(test)]
 mod tests {
+    use fastrand::Rng;
+
     use super::*;
     use crate::plan::{Abort, Delay};
     use crate::standing::Dial;
@@ -48,7 +49,8 @@ mod tests {
             }),
         };
         let mut rng = Rng::with_seed(7);
-        let drawn: Vec<_> = (0..10_000).map(|_| fault.draw(&mut rng)).collect();
+        let mut draw = || fault.draw(Lot::draw(&mut rng));
+        let drawn: Vec<_> = (0..10_000).map(|_| draw()).collect();
         let count = |is: &dyn Fn(&Injected) -> bool| drawn.iter().filter(|one| is(one)).count();
         let near = |count: usize, expected: usize| count.abs_diff(expected) < 200;
         assert!(near(count(&|one| one.delay.is_some()), 5000));
@@ -58,6 +60,6 @@ mod tests {
             500
         ));
         let never = Fault::default();
-        assert_eq!(never.draw(&mut rng), Injected::default());
+        assert_eq!(never.draw(Lot::draw(&mut rng)), Injected::default());
     }
 }

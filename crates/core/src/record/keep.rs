@@ -103,7 +103,7 @@ impl Ring {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use super::super::{End, Record};
+    use super::super::{Drawn, End, Record};
     use super::*;
     use crate::ids::Generation;
     use crate::termination::Termination;
@@ -117,6 +117,9 @@ mod tests {
             regions: [].into(),
             facts: None,
             way: None,
+            chances: None,
+            drawn: Drawn::default(),
+            early: None,
             sampled: at.is_multiple_of(2),
             decisions: Vec::new(),
             attempts: [].into(),

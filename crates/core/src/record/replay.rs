@@ -11,7 +11,7 @@ use fastrand::Rng;
 use serde::Serialize;
 
 use super::again::ByName;
-use super::{Inputs, Looked, Record, Way};
+use super::{Inputs, Looked, Record};
 use crate::balance::Again;
 use crate::board::Board;
 use crate::choose::{Ask, Choice, settle};
@@ -30,7 +30,9 @@ pub struct Replayed {
     pub same: bool,
     /// Whether the plan is the one that decided, by its content.
     pub same_plan: bool,
-    /// What of the whole differs: the route, the upstream.
+    /// What becomes of the request before a region is asked for, in words; none if nobody knows.
+    pub outcome: Option<String>,
+    /// What of the whole differs: the route, the upstream, an answer instead of them, a fault, a copy.
     pub differences: Vec<String>,
     /// What could not be known, and what was taken for it.
     pub uncertain: Vec<String>,
@@ -60,6 +62,7 @@ pub fn replay(record: &Record, plan: &Plan) -> Replayed {
     let mut replayed = Replayed {
         same: true,
         same_plan: again.same_plan,
+        outcome: None,
         differences: Vec::new(),
         uncertain: Vec::new(),
         decisions: Vec::new(),
@@ -76,18 +79,7 @@ pub fn replay(record: &Record, plan: &Plan) -> Replayed {
 pub(super) struct Round<'a> {
     pub(super) record: &'a Record,
     pub(super) plan: &'a Plan,
-    same_plan: bool,
-}
-
-/// Where the plan sends a request.
-enum Lead {
-    Way(RouteIdx, UpstreamIdx),
-    /// This route answers it.
-    Itself(RouteIdx),
-    /// No route matches.
-    Nowhere,
-    /// The way that it took is not there any more, and nobody knows another.
-    Unknown,
+    pub(super) same_plan: bool,
 }
 
 /// The way that a request takes with the plan.
@@ -139,124 +131,6 @@ impl Round<'_> {
             false => self.otherwise(looked, &way, uncertain),
         });
         retold.collect()
-    }
-
-    /// The route and the upstream that the plan gives the request; enters what differs.
-    fn way(&self, replayed: &mut Replayed) -> Option<(RouteIdx, UpstreamIdx)> {
-        let then = self.record.way.as_ref();
-        let (route, upstream) = match self.lead(replayed) {
-            Lead::Way(route, upstream) => (route, upstream),
-            Lead::Unknown => return None,
-            Lead::Nowhere => {
-                let took = |way: &Way| format!("no route matches; it took `{}`", way.route);
-                replayed.differences.extend(then.map(took));
-                return None;
-            }
-            Lead::Itself(route) => {
-                let name = &self.plan.route(route).name;
-                let text = format!("route `{name}` answers by itself");
-                replayed.differences.push(text);
-                return None;
-            }
-        };
-        let names = [
-            (
-                "route",
-                &self.plan.route(route).name,
-                then.map(|way| &way.route),
-            ),
-            (
-                "upstream",
-                &self.plan.upstream(upstream).name,
-                then.map(|way| &way.upstream),
-            ),
-        ];
-        for (what, now, then) in names {
-            match then {
-                Some(then) if then == now => {}
-                Some(then) => {
-                    let text = format!("{what} `{now}` instead of `{then}`");
-                    replayed.differences.push(text);
-                }
-                None => replayed
-                    .differences
-                    .push(format!("{what} `{now}` instead of none")),
-            }
-        }
-        Some((route, upstream))
-    }
-
-    /// The way that is certain, or the one that was taken where it is not.
-    fn lead(&self, replayed: &mut Replayed) -> Lead {
-        let by_name = self.record.way.as_ref().and_then(|way| self.named(way));
-        let taken = by_name.map_or(Lead::Unknown, |(route, upstream)| {
-            Lead::Way(route, upstream)
-        });
-        let Some(facts) = &self.record.facts else {
-            let text = "the request itself was not kept: its route is taken as it was".to_owned();
-            replayed.uncertain.push(text);
-            return taken;
-        };
-        let request = facts.recall();
-        let route = self.plan.table.find(&request);
-        let missed = request.missed();
-        if !missed.is_empty() && by_name.is_some() {
-            let what = missed.join(", ");
-            let text =
-                format!("the route depends on {what}, which was not kept: it is taken as it was");
-            replayed.uncertain.push(text);
-            return taken;
-        }
-        let Some(route) = route else {
-            return Lead::Nowhere;
-        };
-        match self.upstream(route, &request, replayed) {
-            Some(upstream) => Lead::Way(route, upstream),
-            None => Lead::Itself(route),
-        }
-    }
-
-    /// The upstream of a request that takes `route`. A draw is not made again: it stays where it went.
-    fn upstream(
-        &self,
-        route: RouteIdx,
-        request: &super::Recalled<'_>,
-        replayed: &mut Replayed,
-    ) -> Option<UpstreamIdx> {
-        let route = self.plan.route(route);
-        let mut drawn = false;
-        let upstream = self.plan.upstream_for(route, request, || {
-            drawn = true;
-            0
-        });
-        let recorded = self.record.way.as_ref();
-        let is_recorded = |at: &UpstreamIdx| {
-            recorded.is_some_and(|way| way.upstream == self.plan.upstream(*at).name)
-        };
-        match route.upstreams().find(is_recorded) {
-            Some(then) if drawn || !request.missed().is_empty() => Some(then),
-            None if drawn => {
-                let text = "the route is split by chance: one of its upstreams is taken".to_owned();
-                replayed.uncertain.push(text);
-                upstream
-            }
-            _ => upstream,
-        }
-    }
-
-    /// The way of this name in the plan.
-    fn named(&self, way: &Way) -> Option<(RouteIdx, UpstreamIdx)> {
-        let route = self
-            .plan
-            .routes
-            .iter()
-            .position(|one| one.name == way.route)?;
-        let upstream = self
-            .plan
-            .upstreams
-            .iter()
-            .position(|one| one.name == way.upstream)?;
-        Some((RouteIdx(route as u32), UpstreamIdx(upstream as u16)))
     }
 
     /// The same decision, of everything that was kept.
@@ -459,7 +333,7 @@ impl Retold {
     }
 }
 
-fn note(uncertain: &mut Vec<String>, text: String) {
+pub(super) fn note(uncertain: &mut Vec<String>, text: String) {
     if !uncertain.contains(&text) {
         uncertain.push(text);
     }

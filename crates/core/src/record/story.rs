@@ -6,17 +6,20 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Attempt, Inputs, Looked, Record, Then};
+use super::{Attempt, Early, Inputs, Looked, Record, Then};
 use crate::balance::Sight;
 use crate::decision::RegionRow;
 use crate::health::Health;
 use crate::ids::RegionIdx;
 use crate::retry::Phase;
 use crate::standing::Dial;
+use crate::termination::Termination;
 
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.head(f)?;
+        self.tell_request(f)?;
+        self.tell_plan(f)?;
+        self.tell_way(f)?;
         let mut told = 0;
         for attempt in &self.attempts {
             let until = attempt.decision.map_or(told, |at| usize::from(at) + 1);
@@ -34,18 +37,27 @@ impl fmt::Display for Record {
 }
 
 impl Record {
-    fn head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn tell_request(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "request   {}", self.id)?;
-        match &self.facts {
-            Some(facts) => {
-                let (scheme, host, target) = (facts.scheme(), facts.host(), facts.target());
-                writeln!(f, "          {} {scheme}://{host}{target}", facts.method())?;
-                if let Some(client) = facts.client() {
-                    writeln!(f, "client    {client}")?;
-                }
-            }
-            None => writeln!(f, "          its head had been let go of when it failed")?,
+        let Some(facts) = &self.facts else {
+            return writeln!(f, "          {}", self.why_unknown());
+        };
+        let (scheme, host, target) = (facts.scheme(), facts.host(), facts.target());
+        writeln!(f, "          {} {scheme}://{host}{target}", facts.method())?;
+        match facts.client() {
+            Some(client) => writeln!(f, "client    {client}"),
+            None => Ok(()),
         }
+    }
+
+    fn why_unknown(&self) -> &'static str {
+        match self.early {
+            Some(_) => "what came could not be read as a request",
+            None => "its head had been let go of when it failed",
+        }
+    }
+
+    fn tell_plan(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Ok(at) = Timestamp::try_from(self.at) {
             writeln!(f, "at        {at:.3}")?;
         }
@@ -54,24 +66,43 @@ impl Record {
             0 => writeln!(f, "plan      none was loaded")?,
             generation => writeln!(f, "plan      generation {generation}, content {hash}")?,
         }
-        let by_chance = "recorded  by chance (explain.sample)";
         let why = match self.sampled {
-            true => by_chance,
-            false => "recorded  because it failed or needed more than one attempt",
+            true => "by chance (explain.sample)",
+            false => "because it failed or needed more than one attempt",
         };
-        writeln!(f, "{why}")?;
+        writeln!(f, "recorded  {why}")
+    }
+
+    fn tell_way(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(way) = &self.way else {
-            return Ok(());
+            return self.tell_early(f);
         };
         writeln!(f, "route     {}", way.route)?;
-        writeln!(
-            f,
-            "upstream  {} (steering {}, balance {})",
-            way.upstream, way.steering, way.balance
-        )?;
-        match way.residency.is_empty() {
-            true => Ok(()),
-            false => writeln!(f, "residency {}", way.residency.join(", ")),
+        self.tell_chances(f)?;
+        if let Some(through) = &way.through {
+            let (steering, balance) = (through.steering, through.balance);
+            let upstream = &through.upstream;
+            writeln!(
+                f,
+                "upstream  {upstream} (steering {steering}, balance {balance})"
+            )?;
+        }
+        if !way.residency.is_empty() {
+            writeln!(f, "residency {}", way.residency.join(", "))?;
+        }
+        self.tell_early(f)
+    }
+
+    fn tell_early(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.early {
+            Some(Early::Answered(answered)) => {
+                writeln!(f, "answers   {answered} (the route, by itself)")
+            }
+            Some(Early::Refused(words)) => writeln!(f, "refused   {words}"),
+            None if self.end.reason == Termination::NoRoute => {
+                writeln!(f, "route     none matches")
+            }
+            None => Ok(()),
         }
     }
 
@@ -295,6 +326,9 @@ impl super::Replayed {
                 ", another plan"
             }
         ));
+        if let Some(outcome) = &self.outcome {
+            line(format!("outcome   {outcome}"));
+        }
         self.differences
             .iter()
             .for_each(|one| line(format!("differs   {one}")));

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::{Attempt, Inputs, Looked, Made, Record, Then, Way};
+use super::chance_told::DrawnTold;
+use super::{Answered, Attempt, Early, Inputs, Looked, Made, Record, Then, Way};
 use crate::balance::{Seen, Sight};
 use crate::decision::{Because, Exclusion, RegionRow};
 use crate::retry::{Destination, Phase};
@@ -51,6 +52,12 @@ pub struct Told {
     pub content_hash: Arc<str>,
     /// What is known of the request.
     pub request: Option<RequestTold>,
+    /// What its route answered by itself.
+    pub answered: Option<AnsweredTold>,
+    /// Why it was refused before any region was looked at.
+    pub refused: Option<Box<str>>,
+    /// What chance gave it.
+    pub drawn: DrawnTold,
     /// The upstream that it went to.
     pub upstream: Option<Arc<str>>,
     /// How its regions are ordered.
@@ -84,6 +91,15 @@ pub struct RequestTold {
     pub client: Option<String>,
     /// Name and value of each field; no value where it was not kept.
     pub fields: Vec<(String, Option<String>)>,
+}
+
+/// What a route answered by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AnsweredTold {
+    /// The status that it gives.
+    pub status: u16,
+    /// Where it sends the client.
+    pub location: Option<Box<str>>,
 }
 
 /// One decision.
@@ -231,7 +247,7 @@ impl Record {
 
     /// All of it.
     pub fn told(&self) -> Told {
-        let way = self.way.as_ref();
+        let (way, through) = (self.way.as_ref(), self.through());
         let decisions = self.decisions.iter();
         let attempts = self.attempts.iter();
         Told {
@@ -244,9 +260,15 @@ impl Record {
                 client: facts.client().map(|client| client.to_string()),
                 fields: facts.fields().collect(),
             }),
-            upstream: way.map(|way| way.upstream.clone()),
-            steering: way.map(|way| way.steering),
-            balance: way.map(|way| way.balance),
+            answered: self.answered(),
+            refused: match &self.early {
+                Some(Early::Refused(words)) => Some(words.clone()),
+                _ => None,
+            },
+            drawn: self.drawn_told(),
+            upstream: through.map(|to| to.upstream.clone()),
+            steering: through.map(|to| to.steering),
+            balance: through.map(|to| to.balance),
             residency: way.map_or_else(Box::default, |way: &Way| way.residency.clone()),
             why_not: self.end.why_not,
             decisions: decisions.map(|looked| self.decision(looked)).collect(),
@@ -254,6 +276,17 @@ impl Record {
             bytes: self.bytes(),
             story: self.to_string(),
         }
+    }
+
+    fn answered(&self) -> Option<AnsweredTold> {
+        let Some(Early::Answered(Answered { status, location })) = &self.early else {
+            return None;
+        };
+        let location = location.clone();
+        Some(AnsweredTold {
+            status: *status,
+            location,
+        })
     }
 
     fn decision(&self, looked: &Looked) -> DecisionTold {

@@ -15,7 +15,7 @@ use tidegate_core::plan::{
     ReplayLimits, RetryOn, RetryPolicy, RingHash, Route, Spread, Steering, TableSize, Tolerance,
     Upstream, UpstreamProtocol, UpstreamRegion,
 };
-use tidegate_core::record::{End, Facts, Looked, Record, Way};
+use tidegate_core::record::{Chances, Drawn, End, Facts, Looked, Record, Through, Way};
 use tidegate_core::route::{RequestFacts, RouteMatch, RouteTable};
 use tidegate_core::{
     Allotment, Ask, Board, Dial, EndpointSet, Live, RegionSet, Snapshot, Termination,
@@ -286,7 +286,8 @@ fn route((at, matches): (usize, RouteMatch)) -> Route {
     }
 }
 
-fn upstream(steering: Steering, endpoints: &[usize]) -> Upstream {
+/// An upstream in as many regions as there are numbers of endpoints.
+pub(crate) fn upstream(steering: Steering, endpoints: &[usize]) -> Upstream {
     Upstream {
         name: "shop".into(),
         regions: endpoints.iter().enumerate().map(upstream_region).collect(),
@@ -406,11 +407,16 @@ pub(crate) fn record(world: &World, decisions: Vec<Looked>) -> Record {
         ))),
         way: Some(Way {
             route: plan.routes[0].name.clone(),
-            upstream: wanted.name.clone(),
-            steering: wanted.steering.policy.as_str(),
-            balance: wanted.balance.as_str(),
+            through: Some(Through {
+                upstream: wanted.name.clone(),
+                steering: wanted.steering.policy.as_str(),
+                balance: wanted.balance.as_str(),
+            }),
             residency: Box::default(),
         }),
+        chances: Chances::of(plan, &plan.routes[0]),
+        drawn: Drawn::default(),
+        early: None,
         sampled: true,
         decisions,
         attempts: [].into(),

@@ -169,6 +169,7 @@ pub(crate) fn answer(
     };
     let edits = words.of_answer();
     finish.takes(&replied.route);
+    finish.sample(context, parts.head);
     finish.failed(replied.termination);
     finish.answered_locally(status);
     Box::new(Answer {

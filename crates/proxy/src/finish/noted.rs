@@ -4,20 +4,55 @@ use std::time::Instant;
 
 use tidegate_core::Termination;
 use tidegate_core::decision::Decision;
-use tidegate_core::plan::{Explain, Region};
-use tidegate_core::record::{End, Looked, Record, Then, Way};
+use tidegate_core::plan::Explain;
+use tidegate_core::record::{Drawn, End, Looked, Record, Then, Through, Way};
 
 use super::Finish;
 use crate::clock::span;
 use crate::context::Context;
 use crate::head::RequestHead;
-use crate::recorder::{First, Notes, ago, first, plain_attempt};
+use crate::held::HeldRoute;
+use crate::keys::Parts;
+use crate::problem::Refusal;
+use crate::recorder::{Decider, First, Met, Notes, ago, first, plain_attempt};
 
 impl Finish {
-    /// The request, whose head this is, begins: it is noted from now on if it is of the sample.
+    /// The request, whose head this is, begins on its route: it is noted from now on if it is of the sample.
+    #[inline]
     pub(crate) fn sample(&mut self, context: &Context, head: &RequestHead) {
         let policy = self.recorded();
-        self.notes = Notes::sample(context, head, policy.as_ref());
+        if policy.is_some_and(|policy| policy.takes(self.lot.sample())) {
+            self.begin_sample(context, head);
+        }
+    }
+
+    #[cold]
+    fn begin_sample(&mut self, context: &Context, head: &RequestHead) {
+        let route = self.route.as_ref().map(|held| &*held.route);
+        let parts = Parts { context, head };
+        self.notes = Some(Notes::new(&parts, route, self.lot, true));
+    }
+
+    /// The request is refused before it has an upstream. It is noted if it is of the sample, like any other
+    /// one: who is refused can ask as often as he likes, and would have the room of those who were owed an
+    /// answer, so only what was owed is always noted. `head`: none if it could not be read.
+    pub(crate) fn refused(
+        &mut self,
+        head: Option<&RequestHead>,
+        refusal: &Refusal,
+        met: Option<Met>,
+    ) {
+        self.failed(refusal.termination);
+        let Some(met) = met.or_else(|| self.context.worker.bound().map(Met::Plan)) else {
+            return;
+        };
+        let Some(policy) = met.policy() else { return };
+        let sampled = policy.takes(self.lot.sample());
+        if sampled || refusal.termination.lost() {
+            let mut notes = met.notes(&self.context, head, self.lot, refusal);
+            notes.sampled = sampled;
+            self.notes = Some(notes);
+        }
     }
 
     /// What is recorded of the requests of its plan; nothing of copies, and of what has ended.
@@ -117,31 +152,26 @@ impl Finish {
             }
         });
         let attempts = attempts.collect();
-        let route = self.route.as_ref();
-        let (facts, sampled, decisions) = match notes {
-            Some(notes) => (Some(notes.facts), notes.sampled, notes.decisions),
-            None => {
-                let known = self.first.as_ref().map(|known| First {
-                    seed: known.seed,
-                    decision: known.decision.clone(),
-                });
-                let known = known.map(|known| first(known, self.tries.all().first()));
-                (None, false, known.into_iter().collect())
-            }
-        };
+        let notes = notes.unwrap_or_else(|| self.late_notes());
+        let refused = notes.met;
+        let held = refused.as_ref().and_then(|refused| refused.route.as_ref());
+        let held = held.or(self.route.as_ref()).cloned();
+        let by = refused.map(|refused| refused.by);
+        let by = by.or_else(|| held.as_deref().map(Decider::of));
+        let by = by.unwrap_or_else(Decider::nobody);
         Record {
             id: self.id.as_str().into(),
             at: ago(took),
-            generation: route.map_or_else(Default::default, |route| route.generation),
-            content_hash: route.map_or_else(|| "".into(), |route| route.content_hash.clone()),
-            regions: route.map_or_else(
-                || [].into(),
-                |route| -> std::sync::Arc<[Region]> { route.regions.clone() },
-            ),
-            facts,
-            way: self.way(),
-            sampled,
-            decisions,
+            generation: by.generation,
+            content_hash: by.content_hash,
+            regions: by.regions,
+            facts: notes.facts,
+            way: held.as_deref().map(|route| self.way(route)),
+            chances: held.and_then(|route| route.chances.clone()),
+            drawn: notes.drawn,
+            early: notes.early,
+            sampled: notes.sampled,
+            decisions: notes.decisions,
             attempts,
             end: End {
                 reason,
@@ -154,15 +184,29 @@ impl Finish {
         }
     }
 
-    fn way(&self) -> Option<Way> {
-        let (route, upstream) = (self.route.as_ref()?, self.upstream.as_ref()?);
-        let wanted = &upstream.wanted;
-        Some(Way {
+    /// What is known of a request of which nothing was noted: its head is gone.
+    fn late_notes(&self) -> Box<Notes> {
+        let route = self.route.as_ref().map(|held| &*held.route);
+        let mut notes = Notes::late(Drawn::unseen(self.lot, route));
+        let known = self.first.as_ref().map(|known| First {
+            seed: known.seed,
+            decision: known.decision.clone(),
+        });
+        let known = known.map(|known| first(known, self.tries.all().first()));
+        notes.decisions.extend(known);
+        notes
+    }
+
+    fn way(&self, route: &HeldRoute) -> Way {
+        let through = self.upstream.as_ref().map(|upstream| Through {
+            upstream: upstream.wanted.name.clone(),
+            steering: upstream.wanted.steering.policy.as_str(),
+            balance: upstream.wanted.balance.as_str(),
+        });
+        Way {
             route: route.route.name.clone(),
-            upstream: wanted.name.clone(),
-            steering: wanted.steering.policy.as_str(),
-            balance: wanted.balance.as_str(),
+            through,
             residency: route.route.residency.clone(),
-        })
+        }
     }
 }
