@@ -5,6 +5,8 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use serde_json::Value;
 use tidegate_lab::{Mode, World};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::harness::{Config, Finished, Reply, Session, Tidegate, tidegate as run, until};
 
@@ -39,6 +41,17 @@ fn explain(tidegate: &Tidegate, arguments: &[&str]) -> Finished {
     run(words.iter().chain(arguments))
 }
 
+/// What the command line tells if it exits with this code; each of `parts` is in it.
+fn tells(tidegate: &Tidegate, arguments: &[&str], code: i32, parts: &[&str]) -> String {
+    let told = explain(tidegate, arguments);
+    assert_eq!(told.code, code, "{}\n{}", told.stdout, told.stderr);
+    let all = told.stdout + &told.stderr;
+    for part in parts {
+        assert!(all.contains(part), "{part} in\n{all}");
+    }
+    all
+}
+
 /// The record of an answered request: it is written when the answer has ended.
 async fn record(tidegate: &Tidegate, reply: &Reply) -> Value {
     let path = format!("/explain/{}", reply.header("x-request-id"));
@@ -58,6 +71,20 @@ async fn replayed(tidegate: &Tidegate, reply: &Reply, more: &str) -> Value {
     replayed.json()
 }
 
+/// The decisions made again, the same or not, by the same plan or not.
+async fn compared(
+    tidegate: &Tidegate,
+    reply: &Reply,
+    more: &str,
+    same: bool,
+    same_plan: bool,
+) -> Value {
+    let replayed = replayed(tidegate, reply, more).await;
+    let found = (&replayed["same"], &replayed["same_plan"]);
+    assert_eq!(found, (&same.into(), &same_plan.into()), "{replayed:#}");
+    replayed
+}
+
 #[tokio::test]
 async fn a_request_of_the_sample_is_told_and_made_again() {
     let world = world().await;
@@ -74,30 +101,22 @@ async fn a_request_of_the_sample_is_told_and_made_again() {
     assert_eq!(told["request"]["target"], "/cart?id=7&token=~");
 
     let id = reply.header("x-request-id").to_owned();
-    let story = explain(&tidegate, &[&id]);
-    assert_eq!(story.code, 0, "{}", story.stderr);
-    for part in [
+    let parts = [
         &*id,
         "route     all",
         "by its tier",
         "goes to eu-west at",
         "answered 200",
-    ] {
-        assert!(story.stdout.contains(part), "{part} in\n{}", story.stdout);
-    }
-    let everything = format!("{told}{}", story.stdout);
+    ];
+    let story = tells(&tidegate, &[&id], 0, &parts);
+    let everything = format!("{told}{story}");
     assert!(everything.contains("x-tier") && everything.contains("gold"));
     for secret in ["very-secret", "hush-hush"] {
         assert!(!everything.contains(secret), "{everything}");
     }
 
-    let again = explain(&tidegate, &[&id, "--replay"]);
-    assert_eq!(again.code, 0, "{}\n{}", again.stdout, again.stderr);
-    assert!(
-        again.stdout.contains("the same, bit for bit"),
-        "{}",
-        again.stdout
-    );
+    let exact = ["the same, bit for bit"];
+    tells(&tidegate, &[&id, "--replay"], 0, &exact);
 }
 
 #[tokio::test]
@@ -139,14 +158,8 @@ async fn a_rescued_request_is_told_without_the_sample() {
     assert!(replayed["decisions"][0]["missing"].is_string());
     assert!(replayed["decisions"][1]["missing"].is_null());
 
-    let id = fine.header("x-request-id").to_owned();
-    let unknown = explain(&tidegate, &[&id]);
-    assert_eq!(unknown.code, 1);
-    assert!(
-        unknown.stderr.contains("explain.sample"),
-        "{}",
-        unknown.stderr
-    );
+    let id = fine.header("x-request-id");
+    tells(&tidegate, &[id], 1, &["explain.sample"]);
 }
 
 #[tokio::test]
@@ -167,49 +180,27 @@ async fn a_request_that_residency_keeps_here_is_told_and_another_plan_is_asked()
     let excluded = &told["decisions"][0]["excluded"];
     assert_eq!(excluded[0]["why"], "draining", "{told:#}");
     assert_eq!(excluded[1]["why"], "residency", "{told:#}");
-    let first = replayed(&tidegate, &reply, "").await;
-    assert_eq!(
-        (&first["same"], &first["same_plan"]),
-        (&true.into(), &true.into())
-    );
+    let first = compared(&tidegate, &reply, "", true, true).await;
     assert!(first["decisions"][0]["missing"].is_null(), "{first:#}");
 
     config.routes = "  - { name: accounts, upstream: shop }\n".to_owned();
     tidegate.save(&config.yaml());
     let reload = tidegate.admin_post("/reload").await;
     assert_eq!(reload.status, StatusCode::OK, "{reload:?}");
-    let second = replayed(&tidegate, &reply, "&generation=2").await;
-    assert_eq!(
-        (&second["same"], &second["same_plan"]),
-        (&false.into(), &false.into())
-    );
+    let second = compared(&tidegate, &reply, "&generation=2", false, false).await;
     let story = second["story"].as_str().unwrap();
     assert!(
         story.contains("goes to us-east at") && story.contains("instead of nowhere"),
         "{story}"
     );
     // The plan that decided serves no more; its texts are kept.
-    let first = replayed(&tidegate, &reply, "").await;
-    assert_eq!(
-        (&first["same"], &first["same_plan"]),
-        (&true.into(), &true.into())
-    );
+    compared(&tidegate, &reply, "", true, true).await;
 
-    let id = reply.header("x-request-id").to_owned();
-    let differs = explain(&tidegate, &[&id, "--replay", "--generation", "2"]);
-    assert_eq!(differs.code, 1, "{}", differs.stdout);
-    let listed = explain(&tidegate, &["--recent", "--failed"]);
-    assert!(
-        listed.code == 0 && listed.stdout.contains(&id),
-        "{}",
-        listed.stdout
-    );
-    let unknown = explain(&tidegate, &[&id, "--replay", "--generation", "99"]);
-    assert!(
-        unknown.code == 1 && unknown.stderr.contains("99"),
-        "{}",
-        unknown.stderr
-    );
+    let id = reply.header("x-request-id");
+    let with = |generation| [id, "--replay", "--generation", generation];
+    tells(&tidegate, &with("2"), 1, &["goes to us-east at"]);
+    tells(&tidegate, &with("99"), 1, &["99"]);
+    tells(&tidegate, &["--recent", "--failed"], 0, &[id]);
 }
 
 /// Who asks what would happen now asks the process that runs.
@@ -217,19 +208,211 @@ async fn a_request_that_residency_keeps_here_is_told_and_another_plan_is_asked()
 async fn a_live_process_is_asked_what_it_would_do() {
     let world = world().await;
     let tidegate = Tidegate::start_healthy(&config(&world, ALL).yaml()).await;
-    let now = explain(&tidegate, &["GET", "/cart", "-H", "Host: shop.example.com"]);
-    assert_eq!(now.code, 0, "{}", now.stderr);
-    assert!(now.stdout.contains("chosen    eu-west"), "{}", now.stdout);
+    let asked = ["GET", "/cart", "-H", "Host: shop.example.com"];
+    tells(&tidegate, &asked, 0, &["chosen    eu-west"]);
     tidegate.admin_post("/regions/eu-west/drain").await;
-    let now = explain(&tidegate, &["GET", "/cart"]);
-    assert!(now.stdout.contains("being drained"), "{}", now.stdout);
-    assert!(now.stdout.contains("chosen    us-east"), "{}", now.stdout);
-    let alone = explain(&tidegate, &["https://shop.example.com/cart"]);
-    assert!(
-        alone.code == 2 && alone.stderr.contains("GET https"),
-        "{}",
-        alone.stderr
+    let drained = ["being drained", "chosen    us-east"];
+    tells(&tidegate, &["GET", "/cart"], 0, &drained);
+    let alone = ["https://shop.example.com/cart"];
+    tells(&tidegate, &alone, 2, &["GET https"]);
+}
+
+/// Routes that answer, fail, split and copy; and one for everything else that is sent on.
+const ROUTES: &str = "  - name: moved
+    match: { path: \"/old/{rest=**}\" }
+    redirect: { to: \"https://new.example.com/{rest}\", status: 301, keep_query: true }
+  - name: broken
+    match: { path: /broken }
+    upstream: shop
+    fault: { abort: { status: 503, share: 100% }, delay: { time: 1ms, share: 50% } }
+  - name: parted
+    match: { path: /parted/** }
+    split: [{ upstream: shop, weight: 50 }, { upstream: next, weight: 50 }]
+    mirror: { upstream: next, share: 50% }
+  - name: kept
+    match: { path: /kept/** }
+    split: [{ upstream: shop, weight: 50 }, { upstream: next, weight: 50 }]
+    split_on: [{ cookie: user }]
+  - { name: small, match: { path: /small }, upstream: shop }
+";
+
+fn busy(world: &World, explain: &str) -> Config {
+    let mut config = config(world, explain).routes(ROUTES);
+    let addr = world.site(NEXT).unwrap().addr();
+    config.upstream += &format!(
+        "    body: {{ max: 100B }}\n  next:\n    regions: {{ {NEXT}: {{ endpoints: [\"{addr}\"] }} }}\n\
+         \x20   health: {{ probe: off }}\n"
     );
+    config
+}
+
+/// Tells of a request with `parts`, makes it again, and again with generation 2, which `differs` in this.
+async fn check_whole(tidegate: &Tidegate, reply: &Reply, parts: &[&str], differs: &str) {
+    record(tidegate, reply).await;
+    let id = reply.header("x-request-id");
+    tells(tidegate, &[id], 0, parts);
+    tells(tidegate, &[id, "--replay"], 0, &["nothing differs"]);
+    let second = ["--replay", "--generation", "2"];
+    tells(tidegate, &[&[id][..], &second].concat(), 1, &[differs]);
+    tells(tidegate, &["--recent"], 0, &[id]);
+}
+
+#[tokio::test]
+async fn requests_that_no_region_is_asked_for_are_told_and_made_again() {
+    let world = world().await;
+    let config = busy(&world, ALL);
+    let tidegate = Tidegate::start_healthy(&config.yaml()).await;
+    let moved = visit(&tidegate, "/old/a?b=c&token=hush", &[]).await;
+    assert_eq!(moved.status, StatusCode::MOVED_PERMANENTLY);
+    let nowhere = visit(&tidegate, "/nowhere", &[]).await;
+    assert_eq!(nowhere.status, StatusCode::NOT_FOUND);
+    let broken = visit(&tidegate, "/broken", &[]).await;
+    assert_eq!(broken.status, StatusCode::SERVICE_UNAVAILABLE);
+    let mut session = Session::h1(tidegate.http()).await;
+    let sent = session.send(Method::POST, "/small", &[], "x".repeat(101));
+    let large = sent.await.unwrap();
+    assert_eq!(large.status, StatusCode::PAYLOAD_TOO_LARGE);
+
+    let abort = "abort: { status: 503, share: 100% }, ";
+    let other = ROUTES.replace("301", "302").replace(abort, "");
+    let all = "  - { name: all, upstream: next }\n";
+    let other = other.replace(
+        "{ name: small, match: { path: /small }, upstream: shop }",
+        "x",
+    );
+    tidegate.save(&config.clone().routes(&other.replace("  - x\n", all)).yaml());
+    let reload = tidegate.admin_post("/reload").await;
+    assert_eq!(reload.status, StatusCode::OK, "{reload:?}");
+
+    let told = [
+        "route     moved",
+        "answers   301, to https://new.example.com/a?b=c&token=~",
+        "redirected",
+    ];
+    check_whole(&tidegate, &moved, &told, "answers by itself: 302").await;
+    let told = [
+        "generation 1",
+        "route     none matches",
+        "no_route, status 404",
+    ];
+    check_whole(&tidegate, &nowhere, &told, "upstream `next` by route `all`").await;
+    let told = [
+        "route     broken",
+        "below 1: is answered 503",
+        "fault_injected",
+    ];
+    check_whole(
+        &tidegate,
+        &broken,
+        &told,
+        "upstream `shop` by route `broken`",
+    )
+    .await;
+    let told = [
+        "route     small",
+        "refused   the body has 101 bytes, 100 are allowed",
+    ];
+    check_whole(&tidegate, &large, &told, "upstream `next` by route `all`").await;
+    let failed = explain(&tidegate, &["--recent", "--failed"]).stdout;
+    let id = |reply: &Reply| reply.header("x-request-id").to_owned();
+    assert!(
+        !failed.contains(&id(&moved)),
+        "it got what it asked for: {failed}"
+    );
+    assert!(
+        failed.contains(&id(&broken)) && failed.contains(&id(&nowhere)),
+        "{failed}"
+    );
+}
+
+/// Who is refused can ask as often as he likes: he must not have the room of those who lost an answer.
+#[tokio::test]
+async fn what_is_refused_is_recorded_by_the_sample_only() {
+    let world = world().await;
+    let tidegate = Tidegate::start_healthy(&busy(&world, FAILURES).yaml()).await;
+    for path in ["/nowhere", "/old/a", "/broken"] {
+        let reply = visit(&tidegate, path, &[]).await;
+        let id = reply.header("x-request-id");
+        tells(&tidegate, &[id], 1, &["refused ones", "explain.sample"]);
+    }
+    tidegate.logged(3).await;
+    let recent = tidegate.admin_get("/explain/recent").await;
+    assert_eq!(recent.json(), serde_json::json!([]));
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_told() {
+    let world = world().await;
+    let tidegate = Tidegate::start_healthy(&config(&world, ALL).yaml()).await;
+    let mut stream = TcpStream::connect(tidegate.http()).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost : a\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let id = answer
+        .split("x-request-id: ")
+        .nth(1)
+        .and_then(|rest| rest.lines().next());
+    let id = id.unwrap_or_else(|| panic!("{answer}"));
+    until("it is recorded", || async {
+        tidegate.admin_get(&format!("/explain/{id}")).await.status == StatusCode::OK
+    })
+    .await;
+    let parts = ["could not be read as a request", "refused   ", "whitespace"];
+    tells(&tidegate, &[id], 0, &parts);
+    tells(&tidegate, &[id, "--replay"], 0, &["nothing differs"]);
+}
+
+#[tokio::test]
+async fn what_a_split_drew_is_told_and_drawn_again() {
+    let world = world().await;
+    let config = busy(&world, ALL);
+    let tidegate = Tidegate::start_healthy(&config.yaml()).await;
+    let (mut drawn, mut hashed) = (Vec::new(), Vec::new());
+    for nth in 0..6 {
+        drawn.push(visit(&tidegate, "/parted/a", &[]).await);
+        let cookie = format!("user={nth}");
+        hashed.push(visit(&tidegate, "/kept/a", &[("cookie", &cookie)]).await);
+    }
+    // The same two upstreams, all weight with one.
+    let moved = ROUTES.replace("shop, weight: 50", "shop, weight: 0");
+    tidegate.save(&config.clone().routes(&moved).yaml());
+    let reload = tidegate.admin_post("/reload").await;
+    assert_eq!(reload.status, StatusCode::OK, "{reload:?}");
+
+    for (replies, by) in [
+        (&drawn, "by chance"),
+        (&hashed, "by the hash of cookie user"),
+    ] {
+        for reply in replies {
+            let told = record(&tidegate, reply).await;
+            let split = &told["drawn"]["split"];
+            assert_eq!(split["by"], by, "{told:#}");
+            let shares = split["shares"].as_array().unwrap();
+            let score = |share: &&Value| share["score"].as_f64().unwrap();
+            let winner = shares.iter().min_by(|a, b| score(a).total_cmp(&score(b)));
+            assert_eq!(winner.unwrap()["upstream"], told["upstream"], "{told:#}");
+            let id = reply.header("x-request-id");
+            let story = tells(&tidegate, &[id], 0, &["split ", by, "the lowest wins"]);
+            assert_eq!(
+                story.contains("mirror    draws 0."),
+                by == "by chance",
+                "{story}"
+            );
+            let again = replayed(&tidegate, reply, "").await;
+            assert_eq!(again["same"], true, "{again:#}");
+            let other = replayed(&tidegate, reply, "&generation=2").await;
+            assert_eq!(other["uncertain"], serde_json::json!([]), "{other:#}");
+            let stays = told["upstream"] == "next";
+            assert_eq!(
+                other["differences"] == serde_json::json!([]),
+                stays,
+                "{other:#}"
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -161,8 +161,9 @@ fn not_recorded(context: &super::AdminOptions, id: &str) -> Problem {
     let detail = match policy {
         None => "nothing is recorded: `explain` is off in the configuration".to_owned(),
         Some(policy) => format!(
-            "no record of request `{id}`. {kept} of at most {} are kept. Requests that fail, or need \
-             more than one attempt, are recorded until newer ones take their places; of the others \
+            "no record of request `{id}`. {kept} of at most {} are kept. Requests that lose the answer \
+             that they are owed, or need more than one attempt, are recorded until newer ones take their \
+             places; of all others, refused ones and those that a route answers by itself among them, \
              {}% are: raise `explain.sample` for more, `explain.keep` for longer",
             policy.keep,
             policy.share() * 100.0

@@ -21,9 +21,9 @@ use crate::terminal::{self, Paint, Table};
 /// Tell what was decided for a request, or what would be, and why.
 ///
 /// With a request's identity (`x-request-id` of its answer, `id` in the access log): the record that the
-/// process keeps of it, as a story. Requests that failed, or needed more than one attempt, are always
-/// recorded, of the others the share `explain.sample`. With --replay its decisions are made again of what
-/// was recorded, bit for bit, or as another generation would make them.
+/// process keeps of it, as a story. Requests that lost the answer that they were owed, or needed more than
+/// one attempt, are always recorded, of the others the share `explain.sample`. With --replay what was
+/// decided is decided again of what was recorded, bit for bit, or as another generation would decide it.
 ///
 /// With a method and a URL: what the process that runs would do with such a request now. With a
 /// configuration before them: what that would do while nothing is measured yet. Neither sends anything.
@@ -260,11 +260,20 @@ fn is_method(word: &str) -> bool {
 
 const HEAD: [&str; 6] = ["REQUEST", "ENDED", "STATUS", "ATTEMPTS", "TOOK", "WHAT"];
 
+/// How requests end that got what they asked for.
+const FINE: [&str; 5] = [
+    "completed",
+    "tunnelled",
+    "drained_home",
+    "redirected",
+    "responded",
+];
+
 fn table(records: &[Listed]) -> String {
     let mut table = Table::new(HEAD);
     for record in records {
         let plain = |text: String| (text, Paint::Plain);
-        let fine = matches!(&*record.reason, "completed" | "tunnelled" | "drained_home");
+        let fine = FINE.contains(&&*record.reason);
         let ended = match record.rescued {
             true => format!("{}, rescued", record.reason),
             false => record.reason.clone(),
