@@ -144,28 +144,44 @@ impl Known {
     }
 }
 
-/// Whether `name` is `lower` in some case. `lower` has only small letters and hyphens, and of those the
-/// letters have [`LETTER`]: no other byte passes for one of them.
+/// Whether `name` is `lower` in some case: by its first word and its last, which may overlap, and by those
+/// between them.
 #[inline]
 fn is_in_some_case(lower: &[u8], name: &[u8]) -> bool {
     if lower.len() != name.len() {
         return false;
     }
-    let (words, rest) = lower.as_chunks::<8>();
-    let (name_words, name_rest) = name.as_chunks::<8>();
-    let same = |(lower, name): (&[u8; 8], &[u8; 8])| {
-        let (lower, name) = (u64::from_ne_bytes(*lower), u64::from_ne_bytes(*name));
-        name | ((lower & (LETTER as u64 * 0x0101_0101_0101_0101)) >> 1) == lower
+    let (Some(lower_end), Some(name_end)) = (lower.last_chunk(), name.last_chunk()) else {
+        return is_same_word(short(lower), short(name));
     };
-    words.iter().zip(name_words).all(same)
-        && rest
-            .iter()
-            .zip(name_rest)
-            .all(|(&lower, &name)| name | ((lower & LETTER) >> 1) == lower)
+    let same = |(lower, name): (&[u8; 8], &[u8; 8])| {
+        is_same_word(u64::from_ne_bytes(*lower), u64::from_ne_bytes(*name))
+    };
+    let mut words = lower.as_chunks().0.iter().zip(name.as_chunks().0);
+    same((lower_end, name_end))
+        && words.next().is_none_or(same)
+        && (lower.len() <= 16 || words.all(same))
 }
 
-/// Letters have it and hyphens do not; one bit below it is that of case.
-const LETTER: u8 = 0x40;
+/// Up to eight bytes as a word, different for different bytes of the same number.
+#[inline]
+fn short(bytes: &[u8]) -> u64 {
+    let half = |half: Option<&[u8; 4]>| half.map(|bytes| u64::from(u32::from_ne_bytes(*bytes)));
+    match (half(bytes.first_chunk()), half(bytes.last_chunk())) {
+        (Some(start), Some(end)) => start << 32 | end,
+        _ => bytes.iter().fold(0, |word, b| word << 8 | u64::from(*b)),
+    }
+}
+
+/// Whether a word of a name is `lower` in some case. `lower` has only small letters and hyphens, and of
+/// those the letters have [`LETTERS`]: no other byte passes for one of them.
+#[inline]
+fn is_same_word(lower: u64, name: u64) -> bool {
+    name | ((lower & LETTERS) >> 1) == lower
+}
+
+/// In each byte the bit that letters have and hyphens do not; one bit below it is that of case.
+const LETTERS: u64 = 0x4040_4040_4040_4040;
 
 /// A hash of the length and of the first and last byte in lower case. The factor was searched for
 /// so that no two known names meet; that is checked when this is compiled.
