@@ -3,10 +3,11 @@
 //! A decision is a function of what steering and balancing saw, of the request's ask and of chance. A
 //! record keeps all three as they were ([`Looked`]): so [`replay`] makes the same decision bit for bit
 //! with the same plan, and shows what another plan would have done of the same. What came of it, attempt
-//! by attempt, stands beside. A record names regions by the list of its plan, which it shares, and pins
-//! nothing else of it. It keeps no secrets of the request ([`Facts`]), no body, and never leaves the
-//! memory of its process but as the answer to who asks there: so what residency says of a request holds
-//! for what is kept of it.
+//! by attempt, stands beside; and so does what came before: what the request drew, and how it ended if
+//! its route answered it, or it was refused. A record names regions by the list of its plan, which it
+//! shares, and pins nothing else of it. It keeps no secrets of the request ([`Facts`]), no body, and never
+//! leaves the memory of its process but as the answer to who asks there: so what residency says of a
+//! request holds for what is kept of it.
 
 mod again;
 mod chance;

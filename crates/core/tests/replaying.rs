@@ -266,7 +266,7 @@ fn lots(plan: &Plan, lot: Lot, request: &Snapshot) -> Lots {
     let injected = route.actions.as_ref().map(|all| all.fault.draw(lot));
     let injected = injected.unwrap_or_default();
     Lots {
-        upstream: plan.upstream(upstream.unwrap()).name.clone(),
+        upstream: plan.upstream(upstream.expect("it has one")).name.clone(),
         waits: injected.delay.is_some(),
         aborted: injected.abort.is_some(),
         copied: route
@@ -292,7 +292,7 @@ fn drawn(world: &World, lot: Lot, request: &Snapshot) -> Record {
     record.facts = Some(Facts::of(request));
     record.drawn = Drawn::of(lot, Some(&world.live.plan.routes[0]), request, true);
     let through = record.way.as_mut().and_then(|way| way.through.as_mut());
-    through.unwrap().upstream = served.upstream;
+    through.expect("it is sent on").upstream = served.upstream;
     if served.aborted {
         record.end.reason = Termination::FaultInjected;
     }
@@ -422,6 +422,22 @@ fn another_plan_is_asked_of_what_was_observed() {
     );
 }
 
+/// What is drawn again comes from the record: another lot comes to another end.
+#[test]
+fn a_lot_that_was_tampered_with_is_found_out() {
+    let mut found_out = 0;
+    for seed in 0..200 {
+        let mut rng = Rng::with_seed(seed);
+        let (world, lot) = (chancy(&mut rng), Lot::draw(&mut rng));
+        let request = Snapshot::new(Method::GET, "shop.example.com", "/");
+        let mut record = drawn(&world, lot, &request);
+        record.drawn.lot = Lot::new(lot.number() ^ 1 << 40);
+        let replayed = replay(&record, &world.live.plan);
+        found_out += u32::from(!replayed.same);
+    }
+    assert!(found_out > 50, "{found_out} of 200");
+}
+
 /// A plan whose one route sends its clients elsewhere, or on if there is no status.
 fn moved(status: Option<u16>) -> World {
     World::planned(latency(10), &[1], |plan| {
@@ -432,7 +448,7 @@ fn moved(status: Option<u16>) -> World {
         let route = own(&mut plan.routes[0]);
         route.upstream = None;
         let redirect = Redirect {
-            status: StatusCode::from_u16(status).unwrap(),
+            status: StatusCode::from_u16(status).expect("a status"),
             to: RedirectTo::Parts(UrlParts {
                 scheme: Some("https"),
                 ..UrlParts::default()

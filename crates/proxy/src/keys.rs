@@ -50,9 +50,8 @@ pub(crate) fn origin(
     context.origin.of(client, atlas)
 }
 
-/// The upstream of a request of `route`, if that is split by what is hashed, if the request has it, else by
-/// its lot.
-/// None: the route answers by itself.
+/// The upstream of a request of `route`: if that is split, by what it hashes, if the request has that,
+/// else by the request's lot. None: the route answers by itself.
 pub(crate) fn upstream(
     context: &Context,
     head: &RequestHead,

@@ -2,8 +2,9 @@
 //!
 //! A request that is of the sample is noted from its beginning; any other one only once something goes
 //! wrong with it: then what its first decision was made of is gone, and the record says so. So a request
-//! to which nothing happens costs a draw, and a copy of its decision. What is noted becomes a record
-//! when the request ends, in the ring of its worker.
+//! to which nothing happens costs a look at its lot, and a copy of its decision. One that its route
+//! answers, or that is refused before it has an upstream, is noted if it is of the sample: it costs the
+//! look alone. What is noted becomes a record when the request ends, in the ring of its worker.
 
 use std::rc::Rc;
 use std::sync::Arc;

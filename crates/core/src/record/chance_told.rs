@@ -105,13 +105,9 @@ impl Record {
         };
         write!(f, "split     {}, at {:016x}:", number.told(), number.value)?;
         for (nth, (share, score)) in chances.scores(number.value).enumerate() {
-            let part = 100.0 * chances.part(share);
+            let part = (1e5 * chances.part(share)).round() / 1e3;
             let comma = if nth == 0 { "" } else { "," };
-            write!(
-                f,
-                "{comma} {} ({part:.3}%) draws {score:.4}",
-                share.upstream
-            )?;
+            write!(f, "{comma} {} ({part}%) draws {score:.4}", share.upstream)?;
         }
         writeln!(f, "; the lowest wins")
     }
