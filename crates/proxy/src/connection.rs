@@ -55,19 +55,30 @@ fn trace(facts: &ConnectionFacts) {
     );
 }
 
-/// Whether the first bytes are HTTP/2's; none if the connection ended or took too long to tell.
+/// Whether the first bytes are HTTP/2's; none if the connection ended or took too long to tell. Most
+/// come with the connection: only who waits for them has a timer.
 async fn detect(context: &Context, conn: &mut Conn) -> Option<bool> {
-    let timer = context.worker.wheel.timer();
-    timer.set(now() + context.listener.limits.header_timeout);
-    poll_fn(|cx| poll_detect(cx, conn, &timer, context)).await
+    let mut timer = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(found) = poll_detect(cx, conn) {
+            return Poll::Ready(found);
+        }
+        let timer = timer.get_or_insert_with(|| header_timer(context));
+        match context.worker.is_stopping() {
+            true => Poll::Ready(None),
+            false => timer.poll_expired(cx).map(|()| None),
+        }
+    })
+    .await
 }
 
-fn poll_detect(
-    cx: &mut TaskContext<'_>,
-    conn: &mut Conn,
-    timer: &Timer,
-    context: &Context,
-) -> Poll<Option<bool>> {
+fn header_timer(context: &Context) -> Timer {
+    let timer = context.worker.wheel.timer();
+    timer.set(now() + context.listener.limits.header_timeout);
+    timer
+}
+
+fn poll_detect(cx: &mut TaskContext<'_>, conn: &mut Conn) -> Poll<Option<bool>> {
     loop {
         let seen = conn.rbuf.len().min(PREFACE.len());
         if conn.rbuf[..seen] != PREFACE[..seen] {
@@ -75,9 +86,6 @@ fn poll_detect(
         }
         if seen == PREFACE.len() {
             return Poll::Ready(Some(true));
-        }
-        if timer.poll_expired(cx).is_ready() || context.worker.is_stopping() {
-            return Poll::Ready(None);
         }
         match ready!(conn.poll_fill(cx)) {
             Ok(read) if read > 0 => {}

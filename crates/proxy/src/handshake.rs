@@ -1,6 +1,7 @@
 //! From an accepted socket to a connection that is ready for requests: the TLS handshake with its
 //! deadline, and the facts that later steps need.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use tidegate_telemetry::labels::TlsVersion;
@@ -24,9 +25,16 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<ListenerContext>, acc
         place: _place,
     } = accepted;
     let _open = listener.series.open();
-    // Boxed, so that its room is given back once it is done.
-    match Box::pin(establish(&worker.wheel, &listener, stream, client)).await {
-        Ok((stream, facts)) => connection::serve(worker, listener, stream, facts).await,
+    let secured = match &listener.tls {
+        None => Ok((Stream::Plain(stream), None)),
+        // Boxed, so that its room is given back once it is done.
+        Some(tls) => Box::pin(secure(&worker.wheel, &listener, tls, stream)).await,
+    };
+    match secured {
+        Ok((stream, tls)) => {
+            let facts = facts(&listener, client, tls);
+            connection::serve(worker, listener, stream, facts).await;
+        }
         Err(error) => {
             listener.series.handshake_failed(error.label());
             tracing::debug!(listener = %listener.name, %client, %error, "no connection");
@@ -34,31 +42,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<ListenerContext>, acc
     }
 }
 
-/// A stream for requests and what is known of it.
-async fn establish(
-    wheel: &Wheel,
-    listener: &ListenerContext,
-    stream: TcpStream,
-    client: std::net::SocketAddr,
-) -> Result<(Stream, ConnectionFacts), HandshakeError> {
-    let (stream, tls) = match &listener.tls {
-        None => (Stream::Plain(stream), None),
-        Some(tls) => {
-            let (stream, facts) = secure(wheel, listener, tls, stream).await?;
-            (stream, Some(facts))
-        }
-    };
+/// What is known of a client that is ready for requests, which is counted as established.
+fn facts(listener: &ListenerContext, client: SocketAddr, tls: Option<TlsFacts>) -> ConnectionFacts {
     listener.series.established(version(tls.as_ref()));
-    let trusted = listener.trusts(client.ip());
-    Ok((
-        stream,
-        ConnectionFacts {
-            listener: listener.name.clone(),
-            client,
-            trusted,
-            tls,
-        },
-    ))
+    ConnectionFacts {
+        listener: listener.name.clone(),
+        client,
+        trusted: listener.trusts(client.ip()),
+        tls,
+    }
 }
 
 async fn secure(
@@ -66,10 +58,10 @@ async fn secure(
     listener: &ListenerContext,
     tls: &ServerTls,
     stream: TcpStream,
-) -> Result<(Stream, TlsFacts), HandshakeError> {
+) -> Result<(Stream, Option<TlsFacts>), HandshakeError> {
     let deadline = now() + listener.limits.handshake_timeout;
     let (stream, facts) = tls.accept(stream, &wheel.timer(), deadline).await?;
-    Ok((Stream::ServerTls(stream), facts))
+    Ok((Stream::ServerTls(stream), Some(facts)))
 }
 
 fn version(tls: Option<&TlsFacts>) -> TlsVersion {

@@ -82,10 +82,11 @@ impl Seat {
                 return;
             };
             let (worker, counted) = (worker.clone(), connections.count());
-            spawn_local(in_turns(async move {
+            // Boxed here, because spawning and ending a task move it several times.
+            spawn_local(in_turns(Box::pin(async move {
                 handshake::serve(worker, listener, accepted).await;
                 drop(counted);
-            }));
+            })));
         }));
     }
 

@@ -53,23 +53,29 @@ pub(crate) async fn serve(context: Rc<Context>, conn: Conn) {
     let mut waiting = limits.header_timeout;
     while idle(&context, &conn, &timer, waiting).await {
         match Box::pin(serve_burst(&context, &conn, &timer)).await {
-            Next::Request => waiting = limits.idle_timeout.saturating_sub(BURST),
-            Next::Linger => return linger(&conn, &timer).await,
-            Next::Leave => return leave(&conn, &timer).await,
-            Next::Close => return,
+            Next::Request => {
+                waiting = limits.idle_timeout.saturating_sub(BURST);
+                continue;
+            }
+            Next::Linger => linger(&conn, &timer).await,
+            Next::Leave => leave(&conn, &timer).await,
+            Next::Close => {}
         }
+        break;
     }
+    // The next connection has the buffers of one that ends before it has idled.
+    conn.borrow_mut().release();
 }
 
 /// Waits for bytes without owning a buffer. False when the connection ended, idled too long, or
 /// the process stops.
 async fn idle(context: &Context, conn: &SharedConn, timer: &Timer, waiting: Duration) -> bool {
+    if !conn.borrow().rbuf.is_empty() {
+        return true;
+    }
     timer.set(now() + waiting);
     poll_fn(|cx| {
         let mut conn = conn.borrow_mut();
-        if !conn.rbuf.is_empty() {
-            return Poll::Ready(true);
-        }
         if context.worker.is_stopping() || timer.poll_expired(cx).is_ready() {
             return Poll::Ready(false);
         }
@@ -138,8 +144,8 @@ async fn read_head(
         limits,
         parser: RequestParser::default(),
         started: None,
+        waits: false,
     };
-    timer.set(now() + BURST);
     poll_fn(|cx| reader.poll(cx, &mut conn.borrow_mut())).await
 }
 
@@ -149,6 +155,8 @@ struct HeadReader<'a> {
     limits: &'a Limits,
     parser: RequestParser,
     started: Option<Instant>,
+    /// Whether the timer is set: a head that is there at once needs none.
+    waits: bool,
 }
 
 impl HeadReader<'_> {
@@ -163,19 +171,25 @@ impl HeadReader<'_> {
             } else if self.context.worker.is_stopping() {
                 return Poll::Ready(Ok(Read::Ended));
             }
-            if self.timer.poll_expired(cx).is_ready() {
-                let late = self.started.is_some();
-                return Poll::Ready(if late {
-                    Err(Refusal::Late)
-                } else {
-                    Ok(Read::Idle)
-                });
-            }
-            match ready!(conn.poll_fill(cx)) {
-                Ok(read) if read > 0 => {}
-                _ => return Poll::Ready(Ok(Read::Ended)),
+            match conn.poll_fill(cx) {
+                Poll::Ready(Ok(read)) if read > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(Read::Ended)),
+                Poll::Pending => return self.poll_wait(cx),
             }
         }
+    }
+
+    /// Ready once nothing has come for a moment, or the head has taken too long.
+    fn poll_wait(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<Read, Refusal>> {
+        if !self.waits {
+            self.waits = true;
+            self.timer.set(now() + BURST);
+        }
+        ready!(self.timer.poll_expired(cx));
+        Poll::Ready(match self.started {
+            Some(_) => Err(Refusal::Late),
+            None => Ok(Read::Idle),
+        })
     }
 
     /// The head's own limit runs from its first byte.
@@ -183,6 +197,7 @@ impl HeadReader<'_> {
         if self.started.is_none() {
             let at = now();
             self.started = Some(at);
+            self.waits = true;
             self.timer
                 .set(at + self.context.listener.limits.header_timeout);
         }
