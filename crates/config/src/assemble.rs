@@ -8,12 +8,15 @@ use std::sync::Arc;
 
 use crate::bundle::{BYTES_MAX, Bundle};
 use crate::environment::{self, Environment};
+use crate::gaps::Gaps;
 use crate::include::{self, Entry, Listed, Shelf, Unread, tidy};
 use crate::mask::Masks;
 use crate::problem::Problem;
+use crate::raw;
+use crate::schema;
 use crate::source::{Builder, Sources};
 use crate::span::Span;
-use crate::yaml::{self, Node};
+use crate::yaml::{self, Node, Pieces};
 
 /// Values of all files together, what aliases repeat included; each one's are bounded by the reader.
 const NODES_MAX: usize = if cfg!(test) { 20_000 } else { 8_000_000 };
@@ -26,8 +29,10 @@ pub(crate) struct Assembled<'b> {
     pub(crate) sources: Sources,
     /// What came from the environment.
     pub(crate) masks: Masks,
-    /// Whether a file is missing, so that what refers to it would be a false problem.
-    pub(crate) is_partial: bool,
+    /// What may be missing, so that what refers to it would be a false problem.
+    pub(crate) gaps: Gaps,
+    /// Whether it would be too large to be compiled.
+    pub(crate) is_too_large: bool,
     /// The included files, and the patterns that were looked for.
     pub(crate) watched: BTreeSet<PathBuf>,
 }
@@ -40,7 +45,8 @@ struct Assembly<'b> {
     problems: Vec<Problem>,
     watched: BTreeSet<PathBuf>,
     nodes: usize,
-    is_partial: bool,
+    gaps: Gaps,
+    is_too_large: bool,
 }
 
 /// Reads every text of `bundle` that its main file asks for.
@@ -54,14 +60,17 @@ pub(crate) fn assemble<'b>(bundle: &'b Bundle, environment: &dyn Environment) ->
         problems: Vec::new(),
         watched: BTreeSet::new(),
         nodes: 0,
-        is_partial: false,
+        gaps: Gaps::default(),
+        is_too_large: false,
     };
     match include::walk(&mut assembly, &bundle.main) {
         Err(Unread { code, message }) => assembly.problems.push(Problem::error(code, message)),
         Ok(walked) => {
             assembly.problems.extend(walked.problems);
             assembly.watched.extend(walked.patterns);
-            assembly.is_partial |= walked.is_partial;
+            if walked.is_partial {
+                assembly.gaps.unread();
+            }
         }
     }
     assembly.finish(environment)
@@ -85,7 +94,8 @@ impl<'b> Assembly<'b> {
             problems: self.problems,
             sources,
             masks,
-            is_partial: self.is_partial,
+            gaps: self.gaps,
+            is_too_large: self.is_too_large,
             watched: self.watched,
         }
     }
@@ -103,6 +113,17 @@ impl<'b> Assembly<'b> {
     /// The tree of one file, moved to where it starts; none when it says nothing.
     fn parse(&mut self, text: &'b str, start: usize) -> Option<Node<'b>> {
         let (root, mut problems) = yaml::parse(text);
+        let broken = root.is_none() && problems.iter().all(|one| one.code == "invalid_yaml");
+        let root = root.or_else(|| {
+            let pieces = broken.then(|| pieces(text)).flatten()?;
+            // A section that can be read by itself is not where the text is broken.
+            if let Some(broken) = pieces.broken {
+                problems = vec![broken];
+            }
+            problems.extend(pieces.problems);
+            self.gaps.file(pieces.names);
+            Some(pieces.root)
+        });
         problems.iter_mut().for_each(|problem| problem.shift(start));
         self.problems.append(&mut problems);
         let mut root = root?;
@@ -144,6 +165,7 @@ impl Shelf for Assembly<'_> {
                 .unwrap_or_else(|| missing(&path)));
         };
         if self.builder.bytes() + text.len() > BYTES_MAX as usize || self.nodes > NODES_MAX {
+            self.is_too_large = true;
             return Err(too_large());
         }
         let start = self.builder.push(&path.display().to_string(), text);
@@ -151,7 +173,7 @@ impl Shelf for Assembly<'_> {
             self.watched.insert(path);
         }
         let Some(mut root) = self.parse(text, start) else {
-            self.is_partial = true;
+            self.gaps.unread();
             return Ok(Vec::new());
         };
         let entries = include::take(&mut root, &mut self.problems);
@@ -175,6 +197,11 @@ impl Shelf for Assembly<'_> {
             .collect();
         Ok(listed.into_iter().collect())
     }
+}
+
+/// The sections of a broken text that could be read.
+pub(crate) fn pieces(text: &str) -> Option<Pieces<'_>> {
+    yaml::pieces(text, schema::keys::<raw::Config>(), include::KEY)
 }
 
 /// The entry of a directory that leads to a path below it.
@@ -224,7 +251,7 @@ mod tests {
             .map(|problem| problem.code)
             .collect();
         assert_eq!(codes, BTreeSet::from(["too_large"]));
-        assert!(assembled.is_partial);
+        assert!(assembled.is_too_large);
         let root = assembled.root.unwrap();
         assert!(root.nodes() < NODES_MAX + 2_000, "{}", root.nodes());
     }

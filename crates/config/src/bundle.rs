@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::assemble::too_large;
+use crate::assemble::{pieces, too_large};
 use crate::files;
 use crate::include::{self, Entry, Listed, Shelf, Unread, tidy};
 use crate::problem::{Problem, quoted};
@@ -187,7 +187,8 @@ impl Shelf for Reading {
         let text = self.note(path, text)?;
         self.bundle.files.push((path.to_owned(), text.clone()));
         // Most configurations include nothing; those are not parsed twice.
-        let tree = text.contains(include::KEY).then(|| yaml::parse(&text).0);
+        let read = || yaml::parse(&text).0.or_else(|| Some(pieces(&text)?.root));
+        let tree = text.contains(include::KEY).then(read);
         let entries = tree.flatten();
         Ok(entries.map_or(Vec::new(), |mut root| {
             include::take(&mut root, &mut Vec::new())

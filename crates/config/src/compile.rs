@@ -16,6 +16,7 @@ mod explain;
 mod expression;
 mod failover;
 mod fallback;
+mod flaws;
 mod generations;
 mod geo;
 mod headers;
@@ -41,6 +42,7 @@ mod standby;
 mod steering;
 mod syntax;
 mod times;
+mod unmeant;
 mod upstream;
 mod upstreams;
 mod urls;
@@ -48,18 +50,18 @@ mod zones;
 
 use std::sync::Arc;
 
-use tidegate_core::plan::{MetricsPolicy, Plan, Pop};
+use tidegate_core::plan::{MetricsPolicy, Plan, Pop, Route};
 use tidegate_core::route::RouteTable;
 use tidegate_core::settings::{AccessLog, Settings};
 
 use crate::defaults;
-use crate::problem::{Problem, Severity};
 use crate::raw;
 use crate::units;
-use crate::yaml::{Field, WordOr};
+use crate::yaml::{Field, Node, WordOr};
 
 pub(crate) use context::Context;
 pub(crate) use failover::percentile_word;
+use flaws::Flaws;
 pub use generations::state_dir;
 pub use geo::DatabaseRead;
 pub(crate) use geo::Geo;
@@ -81,8 +83,11 @@ pub(crate) struct Compiled {
 pub(crate) use connection::TlsFiles;
 pub(crate) use upstream::UpstreamFiles;
 
-/// Compiles a whole configuration. Meaningless when the context holds an error afterwards.
-pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
+/// Compiles a whole configuration, decoded from `root`. Meaningless when the context holds an error
+/// afterwards.
+pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config, root: &Node<'_>) -> Compiled {
+    cx.flaws = Flaws::find(&cx.problems, root);
+    hide_broken(cx, config);
     let regions = regions::compile(cx, config);
     let totals = body::totals(cx, &config.replay);
     let (upstreams, tls_files) = upstreams::compile(cx, config, &regions, &totals);
@@ -103,6 +108,8 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
         rollback: generations::rollback(cx, &config.rollback),
         atlas: geo.as_ref().map(|geo| geo.atlas.clone()),
     };
+    cx.flaws = Flaws::find(&cx.problems, root);
+    let plan = without_flaws(cx, config, plan);
     lint(cx, config, &settings, &plan);
     Compiled {
         settings,
@@ -113,21 +120,61 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Compiled {
     }
 }
 
-/// What is wrong between sections. Errors elsewhere leave things unused too, and places that do not
-/// fit the plan; they are enough.
-fn lint(cx: &mut Context<'_>, config: &raw::Config, settings: &Settings, plan: &Plan) {
-    let is_error = |problem: &Problem| problem.severity == Severity::Error;
-    if cx.problems.iter().any(is_error) {
-        return;
+/// Notes the sections that have to be there and are not, or are no sections: they would define what
+/// others refer to.
+fn hide_broken(cx: &mut Context<'_>, config: &raw::Config) {
+    let sections = [
+        ("listeners", config.listeners.get().is_none()),
+        ("regions", config.regions.get().is_none()),
+        ("upstreams", config.upstreams.get().is_none()),
+        ("routes", config.routes.get().is_none()),
+        ("geo", config.geo.get().is_none() && !config.geo.is_absent()),
+    ];
+    for (section, _) in sections.into_iter().filter(|(_, hidden)| *hidden) {
+        cx.gaps.hide(section);
     }
+}
+
+/// The plan without what has errors: such a route leads nowhere, and such an upstream is nowhere.
+fn without_flaws(cx: &Context<'_>, config: &raw::Config, mut plan: Plan) -> Plan {
+    let given: Vec<usize> = given(config).map(|(index, _)| index).collect();
+    for (route, index) in plan.routes.iter_mut().zip(given) {
+        if !cx.flaws.is_sound("routes", index) {
+            let (name, matches) = (Arc::clone(&route.name), route.matches.clone());
+            *route = Arc::new(Route::new(name, matches, None));
+        }
+    }
+    for (index, upstream) in plan.upstreams.iter_mut().enumerate() {
+        if !cx.flaws.is_sound("upstreams", index) {
+            // Nobody else has it yet.
+            if let Some(upstream) = Arc::get_mut(upstream) {
+                upstream.regions = Default::default();
+                upstream.steering.panic.fallback = None;
+            }
+        }
+    }
+    plan
+}
+
+/// The routes that are mappings, which are those of the plan, with their positions in the file.
+fn given(config: &raw::Config) -> impl Iterator<Item = (usize, &raw::Route)> {
+    let routes = config.routes.get().map_or(&[][..], Vec::as_slice);
+    let routes = routes.iter().enumerate();
+    routes.filter_map(|(index, field)| Some((index, field.get()?)))
+}
+
+/// What is wrong between sections, as far as it can be told for certain: errors leave things unused
+/// too.
+fn lint(cx: &mut Context<'_>, config: &raw::Config, settings: &Settings, plan: &Plan) {
     lint::unused(cx, config);
     lint::redirects(cx, config);
     lint::patterns(cx, config, plan);
     certificates::check_names(cx, config, plan);
     geo::lint(cx, config, &plan.upstreams);
-    matches::check_unseen(cx, config, plan.routes.iter().map(|route| &route.matches));
+    matches::check_unseen(cx, config, plan);
     reach::check(cx, config, plan);
     cycles::check(cx, config, settings, plan);
+    unmeant::check(cx, config, settings, plan);
 }
 
 fn pop(cx: &mut Context<'_>, pop: Option<&raw::Pop>) -> Pop {

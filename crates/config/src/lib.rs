@@ -15,7 +15,9 @@ mod emit;
 mod environment;
 mod excerpt;
 mod files;
+mod follow;
 mod format;
+mod gaps;
 mod grpc;
 mod hint;
 mod include;
@@ -203,16 +205,18 @@ pub fn compile_bundle(bundle: &Bundle, surroundings: &Surroundings<'_>) -> Resul
     }
 }
 
-/// The tree to raw types to the plan. None when there is no tree to go on with, or only a part of one:
-/// what the missing part defines would be reported as unknown.
+/// The tree to raw types to the plan. None when there is no tree to go on with. Of a part of one only
+/// the problems count.
 fn stages(cx: &mut Context<'_>, assembled: &Assembled<'_>) -> Option<Compiled> {
     let root = assembled.root.as_ref()?;
     cx.text = assembled.sources.clone();
     let (config, problems) = yaml::decode::<raw::Config>(root);
     cx.problems.extend(problems);
-    let is_whole = root.is_map() && !assembled.is_partial;
-    let compiled = is_whole.then(|| compile::compile(cx, &config));
+    cx.gaps = assembled.gaps.clone();
+    let is_fit = root.is_map() && !assembled.is_too_large;
+    let compiled = is_fit.then(|| compile::compile(cx, &config, root));
     yaml::fill_paths(&mut cx.problems, root);
+    follow::leave_out(&mut cx.problems);
     compiled
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use crate::raw;
-use crate::schema::{keys, schema};
+use crate::schema::{keys, of_values as schema};
 
 /// The keys of a raw type in the order of its declaration.
 type Keys = fn() -> &'static [&'static str];

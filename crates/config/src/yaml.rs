@@ -7,6 +7,7 @@ mod field;
 mod node;
 mod parse;
 mod paths;
+mod pieces;
 mod plain;
 mod word_or;
 
@@ -15,5 +16,6 @@ pub(crate) use field::{Entries, Entry, Field};
 pub(crate) use node::{Key, Kind, Node, Value};
 pub(crate) use parse::parse;
 pub(crate) use paths::fill_paths;
+pub(crate) use pieces::{Pieces, pieces};
 pub(crate) use plain::is_plain_text;
 pub(crate) use word_or::{Off, WordOr};

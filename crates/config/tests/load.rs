@@ -492,6 +492,6 @@ upstreams:
 routes: [{ upstream: a }, { upstream: b, match: { path: /b } }]
 ";
     let report = refused(text);
-    assert_eq!(codes(&report), ["invalid_unit"]);
-    assert_eq!(report.problems[0].path, "upstreams.a.retry.per_try");
+    assert_eq!(codes(&report), ["unused_region", "invalid_unit"]);
+    assert_eq!(report.problems[1].path, "upstreams.a.retry.per_try");
 }

@@ -114,9 +114,11 @@ fn warn_of_dates(cx: &mut Context<'_>, chain: &Chain, file: &NamedFile, span: Op
     cx.report(Problem::warning(code, message).at(span).help(help));
 }
 
-/// Certificates of listeners that are for none of the hosts that routes take. `plan` is that of `config`,
-/// which has no errors.
+/// Certificates of listeners that are for none of the hosts that routes take. `plan` is that of `config`.
 pub(crate) fn check_names(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
+    if !cx.knows("routes", &["match"], usize::MAX) {
+        return;
+    }
     let hosts = plan
         .routes
         .iter()

@@ -12,7 +12,9 @@ use std::time::{Duration, SystemTime};
 use crate::compile::default_duration;
 use tidegate_core::geo::Atlas;
 
+use crate::compile::flaws::Flaws;
 use crate::files::{Files, Opened};
+use crate::gaps::Gaps;
 use crate::problem::{Problem, quoted};
 use crate::raw;
 use crate::source::Sources;
@@ -38,6 +40,10 @@ pub(crate) struct Context<'a> {
     pub(crate) base: &'a Path,
     /// The texts that spans are of.
     pub(crate) text: Sources,
+    /// What could not be read.
+    pub(crate) gaps: Gaps,
+    /// The objects that could not be decoded.
+    pub(crate) flaws: Flaws,
     /// What tells where clients are in the plan that serves, to be shared or kept.
     pub(crate) atlas: Option<Arc<Atlas>>,
 }
@@ -59,8 +65,16 @@ impl<'a> Context<'a> {
             files,
             base,
             text: Sources::from(""),
+            gaps: Gaps::default(),
+            flaws: Flaws::default(),
             atlas: None,
         }
+    }
+
+    /// Whether nothing is missing of what the objects of a section say by some of their `keys`, as far
+    /// down as `depth` below their values.
+    pub(crate) fn knows(&self, section: &str, keys: &[&str], depth: usize) -> bool {
+        self.gaps.is_whole(section) && !self.flaws.touch(section, keys, depth)
     }
 
     pub(crate) fn report(&mut self, problem: Problem) {
@@ -105,7 +119,8 @@ impl<'a> Context<'a> {
         parent: Option<Span>,
         key: &str,
     ) -> Option<&'f T> {
-        if field.is_absent() {
+        let may_be_unread = parent.is_none() && self.gaps.may_hold(key);
+        if field.is_absent() && !may_be_unread {
             let message = format!("the key `{key}` is missing");
             let whole_file =
                 "a configuration needs `listeners`, `regions`, `upstreams` and `routes`";

@@ -10,20 +10,23 @@ use tidegate_core::Snapshot;
 use tidegate_core::plan::{Plan, Route};
 use tidegate_core::settings::Settings;
 
-use crate::compile::Context;
+use crate::compile::{Context, given};
 use crate::problem::{Problem, quoted};
 use crate::raw;
 use crate::span::Span;
 use crate::yaml::WordOr;
 
-/// Reports every circle once. `plan` is that of `config`, which has no errors.
+/// Reports every circle once. `plan` is that of `config`, without what has errors.
 pub(crate) fn check(cx: &mut Context<'_>, config: &raw::Config, settings: &Settings, plan: &Plan) {
+    // What a broken match takes would not go round.
+    if !cx.knows("routes", &["match"], usize::MAX) || !cx.gaps.is_whole("listeners") {
+        return;
+    }
     check_fallbacks(cx, config, plan);
     for at in redirects::circles(settings, plan) {
         let route = quoted(&plan.routes[at].name);
         let message = format!("the redirect of {route} leads back to itself");
-        let field = config.routes.get().and_then(|routes| routes.get(at));
-        let raw = field.and_then(|field| field.get());
+        let raw = given(config).nth(at).map(|(_, raw)| raw);
         let problem = Problem::error("redirect_cycle", message);
         let problem = problem.at(raw.and_then(|raw| raw.redirect.span()));
         let problem = problem.label(place(config, at), "which this route takes again");
@@ -61,8 +64,9 @@ fn redirect(config: &raw::Config, upstream: usize) -> Option<Span> {
 }
 
 fn place(config: &raw::Config, route: usize) -> Option<Span> {
-    let field = config.routes.get()?.get(route)?;
-    field.get()?.r#match.span().or(field.span())
+    let (index, raw) = given(config).nth(route)?;
+    let span = config.routes.get()?.get(index)?.span();
+    raw.r#match.span().or(span)
 }
 
 /// The route that serves what a route's fallback sends its clients to, if that is certain: an

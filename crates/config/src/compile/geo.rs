@@ -74,6 +74,9 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Option<Geo>
 
 /// Warns where a section is without the other that it works with.
 pub(crate) fn lint(cx: &mut Context<'_>, config: &raw::Config, upstreams: &[Arc<Upstream>]) {
+    if !cx.gaps.is_whole("geo") || !cx.knows("upstreams", &["steering"], 1) {
+        return;
+    }
     let steers = |upstream: &Upstream| matches!(upstream.steering.policy, Policy::Geo { .. });
     let mut by_geo = upstreams.iter().filter(|upstream| steers(upstream));
     match (config.geo.span(), by_geo.next()) {

@@ -7,10 +7,11 @@ use tidegate_core::plan::Plan;
 use tidegate_core::route::PathMatch;
 use tidegate_core::settings::Settings;
 
-use crate::compile::{Context, upstreams};
+use crate::compile::{Context, given, upstreams};
 use crate::problem::{Problem, quoted};
 use crate::raw;
 use crate::span::Span;
+use crate::yaml::Entry;
 
 /// As many regular expressions may be tried for one request; from there on somebody should know.
 const PATTERNS_MANY: usize = 100;
@@ -65,17 +66,18 @@ pub(crate) fn unused(cx: &mut Context<'_>, config: &raw::Config) {
         .collect();
     let routes = routes.iter().filter_map(|route| route.get());
     let targets: HashSet<&str> = routes.flat_map(named).collect();
-    for entry in regions
-        .iter()
-        .filter(|entry| !lived_in.contains(entry.name.as_str()))
-    {
+    // A misspelled name may be meant for any.
+    let (upstreams_known, routes_known) = (
+        cx.knows("upstreams", &["regions"], 1),
+        cx.knows("routes", &["upstream", "split", "mirror"], usize::MAX),
+    );
+    let unused = |entry: &&Entry<raw::Region>| !lived_in.contains(entry.name.as_str());
+    for entry in regions.iter().filter(|_| upstreams_known).filter(unused) {
         let message = format!("no upstream lives in the region {}", quoted(&entry.name));
         cx.report(Problem::warning("unused_region", message).at(entry.name_span));
     }
-    for entry in upstreams
-        .iter()
-        .filter(|entry| !targets.contains(entry.name.as_str()))
-    {
+    let unused = |entry: &&Entry<raw::Upstream>| !targets.contains(entry.name.as_str());
+    for entry in upstreams.iter().filter(|_| routes_known).filter(unused) {
         let message = format!("no route leads to the upstream {}", quoted(&entry.name));
         cx.report(Problem::warning("unused_upstream", message).at(entry.name_span));
     }
@@ -101,12 +103,10 @@ pub(crate) fn redirects(cx: &mut Context<'_>, config: &raw::Config) {
     }
 }
 
-/// Hosts with many different regular expressions, which are tried one by one. `plan` is that of `config`,
-/// which has no errors.
+/// Hosts with many different regular expressions, which are tried one by one. `plan` is that of `config`.
 pub(crate) fn patterns(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
-    let fields = config.routes.get().map_or(&[][..], Vec::as_slice);
     let mut seen: HashMap<Option<&str>, HashSet<&str>> = HashMap::new();
-    for (route, field) in plan.routes.iter().zip(fields) {
+    for (route, (_, raw)) in plan.routes.iter().zip(given(config)) {
         let Some(PathMatch::Regex(pattern)) = &route.matches.path else {
             continue;
         };
@@ -120,7 +120,7 @@ pub(crate) fn patterns(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) 
             let message = format!(
                 "more than {PATTERNS_MANY} different regular expressions for paths of {host}"
             );
-            let raw = field.get().and_then(|raw| raw.r#match.get());
+            let raw = raw.r#match.get();
             let problem =
                 Problem::warning("many_patterns", message).at(raw.and_then(|raw| raw.path.span()));
             let help = "each request may have to try them all; templates and prefixes are found at once, however many there are";

@@ -24,7 +24,7 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Vec<Listene
     let Some(list) = cx.required(&config.listeners, None, "listeners") else {
         return Vec::new();
     };
-    if list.is_empty() {
+    if list.is_empty() && cx.gaps.is_whole("listeners") {
         let problem = Problem::error("empty_listeners", "no listener is defined");
         cx.report(
             problem

@@ -65,7 +65,7 @@ fn region(
     seen: &mut Seen,
 ) -> Option<UpstreamRegion> {
     let index = regions.by_name.get(&entry.name).copied();
-    if index.is_none() && !regions.list.is_empty() {
+    if index.is_none() && cx.gaps.is_whole("regions") && !regions.list.is_empty() {
         names::unknown(
             cx,
             "unknown_region",

@@ -3,20 +3,25 @@
 
 use std::collections::HashMap;
 
+use tidegate_core::ids::MAX_REGIONS;
 use tidegate_core::plan::{Plan, Route, Standby, Upstream, UpstreamRegion};
 use tidegate_core::{Dial, RegionIdx, RegionSet, UpstreamIdx};
 
-use crate::compile::Context;
+use crate::compile::{Context, given};
 use crate::problem::{Problem, quoted};
 use crate::raw;
 use crate::span::Span;
-use crate::yaml::Field;
 
-/// `plan` is that of `config`, which has no errors.
+/// `plan` is that of `config`, without what has errors.
 pub(crate) fn check(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
-    let reached = reached(plan);
+    let goes = ["upstream", "split", "mirror", "residency"];
+    let all_known = cx.knows("routes", &goes, usize::MAX) && knows_regions(cx);
+    let reached = all_known.then(|| reached(plan)).unwrap_or_default();
     let entries = config.upstreams.get().map_or(&[][..], |entries| &entries.0);
     for (index, (upstream, entry)) in plan.upstreams.iter().zip(entries).enumerate() {
+        if !cx.flaws.is_sound("upstreams", index) {
+            continue;
+        }
         let allowed = reached.get(&UpstreamIdx(index as u16)).copied();
         let raw = entry.value.get().and_then(|raw| raw.regions.get());
         let given = raw.map_or(&[][..], |raw| &raw.0);
@@ -26,14 +31,23 @@ pub(crate) fn check(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
         }
     }
     check_dials(cx, config, plan);
-    let routes = config.routes.get().map_or(&[][..], Vec::as_slice);
-    for (route, raw) in plan.routes.iter().zip(routes) {
-        check_route(cx, plan, route, raw);
+    if knows_regions(cx) {
+        for (route, (_, raw)) in plan.routes.iter().zip(given(config)) {
+            check_route(cx, plan, route, raw);
+        }
     }
+}
+
+/// Whether it is known which jurisdictions hold where.
+fn knows_regions(cx: &Context<'_>) -> bool {
+    cx.knows("regions", &["jurisdictions"], usize::MAX)
 }
 
 /// Regions that every upstream that lives there dials to nothing.
 fn check_dials(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
+    if !cx.knows("upstreams", &["regions"], usize::MAX) {
+        return;
+    }
     let lived_in = plan.upstreams.iter().flat_map(|one| one.regions.iter());
     let (mut closed, mut open) = (RegionSet::EMPTY, RegionSet::EMPTY);
     for region in lived_in {
@@ -43,7 +57,7 @@ fn check_dials(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
         }
     }
     let entries = config.regions.get().map_or(&[][..], |entries| &entries.0);
-    for (index, entry) in entries.iter().enumerate() {
+    for (index, entry) in entries.iter().take(MAX_REGIONS).enumerate() {
         let region = RegionIdx(index as u8);
         if closed.contains(region) && !open.contains(region) {
             let shown = quoted(&entry.name);
@@ -102,13 +116,17 @@ fn check_standby(
 }
 
 /// A rule that leaves regions, none of which serves.
-fn check_route(cx: &mut Context<'_>, plan: &Plan, route: &Route, raw: &Field<raw::Route>) {
-    let Some(rule) = raw.get().and_then(|raw| raw.residency.get()) else {
+fn check_route(cx: &mut Context<'_>, plan: &Plan, route: &Route, raw: &raw::Route) {
+    let Some(rule) = raw.residency.get() else {
         return;
     };
     for upstream in route.upstreams().map(|index| plan.upstream(index)) {
         let regions = upstream.regions.iter();
         let mut left = regions.filter(|region| route.allowed.contains(region.region));
+        // That none is left at all was told where the rule was compiled.
+        if left.clone().next().is_none() {
+            continue;
+        }
         let shown = quoted(&upstream.name);
         let problem = if left.clone().all(|region| region.dial == Dial::NONE) {
             let message = format!("residency leaves {shown} only regions that are dialed to 0%");

@@ -31,9 +31,11 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Regions {
         return regions;
     }
     let Some(entries) = cx.required(&config.regions, None, "regions") else {
+        assume(cx, config, &mut regions);
         return regions;
     };
-    if entries.0.is_empty() && action::needs_upstreams(config) {
+    let needed = action::needs_upstreams(config) && cx.gaps.is_whole("regions");
+    if entries.0.is_empty() && needed {
         let problem = Problem::error("empty_regions", "no region is defined");
         cx.report(
             problem
@@ -57,7 +59,32 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config) -> Regions {
             .insert(entry.name.clone(), RegionIdx(last as u8));
         regions.list.push(region(cx, entry));
     }
+    assume(cx, config, &mut regions);
     regions
+}
+
+/// Takes it that the regions are there that upstreams live in, where those that are defined are not
+/// all known.
+fn assume(cx: &Context<'_>, config: &raw::Config, regions: &mut Regions) {
+    if cx.gaps.is_whole("regions") {
+        return;
+    }
+    let upstreams = config.upstreams.get().map_or(&[][..], |entries| &entries.0);
+    let named = upstreams
+        .iter()
+        .filter_map(|entry| entry.value.get()?.regions.get());
+    for entry in named.flat_map(|entries| &entries.0) {
+        let next = regions.list.len();
+        if next < MAX_REGIONS && !regions.by_name.contains_key(&entry.name) {
+            let index = RegionIdx(next as u8);
+            regions.by_name.insert(entry.name.clone(), index);
+            regions.list.push(Region {
+                name: entry.name.as_str().into(),
+                location: None,
+                jurisdictions: Box::default(),
+            });
+        }
+    }
 }
 
 fn region(cx: &mut Context<'_>, entry: &Entry<raw::Region>) -> Region {

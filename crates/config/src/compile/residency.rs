@@ -60,10 +60,18 @@ impl Checked<'_> {
         own: &[Place<'_, '_>],
         copies: Option<Place<'_, '_>>,
     ) {
+        if !cx.knows("regions", &["jurisdictions"], usize::MAX) {
+            return;
+        }
         // Without words the rule was reported.
-        let Some(allow) = self.field.get().map(|rule| rule.allow.span()) else {
+        let Some(rule) = self.field.get() else {
             return;
         };
+        let allow = rule.allow.span();
+        let unknown = |words: &Vec<_>| words.len() != self.words.len();
+        if rule.allow.get().is_none_or(unknown) {
+            return;
+        }
         let several = own.len() > 1;
         let places = own.iter().map(|place| (place, several));
         let places = places.chain(copies.as_ref().map(|place| (place, true)));
@@ -103,7 +111,7 @@ fn known<'f>(
             .flat_map(|region| region.jurisdictions.iter())
     };
     let exists = all().any(|jurisdiction| jurisdiction.as_ref() == name);
-    if !exists {
+    if !exists && cx.knows("regions", &["jurisdictions"], usize::MAX) {
         let mut known: Vec<&str> = all().map(AsRef::as_ref).collect();
         known.sort_unstable();
         known.dedup();

@@ -48,7 +48,7 @@ impl<'a> Targets<'a> {
         let name = cx.required(field, parent, "upstream")?.as_ref();
         let span = field.span();
         let target = self.upstreams.get(name);
-        if target.is_none() && !self.names.is_empty() {
+        if target.is_none() && !self.names.is_empty() && cx.gaps.is_whole("upstreams") {
             let known = self.names.iter().copied();
             names::unknown(cx, "unknown_upstream", "upstream", name, span, known);
         }
@@ -60,7 +60,7 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config, regions: &Regi
     let Some(list) = cx.required(&config.routes, None, "routes") else {
         return Vec::new();
     };
-    if list.is_empty() {
+    if list.is_empty() && cx.gaps.is_whole("routes") {
         let problem = Problem::error("empty_routes", "no route is defined");
         cx.report(
             problem
@@ -71,13 +71,19 @@ pub(crate) fn compile(cx: &mut Context<'_>, config: &raw::Config, regions: &Regi
     let targets = targets(config, regions);
     let given: Vec<_> = list
         .iter()
-        .filter_map(|field| Some((field.get()?, field.span())))
+        .enumerate()
+        .filter_map(|(at, field)| Some((at, field.get()?, field.span())))
         .collect();
+    let broken = given
+        .iter()
+        .map(|(at, ..)| !cx.flaws.is_sound("routes", *at));
+    let broken: Vec<bool> = broken.collect();
+    let given: Vec<Given<'_>> = given.iter().map(|(_, raw, span)| (*raw, *span)).collect();
     let mut routes = Vec::with_capacity(given.len());
     let mut sound = Vec::with_capacity(given.len());
     for (index, (raw, span)) in given.iter().enumerate() {
         let matches = matches(cx, raw);
-        sound.extend(matches.is_some().then_some(index));
+        sound.extend((matches.is_some() && !broken[index]).then_some(index));
         routes.push(route(cx, raw, *span, matches.unwrap_or_default(), &targets));
     }
     check_shadows(cx, &given, &routes, &sound);

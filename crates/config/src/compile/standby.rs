@@ -70,6 +70,8 @@ fn command(cx: &mut Context<'_>, list: &[Field<String>], span: Option<Span>) -> 
         .collect();
     let bytes: usize = parts.iter().map(|part| part.len()).sum();
     let wrong = match parts.first() {
+        // Broken parts were reported.
+        None if !list.is_empty() => return None,
         None => Some("it is empty; name a program"),
         Some(program) if program.trim().is_empty() => Some("the program has no name"),
         _ if parts.iter().any(|part| part.contains('\0')) => Some("no system takes a zero byte"),

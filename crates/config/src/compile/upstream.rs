@@ -41,7 +41,7 @@ pub(crate) fn compile(
     let retry = retry::compile(
         cx,
         raw.retry.get().unwrap_or(&raw::Retry::default()),
-        regions.len(),
+        raw.regions.get().map_or(0, |written| written.0.len()),
     );
     connection::fit_attempt(cx, raw, &mut connection, &retry);
     let (health, probe_files) = health::compile(cx, raw, &connection, &retry);

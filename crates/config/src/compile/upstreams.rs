@@ -28,7 +28,7 @@ pub(crate) fn compile(
     let Some(entries) = cx.required(&config.upstreams, None, "upstreams") else {
         return Default::default();
     };
-    if entries.0.is_empty() && needed {
+    if entries.0.is_empty() && needed && cx.gaps.is_whole("upstreams") {
         let problem = Problem::error("empty_upstreams", "no upstream is defined");
         cx.report(
             problem
@@ -44,16 +44,20 @@ pub(crate) fn compile(
         cx.report(Problem::error("too_many_upstreams", message).at(entry.name_span));
     }
     let has_tls = has_tls(config);
-    let compiled = entries.0.iter().take(UPSTREAMS_MAX).filter_map(|entry| {
+    let nothing = raw::Upstream::default();
+    let compiled = entries.0.iter().take(UPSTREAMS_MAX).map(|entry| {
         names::check(cx, "upstream", &entry.name, entry.name_span);
-        let raw = entry.value.get()?;
-        let lives_in = lives_in::compile(cx, entry, raw, regions);
+        let lives_in = entry
+            .value
+            .get()
+            .map(|raw| lives_in::compile(cx, entry, raw, regions));
         let of = upstream::Of {
             name: &entry.name,
-            raw,
+            // What stands in for a broken one keeps the places of those after it.
+            raw: entry.value.get().unwrap_or(&nothing),
             has_tls,
         };
-        Some(upstream::compile(cx, &of, lives_in, regions, totals))
+        upstream::compile(cx, &of, lives_in.unwrap_or_default(), regions, totals)
     });
     let compiled = compiled.unzip();
     check_cookies(cx, &entries.0);

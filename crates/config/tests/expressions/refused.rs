@@ -196,6 +196,18 @@ fn expressions_are_bounded() {
     ));
     too_complex("request.query.exists(a, request.query.exists(b, a + b == 'x' || a == b))");
     too_complex(&format!("'' {} == ''", "+ ''".repeat(200)));
+    // Patterns in loops, texts that loops make longer, and loops that hide in macros and conditions.
+    too_complex(
+        "request.query.exists(a, request.headers.exists(b, b.matches('(a|b)*c') || (a + b).matches('x{1,500}')))",
+    );
+    too_complex(
+        "request.query.exists(a, (a + request.path + request.path + a + a).matches('^(a+)+$') && request.headers.all(b, (b + a).matches('z')))",
+    );
+    too_complex(&format!(
+        "{}request.path == ''{}",
+        "true ? (".repeat(40),
+        ") : false".repeat(40)
+    ));
     too_complex(&format!("size(request.path) in [{}]", many(1001, "1", ",")));
     let list = many(80, "1", ",");
     too_complex(&format!("[{list}].all(x, [{list}].all(y, x == y))"));

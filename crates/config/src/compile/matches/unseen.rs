@@ -1,18 +1,19 @@
 //! Conditions on what no listener ever learns: a route that asks for it takes nothing.
 
-use tidegate_core::route::{RouteMatch, ValueMatch};
+use tidegate_core::plan::Plan;
+use tidegate_core::route::ValueMatch;
 
-use crate::compile::Context;
+use crate::compile::{Context, given};
 use crate::problem::Problem;
 use crate::raw;
 use crate::span::Span;
 
 /// Warns of routes that ask for names of TLS or certificates where nobody could show any.
-pub(crate) fn check<'a>(
-    cx: &mut Context<'_>,
-    config: &raw::Config,
-    matches: impl Iterator<Item = &'a RouteMatch>,
-) {
+/// `plan` is that of `config`.
+pub(crate) fn check(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
+    if !cx.knows("listeners", &["tls"], usize::MAX) {
+        return;
+    }
     let listeners = config.listeners.get().into_iter().flatten();
     let tls: Vec<_> = listeners
         .filter_map(|listener| listener.get()?.tls.get())
@@ -21,9 +22,9 @@ pub(crate) fn check<'a>(
         !tls.is_empty(),
         tls.iter().any(|tls| !tls.client_ca.is_absent()),
     );
-    let routes = config.routes.get().into_iter().flatten();
-    for (route, matches) in routes.zip(matches) {
-        let Some(raw) = route.get().and_then(|route| route.r#match.get()) else {
+    for (route, (index, raw)) in plan.routes.iter().zip(given(config)) {
+        let matches = &route.matches;
+        let (Some(raw), true) = (raw.r#match.get(), cx.flaws.is_sound("routes", index)) else {
             continue;
         };
         if matches.server_name.is_some() && !has_tls {
