@@ -54,6 +54,8 @@ const MAX_HEALTH_SERIES: usize = 4_096;
 #[derive(Debug)]
 pub struct Metrics {
     routes: Registry<(Name, Name), Series>,
+    /// What series of routes held that are forgotten.
+    forgotten: Mutex<Totals>,
     upstreams: Registry<(Name, Name), UpstreamSeries>,
     services: Registry<Name, ServiceSeries>,
     rescued: Registry<(Name, Name, &'static str), Padded<AtomicU64>>,
@@ -92,6 +94,7 @@ impl Metrics {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             routes: Registry::default(),
+            forgotten: Mutex::default(),
             upstreams: Registry::default(),
             services: Registry::default(),
             rescued: Registry::default(),
@@ -242,9 +245,7 @@ impl Metrics {
     /// Forgets series that `plan` does not name, so that they do not use up the bound for ever.
     fn make_room(&self, plan: &Plan) {
         if self.routes.len() >= plan.metrics.max_series as usize {
-            let routes: HashSet<&str> = plan.routes.iter().map(|route| &*route.name).collect();
-            self.routes
-                .retain(|(route, _)| routes.contains(&**route) || **route == *OTHER);
+            self.forget_routes(plan);
         }
         let upstreams: HashSet<&str> = plan
             .upstreams
@@ -253,9 +254,9 @@ impl Metrics {
             .collect();
         let named = |upstream: &Name| upstreams.contains(&**upstream) || **upstream == *OTHER;
         self.upstreams
-            .retain(|(upstream, _)| upstreams.contains(&**upstream));
+            .retain(|(upstream, _), _| upstreams.contains(&**upstream));
         self.services
-            .retain(|upstream| upstreams.contains(&**upstream));
+            .retain(|upstream, _| upstreams.contains(&**upstream));
         self.starts.retain(|(upstream, ..)| named(upstream));
         self.turns.retain(|(upstream, ..)| named(upstream));
         self.ejections.retain(|(upstream, ..)| named(upstream));

@@ -53,8 +53,8 @@ impl<K: Hash + Ord + Clone, T: Default> Registry<K, T> {
     }
 
     /// Forgets the keys that `keep` denies. Who holds shards of theirs records unseen.
-    pub(crate) fn retain(&self, keep: impl Fn(&K) -> bool) {
-        self.lock().retain(|key, _| keep(key));
+    pub(crate) fn retain(&self, mut keep: impl FnMut(&K, &Shards<T>) -> bool) {
+        self.lock().retain(|key, shards| keep(key, shards));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<K, Shards<T>>> {
@@ -73,7 +73,7 @@ mod tests {
         let registry = Registry::<&str, u8>::default();
         assert!(Arc::ptr_eq(&registry.get("a"), &registry.get("a")));
         assert!(!Arc::ptr_eq(&registry.get("a"), &registry.get("b")));
-        registry.retain(|name| *name == "b");
+        registry.retain(|name, _| *name == "b");
         assert_eq!(registry.sorted().len(), 1);
     }
 

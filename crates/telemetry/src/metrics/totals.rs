@@ -1,13 +1,18 @@
-//! What all requests met so far, without names: for whoever compares one time with another.
+//! What all requests met so far: for whoever compares one time with another.
 //!
-//! Summed from the series that are counted anyway, when somebody asks.
+//! Summed from the series that are counted anyway, when somebody asks. No sum is ever less than it was:
+//! what series held that had to make room for others is kept here. Only failures are told apart by route,
+//! and only where there are any, so that a process with many routes can keep many of these.
 
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tidegate_core::Termination;
+use tidegate_core::{Plan, Termination};
 
-use super::shard::{BOUNDS, Distribution, total};
-use super::{Metrics, NONE};
+use super::series::Series;
+use super::shard::{BOUNDS, Distribution, Shards, total};
+use super::{Metrics, NONE, Name, OTHER};
 use crate::labels::StatusClass;
 
 /// Requests since the start of the process, by what became of them. What ended before it had a route,
@@ -21,33 +26,81 @@ pub struct Totals {
     /// By the time that they took, in the buckets of [`BOUNDS`]; the last is beyond them.
     counts: [u64; BOUNDS.len() + 1],
     sum: Duration,
+    /// Of `failed`, the answers of 5xx by route; without those that have none.
+    by_route: BTreeMap<Name, u64>,
 }
 
 impl Metrics {
     /// What all requests met so far. Takes as long as there are routes in use; no request waits for
     /// it.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
-        let mut times = Distribution::default();
+        // Held meanwhile: a series is either still there or forgotten.
+        let forgotten = self.forgotten();
+        let mut totals = forgotten.clone();
         for ((route, _), shards) in self.routes.sorted() {
-            if *route == *NONE {
-                continue;
-            }
-            times.add(&Distribution::of(&shards, |shard| &shard.duration));
-            totals.failed += total(&shards, |shard| &shard.classes, StatusClass::ServerError);
+            totals.add(&route, &shards);
         }
+        drop(forgotten);
         // Their heads promised something else.
         for broken in [Termination::UpstreamTruncated, Termination::IdleTimeout] {
             totals.failed += total(&self.global, |shard| &shard.terminations, broken);
         }
-        totals.requests = times.counts.iter().sum();
-        totals.counts = times.counts;
-        totals.sum = times.sum;
         totals
+    }
+
+    /// Forgets the series of routes that `plan` does not have, but for what they add to the totals.
+    pub(super) fn forget_routes(&self, plan: &Plan) {
+        let named: HashSet<&str> = plan.routes.iter().map(|route| &*route.name).collect();
+        let stays = |route: &Name| named.contains(&**route) || **route == *OTHER;
+        let mut forgotten = self.forgotten();
+        self.routes.retain(|(route, _), shards| {
+            let stays = stays(route);
+            if !stays {
+                forgotten.add(route, shards);
+            }
+            stays
+        });
+        // Names that are gone from everywhere else are not kept here: they could grow without end.
+        forgotten.by_route.clear();
+    }
+
+    fn forgotten(&self) -> MutexGuard<'_, Totals> {
+        self.forgotten
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Totals {
+    fn add(&mut self, route: &Name, shards: &Shards<Series>) {
+        if **route == *NONE {
+            return;
+        }
+        let times = Distribution::of(shards, |shard| &shard.duration);
+        for (sum, count) in self.counts.iter_mut().zip(times.counts) {
+            *sum += count;
+            self.requests += count;
+        }
+        self.sum += times.sum;
+        let failed = total(shards, |shard| &shard.classes, StatusClass::ServerError);
+        self.fail(route, failed);
+    }
+
+    /// Enters that of the requests of `route` so many failed.
+    pub fn fail(&mut self, route: &Name, failed: u64) {
+        if failed > 0 {
+            self.failed += failed;
+            *self.by_route.entry(route.clone()).or_default() += failed;
+        }
+    }
+
+    /// Those that failed on a route that is not `excused`. Of answers that broke off nobody knows the
+    /// route: they are not among them. What is beyond the bound on series is of the route [`OTHER`].
+    pub fn failed_but(&self, excused: impl Fn(&str) -> bool) -> u64 {
+        let blamed = self.by_route.iter().filter(|(route, _)| !excused(route));
+        blamed.map(|(_, failed)| failed).sum()
+    }
+
     /// What came after `earlier`, which was counted by the same process.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
@@ -57,6 +110,7 @@ impl Totals {
             failed: self.failed.saturating_sub(earlier.failed),
             counts: pairs,
             sum: self.sum.saturating_sub(earlier.sum),
+            by_route: self.failures_since(earlier),
         }
     }
 
@@ -68,7 +122,28 @@ impl Totals {
             failed: self.failed + other.failed,
             counts: std::array::from_fn(|at| self.counts[at] + other.counts[at]),
             sum: self.sum + other.sum,
+            by_route: {
+                let mut both = self.by_route.clone();
+                for (route, failed) in &other.by_route {
+                    *both.entry(route.clone()).or_default() += failed;
+                }
+                both
+            },
         }
+    }
+
+    fn failures_since(&self, earlier: &Self) -> BTreeMap<Name, u64> {
+        let more = self.by_route.iter().map(|(route, failed)| {
+            let before = earlier.by_route.get(route).copied().unwrap_or(0);
+            // A series that was forgotten and came again starts anew.
+            let more = if before > *failed {
+                *failed
+            } else {
+                failed - before
+            };
+            (route.clone(), more)
+        });
+        more.filter(|(_, more)| *more > 0).collect()
     }
 
     /// Enters `requests` that took so long.
@@ -111,6 +186,22 @@ mod tests {
         totals.record(2, Duration::from_secs(61));
         assert_eq!((totals.bucket_of(0.5), totals.bucket_of(0.98)), (0, 0));
         assert_eq!(totals.bucket_of(0.99), BOUNDS.len());
+    }
+
+    #[test]
+    fn failures_are_told_apart_by_route() {
+        let name = |text: &str| Name::from(text);
+        let mut early = Totals::default();
+        early.fail(&name("a"), 3);
+        let mut late = early.clone();
+        late.fail(&name("a"), 2);
+        late.fail(&name("b"), 5);
+        late.failed += 7;
+        let since = late.since(&early);
+        assert_eq!(since.failed, 14, "seven broke off");
+        assert_eq!(since.failed_but(|_| false), 7);
+        assert_eq!(since.failed_but(|route| route == "b"), 2);
+        assert_eq!(early.plus(&since), late);
     }
 
     #[test]

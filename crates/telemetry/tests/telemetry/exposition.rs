@@ -19,6 +19,7 @@ use tidegate_telemetry::labels::{
     MirrorResult, ProbeResult, RegionTurn, ReloadResult, ReplayLost, ReplayStore, ResumeResult,
     RetryScope, RollbackCause, StartResult, TlsVersion,
 };
+use tidegate_telemetry::metrics::Totals;
 use tidegate_telemetry::{AttemptOutcome, Metrics, PlanSeries};
 
 use crate::parser::{Family, Sample, parse};
@@ -549,6 +550,30 @@ fn a_new_plan_makes_room_for_its_routes() {
         value(&families, "tidegate_requests_total", &["c", "eu", "2xx"]),
         Some(1.0)
     );
+}
+
+/// What is compared over time must not shrink because routes went.
+#[test]
+fn what_is_forgotten_stays_in_the_totals() {
+    let metrics = Metrics::new();
+    let bad = Some(StatusCode::BAD_GATEWAY);
+    let old = metrics.route_series(&plan(&["eu"], &["a", "b"], 2));
+    (0..2).for_each(|route| {
+        old.route(RouteIdx(route))
+            .get(Some(RegionIdx(0)))
+            .record(bad, MS)
+    });
+    let before = metrics.totals();
+    assert_eq!((before.requests, before.failed), (2, 2));
+    let new = metrics.route_series(&plan(&["eu"], &["b", "c"], 2));
+    assert_eq!(metrics.totals().since(&before), Totals::default());
+    new.route(RouteIdx(1))
+        .get(Some(RegionIdx(0)))
+        .record(bad, MS);
+    let since = metrics.totals().since(&before);
+    assert_eq!((since.requests, since.failed), (1, 1));
+    assert_eq!(since.failed_but(|route| route == "c"), 0);
+    assert_eq!(metrics.totals().mean(), MS);
 }
 
 #[test]
