@@ -106,7 +106,7 @@ pub struct Region {
 }
 
 /// A named service that lives in one or more regions.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     /// Unique name.
     pub name: Arc<str>,
@@ -131,7 +131,7 @@ pub struct Upstream {
 }
 
 /// One region of one upstream.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct UpstreamRegion {
     /// Which region.
     pub region: RegionIdx,
@@ -335,6 +335,15 @@ impl Route {
         let split = self.split.iter().flat_map(|split| &*split.targets);
         let alone = self.upstream.filter(|_| self.split.is_none());
         split.map(|target| target.upstream).chain(alone)
+    }
+
+    /// Those of [`upstreams`](Self::upstreams) that requests are drawn for as the plan stands: a target of
+    /// weight 0 is named and gets none.
+    pub fn drawn_upstreams(&self) -> impl Iterator<Item = UpstreamIdx> + '_ {
+        let split = self.split.iter().flat_map(|split| &*split.targets);
+        let drawn = split.filter(|target| target.weight > 0);
+        let alone = self.upstream.filter(|_| self.split.is_none());
+        drawn.map(|target| target.upstream).chain(alone)
     }
 }
 

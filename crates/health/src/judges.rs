@@ -12,10 +12,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_core::Allotter;
 use tidegate_core::health::Judge;
-use tidegate_core::{Allotter, Live};
 use tokio::time::Instant;
 
+use crate::followed::Followed;
 use crate::report::Report;
 
 /// The longest time between two looks at anything, the plan included.
@@ -27,7 +28,7 @@ const URGED: Duration = Duration::from_millis(5);
 
 type Name = Arc<str>;
 
-/// The judges of the upstreams of one plan, in its order.
+/// The judges of the upstreams that are followed and judged, in their order.
 pub(crate) struct Judges {
     seats: Vec<Seat>,
     next: Instant,
@@ -37,6 +38,7 @@ pub(crate) struct Judges {
 
 struct Seat {
     upstream: Name,
+    beside: bool,
     judge: Judge,
     allotter: Allotter,
     looked: Option<Instant>,
@@ -74,27 +76,33 @@ impl Judges {
         self.next = now + LOOK;
     }
 
-    /// Seats a judge for each upstream of `live`, at once due. Who judged an upstream of that name
-    /// goes on; doubts are told again, because whoever was told them may be gone.
-    pub(crate) fn follow(&mut self, live: &Live, now: Instant) {
+    /// Seats a judge for each upstream that is judged, at once due. Who judged an upstream of that name,
+    /// or the same part of it, goes on; doubts are told again, because whoever was told them may be gone.
+    pub(crate) fn follow(&mut self, followed: &[Followed], now: Instant) {
         let seats = std::mem::take(&mut self.seats);
-        let mut known: HashMap<Name, (Judge, Allotter)> = seats
+        let mut known: HashMap<(Name, bool), (Judge, Allotter)> = seats
             .into_iter()
-            .map(|seat| (seat.upstream, (seat.judge, seat.allotter)))
+            .map(|seat| ((seat.upstream, seat.beside), (seat.judge, seat.allotter)))
             .collect();
-        let seat = |upstream: &Arc<tidegate_core::plan::Upstream>| {
-            let (judge, allotter) = known.remove(&upstream.name).unwrap_or_default();
+        let seat = |one: &Followed| {
+            let name = &one.upstream.name;
+            let own = known.remove(&(name.clone(), one.beside));
+            // An upstream that only served a part may have become one of the whole.
+            let own = own.or_else(|| known.remove(&(name.clone(), !one.beside)));
+            let (judge, allotter) = own.unwrap_or_default();
             Seat {
                 judge,
                 allotter,
-                upstream: upstream.name.clone(),
+                upstream: name.clone(),
+                beside: one.beside,
                 looked: None,
                 due: now,
-                doubted: vec![false; upstream.regions.len()],
+                doubted: vec![false; one.regions.len()],
                 causes: Vec::new(),
             }
         };
-        self.seats = live.plan.upstreams.iter().map(seat).collect();
+        let judged = followed.iter().filter(|one| one.judged);
+        self.seats = judged.map(seat).collect();
         self.next = now;
     }
 
@@ -110,13 +118,18 @@ impl Judges {
         }
     }
 
-    /// Has everybody look who is due; `live` is what was last followed. Says which doubts began or
-    /// ended.
-    pub(crate) fn look(&mut self, live: &Live, now: Instant, report: &Report) -> Vec<Doubt> {
+    /// Has everybody look who is due; at what was last followed. Says which doubts began or ended.
+    pub(crate) fn look(
+        &mut self,
+        followed: &[Followed],
+        now: Instant,
+        report: &Report,
+    ) -> Vec<Doubt> {
         let mut doubts = Vec::new();
-        for (upstream, seat) in self.seats.iter_mut().enumerate() {
+        let seats = self.seats.iter_mut().zip(followed);
+        for (upstream, (seat, one)) in seats.enumerate() {
             if seat.due <= now {
-                let every = seat.look(live, upstream, now, report);
+                let every = seat.look(one, now, report);
                 seat.due = self.origin + moment_after(now - self.origin, every);
                 seat.doubt(upstream, &mut doubts);
             }
@@ -135,15 +148,15 @@ fn moment_after(at: Duration, every: Duration) -> Duration {
 
 impl Seat {
     /// Looks; says after how long to look again.
-    fn look(&mut self, live: &Live, upstream: usize, now: Instant, report: &Report) -> Duration {
+    fn look(&mut self, one: &Followed, now: Instant, report: &Report) -> Duration {
         self.looked = Some(now);
-        let every = self.judge(live, upstream, now, report);
-        self.allot(live, upstream, now);
+        let every = self.judge(one, now, report);
+        self.allot(one, now);
         every
     }
 
-    fn judge(&mut self, live: &Live, upstream: usize, now: Instant, report: &Report) -> Duration {
-        let (wanted, bound) = (&live.plan.upstreams[upstream], &live.upstreams[upstream]);
+    fn judge(&mut self, one: &Followed, now: Instant, report: &Report) -> Duration {
+        let (wanted, bound) = (&one.upstream, &one.bound);
         let judge = &mut self.judge;
         let look = AssertUnwindSafe(|| judge.look(wanted, bound, now.into_std()));
         let Ok(changes) = catch_unwind(look) else {
@@ -153,10 +166,9 @@ impl Seat {
             return LOOK;
         };
         for change in &changes {
-            let Some(region) = wanted.regions.get(usize::from(change.position)) else {
+            let Some(region) = one.regions.get(usize::from(change.position)) else {
                 continue;
             };
-            let region = &live.plan.region(region.region).name;
             let of_region = |(of, _): &&(Name, String)| of == region;
             let cause = self.causes.iter().find(of_region);
             let cause = cause.map(|(_, words)| words.as_str());
@@ -167,8 +179,8 @@ impl Seat {
     }
 
     /// Without an allotter that works, the last allotments stay in force.
-    fn allot(&mut self, live: &Live, upstream: usize, now: Instant) {
-        let (wanted, bound) = (&live.plan.upstreams[upstream], &live.upstreams[upstream]);
+    fn allot(&mut self, one: &Followed, now: Instant) {
+        let (wanted, bound) = (&one.upstream, &one.bound);
         let allotter = &mut self.allotter;
         let look = AssertUnwindSafe(|| allotter.look(wanted, bound, now.into_std()));
         if catch_unwind(look).is_err() {
@@ -198,12 +210,13 @@ mod tests {
     use tidegate_telemetry::{Events, Metrics};
 
     use super::*;
+    use crate::followed::followed;
     use crate::plan::{Spec, plan_of};
 
     /// Three upstreams, and judges that look when their time comes.
     struct Scene {
         board: Board,
-        live: Arc<Live>,
+        followed: Vec<Followed>,
         judges: Judges,
         report: Report,
         start: Instant,
@@ -216,12 +229,13 @@ mod tests {
             let spec = || Spec::new(&["192.0.2.1:80"], Probe::new(ProbeKind::Tcp));
             let plan = plan_of(&[spec(), spec(), spec()]);
             let live = PlanHandle::new().activate(plan, &board);
+            let followed = followed(&[live]);
             let mut judges = Judges::new(start);
-            judges.follow(&live, start);
+            judges.follow(&followed, start);
             let (metrics, events) = (Metrics::new(), Events::new());
             Self {
                 board,
-                live,
+                followed,
                 judges,
                 report: Report { metrics, events },
                 start,
@@ -232,7 +246,11 @@ mod tests {
         fn moments(&mut self, count: usize) -> Vec<u128> {
             let moment = |_| {
                 let now = self.judges.next();
-                assert!(self.judges.look(&self.live, now, &self.report).is_empty());
+                assert!(
+                    self.judges
+                        .look(&self.followed, now, &self.report)
+                        .is_empty()
+                );
                 (now - self.start).as_millis()
             };
             (0..count).map(moment).collect()
@@ -288,7 +306,7 @@ mod tests {
         scene.moments(1);
         let offered = cell.allotment().offered;
         assert!(offered > 100.0, "100 in 250 ms: {offered} a second");
-        scene.judges.follow(&scene.live, scene.judges.next());
+        scene.judges.follow(&scene.followed, scene.judges.next());
         scene.moments(1);
         let kept = cell.allotment().offered;
         assert!(
@@ -300,8 +318,8 @@ mod tests {
     #[test]
     fn without_upstreams_the_plan_is_still_looked_at() {
         let mut scene = Scene::start();
-        scene.live = PlanHandle::new().activate(plan_of(&[]), &scene.board);
-        scene.judges.follow(&scene.live, scene.start);
+        scene.followed = Vec::new();
+        scene.judges.follow(&scene.followed, scene.start);
         assert_eq!(scene.moments(3), [0, 250, 500]);
     }
 }

@@ -19,6 +19,7 @@ mod connect;
 mod error;
 mod expect;
 mod extract;
+mod followed;
 mod grpc;
 mod http1;
 mod http2;

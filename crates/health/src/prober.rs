@@ -14,7 +14,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tidegate_core::{Live, PlanHandle};
+use tidegate_core::PlanHandle;
 use tidegate_telemetry::{Events, Metrics};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -24,12 +24,13 @@ use tokio::time::{Instant, sleep_until};
 use crate::agenda::{Agenda, ById};
 use crate::ask::Ask;
 use crate::check::{Check, Seen};
+use crate::followed::{Followed, fingerprint, followed};
 use crate::judges::{Doubt, Judges};
 use crate::kept::{Kept, Places};
 use crate::link::Link;
 use crate::pace::Pace;
 use crate::report::Report;
-use crate::target::{Checks, Group, Key, Target, checks, fingerprint, groups, targets};
+use crate::target::{Checks, Group, Key, Target, checks, groups, targets};
 use crate::verdict::{Streak, apply, forget};
 
 /// Checks under way at the same time; each holds a socket. More wait for their turn.
@@ -43,8 +44,8 @@ const HURRY: Duration = Duration::from_millis(50);
 /// looks like one that took longer.
 const STARTS: usize = 16;
 
-/// Probes what the serving plan wants probed, and has one judge for each upstream look at what
-/// probes and requests left on the board, until it is dropped.
+/// Probes what the serving plan wants probed, and what a plan that serves a part has beside it, and has
+/// one judge for each upstream look at what probes and requests left on the board, until it is dropped.
 ///
 /// An endpoint is probed once per `interval`, jittered and then moved to the nearest of
 /// at most twenty common moments of an interval; while there is doubt about it, faster: down to a
@@ -114,8 +115,9 @@ struct Work {
     plan: Arc<PlanHandle>,
     report: Report,
     rng: Rng,
-    /// What was last followed, and its fingerprint.
-    live: Option<(Arc<Live>, (u64, u64))>,
+    /// What is followed, and the fingerprint of the plans that it is of.
+    followed: Vec<Followed>,
+    seen: Vec<(u64, u64)>,
     judges: Judges,
     checks: Checks,
     groups: Vec<Arc<Group>>,
@@ -135,7 +137,8 @@ impl Work {
             plan,
             report,
             rng,
-            live: None,
+            followed: Vec::new(),
+            seen: Vec::new(),
             judges: Judges::new(Instant::now()),
             checks: Checks::new(),
             groups: Vec::new(),
@@ -177,24 +180,23 @@ impl Work {
             return;
         }
         self.follow();
-        let Some((live, _)) = self.live.clone() else {
+        if self.seen.is_empty() {
             return self.judges.rest(now);
-        };
-        for doubt in self.judges.look(&live, now, &self.report) {
-            self.doubt(&live, doubt, now);
+        }
+        for doubt in self.judges.look(&self.followed, now, &self.report) {
+            self.doubt(doubt, now);
         }
     }
 
     /// Has the endpoints of a region that is in doubt now checked at once.
-    fn doubt(&mut self, live: &Live, doubt: Doubt, now: Instant) {
-        let cell = &live.upstreams[doubt.upstream].regions[doubt.region].cell;
-        let of_region = |group: &&Arc<Group>| Arc::ptr_eq(&group.cell, cell);
-        let Some(group) = self.groups.iter().find(of_region) else {
-            return;
-        };
-        group.doubted.store(doubt.began, Ordering::Relaxed);
+    fn doubt(&mut self, doubt: Doubt, now: Instant) {
+        let cell = &self.followed[doubt.upstream].bound.regions[doubt.region].cell;
+        let of_region = |group: &Arc<Group>| Arc::ptr_eq(&group.cell, cell);
+        for group in self.groups.iter().filter(|group| of_region(group)) {
+            group.doubted.store(doubt.began, Ordering::Relaxed);
+        }
         for (id, entry) in &self.entries {
-            let concerned = Arc::ptr_eq(&entry.target.group, group) && entry.target.doubted();
+            let concerned = of_region(&entry.target.group) && entry.target.doubted();
             if concerned && entry.under_way < MAX_OVERLAP {
                 self.agenda.set(*id, (entry.started + HURRY).max(now));
             }
@@ -277,23 +279,22 @@ impl Work {
         self.agenda.set(done.id, (self.origin + moment).max(now));
     }
 
-    /// Brings the schedules in line with the serving plan, if anything has changed.
+    /// Brings the schedules in line with the plans that serve, if anything has changed.
     fn follow(&mut self) {
-        let Some(live) = self.plan.newest() else {
-            return;
-        };
-        let seen = fingerprint(&live);
-        if self.live.as_ref().is_some_and(|(_, known)| *known == seen) {
+        let alive = self.plan.alive();
+        let seen = fingerprint(&alive);
+        if seen == self.seen {
             return;
         }
-        self.checks = checks(&live.plan, &self.checks);
-        self.groups = groups(&live, &self.checks, &self.report.metrics);
+        self.followed = followed(&alive);
+        self.seen = seen;
+        self.checks = checks(&self.followed, &self.checks);
+        self.groups = groups(&self.followed, &self.checks, &self.report.metrics);
         let mut wanted = targets(&self.groups);
         self.drop_unwanted(&wanted);
         self.keep_wanted(&mut wanted);
         self.add(wanted);
-        self.judges.follow(&live, Instant::now());
-        self.live = Some((live, seen));
+        self.judges.follow(&self.followed, Instant::now());
     }
 
     fn drop_unwanted(&mut self, wanted: &HashMap<Key, Target>) {

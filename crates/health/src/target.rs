@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tidegate_core::plan::Plan;
-use tidegate_core::{EndpointCell, EndpointSlot, Live, RegionCell};
+use tidegate_core::{EndpointCell, EndpointSlot, RegionCell};
 use tidegate_telemetry::Metrics;
 use tidegate_telemetry::metrics::UpstreamHandle;
 
 use crate::check::Check;
+use crate::followed::Followed;
 
 type Name = Arc<str>;
 
-/// The checks of the upstreams that have a probe, by the upstream's name.
-pub(crate) type Checks = HashMap<Name, Arc<Check>>;
+/// The checks of the upstreams that have a probe, by the upstream's name, and whether it is one of a
+/// plan that serves a part.
+pub(crate) type Checks = HashMap<(Name, bool), Arc<Check>>;
 
 /// Upstream, region, address.
 pub(crate) type Key = (Name, Name, Name);
@@ -22,7 +23,7 @@ pub(crate) type Key = (Name, Name, Name);
 /// One region of one upstream that is probed.
 pub(crate) struct Group {
     pub(crate) upstream: Name,
-    /// The upstream's position in the plan that serves.
+    /// The upstream's position among those that are followed.
     pub(crate) position: usize,
     pub(crate) region: Name,
     pub(crate) check: Arc<Check>,
@@ -41,46 +42,50 @@ pub(crate) struct Target {
     pub(crate) cell: Arc<EndpointCell>,
 }
 
-/// The checks that `plan` wants; those of `known` that are still right are kept.
-pub(crate) fn checks(plan: &Plan, known: &Checks) -> Checks {
-    let wanted = plan.upstreams.iter().filter_map(|upstream| {
+/// The checks that are wanted; those of `known` that are still right are kept.
+pub(crate) fn checks(followed: &[Followed], known: &Checks) -> Checks {
+    let wanted = followed.iter().filter_map(|one| {
+        let upstream = &one.upstream;
         let probe = upstream.health.probe.as_ref()?;
-        let kept = known.get(&upstream.name);
-        let kept = kept
-            .filter(|check| check.is_for(probe, &upstream.connection))
-            .cloned();
+        let same = |check: &&Arc<Check>| check.is_for(probe, &upstream.connection);
+        // What served a part may have become the whole.
+        let mut kept = [one.beside, !one.beside].into_iter();
+        let kept = kept.find_map(|beside| {
+            let known = known.get(&(upstream.name.clone(), beside));
+            known.filter(same).cloned()
+        });
         let fresh = || Arc::new(Check::new(probe.clone(), upstream.connection.clone()));
-        Some((upstream.name.clone(), kept.unwrap_or_else(fresh)))
+        let key = (upstream.name.clone(), one.beside);
+        Some((key, kept.unwrap_or_else(fresh)))
     });
     wanted.collect()
 }
 
 /// The regions that are probed.
-pub(crate) fn groups(live: &Live, checks: &Checks, metrics: &Metrics) -> Vec<Arc<Group>> {
+pub(crate) fn groups(followed: &[Followed], checks: &Checks, metrics: &Metrics) -> Vec<Arc<Group>> {
     let mut groups = Vec::new();
-    let upstreams = live.plan.upstreams.iter().zip(&live.upstreams);
-    for (position, (upstream, bound)) in upstreams.enumerate() {
-        let Some(check) = checks.get(&upstream.name) else {
+    for (position, one) in followed.iter().enumerate() {
+        let upstream = &one.upstream.name;
+        let Some(check) = checks.get(&(upstream.clone(), one.beside)) else {
             continue;
         };
-        for (spec, bound) in upstream.regions.iter().zip(&bound.regions) {
-            let region = &live.plan.region(spec.region).name;
+        for (region, bound) in one.regions.iter().zip(&one.bound.regions) {
             groups.push(Arc::new(Group {
-                upstream: upstream.name.clone(),
+                upstream: upstream.clone(),
                 position,
                 region: region.clone(),
                 check: check.clone(),
                 doubted: AtomicBool::new(false),
                 cell: bound.cell.clone(),
                 slot: bound.endpoints.clone(),
-                series: metrics.upstream(&upstream.name, region),
+                series: metrics.upstream(upstream, region),
             }));
         }
     }
     groups
 }
 
-/// The endpoints that are probed.
+/// The endpoints that are probed: each once, as the first group that has it wants.
 pub(crate) fn targets(groups: &[Arc<Group>]) -> HashMap<Key, Target> {
     let mut targets = HashMap::new();
     for group in groups {
@@ -90,17 +95,10 @@ pub(crate) fn targets(groups: &[Arc<Group>]) -> HashMap<Key, Target> {
                 address: endpoint.address.clone(),
                 cell: endpoint.cell.clone(),
             };
-            targets.insert(target.key(), target);
+            targets.entry(target.key()).or_insert(target);
         }
     }
     targets
-}
-
-/// Changes whenever [`groups`] or [`targets`] may have changed.
-pub(crate) fn fingerprint(live: &Live) -> (u64, u64) {
-    let slots = live.upstreams.iter().flat_map(|upstream| &upstream.regions);
-    let versions = slots.map(|region| region.endpoints.load().version).sum();
-    (live.generation.0, versions)
 }
 
 impl Target {

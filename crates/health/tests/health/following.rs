@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_core::Health;
 use tidegate_core::plan::Probe;
+use tidegate_core::{Dial, Health, Part};
 
+use crate::plan::plan_of;
 use crate::server::{Script, Server, refusing};
 use crate::support::{Scene, Spec, http_probe, tcp_probe, until};
 
@@ -107,6 +108,62 @@ async fn discovery_is_followed_without_a_new_plan() {
     let slot = scene.board.slot("shop", "eu");
     assert!(slot.replace("shop", "eu", &found, &scene.board));
     scene.becomes(&two.address, Health::Healthy).await;
+}
+
+/// What gets requests is probed, whichever plan sends them.
+#[tokio::test]
+async fn what_only_a_staged_plan_has_is_probed_and_judged_beside() {
+    let server = Server::start().await;
+    let (_socket, dead) = refusing();
+    let (_other, far) = refusing();
+    let serving = Spec::new(&[&server.address], http_probe());
+    let scene = Scene::start(&serving);
+    scene.becomes(&server.address, Health::Healthy).await;
+    let staged = Spec {
+        us: vec![far.clone()],
+        // What both have is probed as the serving plan wants.
+        ..Spec::new(&[&server.address, &dead], tcp_probe())
+    };
+    let stage = || {
+        let plan = Arc::new(plan_of(&[staged.clone(), staged.clone()]));
+        let part = Part::Share(Dial::new(0.1));
+        scene.plan.stage_plan(plan, part, &scene.board).unwrap();
+        scene.prober.as_ref().unwrap().plan_changed();
+    };
+    let judged = |upstream: &str, region: &str| scene.board.region(upstream, region).health();
+    stage();
+    scene.becomes(&dead, Health::Unhealthy).await;
+    until(
+        || judged("shop", "us") == Health::Unhealthy,
+        || "a region of its own is judged".into(),
+    )
+    .await;
+    until(
+        || judged("shop-1", "us") == Health::Unhealthy,
+        || "an upstream of its own is judged".into(),
+    )
+    .await;
+    let asked = server.requests();
+    until(
+        || server.requests() > asked + 3,
+        || "the schedule of the serving plan goes on".into(),
+    )
+    .await;
+    // Half of the staged plan's endpoints are down, none of the serving one's.
+    assert_eq!(scene.region().health(), Health::Healthy);
+    scene.plan.abandon();
+    scene.prober.as_ref().unwrap().plan_changed();
+    scene.becomes(&dead, Health::Unknown).await;
+    stage();
+    scene.becomes(&dead, Health::Unhealthy).await;
+    scene.plan.promote(&scene.board);
+    scene.prober.as_ref().unwrap().plan_changed();
+    until(
+        || scene.region().health() == Health::Degraded,
+        || "the judge of the region sees both endpoints".into(),
+    )
+    .await;
+    assert_eq!(scene.endpoint(&dead).health(), Health::Unhealthy);
 }
 
 #[tokio::test]
