@@ -34,6 +34,7 @@ mod orders;
 mod places;
 mod reload;
 mod residency;
+mod rollback;
 mod serving;
 mod soak;
 mod standby;

@@ -32,6 +32,7 @@
 //! loopback or to a network of operators. Pages in a browser can change nothing (see `guard`).
 //! Bodies of requests are never read, but for that of `POST /candidate` (16 MiB at most); connections and their time are bounded (see `serve`).
 
+mod asked;
 pub(crate) mod author;
 mod candidate;
 mod events;

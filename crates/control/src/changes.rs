@@ -54,24 +54,36 @@ pub struct Names {
 impl Changes {
     /// What differs between `old` and `new`.
     pub fn between(old: &Plan, new: &Plan) -> Self {
-        // What the new plan has adopted is the same object.
-        let same_route =
-            |a: &Arc<Route>, b: &Arc<Route>| Arc::ptr_eq(a, b) || same_route((old, a), (new, b));
-        let same_upstream = |a: &Arc<Upstream>, b: &Arc<Upstream>| {
-            Arc::ptr_eq(a, b) || same_upstream((old, a), (new, b))
-        };
+        let same_route = |a: &Arc<Route>, b: &Arc<Route>| alike_route((old, a), (new, b));
+        let same_upstream =
+            |a: &Arc<Upstream>, b: &Arc<Upstream>| alike_upstream((old, a), (new, b));
         Self {
             regions: difference(&old.regions, &new.regions, |r| &r.name, same_region),
             upstreams: difference(&old.upstreams, &new.upstreams, |u| &u.name, same_upstream),
             routes: difference(&old.routes, &new.routes, |r| &r.name, same_route),
             other: old.metrics != new.metrics
-                || old.replay != new.replay
                 || old.rollback != new.rollback
                 || old.pop.name != new.pop.name
-                || old.pop.location != new.pop.location
-                || edition(old) != edition(new),
+                || !alike_around(old, new),
         }
     }
+}
+
+/// Whether what decides for requests of every route is the same: where this process is, what it keeps
+/// of bodies, and where clients are.
+pub(crate) fn alike_around(old: &Plan, new: &Plan) -> bool {
+    old.replay == new.replay && old.pop.location == new.pop.location && edition(old) == edition(new)
+}
+
+/// Whether two routes of one name, each with its plan, are the same. What a plan has adopted is the
+/// same object.
+pub(crate) fn alike_route(old: (&Plan, &Arc<Route>), new: (&Plan, &Arc<Route>)) -> bool {
+    Arc::ptr_eq(old.1, new.1) || same_route((old.0, old.1), (new.0, new.1))
+}
+
+/// The same of upstreams.
+pub(crate) fn alike_upstream(old: (&Plan, &Arc<Upstream>), new: (&Plan, &Arc<Upstream>)) -> bool {
+    Arc::ptr_eq(old.1, new.1) || same_upstream((old.0, old.1), (new.0, new.1))
 }
 
 /// The edition of what tells where clients are.
@@ -128,7 +140,7 @@ impl Names {
     }
 }
 
-fn same_region(old: &Region, new: &Region) -> bool {
+pub(crate) fn same_region(old: &Region, new: &Region) -> bool {
     let Region {
         name: _,
         location,

@@ -8,7 +8,7 @@
 
 mod eligible;
 mod fields;
-mod requests;
+pub(crate) mod requests;
 mod words;
 
 use std::collections::{BTreeMap, HashMap};
@@ -244,14 +244,14 @@ fn routes((old, a): (&Plan, &Parts), (new, b): (&Plan, &Parts)) -> Vec<RouteChan
         .routes
         .iter()
         .filter_map(|route| match before.get(&route.name) {
-            None => Some(RouteChange::alone((old, new), new, route, What::Added)),
+            None => Some(RouteChange::alone((old, new), &before, route, What::Added)),
             Some(was) => RouteChange::between((old, was), (new, route), parts),
         });
     let gone = old
         .routes
         .iter()
         .filter(|route| !after.contains_key(&route.name));
-    let gone = gone.map(|route| RouteChange::alone((old, new), old, route, What::Removed));
+    let gone = gone.map(|route| RouteChange::alone((old, new), &after, route, What::Removed));
     there.chain(gone).collect()
 }
 
@@ -261,18 +261,35 @@ fn routes_of(plan: &Plan) -> HashMap<&Arc<str>, &Route> {
 }
 
 impl RouteChange {
-    /// A route that only one of the two has, `within`.
-    fn alone(plans: (&Plan, &Plan), within: &Plan, route: &Route, what: What) -> Self {
-        let open = eligible::only(&eligible::eligible(within, route), &BTreeMap::new());
-        let (gains, loses) = match what {
-            What::Removed => (Vec::new(), open),
-            _ => (open, Vec::new()),
+    /// A route that only one of the two has; `others` are those of the other one. Its requests are theirs
+    /// there: what these may use is held against that.
+    fn alone(
+        (old, new): (&Plan, &Plan),
+        others: &HashMap<&Arc<str>, &Route>,
+        route: &Route,
+        what: What,
+    ) -> Self {
+        let (within, beside) = match what {
+            What::Removed => (old, new),
+            _ => (new, old),
+        };
+        let requests = Requests::of((old, new), (within, route));
+        let other = requests.as_ref().and_then(|told| match what {
+            What::Removed => told.to.as_ref(),
+            _ => told.from.as_ref(),
+        });
+        let other = other.and_then(|name| others.get(name));
+        let other = other.map(|other| eligible::eligible(beside, other));
+        let (own, other) = (eligible::eligible(within, route), other.unwrap_or_default());
+        let (before, after) = match what {
+            What::Removed => (own, other),
+            _ => (other, own),
         };
         Self {
             change: Change::of(&route.name, what),
-            gains,
-            loses,
-            requests: Requests::of(plans, (within, route)),
+            gains: eligible::only(&after, &before),
+            loses: eligible::only(&before, &after),
+            requests,
         }
     }
 
@@ -387,6 +404,21 @@ routes
 routes
   + login
     takes requests that took `api`
+",
+        );
+    }
+
+    #[test]
+    fn a_route_that_comes_takes_regions_from_the_requests_it_takes() {
+        let login = "routes:\n  - { name: login, match: { host: a.example, path: /api/login }, \
+                     upstream: shop, residency: { allow: [eu] } }";
+        check(
+            ("routes:", login),
+            "
+routes
+  + login
+    takes requests that took `api`
+    they lose us (residency)
 ",
         );
     }

@@ -232,6 +232,11 @@ impl Generations {
         self.lock().history.ended(number, fate);
     }
 
+    /// Enters why a generation was not rolled back from although requests fare worse under it.
+    pub(crate) fn held(&self, number: u64, why: &str) {
+        self.lock().history.held(number, why);
+    }
+
     /// Enters that the serving one can serve.
     pub(crate) fn proven(&self) {
         self.lock().history.proven();

@@ -31,27 +31,58 @@ pub(crate) enum Regression {
     Latency { before: Duration, since: Duration },
 }
 
-/// What was counted up to the activation: one moment a watch before it, one shortly before it, and
-/// itself. All are counts since the start of the process.
+/// What was counted under a plan that is trusted: one moment a watch before its end, one shortly before,
+/// and its end. All are counts since the start of the process.
 #[derive(Clone, Debug)]
-pub(crate) struct Before<'a> {
-    /// As long before as the plan is watched, or less.
-    pub(crate) first: &'a Totals,
-    /// Shortly before.
-    pub(crate) shortly: &'a Totals,
-    /// At the activation.
-    pub(crate) last: &'a Totals,
+pub(crate) struct Before {
+    /// As long before the end as the plan is watched, or less.
+    pub(crate) first: Totals,
+    /// Shortly before it.
+    pub(crate) shortly: Totals,
+    /// At the end: usually the activation of what is watched.
+    pub(crate) last: Totals,
+}
+
+/// What came of two times that are held against each other.
+struct Times {
+    was: Totals,
+    shortly: Totals,
+    is: Totals,
+}
+
+impl Before {
+    /// None when too few requests came to say anything.
+    fn against(&self, is: &Totals, limits: &Rollback) -> Option<Times> {
+        let was = self.last.since(&self.first);
+        let enough = |totals: &Totals| totals.requests >= limits.min_requests;
+        (enough(&was) && enough(is)).then(|| Times {
+            shortly: self.last.since(&self.shortly),
+            was,
+            is: is.clone(),
+        })
+    }
 }
 
 impl Regression {
-    /// What is worse `now` than before; none when nothing is, or when too few requests came to say so.
-    pub(crate) fn find(before: &Before<'_>, now: &Totals, limits: &Rollback) -> Option<Self> {
-        let (was, is) = (before.last.since(before.first), now.since(before.last));
-        let shortly = before.last.since(before.shortly);
-        if was.requests < limits.min_requests || is.requests < limits.min_requests {
-            return None;
-        }
-        errors(&was, &shortly, &is, limits).or_else(|| latency(&was, &shortly, &is, limits))
+    /// What is worse in `is`, which was counted since the activation, than before; none when nothing is,
+    /// or when too few requests came to say so.
+    pub(crate) fn find(before: &Before, is: &Totals, limits: &Rollback) -> Option<Self> {
+        let times = before.against(is, limits)?;
+        let Times { was, shortly, is } = &times;
+        errors(&times, limits, |totals| totals.failed).or_else(|| latency(was, shortly, is, limits))
+    }
+
+    /// The same, done without failures on routes that are `excused`. They stay among the requests, so
+    /// what is left must weigh as much as it had to before. Times are not compared: of the requests
+    /// that are excused nobody knows how long they would have taken.
+    pub(crate) fn find_but(
+        before: &Before,
+        is: &Totals,
+        limits: &Rollback,
+        excused: impl Fn(&str) -> bool,
+    ) -> Option<Self> {
+        let times = before.against(is, limits)?;
+        errors(&times, limits, |totals| totals.failed_but(&excused))
     }
 
     /// Which limit it exceeds, for the metric.
@@ -63,14 +94,18 @@ impl Regression {
     }
 }
 
-fn errors(was: &Totals, shortly: &Totals, is: &Totals, limits: &Rollback) -> Option<Regression> {
+fn errors(times: &Times, limits: &Rollback, failed: impl Fn(&Totals) -> u64) -> Option<Regression> {
     let allowed = limits.max_error_rate?;
+    let share = |totals: &Totals| match totals.requests {
+        0 => 0.0,
+        requests => failed(totals) as f64 / requests as f64,
+    };
     // A fault that began just before the activation is not the plan's.
-    let before = share(was).max(share(shortly));
-    let surely = lower_bound(is.failed as f64, is.requests as f64);
+    let before = share(&times.was).max(share(&times.shortly));
+    let surely = lower_bound(failed(&times.is) as f64, times.is.requests as f64);
     (surely > before + allowed).then(|| Regression::Errors {
         before,
-        since: share(is),
+        since: share(&times.is),
     })
 }
 
@@ -81,13 +116,6 @@ fn latency(was: &Totals, shortly: &Totals, is: &Totals, limits: &Rollback) -> Op
     let slower = since > before.mul_f64(factor) && since > before + LATENCY_FLOOR;
     let many = |at: &f64| is.bucket_of(*at) > was.bucket_of(*at).max(shortly.bucket_of(*at));
     (slower && QUANTILES.iter().any(many)).then_some(Regression::Latency { before, since })
-}
-
-fn share(totals: &Totals) -> f64 {
-    match totals.requests {
-        0 => 0.0,
-        requests => totals.failed as f64 / requests as f64,
-    }
 }
 
 /// The lower bound of Wilson's score interval for `hits` of `all`, [`SURE`] deviations wide.
@@ -143,12 +171,13 @@ mod tests {
         let shortly = first.plus(&totals(parts[0].0, parts[0].1, parts[0].2));
         let last = shortly.plus(&totals(parts[1].0, parts[1].1, parts[1].2));
         let now = last.plus(&totals(parts[2].0, parts[2].1, parts[2].2));
+        let is = now.since(&last);
         let before = Before {
-            first: &first,
-            shortly: &shortly,
-            last: &last,
+            first,
+            shortly,
+            last,
         };
-        Regression::find(&before, &now, limits)
+        Regression::find(&before, &is, limits)
     }
 
     #[test]
@@ -193,6 +222,35 @@ mod tests {
         check([(900, 0, 1), (100, 0, 1), (1_000, 0, 5)], false);
     }
 
+    /// Each is (requests, failed on `a`, failed on `b`); the first is before, the second since.
+    #[test]
+    fn failures_that_are_excused_are_left_out_of_both_times() {
+        let check = |parts: [(u64, u64, u64); 2], all: bool, but_a: bool| {
+            let [before, since] = parts.map(|(requests, a, b)| {
+                let mut part = totals(requests, 0, 10);
+                part.fail(&"a".into(), a);
+                part.fail(&"b".into(), b);
+                part
+            });
+            let before = Before {
+                first: Totals::default(),
+                shortly: Totals::default(),
+                last: before,
+            };
+            let found = Regression::find(&before, &since, &LIMITS).is_some();
+            assert_eq!(found, all, "{parts:?}");
+            let excused = |route: &str| route == "a";
+            let found = Regression::find_but(&before, &since, &LIMITS, excused).is_some();
+            assert_eq!(found, but_a, "{parts:?} but a");
+        };
+        check([(1_000, 0, 0), (1_000, 500, 0)], true, false);
+        check([(1_000, 0, 0), (1_000, 500, 100)], true, true);
+        check([(1_000, 0, 0), (1_000, 500, 60)], true, false);
+        // What was excused before as well hides nothing.
+        check([(1_000, 300, 0), (1_000, 0, 200)], false, true);
+        check([(1_000, 0, 0), (99, 50, 49)], false, false);
+    }
+
     /// One request that hung says nothing of the thousand others.
     #[test]
     fn a_mean_that_few_have_raised_is_none() {
@@ -200,13 +258,14 @@ mod tests {
         let last = first.plus(&totals(1_000, 0, 20));
         let mut now = last.plus(&totals(1_000, 0, 20));
         now.record(2, Duration::from_secs(60));
+        let is = now.since(&last);
         let before = Before {
-            first: &first,
-            shortly: &last,
-            last: &last,
+            first,
+            shortly: last.clone(),
+            last,
         };
-        assert!(now.since(&last).mean() > Duration::from_millis(100));
-        assert_eq!(Regression::find(&before, &now, &LIMITS), None);
+        assert!(is.mean() > Duration::from_millis(100));
+        assert_eq!(Regression::find(&before, &is, &LIMITS), None);
     }
 
     #[test]

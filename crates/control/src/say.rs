@@ -1,15 +1,18 @@
 //! What an operator says of a region or an endpoint, against or beside what is observed.
 //!
 //! A word is believed like an upstream's own: the judge of the upstream reads it at its next look and
-//! tells what follows as an event. Words survive reloads, because cells do, and not restarts.
+//! tells what follows as an event; who said it, and why, is an event of its own. Words survive reloads,
+//! because cells do, and not restarts.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tidegate_core::{Health, Live};
+use tidegate_telemetry::{EventKind, Events};
 
 use crate::named::{self, Kind, Named, UnknownName};
+use crate::origin::Author;
 
 /// Whom a word is about.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +40,9 @@ pub struct Said {
     pub changed: bool,
     /// The upstreams that were told.
     pub upstreams: Vec<Arc<str>>,
+    /// Who said it, and why.
+    #[serde(flatten)]
+    pub author: Author,
 }
 
 /// Regions that were asked to come back.
@@ -46,19 +52,23 @@ pub struct Released {
     pub region: Arc<str>,
     /// The upstreams that were told.
     pub upstreams: Vec<Arc<str>>,
+    /// Who said it, and why.
+    #[serde(flatten)]
+    pub author: Author,
 }
 
-/// Says of `whom` that its health is `said`, for so long or until it is taken back. `Unknown` takes
-/// it back.
+/// Says of `whom` what its health is, for so long or until it is taken back; `Unknown` takes it back.
+/// That is an event, also where it is nothing new: its time may be.
 ///
 /// # Errors
 /// [`UnknownName`] when the serving plan does not know whom.
 pub fn say(
     live: &Live,
     whom: Whom<'_>,
-    said: Health,
-    lasts: Option<Duration>,
+    (said, lasts): (Health, Option<Duration>),
     now: Instant,
+    author: &Author,
+    events: &Events,
 ) -> Result<Said, UnknownName> {
     let named = find(live, whom)?;
     let until = lasts.map(|lasts| now + lasts);
@@ -66,14 +76,25 @@ pub fn say(
         None => told(&named, |named| named.region.cell.say(said, until)),
         Some(address) => say_of_endpoint(&named, address, said, until)?,
     };
-    Ok(Said {
+    let done = Said {
         region: whom.region.into(),
         endpoint: whom.endpoint.map(Into::into),
         said,
         for_s: lasts.map(|lasts| lasts.as_secs()),
         changed,
         upstreams: named.into_iter().map(|named| named.upstream).collect(),
-    })
+        author: author.clone(),
+    };
+    events.record(EventKind::Said {
+        region: done.region.clone(),
+        endpoint: done.endpoint.clone(),
+        upstreams: done.upstreams.clone(),
+        said,
+        for_s: done.for_s,
+        who: author.who.clone(),
+        reason: author.reason.clone(),
+    });
+    Ok(done)
 }
 
 /// Lets a region that waits for it (`failback.mode: manual`) come back; one that does not wait takes
@@ -81,15 +102,28 @@ pub fn say(
 ///
 /// # Errors
 /// [`UnknownName`] when the serving plan does not know whom.
-pub fn release(live: &Live, whom: Whom<'_>) -> Result<Released, UnknownName> {
+pub fn release(
+    live: &Live,
+    whom: Whom<'_>,
+    author: &Author,
+    events: &Events,
+) -> Result<Released, UnknownName> {
     let named = find(live, whom)?;
     named
         .iter()
         .for_each(|named| named.region.cell.ask_release());
-    Ok(Released {
+    let done = Released {
         region: whom.region.into(),
         upstreams: named.into_iter().map(|named| named.upstream).collect(),
-    })
+        author: author.clone(),
+    };
+    events.record(EventKind::Failback {
+        region: done.region.clone(),
+        upstreams: done.upstreams.clone(),
+        who: author.who.clone(),
+        reason: author.reason.clone(),
+    });
+    Ok(done)
 }
 
 fn find<'a>(live: &'a Live, whom: Whom<'_>) -> Result<Vec<Named<'a>>, UnknownName> {

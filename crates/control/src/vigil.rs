@@ -1,16 +1,22 @@
-//! The watch over a plan after its activation, and the way back when it does worse than the one before.
+//! The watch over a plan after its activation, and the way back when it does worse than what was there.
 //!
 //! While the serving plan has `rollback`, what requests met is counted up a few times within each watch,
 //! so that there is something to compare with when the next plan comes. Nothing of this is on the path
-//! of a request: counters that are there anyway are summed. One plan is left once and never a plan that
-//! was itself a way back, so two plans cannot take turns.
+//! of a request: counters that are there anyway are summed. What a plan is held against, and where it is
+//! gone back to, is the last one that is trusted: one that has passed its watch, or had none. A plan
+//! that follows within the watch of another is held against what was before both. Failures of what the
+//! plan left as it was, after a region of that went down, are not held against it (see `untouched`). One
+//! plan is left once and never a plan that was itself a way back, so two plans cannot take turns.
 
-use std::collections::VecDeque;
+mod past;
+mod untouched;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_core::Live;
 use tidegate_core::plan::Rollback;
-use tidegate_telemetry::Metrics;
+use tidegate_telemetry::EventKind;
 use tidegate_telemetry::metrics::Totals;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -20,14 +26,15 @@ use crate::origin::{Cause, Origin};
 use crate::regression::{Before, Regression};
 use crate::reload::{Activation, Reloader};
 use crate::shared::Shared;
+use past::{LOOKS, Past};
+use untouched::Untouched;
 
-/// How often is counted within a watch.
-const LOOKS: u32 = 24;
-/// What is shortly before: the last of so many parts of a watch.
-const SHORTLY: usize = 3;
 /// Bounds of the time between two looks.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// How long failures of what a plan left as it was are given to turn out to be a region's that goes
+/// down: longer than judges and probes take with their defaults. Never more than a quarter of a watch.
+const DOUBT: Duration = Duration::from_secs(5);
 
 /// Watches until it is dropped.
 #[derive(Debug)]
@@ -37,18 +44,44 @@ struct Watching {
     reloader: Arc<Reloader>,
     shared: Shared,
     activations: watch::Receiver<Option<Activation>>,
-    /// What was counted at each look, oldest first, of about one watch.
-    past: VecDeque<(Instant, Totals)>,
+    /// What served when this last looked: what the next plan is compared with.
+    live: Option<Arc<Live>>,
+    past: Past,
+    /// What was before a plan that was left, until that is a watch ago: what was counted under it is
+    /// nothing to be held against.
+    kept: Option<(Instant, Trusted)>,
     under_watch: Option<UnderWatch>,
+}
+
+/// What a plan is held against.
+struct Trusted {
+    /// Where it is gone back to.
+    generation: u64,
+    before: Before,
+    untouched: Untouched,
 }
 
 /// A plan whose watch is not over.
 struct UnderWatch {
-    activation: Activation,
+    generation: u64,
     since: Instant,
-    first: Totals,
-    shortly: Totals,
-    last: Totals,
+    begun: Totals,
+    trusted: Trusted,
+    /// Since when it would have been left, were it not for what may turn out to be a region's fault.
+    doubt: Option<Instant>,
+    /// Whether it was told that it is not left, and why.
+    held: bool,
+}
+
+/// What a look comes to.
+enum Verdict {
+    /// Nothing is worse, or not surely.
+    Fine,
+    /// It may be a region that goes down.
+    Doubtful,
+    /// It is: these, as `upstream/region`.
+    Held(Regression, Vec<String>),
+    Worse(Regression),
 }
 
 impl Vigil {
@@ -58,9 +91,11 @@ impl Vigil {
         activations.mark_unchanged();
         let watching = Watching {
             reloader,
+            live: shared.plan.newest(),
             shared,
             activations,
-            past: VecDeque::new(),
+            past: Past::default(),
+            kept: None,
             under_watch: None,
         };
         Self(tokio::spawn(watching.run()))
@@ -81,7 +116,7 @@ impl Watching {
             tokio::select! {
                 biased;
                 changed = self.activations.changed() => match changed {
-                    Ok(()) => self.activated(),
+                    Ok(()) => self.activated().await,
                     Err(_ended) => return,
                 },
                 () = sleep(pause.unwrap_or(PAUSE_MAX)), if limits.is_some() => {}
@@ -97,81 +132,158 @@ impl Watching {
         self.shared.plan.serving().as_ref()?.plan.rollback
     }
 
-    /// Another plan serves: what was counted so far is what it is compared with.
-    fn activated(&mut self) {
-        let activation = *self.activations.borrow_and_update();
-        self.under_watch = None;
-        let Some(activation) = activation.filter(is_watched) else {
+    /// Another plan serves: what was counted so far is what it is held against.
+    async fn activated(&mut self) {
+        let (Some(activation), Some(new)) = (
+            *self.activations.borrow_and_update(),
+            self.shared.plan.newest(),
+        ) else {
             return;
         };
-        let last = totals(&self.shared.metrics);
-        let nth = |from_end: usize| {
-            let at = self.past.len().checked_sub(from_end);
-            at.and_then(|at| self.past.get(at))
-        };
-        let (first, shortly) = (self.past.front(), nth(LOOKS as usize / SHORTLY / 2));
-        let (Some((_, first)), Some((_, shortly))) = (first, shortly.or(first)) else {
+        // Yet another one serves by now, and will be told.
+        if new.generation.0 != activation.generation {
+            return;
+        }
+        let (now, totals) = (Instant::now(), self.shared.metrics.totals());
+        let old = self.live.replace(new.clone());
+        let under_watch = self.under_watch.take();
+        let Some(old) = old.filter(|_| is_watched(&activation)) else {
+            // A way back: what it is from was no measure.
+            if let Some(watched) = under_watch {
+                self.keep(now, watched.trusted);
+            }
             return;
         };
-        self.under_watch = Some(UnderWatch {
-            activation,
-            since: Instant::now(),
-            first: first.clone(),
-            shortly: shortly.clone(),
-            last,
+        let before = old.generation.0;
+        let untouched = self.compare(old, new).await;
+        let trusted = self.trusted(now, (before, &totals), under_watch, untouched);
+        self.under_watch = trusted.map(|trusted| UnderWatch {
+            generation: activation.generation,
+            since: now,
+            begun: totals,
+            trusted,
+            doubt: None,
+            held: false,
         });
     }
 
-    async fn look(&mut self, limits: &Rollback) {
-        let (now, totals) = (Instant::now(), totals(&self.shared.metrics));
-        if let Some(watched) = &self.under_watch {
-            let before = Before {
-                first: &watched.first,
-                shortly: &watched.shortly,
-                last: &watched.last,
-            };
-            let found = Regression::find(&before, &totals, limits);
-            if found.is_some() || now.duration_since(watched.since) > limits.watch {
-                let activation = watched.activation;
-                self.under_watch = None;
-                if let Some(regression) = found {
-                    self.go_back(activation, regression).await;
-                }
-            }
-        }
-        self.remember(now, totals, limits.watch);
+    /// What the new plan leaves as it is. The old one is let go where that delays nobody.
+    async fn compare(&self, old: Arc<Live>, new: Arc<Live>) -> Untouched {
+        let compare = move || Untouched::between(&old, &new);
+        let compared = self.reloader.quiet().run(compare).await;
+        compared.unwrap_or_default()
     }
 
-    /// Counts of more than a watch ago are of no use.
-    fn remember(&mut self, now: Instant, totals: Totals, watch: Duration) {
-        let pause = watch / LOOKS;
-        let due = self
-            .past
-            .back()
-            .is_none_or(|(at, _)| now.duration_since(*at) >= pause / 2);
-        if due {
-            self.past.push_back((now, totals));
+    /// What the new plan is held against; `last` is the plan before it, and what was counted until now.
+    fn trusted(
+        &mut self,
+        now: Instant,
+        (before, totals): (u64, &Totals),
+        under_watch: Option<UnderWatch>,
+        mut untouched: Untouched,
+    ) -> Option<Trusted> {
+        if let Some(watched) = under_watch {
+            let earlier = watched.trusted;
+            untouched.within(&earlier.untouched);
+            return Some(Trusted {
+                untouched,
+                ..earlier
+            });
         }
-        while self
-            .past
-            .front()
-            .is_some_and(|(at, _)| now.duration_since(*at) > watch)
-        {
-            self.past.pop_front();
+        if let Some((_, kept)) = self.kept.take_if(|(until, _)| now < *until) {
+            untouched.begin_with(&kept.untouched);
+            return Some(Trusted {
+                generation: before,
+                before: kept.before,
+                untouched,
+            });
+        }
+        Some(Trusted {
+            generation: before,
+            before: self.past.before(totals.clone())?,
+            untouched,
+        })
+    }
+
+    /// What was counted under a plan that is left is forgotten, and what was before it kept until there
+    /// is as much again.
+    fn keep(&mut self, now: Instant, trusted: Trusted) {
+        if let Some(limits) = self.limits() {
+            self.past.clear();
+            self.kept = Some((now + limits.watch, trusted));
+        }
+    }
+
+    async fn look(&mut self, limits: &Rollback) {
+        let (now, totals) = (Instant::now(), self.shared.metrics.totals());
+        if let Some(watched) = &mut self.under_watch {
+            match watched.judge(now, &totals, limits) {
+                Verdict::Worse(regression) => self.go_back(now, regression).await,
+                Verdict::Held(regression, regions) => {
+                    self.hold(now, limits, regression, regions).await
+                }
+                Verdict::Doubtful => {}
+                Verdict::Fine => self.pass(now, limits),
+            }
+        }
+        self.past.remember(now, totals, limits.watch);
+    }
+
+    /// Ends the watch if it is over: the plan is trusted.
+    fn pass(&mut self, now: Instant, limits: &Rollback) {
+        let over = |watched: &mut UnderWatch| now.duration_since(watched.since) > limits.watch;
+        if self.under_watch.take_if(over).is_some() {
+            self.kept = None;
         }
     }
 
     fn forget(&mut self) {
         self.past.clear();
         self.under_watch = None;
+        self.kept = None;
     }
 
-    async fn go_back(&self, activation: Activation, regression: Regression) {
+    /// Says, once, why the plan is not left.
+    async fn hold(
+        &mut self,
+        now: Instant,
+        limits: &Rollback,
+        regression: Regression,
+        regions: Vec<String>,
+    ) {
+        let Some(watched) = self.under_watch.as_mut() else {
+            return;
+        };
+        let generation = watched.generation;
+        if !std::mem::replace(&mut watched.held, true) {
+            let detail = format!(
+                "{regression}, but {} went down meanwhile, and what fails needs that and is as it was",
+                regions.join(", ")
+            );
+            self.reloader.generations().held(generation, &detail);
+            self.shared.events.record(EventKind::RollbackHeld {
+                generation,
+                regions,
+                detail,
+            });
+            self.reloader.keep().await;
+        }
+        self.pass(now, limits);
+    }
+
+    async fn go_back(&mut self, now: Instant, regression: Regression) {
+        let Some(UnderWatch {
+            generation,
+            trusted,
+            ..
+        }) = self.under_watch.take()
+        else {
+            return;
+        };
         let origin = Origin::itself(Cause::AutomaticRollback).because(regression.to_string());
-        let Activation {
-            generation, before, ..
-        } = activation;
-        match self.reloader.leave(generation, before, origin).await {
+        let target = Some(trusted.generation);
+        self.keep(now, trusted);
+        match self.reloader.leave(generation, target, origin).await {
             Ok(outcome) if outcome.verdict.serves() => {
                 self.shared.metrics.rolled_back(regression.cause());
             }
@@ -185,6 +297,33 @@ impl Watching {
     }
 }
 
+impl UnderWatch {
+    fn judge(&mut self, now: Instant, totals: &Totals, limits: &Rollback) -> Verdict {
+        let Trusted {
+            before, untouched, ..
+        } = &mut self.trusted;
+        untouched.look();
+        let is = totals.since(&self.begun);
+        let Some(found) = Regression::find(before, &is, limits) else {
+            self.doubt = None;
+            return Verdict::Fine;
+        };
+        let fallen = untouched.fallen();
+        if !fallen.is_empty() {
+            let blamed =
+                Regression::find_but(before, &is, limits, |route| untouched.excuses(route));
+            return blamed.map_or(Verdict::Held(found, fallen), Verdict::Worse);
+        }
+        let is_its_own = untouched.is_empty()
+            || Regression::find_but(before, &is, limits, |route| untouched.has(route)).is_some();
+        let since = *self.doubt.get_or_insert(now);
+        match is_its_own || now.duration_since(since) >= DOUBT.min(limits.watch / 4) {
+            true => Verdict::Worse(found),
+            false => Verdict::Doubtful,
+        }
+    }
+}
+
 /// The first plan has nothing before it; a way back is not left.
 fn is_watched(activation: &Activation) -> bool {
     activation.before.is_some() && !activation.cause.is_rollback()
@@ -192,8 +331,4 @@ fn is_watched(activation: &Activation) -> bool {
 
 fn pause(limits: &Rollback) -> Duration {
     (limits.watch / LOOKS).clamp(PAUSE_MIN, PAUSE_MAX)
-}
-
-fn totals(metrics: &Metrics) -> Totals {
-    metrics.totals()
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::{Body, to_bytes};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 use tidegate_config::{Bundle, Report};
 use tokio::time::timeout;
 
 use super::Context;
+use super::asked::Asked;
 use super::author::By;
 use super::problem::Problem;
 use crate::candidate::{InvalidTerms, StageTerms, Terms, Unwanted};
@@ -22,27 +22,25 @@ const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// It has arrived within this.
 const ARRIVES: Duration = Duration::from_secs(30);
 
-type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
 type Told = Result<Json<Value>, Problem>;
 
 /// The texts are in the body, as JSON, or in a file on this machine that `path` names. Browsers are kept
 /// out by `guard`, and by the type that only a page of our own could send.
 pub(super) async fn put(
     State(context): Context,
-    pairs: Pairs,
+    asked: Asked,
     By(author): By,
     headers: HeaderMap,
     body: Body,
 ) -> Told {
-    let pairs = understood(pairs)?;
-    let path = pairs.iter().find(|(name, _)| name == "path");
-    let terms = pairs.iter().filter(|(name, _)| name != "path");
-    let terms = Terms::of(terms.map(borrowed)).map_err(|error| invalid(&error))?;
+    let path = asked.text("path");
+    let terms = asked.pairs().filter(|(name, _)| *name != "path");
+    let terms = Terms::of(terms).map_err(|error| invalid(&error))?;
     let candidates = &context.candidates;
     // One configuration at a time until it is compiled, so that many of them cannot fill the memory.
     let _alone = candidates.receiving().await;
     let bundle = match path {
-        Some((_, path)) => read(PathBuf::from(path)).await?,
+        Some(path) => read(PathBuf::from(path)).await?,
         None => receive(&headers, body).await?,
     };
     let told = candidates.put(bundle, terms, author).await;
@@ -82,10 +80,9 @@ pub(super) async fn delete(State(context): Context) -> Told {
 }
 
 /// Whole, or the part that is asked for.
-pub(super) async fn activate(State(context): Context, pairs: Pairs, By(author): By) -> Told {
-    let pairs = understood(pairs)?;
-    let asked = StageTerms::of(pairs.iter().map(borrowed));
-    let (part, terms) = asked.map_err(|error| invalid(&error))?;
+pub(super) async fn activate(State(context): Context, asked: Asked, By(author): By) -> Told {
+    let terms = StageTerms::of(asked.pairs());
+    let (part, terms) = terms.map_err(|error| invalid(&error))?;
     let candidates = &context.candidates;
     let told = match part {
         Some(part) => candidates.stage(part, terms).await,
@@ -103,15 +100,6 @@ pub(super) async fn activate(State(context): Context, pairs: Pairs, By(author): 
 pub(super) async fn abandon(State(context): Context, By(author): By) -> Told {
     let told = context.candidates.abandon(&author).await;
     told.map(Json).map_err(|why| problem(&why))
-}
-
-fn understood(pairs: Pairs) -> Result<Vec<(String, String)>, Problem> {
-    let Query(pairs) = pairs.map_err(|error| Problem::bad_request(error.body_text()))?;
-    Ok(pairs)
-}
-
-fn borrowed(pair: &(String, String)) -> (&str, &str) {
-    (&pair.0, &pair.1)
 }
 
 async fn read(path: PathBuf) -> Result<Bundle, Problem> {

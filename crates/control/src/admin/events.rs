@@ -3,20 +3,13 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use serde::{Deserialize, Serialize};
+use axum::extract::State;
+use serde::Serialize;
 use tidegate_telemetry::Event;
 
 use super::Context;
+use super::asked::Asked;
 use super::problem::Problem;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Since {
-    #[serde(default)]
-    since: u64,
-}
 
 /// The events, oldest first, and the number to ask with next time.
 #[derive(Serialize)]
@@ -25,11 +18,10 @@ pub(super) struct Events {
     next: u64,
 }
 
-pub(super) async fn since(
-    State(context): Context,
-    query: Result<Query<Since>, QueryRejection>,
-) -> Result<Json<Events>, Problem> {
-    let Query(Since { since }) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+pub(super) async fn since(State(context): Context, asked: Asked) -> Result<Json<Events>, Problem> {
+    let asked = asked.knowing(&["since"])?;
+    let since = asked.number("since", "the number of an event, as `next` says it")?;
+    let since = since.unwrap_or(0);
     let events = context.shared.events.since(since);
     let next = events.last().map_or(since, |event| event.number);
     Ok(Json(Events { events, next }))

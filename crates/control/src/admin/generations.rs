@@ -1,27 +1,19 @@
 //! Generations: which are alive and what holds them, which can be gone back to, and going back.
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tidegate_core::pins::Alive;
 
+use super::asked::Asked;
 use super::author::By;
 use super::plan::answer;
 use super::problem::Problem;
 use super::{AdminOptions, Context};
 use crate::generations::{Entry, NoGeneration};
 use crate::origin::{Cause, Origin};
-
-/// What is gone back to.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct To {
-    to: Option<u64>,
-}
 
 pub(super) async fn list(State(context): Context) -> Json<Value> {
     let generations = context.reloader.generations();
@@ -69,12 +61,8 @@ fn alive_json(alive: &Alive, serving: Option<u64>, staged: Option<u64>) -> Value
     })
 }
 
-pub(super) async fn rollback(
-    State(context): Context,
-    By(author): By,
-    to: Result<Query<To>, QueryRejection>,
-) -> Response {
-    match roll_back(&context, Origin::by(Cause::Rollback, author), to).await {
+pub(super) async fn rollback(State(context): Context, By(author): By, asked: Asked) -> Response {
+    match roll_back(&context, Origin::by(Cause::Rollback, author), asked).await {
         Ok(answer) => answer,
         Err(problem) => problem.into_response(),
     }
@@ -83,10 +71,12 @@ pub(super) async fn rollback(
 async fn roll_back(
     context: &AdminOptions,
     origin: Origin,
-    to: Result<Query<To>, QueryRejection>,
+    asked: Asked,
 ) -> Result<Response, Problem> {
-    let Query(to) = to.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let outcome = context.reloader.rollback(to.to, origin).await;
+    let meaning = "the number of a generation, as `tidegate generations` lists them; leave it out for \
+                   the one before";
+    let to = asked.knowing(&["to"])?.number("to", meaning)?;
+    let outcome = context.reloader.rollback(to, origin).await;
     let outcome = outcome.map_err(|error| no_generation(&error))?;
     Ok(answer(&outcome))
 }

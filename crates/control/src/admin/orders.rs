@@ -3,61 +3,22 @@
 //!
 //! Whoever orders something is answered when it is in force and written down, or told why it is not.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::asked::Asked;
 use super::author::By;
 use super::problem::Problem;
 use super::regions::unknown;
 use crate::orders::{Bereft, DialOrder, DrainOrder, Orders, Refused, Terms, parse_dial};
 use crate::origin::Author;
 use crate::shared::Shared;
-
-/// Longest time that an order may be given.
-const TIME_MAX: Duration = Duration::from_secs(30 * 86_400);
-
-/// How a drain is asked for.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Pace {
-    /// Whether the attempts that wait there are made elsewhere at once.
-    now: bool,
-    /// After how long they are.
-    deadline: Option<String>,
-    /// After how long it is taken back.
-    #[serde(rename = "for")]
-    lasts: Option<String>,
-    force: bool,
-}
-
-/// How a dial is asked for.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct To {
-    to: Option<String>,
-    upstream: Option<String>,
-    #[serde(rename = "for")]
-    lasts: Option<String>,
-    force: bool,
-}
-
-/// How an order of regions is asked for.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Sequence {
-    regions: Option<String>,
-    #[serde(rename = "for")]
-    lasts: Option<String>,
-}
-
-type Asked<T> = Result<Query<T>, QueryRejection>;
 
 pub(super) async fn list(State(context): Context) -> Json<Value> {
     let shared = &context.shared;
@@ -77,10 +38,10 @@ pub(super) async fn drain(
     State(context): Context,
     Path(name): Path<String>,
     By(author): By,
-    pace: Asked<Pace>,
+    asked: Asked,
 ) -> Result<Json<Value>, Problem> {
-    let pace = understood(pace)?;
-    let (order, terms) = (pace.order()?, terms(author, pace.lasts.as_deref())?);
+    let asked = asked.knowing(&["now", "deadline", "for", "force"])?;
+    let (order, terms) = (pace(&asked)?, terms(author, &asked)?);
     let shared = &context.shared;
     let now = SystemTime::now();
     let drained = shared.orders.drain(&name, order, &terms, shared, now);
@@ -99,47 +60,46 @@ pub(super) async fn undrain(
 }
 
 pub(super) async fn dial(
-    State(context): Context,
-    Path(name): Path<String>,
-    By(author): By,
-    to: Asked<To>,
+    context: Context,
+    name: Path<String>,
+    by: By,
+    asked: Asked,
 ) -> Result<Json<Value>, Problem> {
-    let to = understood(to)?;
-    if to.to.is_none() {
-        return Err(Problem::bad_request(
-            "say how far: `?to=25%`, or `?to=plan`",
-        ));
+    let asked = asked.knowing(&["to", "upstream", "for", "force"])?;
+    if asked.text("to").is_none() {
+        let detail = "say how far: `?to=25%`, or `?to=plan`";
+        return Err(Problem::bad_request(detail));
     }
-    set_dial(&context.shared, &name, author, &to).await
+    set_dial(context, name, by, &asked).await
 }
 
 pub(super) async fn undial(
-    State(context): Context,
-    Path(name): Path<String>,
-    By(author): By,
-    to: Asked<To>,
+    context: Context,
+    name: Path<String>,
+    by: By,
+    asked: Asked,
 ) -> Result<Json<Value>, Problem> {
-    let to = understood(to)?;
-    if to.to.is_some() || to.lasts.is_some() {
+    if asked.has_any(&["to", "for"]) {
         let detail = "to leave the dial to the plan again, say only where";
         return Err(Problem::bad_request(detail));
     }
-    set_dial(&context.shared, &name, author, &to).await
+    let asked = asked.knowing(&["upstream", "force"])?;
+    set_dial(context, name, by, &asked).await
 }
 
 pub(super) async fn order(
     State(context): Context,
     Path(name): Path<String>,
     By(author): By,
-    sequence: Asked<Sequence>,
+    asked: Asked,
 ) -> Result<Json<Value>, Problem> {
-    let sequence = understood(sequence)?;
-    let Some(regions) = &sequence.regions else {
+    let asked = asked.knowing(&["regions", "for"])?;
+    let Some(regions) = asked.text("regions") else {
         let detail = "say which regions, the first first: `?regions=eu-west,us-east`";
         return Err(Problem::bad_request(detail));
     };
     let regions: Vec<_> = regions.split(',').map(str::trim).collect();
-    let terms = terms(author, sequence.lasts.as_deref())?;
+    let terms = terms(author, &asked)?;
     let shared = &context.shared;
     let now = SystemTime::now();
     let ordered = shared.orders.order(&name, &regions, &terms, shared, now);
@@ -162,21 +122,22 @@ pub(super) async fn unorder(
     kept(ended.map(told), shared).await
 }
 
+/// Without `to`, the dial is the plan's again.
 async fn set_dial(
-    shared: &Shared,
-    name: &str,
-    author: Author,
-    to: &To,
+    State(context): Context,
+    Path(name): Path<String>,
+    By(author): By,
+    asked: &Asked,
 ) -> Result<Json<Value>, Problem> {
-    let dial = parse_dial(to.to.as_deref().unwrap_or("plan"));
+    let dial = parse_dial(asked.text("to").unwrap_or("plan"));
     let order = DialOrder {
-        upstream: to.upstream.as_deref(),
+        upstream: asked.text("upstream"),
         to: dial.map_err(|error| Problem::bad_request(format!("`to`: {error}")))?,
-        force: to.force,
+        force: asked.flag("force")?,
     };
-    let terms = terms(author, to.lasts.as_deref())?;
-    let now = SystemTime::now();
-    let dialed = shared.orders.dial(name, order, &terms, shared, now);
+    let terms = terms(author, asked)?;
+    let (shared, now) = (&context.shared, SystemTime::now());
+    let dialed = shared.orders.dial(&name, order, &terms, shared, now);
     kept(dialed, shared).await
 }
 
@@ -193,41 +154,24 @@ async fn kept<T: Serialize>(
     Ok(Json(told))
 }
 
-fn terms(author: Author, lasts: Option<&str>) -> Result<Terms, Problem> {
-    let lasts = lasts.map(|text| time("for", text)).transpose()?;
+fn terms(author: Author, asked: &Asked) -> Result<Terms, Problem> {
+    let lasts = asked.time("for")?;
     Ok(Terms { author, lasts })
 }
 
-impl Pace {
-    fn order(&self) -> Result<DrainOrder, Problem> {
-        if self.now && self.deadline.is_some() {
-            let detail = "a drain is either `now` or has a `deadline`";
-            return Err(Problem::bad_request(detail));
-        }
-        let deadline = self.deadline.as_deref();
-        let deadline = deadline.map(|text| time("deadline", text));
-        Ok(DrainOrder {
-            now: self.now,
-            deadline: deadline.transpose()?,
-            force: self.force,
-        })
+/// `now`: the attempts that wait there are made elsewhere at once; `deadline`: after so long.
+fn pace(asked: &Asked) -> Result<DrainOrder, Problem> {
+    let (now, deadline) = (asked.flag("now")?, asked.time("deadline")?);
+    if now && deadline.is_some() {
+        let detail = "a drain is either `now` or has a `deadline`";
+        return Err(Problem::bad_request(detail));
     }
-}
-
-fn time(name: &str, text: &str) -> Result<Duration, Problem> {
-    let parsed = tidegate_config::parse_duration(text);
-    let time = parsed.map_err(|why| Problem::bad_request(format!("`{name}`: {why}")))?;
-    match time.is_zero() || time > TIME_MAX {
-        true => Err(Problem::bad_request(format!(
-            "`{name}` is more than 0 and at most 30 days"
-        ))),
-        false => Ok(time),
-    }
-}
-
-fn understood<T>(asked: Asked<T>) -> Result<T, Problem> {
-    let Query(asked) = asked.map_err(|error| Problem::bad_request(error.body_text()))?;
-    Ok(asked)
+    let force = asked.flag("force")?;
+    Ok(DrainOrder {
+        now,
+        deadline,
+        force,
+    })
 }
 
 fn problem(refused: &Refused) -> Problem {

@@ -3,122 +3,94 @@
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use serde::Deserialize;
+use axum::extract::{Path, State};
 use tidegate_core::Health;
 
+use super::asked::Asked;
+use super::author::By;
 use super::problem::Problem;
 use super::regions::unknown;
 use super::{AdminOptions, Context};
+use crate::origin::Author;
 use crate::say::{Released, Said, Whom, release, say};
-
-/// Longest that a word may last.
-const LASTS_MAX: Duration = Duration::from_secs(30 * 86_400);
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Words {
-    is: Option<Word>,
-    #[serde(rename = "for")]
-    lasts: Option<String>,
-    upstream: Option<String>,
-    endpoint: Option<String>,
-}
-
-/// What can be said of health.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Word {
-    Degraded,
-    Unhealthy,
-    Draining,
-}
-
-type Asked = Result<Query<Words>, QueryRejection>;
 
 pub(super) async fn post(
     State(context): Context,
     Path(region): Path<String>,
-    words: Asked,
+    By(author): By,
+    asked: Asked,
 ) -> Result<Json<Said>, Problem> {
-    let words = understood(words)?;
-    let said = match words.is {
-        Some(Word::Degraded) => Health::Degraded,
-        Some(Word::Unhealthy) => Health::Unhealthy,
-        Some(Word::Draining) => Health::Draining,
-        None => {
+    let asked = asked.knowing(&["is", "for", "upstream", "endpoint"])?;
+    let said = match asked.text("is") {
+        Some("degraded") => Health::Degraded,
+        Some("unhealthy") => Health::Unhealthy,
+        Some("draining") => Health::Draining,
+        _ => {
             let detail = "say what it is: `?is=degraded`, `unhealthy` or `draining`, and with \
                           `&for=10m` for how long";
             return Err(Problem::bad_request(detail));
         }
     };
-    let lasts = words.lasts.as_deref().map(lasts).transpose()?;
-    speak(&context, &region, &words, said, lasts)
+    let lasts = asked.time("for")?;
+    speak(&context, whom(&region, &asked), said, lasts, &author)
 }
 
 pub(super) async fn delete(
     State(context): Context,
     Path(region): Path<String>,
-    words: Asked,
+    By(author): By,
+    asked: Asked,
 ) -> Result<Json<Said>, Problem> {
-    let words = understood(words)?;
-    if words.is.is_some() || words.lasts.is_some() {
+    if asked.has_any(&["is", "for"]) {
         let detail = "to take a word back, name only whom it is about";
         return Err(Problem::bad_request(detail));
     }
-    speak(&context, &region, &words, Health::Unknown, None)
+    let asked = asked.knowing(&["upstream", "endpoint"])?;
+    let whom = whom(&region, &asked);
+    speak(&context, whom, Health::Unknown, None, &author)
 }
 
 pub(super) async fn failback(
     State(context): Context,
     Path(region): Path<String>,
-    words: Asked,
+    By(author): By,
+    asked: Asked,
 ) -> Result<Json<Released>, Problem> {
-    let words = understood(words)?;
-    if words.is.is_some() || words.lasts.is_some() || words.endpoint.is_some() {
+    if asked.has_any(&["is", "for", "endpoint"]) {
         let detail = "a region comes back as a whole: `?upstream=` is all that can be said";
         return Err(Problem::bad_request(detail));
     }
+    let asked = asked.knowing(&["upstream"])?;
     let live = context.shared.plan.newest().ok_or_else(Problem::no_plan)?;
-    let released = release(&live, words.whom(&region));
+    let whom = whom(&region, &asked);
+    let released = release(&live, whom, &author, &context.shared.events);
     released.map(Json).map_err(|error| unknown(&error))
 }
 
-fn understood(words: Asked) -> Result<Words, Problem> {
-    let Query(words) = words.map_err(|error| Problem::bad_request(error.body_text()))?;
-    Ok(words)
-}
-
-impl Words {
-    fn whom<'a>(&'a self, region: &'a str) -> Whom<'a> {
-        Whom {
-            region,
-            upstream: self.upstream.as_deref(),
-            endpoint: self.endpoint.as_deref(),
-        }
+fn whom<'a>(region: &'a str, asked: &'a Asked) -> Whom<'a> {
+    Whom {
+        region,
+        upstream: asked.text("upstream"),
+        endpoint: asked.text("endpoint"),
     }
-}
-
-fn lasts(text: &str) -> Result<Duration, Problem> {
-    let parsed = tidegate_config::parse_duration(text);
-    let lasts = parsed.map_err(|why| Problem::bad_request(format!("`for`: {why}")))?;
-    if lasts.is_zero() || lasts > LASTS_MAX {
-        return Err(Problem::bad_request(
-            "`for` is more than 0 and at most 30 days",
-        ));
-    }
-    Ok(lasts)
 }
 
 fn speak(
     context: &AdminOptions,
-    region: &str,
-    words: &Words,
+    whom: Whom<'_>,
     said: Health,
     lasts: Option<Duration>,
+    author: &Author,
 ) -> Result<Json<Said>, Problem> {
     let live = context.shared.plan.newest().ok_or_else(Problem::no_plan)?;
-    let done = say(&live, words.whom(region), said, lasts, Instant::now());
+    let now = Instant::now();
+    let done = say(
+        &live,
+        whom,
+        (said, lasts),
+        now,
+        author,
+        &context.shared.events,
+    );
     done.map(Json).map_err(|error| unknown(&error))
 }

@@ -35,7 +35,9 @@ pub(super) type Eligible = BTreeMap<Arc<str>, Option<Barred>>;
 /// Of the route's upstream, or any of those that it is split between.
 pub(super) fn eligible(plan: &Plan, route: &Route) -> Eligible {
     let barred = |at| {
-        let each = upstreams(route).map(move |upstream| barred(plan, route, upstream, at));
+        let each = route
+            .drawn_upstreams()
+            .map(move |upstream| barred(plan, route, upstream, at));
         each.min_by_key(|barred| barred.map_or(0, |why| 1 + why as u8))
             .unwrap_or(Some(Barred::NotThere))
     };
@@ -59,13 +61,6 @@ pub(super) fn only(some: &Eligible, other: &Eligible) -> Vec<Moved> {
         })
     });
     moved.collect()
-}
-
-fn upstreams(route: &Route) -> impl Iterator<Item = UpstreamIdx> {
-    let split = route.split.iter().flat_map(|split| split.targets.iter());
-    let drawn = split.filter(|target| target.weight > 0);
-    let alone = route.upstream.filter(|_| route.split.is_none());
-    drawn.map(|target| target.upstream).chain(alone)
 }
 
 fn barred(plan: &Plan, route: &Route, upstream: UpstreamIdx, region: usize) -> Option<Barred> {

@@ -13,7 +13,7 @@ use tidegate_core::{Plan, Snapshot};
 const ANY: &str = "any";
 
 /// The plainest request that takes `route`, which is of `plan`; none where nothing plain is known to.
-pub(super) fn example(plan: &Plan, route: &Route) -> Option<Snapshot> {
+pub(crate) fn example(plan: &Plan, route: &Route) -> Option<Snapshot> {
     let matches = &route.matches;
     let method = matches.methods.first().cloned().unwrap_or(Method::GET);
     let host = match matches.host.as_deref() {
@@ -36,7 +36,7 @@ pub(super) fn example(plan: &Plan, route: &Route) -> Option<Snapshot> {
 }
 
 /// The route that takes `request` under `plan`; none if none does.
-pub(super) fn taken_by(plan: &Plan, request: &Snapshot) -> Option<Arc<str>> {
+pub(crate) fn taken_by(plan: &Plan, request: &Snapshot) -> Option<Arc<str>> {
     let route = plan.table.find(request)?;
     Some(plan.route(route).name.clone())
 }

@@ -107,7 +107,18 @@ impl Display for RouteChange {
             }
             What::Added | What::Removed => {}
         }
-        self.write_requests(f)
+        self.write_requests(f)?;
+        // What requests of nobody gain, and what those lose that nobody takes, goes without saying.
+        let of_another = match (self.change.what, &self.requests) {
+            (What::Added, Some(requests)) => requests.from.is_some(),
+            (What::Removed, Some(requests)) => requests.to.is_some(),
+            _ => false,
+        };
+        if of_another {
+            regions(f, "they lose", &self.loses)?;
+            regions(f, "they gain", &self.gains)?;
+        }
+        Ok(())
     }
 }
 
@@ -135,7 +146,11 @@ impl RouteChange {
 
 fn regions(f: &mut Formatter<'_>, verb: &str, all: &[Moved]) -> fmt::Result {
     for Moved { region, why } in all {
-        let tense = if verb == "gains" { "before: " } else { "" };
+        let tense = if verb.contains("gain") {
+            "before: "
+        } else {
+            ""
+        };
         writeln!(f, "    {verb} {region} ({tense}{})", why.words())?;
     }
     Ok(())

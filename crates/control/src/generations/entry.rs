@@ -32,6 +32,9 @@ pub struct Entry {
     /// What became of it; none while nothing did but that another took its place.
     #[serde(default)]
     pub fate: Option<Fate>,
+    /// Why it was not rolled back from although requests fared worse under it; none: they did not.
+    #[serde(default)]
+    pub held: Option<String>,
 }
 
 /// What became of a generation.
@@ -86,6 +89,7 @@ impl Entry {
             restores: None,
             proven: false,
             fate: None,
+            held: None,
         }
     }
 
@@ -99,7 +103,7 @@ impl Entry {
         SystemTime::UNIX_EPOCH + Duration::from_millis(self.at_ms.min(1 << 52))
     }
 
-    /// `{generation, hash, at, cause, who, reason, changed, restores, proven, fate}`.
+    /// `{generation, hash, at, cause, who, reason, changed, restores, proven, fate, held}`.
     pub(crate) fn to_json(&self) -> Value {
         json!({
             "generation": self.number,
@@ -112,6 +116,7 @@ impl Entry {
             "restores": self.restores,
             "proven": self.proven,
             "fate": self.fate,
+            "held": self.held,
         })
     }
 }

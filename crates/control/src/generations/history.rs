@@ -91,6 +91,12 @@ impl History {
         }
     }
 
+    pub(super) fn held(&mut self, number: u64, why: &str) {
+        if let Some(entry) = self.get_mut(number) {
+            entry.held = Some(why.to_owned());
+        }
+    }
+
     /// Forgets the oldest beyond `keep`, but never the serving one.
     pub(super) fn keep(&mut self, keep: usize) {
         let serving = self.serving;

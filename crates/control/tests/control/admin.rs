@@ -324,3 +324,42 @@ async fn wrong_paths_methods_and_origins_are_told_apart() {
     );
     assert_eq!(ask(address, "HEAD", "/healthz", &[]).await.status, 200);
 }
+
+/// What cannot be understood is said in words, with what could be.
+#[tokio::test]
+async fn parameters_are_refused_in_words() {
+    let site = Site::new(&config("5s"));
+    let (admin, _) = site.admin().await;
+    let check = async |method: &str, target: &str, words: &str| {
+        let answer = ask(admin.address(), method, target, &[]).await;
+        assert_eq!(answer.status, 400, "{target}: {}", answer.body);
+        let detail = answer.json()["detail"].to_string();
+        assert!(detail.contains(words), "{target}: {detail}");
+        assert!(!detail.contains("deserialize"), "{target}: {detail}");
+    };
+    let number = "`to` is `abc`, which is not a whole number: the number of a generation";
+    check("POST", "/rollback?to=abc", number).await;
+    check("POST", "/rollback?to=-1", "not a whole number").await;
+    check("POST", "/rollback?To=1", "there are: to").await;
+    check("POST", "/rollback?to=1&to=2", "given twice").await;
+    check("GET", "/events?since=x", "the number of an event").await;
+    check("GET", "/events?x=1", "there are: since").await;
+    let drain = "/regions/eu-west/drain";
+    check("POST", &format!("{drain}?now=yes"), "`true` or `false`").await;
+    check(
+        "POST",
+        &format!("{drain}?dedline=5m"),
+        "did you mean `deadline`?",
+    )
+    .await;
+    check("POST", &format!("{drain}?for=10"), "`for`: ").await;
+    check("POST", "/regions/eu-west/dial?to=much", "`to`: ").await;
+    check("POST", "/regions/eu-west/health?is=ill", "say what it is").await;
+    check(
+        "POST",
+        "/upstreams/shop/order?region=a",
+        "did you mean `regions`?",
+    )
+    .await;
+    assert_eq!(site.generation(), 1);
+}

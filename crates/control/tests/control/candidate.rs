@@ -121,6 +121,52 @@ async fn an_activation_is_entered_when_who_asked_has_gone_away() {
     }
 }
 
+/// What comes between leaves no candidate in a state of its own.
+#[tokio::test]
+async fn a_part_is_given_back_tried_over_and_reloaded_over() {
+    let site = Site::new(&config("5s"));
+    let candidates = candidates(&site, Arc::new(NoTraffic));
+    let stage = async || candidates.stage(tenth(), StageTerms::default()).await;
+    let state = || candidates.told().unwrap()["state"].clone();
+    put(&candidates, &site, &config("6s")).await;
+    stage().await.unwrap();
+    // Another one may not take the place of what serves a part.
+    let other = candidates.put(
+        bundle(&site, &config("7s")),
+        Terms::default(),
+        Author::default(),
+    );
+    assert!(matches!(other.await, Err(Unwanted::Staged)));
+    assert_eq!(
+        (state(), site.shared.plan.is_staged()),
+        ("staged".into(), true)
+    );
+    // Given back, and not twice; it may serve a part again, or everything.
+    candidates.abandon(&Author::default()).await.unwrap();
+    let again = candidates.abandon(&Author::default()).await;
+    assert!(matches!(again, Err(Unwanted::NotStaged)));
+    stage().await.unwrap();
+    candidates.abandon(&Author::default()).await.unwrap();
+    let (told, _) = candidates.activate(Author::default()).await.unwrap();
+    assert_eq!(told["state"], "activated");
+    assert_eq!(site.timeout(), Duration::from_secs(6));
+    // A reload ends the part; nothing is left to give back, and it may be staged anew.
+    put(&candidates, &site, &config("8s")).await;
+    stage().await.unwrap();
+    site.write(&config("9s"));
+    assert!(site.reloader.reload(Cause::Api).await.took_effect());
+    assert!(!site.shared.plan.is_staged());
+    until("its end is noticed", || state() == "abandoned").await;
+    let gone = candidates.abandon(&Author::default()).await;
+    assert!(matches!(gone, Err(Unwanted::NotStaged)));
+    stage().await.unwrap();
+    // So does a rollback.
+    site.reloader.rollback(None, Cause::Rollback).await.unwrap();
+    assert!(!site.shared.plan.is_staged());
+    candidates.activate(Author::default()).await.unwrap();
+    assert_eq!(site.timeout(), Duration::from_secs(8));
+}
+
 /// Requests have been served and logged under the number of a part.
 #[tokio::test]
 async fn the_number_of_a_part_never_comes_again() {

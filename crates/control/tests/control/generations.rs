@@ -126,3 +126,46 @@ async fn what_is_to_be_left_is_left_only_while_it_serves() {
     assert!(leave(3).await.took_effect());
     assert_eq!(site.timeout(), Duration::from_secs(1));
 }
+
+/// Whoever comes at once is served one after the other, and the books agree with what serves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reloads_and_rollbacks_at_once_leave_one_truth() {
+    let site = Site::new(&config("1s"));
+    for timeout in ["2s", "3s"] {
+        site.write(&config(timeout));
+        site.reloader.reload(Cause::Api).await;
+    }
+    for round in 0..5_u64 {
+        site.write(&config(&format!("{}s", 4 + round)));
+        let serving = site.generation();
+        let reloads = async {
+            tokio::join!(
+                site.reloader.reload(Cause::Api),
+                site.reloader.reload(Cause::File)
+            )
+        };
+        let backs = async {
+            tokio::join!(
+                site.reloader.rollback(None, Cause::Rollback),
+                site.reloader
+                    .leave(serving, Some(1), Cause::AutomaticRollback),
+            )
+        };
+        let (_, (asked, itself)) = tokio::join!(reloads, backs);
+        // The process leaves the plan that it judged, or none.
+        match asked {
+            Ok(asked) => assert!(asked.verdict.serves(), "{asked}"),
+            Err(none) => assert!(matches!(none, NoGeneration::NothingBefore(_)), "{none}"),
+        }
+        let itself = itself.unwrap();
+        if let Verdict::Activated { .. } = itself.verdict {
+            let left = site.reloader.generations().entries();
+            let left = left.iter().find(|entry| entry.number == serving).unwrap();
+            assert!(left.fate.is_some(), "{left:?}");
+        }
+        let entry = site.reloader.generations().serving().unwrap();
+        assert_eq!(entry.number, site.generation());
+        assert_eq!(site.reloader.document().generation, site.generation());
+        assert_eq!(site.reloader.document().hash, entry.hash);
+    }
+}

@@ -32,6 +32,31 @@ async fn an_operator_says_what_a_region_is_and_takes_it_back() {
 }
 
 #[tokio::test]
+async fn who_said_it_and_why_is_kept() {
+    let site = Site::new(&config("5s"));
+    let (admin, _) = site.admin().await;
+    let by = [
+        ("tidegate-author", "ann@edge"),
+        ("tidegate-reason", "its disk"),
+    ];
+    let target = "/regions/eu-west/health?is=degraded&for=10m";
+    let told = ask(admin.address(), "POST", target, &by).await.json();
+    assert_eq!(
+        (&told["who"], &told["reason"]),
+        (&json!("ann@edge"), &json!("its disk"))
+    );
+    let event = json!(site.shared.events.since(0).pop().unwrap());
+    assert_eq!(
+        (&event["kind"], &event["said"]),
+        (&json!("said"), &json!("degraded"))
+    );
+    assert_eq!(
+        (&event["who"], &event["for_s"]),
+        (&json!("ann@edge"), &json!(600))
+    );
+}
+
+#[tokio::test]
 async fn an_operator_says_what_an_endpoint_is() {
     let site = Site::new(&config("5s"));
     let (admin, _) = site.admin().await;
@@ -56,7 +81,12 @@ async fn a_region_that_waits_is_let_come_back() {
     let cell = site.shared.board.region("shop", "eu-west");
     let target = "/regions/eu-west/failback";
     let told = ask(admin.address(), "POST", target, &[]).await.json();
-    assert_eq!(told, json!({ "region": "eu-west", "upstreams": ["shop"] }));
+    let expected = json!({
+        "region": "eu-west", "upstreams": ["shop"], "who": "unknown", "reason": null,
+    });
+    assert_eq!(told, expected);
+    let event = site.shared.events.since(0).pop().unwrap();
+    assert_eq!(json!(event)["kind"], "failback");
     assert!(cell.take_release() && !cell.take_release());
 }
 

@@ -72,6 +72,7 @@ struct Entry {
     changed: String,
     restores: Option<u64>,
     fate: Option<Value>,
+    held: Option<String>,
 }
 
 impl Generations {
@@ -90,6 +91,11 @@ fn words(answer: &Value) -> Result<String, Failure> {
     text += &alive(&told.alive).render(colour);
     text.push('\n');
     text += &history(&told).render(colour);
+    for entry in &told.history {
+        if let Some(why) = &entry.held {
+            text += &format!("\n{} was not rolled back: {why}.\n", entry.generation);
+        }
+    }
     if told.state_dir.is_none() {
         text += "\nThey are kept in memory only: a restart forgets them. See `state.dir`.\n";
     }
