@@ -347,6 +347,7 @@ mod tests {
         check("HTTP/1.1 200", b"");
         check("HTTP/1.1 200 ", b"");
         check("HTTP/1.1 200 \t ", b"");
+        check("HTTP/1.1 200   Very well ", b"Very well");
         check("HTTP/1.1 200 caf\u{e9}\t!", "caf\u{e9}\t!".as_bytes());
     }
 
