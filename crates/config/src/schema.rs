@@ -59,7 +59,7 @@ fn admit_variables(schema: &mut Value) {
     let variable = || json!({ "type": "string", "pattern": VARIABLE });
     let of = keywords.get("type").and_then(Value::as_str);
     let mut scalars = ["integer", "number", "boolean"].into_iter();
-    let scalar = scalars.find(|one| of == Some(one));
+    let (scalar, is_text) = (scalars.find(|one| of == Some(one)), of == Some("string"));
     if let Some(pattern) = keywords.get("pattern").and_then(Value::as_str) {
         let pattern = format!("{pattern}|{VARIABLE}");
         keywords.insert("pattern".to_owned(), pattern.into());
@@ -72,6 +72,9 @@ fn admit_variables(schema: &mut Value) {
     } else if let Some(of) = scalar {
         keywords.insert("type".to_owned(), json!([of, "string"]));
         keywords.insert("pattern".to_owned(), VARIABLE.into());
+    } else if is_text {
+        // A free text is what was written, whatever YAML takes it for.
+        keywords.insert("type".to_owned(), json!(["string", "number", "boolean"]));
     }
 }
 

@@ -16,7 +16,10 @@ use crate::span::Span;
 pub(crate) fn check(cx: &mut Context<'_>, config: &raw::Config, plan: &Plan) {
     let goes = ["upstream", "split", "mirror", "residency"];
     let all_known = cx.knows("routes", &goes, usize::MAX) && knows_regions(cx);
-    let reached = all_known.then(|| reached(plan)).unwrap_or_default();
+    let reached = match all_known {
+        true => reached(plan),
+        false => HashMap::new(),
+    };
     let entries = config.upstreams.get().map_or(&[][..], |entries| &entries.0);
     for (index, (upstream, entry)) in plan.upstreams.iter().zip(entries).enumerate() {
         if !cx.flaws.is_sound("upstreams", index) {

@@ -44,12 +44,16 @@ pub(crate) fn pieces<'a>(text: &'a str, known: &[&str], never_lost: &str) -> Opt
         let once = starts.iter().filter(|(_, other)| other == name).count() == 1;
         let wanted = once && known.contains(name);
         let part = &text[*start..end];
-        match wanted.then(|| piece(part, name)).unwrap_or(Err(None)) {
+        let read = match wanted {
+            true => piece(part, name),
+            false => Err(None),
+        };
+        match read {
             Err(why) => {
                 rest.push_str(part);
                 let why = why.map(|mut problem| {
                     problem.shift(*start);
-                    problem
+                    *problem
                 });
                 pieces.broken = pieces.broken.take().or(why);
             }
@@ -69,10 +73,10 @@ pub(crate) fn pieces<'a>(text: &'a str, known: &[&str], never_lost: &str) -> Opt
 }
 
 /// A section by itself: a mapping of just this key, with a value; or why YAML refuses it, if it does.
-fn piece<'a>(text: &'a str, name: &str) -> Result<(Node<'a>, Vec<Problem>), Option<Problem>> {
+fn piece<'a>(text: &'a str, name: &str) -> Result<(Node<'a>, Vec<Problem>), Option<Box<Problem>>> {
     let (root, mut problems) = parse(text);
     let Some(root) = root else {
-        return Err(problems.pop());
+        return Err(problems.pop().map(Box::new));
     };
     let is_it = match &root.value {
         Value::Map(entries) => match &entries[..] {
