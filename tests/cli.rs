@@ -144,6 +144,43 @@ fn the_same_question_gets_the_same_bytes() {
     }
 }
 
+/// Whatever it is called by, and wherever it is asked from: the same bytes, but for the name.
+#[test]
+fn a_file_gets_the_same_bytes_by_every_name_and_from_everywhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let (inner, elsewhere) = (directory.path().join("inner"), tempfile::tempdir().unwrap());
+    std::fs::create_dir(&inner).unwrap();
+    let real = directory.path().join("tidegate.yaml");
+    std::fs::write(&real, BAD).unwrap();
+    let link = inner.join("tidegate.yaml");
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let (real, link) = (real.to_str().unwrap(), link.to_str().unwrap());
+    let names = [
+        (elsewhere.path(), real),
+        (directory.path(), real),
+        (directory.path(), "tidegate.yaml"),
+        (directory.path(), "./tidegate.yaml"),
+        (directory.path(), "inner/../tidegate.yaml"),
+        (inner.as_path(), "../tidegate.yaml"),
+        (inner.as_path(), "tidegate.yaml"),
+        (elsewhere.path(), link),
+    ];
+    for format in [&["--json"][..], &[]] {
+        let ask = |(from, name): (&Path, &str)| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+            let run = command.args(["check", name]).args(format).current_dir(from);
+            let run = run.output().unwrap();
+            let text = [run.stdout, run.stderr].concat();
+            String::from_utf8(text).unwrap().replace(name, "NAME")
+        };
+        let first = ask(names[0]);
+        assert!(first.contains("unknown_region"), "{first}");
+        for place in names.into_iter().cycle().take(50) {
+            assert_eq!(ask(place), first, "{place:?}");
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_asked_is_2() {
     let good = File::new(GOOD);

@@ -11,7 +11,7 @@ use crate::yaml::Field;
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Explain {
-    /// The share of requests whose decisions are recorded whatever becomes of them. Those that fail, or need more than one attempt, always are.
+    /// The share of requests whose decisions are recorded whatever becomes of them. Those that lose the answer that they are owed, or need more than one attempt, always are.
     #[schemars(extend("default" = defaults::EXPLAIN_SAMPLE))]
     pub(crate) sample: Field<Percent>,
     /// How many records are kept; new ones take the place of the oldest. 1 to 1000000.
