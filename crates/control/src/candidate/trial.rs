@@ -10,15 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::setpriority_process;
-use rustix::thread::gettid;
 use tidegate_core::shadow::{Case, compare};
 use tidegate_core::{Generation, Live, Plan};
 use tokio::sync::watch;
 
 use super::tally::Tally;
 use super::traffic::Traffic;
-use crate::quiet::NICENESS;
 use crate::shared::Shared;
 
 /// How often what was put down is taken. The data plane keeps a few hundred requests for so long.
@@ -113,8 +110,7 @@ impl Trial {
     }
 
     fn run(&self) {
-        // Where it is refused the work is done all the same.
-        let _ = setpriority_process(Some(gettid()), NICENESS);
+        crate::quiet::step_back();
         self.traffic.open();
         let (mut pair, mut cases) = (None, Vec::new());
         while !self.stop.load(Ordering::Relaxed) {
