@@ -100,7 +100,7 @@ pub(crate) struct Config {
     /// The upstreams by name: services that live in one or more regions. May be absent if every route answers by itself.
     pub(crate) upstreams: Field<Entries<Upstream>>,
     /// The routes. The most specific match wins, whatever the order; the earlier of two equals would hide the later, which is refused.
-    pub(crate) routes: Field<Vec<Field<Route>>>,
+    pub(crate) routes: Field<Vec<Box<Field<Route>>>>,
 }
 
 /// The point of presence: where this process runs.
