@@ -100,6 +100,10 @@ pub(crate) struct Config {
     /// The upstreams by name: services that live in one or more regions. May be absent if every route answers by itself.
     pub(crate) upstreams: Field<Entries<Upstream>>,
     /// The routes. The most specific match wins, whatever the order; the earlier of two equals would hide the later, which is refused.
+    #[expect(
+        clippy::vec_box,
+        reason = "a list of values as large as these is copied as it grows"
+    )]
     pub(crate) routes: Field<Vec<Box<Field<Route>>>>,
 }
 

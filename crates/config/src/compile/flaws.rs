@@ -2,7 +2,7 @@
 //! upstream with a misspelled region may live in any, and a route with a broken match may take
 //! anything. Found in one walk over the tree, and only when something is wrong.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::follow::is_judgement;
 use crate::problem::{Problem, Severity};
@@ -14,18 +14,19 @@ use crate::yaml::{Node, Value};
 pub(crate) struct Flaws {
     /// Something is wrong of which nobody can say where it belongs.
     anywhere: bool,
-    flaws: Vec<Flaw>,
+    sections: HashMap<String, Flawed>,
     objects: HashSet<(String, usize)>,
 }
 
-/// An error.
-#[derive(Debug)]
-struct Flaw {
-    section: String,
-    /// The key of the object that it is in; none for the object, or the section, as a whole.
-    key: Option<String>,
-    /// How far below the value of that key.
-    below: usize,
+/// What is wrong in a section.
+#[derive(Debug, Default)]
+struct Flawed {
+    /// How many errors there are.
+    count: usize,
+    /// The section as a whole, or an object of it.
+    whole: bool,
+    /// Keys of objects, and how far below their values the topmost error is.
+    keys: HashMap<String, usize>,
 }
 
 /// What is looked for, and what was found.
@@ -73,12 +74,15 @@ impl Flaws {
     /// Whether an error may change what objects of a section say by some of their `keys`, as far down
     /// as `depth` below their values. Errors in a key that nobody knows may change anything.
     pub(crate) fn touch(&self, section: &str, keys: &[&str], depth: usize) -> bool {
-        let touches = |flaw: &Flaw| match &flaw.key {
-            None => true,
-            Some(key) => flaw.below <= depth && keys.contains(&key.as_str()),
+        let Some(flawed) = self.sections.get(section) else {
+            return self.anywhere;
         };
-        let mut flaws = self.flaws.iter().filter(|flaw| flaw.section == section);
-        self.anywhere || flaws.any(touches)
+        let within = |key: &&str| flawed.keys.get(*key).is_some_and(|below| *below <= depth);
+        self.anywhere || flawed.whole || keys.iter().any(within)
+    }
+
+    fn count(&self, section: &str) -> usize {
+        self.sections.get(section).map_or(0, |flawed| flawed.count)
     }
 }
 
@@ -121,7 +125,7 @@ impl Search {
     }
 
     fn object(&mut self, section: &str, index: usize, node: &Node<'_>, named: bool) {
-        let before = self.flaws.flaws.len();
+        let before = self.flaws.count(section);
         if named | self.hits(node.span) {
             self.note(section, None, 0);
         }
@@ -135,7 +139,7 @@ impl Search {
         } else {
             self.value(section, "", node, 0);
         }
-        if self.flaws.flaws.len() > before {
+        if self.flaws.count(section) > before {
             self.flaws.objects.insert((section.to_owned(), index));
         }
     }
@@ -166,10 +170,13 @@ impl Search {
     }
 
     fn note(&mut self, section: &str, key: Option<&str>, below: usize) {
-        self.flaws.flaws.push(Flaw {
-            section: section.to_owned(),
-            key: key.map(str::to_owned),
-            below,
-        });
+        let flawed = self.flaws.sections.entry(section.to_owned()).or_default();
+        flawed.count += 1;
+        let Some(key) = key else {
+            flawed.whole = true;
+            return;
+        };
+        let least = flawed.keys.entry(key.to_owned()).or_insert(below);
+        *least = below.min(*least);
     }
 }
