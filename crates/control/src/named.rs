@@ -73,12 +73,7 @@ impl UnknownName {
 
     pub(crate) fn new(kind: Kind, name: &str, mut known: Vec<Arc<str>>) -> Self {
         let name: String = name.chars().take(NAME_MAX).collect();
-        let similarity = |known: &Arc<str>| strsim::jaro_winkler(&name, known);
-        let closest = known
-            .iter()
-            .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
-            .filter(|known| similarity(known) >= SIMILAR_MIN)
-            .cloned();
+        let closest = closest(&name, &known).cloned();
         known.truncate(KNOWN_MAX);
         Self {
             kind,
@@ -87,6 +82,15 @@ impl UnknownName {
             known,
         }
     }
+}
+
+/// Which of the `known` names may have been meant by `name`; none that is similar enough.
+pub(crate) fn closest<'a, T: AsRef<str>>(name: &str, known: &'a [T]) -> Option<&'a T> {
+    let similarity = |known: &T| strsim::jaro_winkler(name, known.as_ref());
+    known
+        .iter()
+        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
+        .filter(|known| similarity(known) >= SIMILAR_MIN)
 }
 
 /// The region of this name in every upstream that lives there. Empty when none does.

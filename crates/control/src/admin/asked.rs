@@ -9,13 +9,12 @@ use axum::extract::{FromRequestParts, Query};
 use http::request::Parts;
 
 use super::problem::Problem;
+use crate::named::closest;
 
 /// Longest time that can be asked for.
 const TIME_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// An error repeats no more of what was asked, in characters.
 const SHOWN_MAX: usize = 100;
-/// Names less similar than this are no suggestion.
-const SIMILAR_MIN: f64 = 0.7;
 
 /// The parameters as they came.
 #[derive(Debug, Default)]
@@ -116,12 +115,7 @@ fn not(name: &str, value: &str, kind: &str, meaning: &str) -> Problem {
 
 fn unknown(name: &str, known: &[&str]) -> String {
     let name = shown(name);
-    let similarity = |known: &&&str| strsim::jaro_winkler(&name, known);
-    let closest = known
-        .iter()
-        .max_by(|a, b| similarity(a).total_cmp(&similarity(b)))
-        .filter(|known| similarity(known) >= SIMILAR_MIN);
-    match closest {
+    match closest(&name, known) {
         Some(closest) => format!("there is no parameter `{name}`; did you mean `{closest}`?"),
         None if known.is_empty() => format!("there is no parameter `{name}`, nor any other"),
         None => format!(

@@ -80,14 +80,17 @@ impl Chances {
 
     /// The part of all weights that this upstream has, 0 to 1.
     pub fn part(&self, share: &Share) -> f64 {
-        let all: u64 = self.split.iter().map(|one| u64::from(one.weight)).sum();
-        f64::from(share.weight) / all.max(1) as f64
+        f64::from(share.weight) / self.weights().max(1) as f64
+    }
+
+    fn weights(&self) -> u64 {
+        self.split.iter().map(|one| u64::from(one.weight)).sum()
     }
 
     /// What each upstream of the split drew by this number, scaled so that the lowest, which wins, is 1 on
     /// average. Nothing is drawn for a weight of 0.
     pub fn scores(&self, number: u64) -> impl Iterator<Item = (&Share, f64)> {
-        let all: u64 = self.split.iter().map(|one| u64::from(one.weight)).sum();
+        let all = self.weights();
         let weighty = self.split.iter().filter(|share| share.weight > 0);
         weighty.map(move |share| {
             let score = score(number, &share.upstream, share.weight);
