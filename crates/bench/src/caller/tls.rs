@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
-use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
+use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
-    ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion, RootCertStore,
+    CipherSuite, ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion,
+    RootCertStore,
 };
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -21,6 +22,9 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Call, lane};
 use crate::peer::HOST;
+
+/// Another would cost another hash, and one proxy more than the next.
+const SUITE: CipherSuite = CipherSuite::TLS13_AES_128_GCM_SHA256;
 
 /// Settings for `call`, with a store of tickets of their own; `None` without TLS.
 pub(super) fn config(call: &Call) -> io::Result<Option<Arc<ClientConfig>>> {
@@ -46,13 +50,19 @@ fn protocol(call: &Call) -> &'static [u8] {
     if call.h2 { b"h2" } else { b"http/1.1" }
 }
 
-/// With the hybrid goes X25519, as browsers do it; what was agreed is checked.
+/// With the hybrid goes X25519, and AES with 128 bits comes first, as browsers do it; what was agreed is
+/// checked.
 fn provider(call: &Call) -> CryptoProvider {
     let kx_groups = match call.hybrid {
         true => vec![kx_group::X25519MLKEM768, kx_group::X25519],
         false => vec![kx_group::X25519],
     };
     CryptoProvider {
+        cipher_suites: vec![
+            cipher_suite::TLS13_AES_128_GCM_SHA256,
+            cipher_suite::TLS13_AES_256_GCM_SHA384,
+            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        ],
         kx_groups,
         ..default_provider()
     }
@@ -80,17 +90,19 @@ pub(super) fn check(tls: &ClientConnection, call: &Call, had_ticket: bool) -> io
     };
     let right = tls.handshake_kind() == Some(kind)
         && group_of(tls) == Some(group)
+        && suite_of(tls) == Some(SUITE)
         && tls.protocol_version() == Some(ProtocolVersion::TLSv1_3)
         && tls.alpn_protocol() == Some(protocol(call));
     if right {
         return Ok(());
     }
     Err(io::Error::other(format!(
-        "the handshake was {:?}, {:?}, {:?}, ALPN {:?}; it should have been {kind:?}, \
-         {group:?}, {:?}",
+        "the handshake was {:?}, {:?}, {:?}, {:?}, ALPN {:?}; it should have been {kind:?}, \
+         {group:?}, {SUITE:?}, {:?}",
         tls.protocol_version(),
         tls.handshake_kind(),
         group_of(tls),
+        suite_of(tls),
         tls.alpn_protocol().map(String::from_utf8_lossy),
         String::from_utf8_lossy(protocol(call)),
     )))
@@ -99,6 +111,10 @@ pub(super) fn check(tls: &ClientConnection, call: &Call, had_ticket: bool) -> io
 fn group_of(tls: &ClientConnection) -> Option<NamedGroup> {
     let group = tls.negotiated_key_exchange_group();
     group.map(rustls::crypto::SupportedKxGroup::name)
+}
+
+fn suite_of(tls: &ClientConnection) -> Option<CipherSuite> {
+    tls.negotiated_cipher_suite().map(|suite| suite.suite())
 }
 
 /// Whether the hybrid is what one handshake with both agrees on.

@@ -15,12 +15,16 @@ use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
-use rustls::{ProtocolVersion, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use rustls::server::{
+    Acceptor, ClientHello, NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier,
+};
+use rustls::{
+    CipherSuite, ProtocolVersion, RootCertStore, ServerConfig, SupportedProtocolVersion, version,
+};
 use tidegate_core::settings::{ListenerTls, TlsVersion};
 use tidegate_telemetry::labels::HandshakeFailure;
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, server};
+use tokio_rustls::{LazyConfigAcceptor, server};
 
 use super::certificates::{Certificates, LoadedCertificate};
 use super::{Buffered, TlsError, subject};
@@ -38,7 +42,10 @@ pub(crate) struct ServerTls {
 
 /// One loaded state of the files.
 struct Active {
+    /// The first of our cipher suites that the client knows.
     config: Arc<ServerConfig>,
+    /// The first of the client's that we know.
+    as_client_prefers: Arc<ServerConfig>,
     certificates: Vec<LoadedCertificate>,
     /// DER of the client authorities; empty without mutual TLS.
     authorities: Vec<CertificateDer<'static>>,
@@ -110,14 +117,44 @@ impl ServerTls {
         timer: &Timer,
         deadline: Instant,
     ) -> Result<(Box<ClientStream>, TlsFacts), HandshakeError> {
-        let acceptor = TlsAcceptor::from(self.active.load().config.clone());
-        let stream = wheel::within(timer, deadline, acceptor.accept(Buffered::new(stream)))
+        let stream = wheel::within(timer, deadline, self.shake_hands(stream))
             .await
             .map_err(|_elapsed| HandshakeError::Timeout)?
             .map_err(HandshakeError::classify)?;
         let facts = facts(stream.get_ref().1);
         Ok((Box::new(stream), facts))
     }
+
+    async fn shake_hands(&self, stream: TcpStream) -> io::Result<ClientStream> {
+        let greeted = LazyConfigAcceptor::new(Acceptor::default(), Buffered::new(stream)).await?;
+        let config = self.active.load().config_for(&greeted.client_hello());
+        greeted.into_stream(config).await
+    }
+}
+
+impl Active {
+    /// A client that has ChaCha20 before AES has no instructions for AES: its order counts then, ours
+    /// otherwise.
+    fn config_for(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
+        let known = |suite: &&CipherSuite| {
+            let ours = &self.config.crypto_provider().cipher_suites;
+            ours.iter().any(|ours| ours.suite() == **suite)
+        };
+        let config = match hello.cipher_suites().iter().find(known) {
+            Some(first) if is_chacha(*first) => &self.as_client_prefers,
+            _ => &self.config,
+        };
+        config.clone()
+    }
+}
+
+fn is_chacha(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+    )
 }
 
 impl HandshakeError {
@@ -229,8 +266,11 @@ fn load(settings: &ListenerTls, previous: Option<&Active>) -> Result<Active, Tls
     };
     // Tickets hold the whole session; a store of sessions would only be a lock between threads.
     config.session_storage = Arc::new(NoServerSessionStorage {});
+    let as_client_prefers = Arc::new(config.clone());
+    config.ignore_client_order = true;
     Ok(Active {
         config: Arc::new(config),
+        as_client_prefers,
         certificates: loaded,
         authorities,
     })

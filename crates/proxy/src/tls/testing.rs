@@ -10,7 +10,7 @@ use rcgen::{
     SignatureAlgorithm,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, HandshakeKind, NamedGroup, RootCertStore};
+use rustls::{CipherSuite, ClientConfig, HandshakeKind, NamedGroup, RootCertStore};
 use tempfile::TempDir;
 use tidegate_core::settings::{CertificateFiles, ListenerTls, TlsVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -41,6 +41,7 @@ pub(crate) struct Seen {
     pub(crate) leaf: CertificateDer<'static>,
     pub(crate) alpn: Option<Vec<u8>>,
     pub(crate) group: Option<NamedGroup>,
+    pub(crate) suite: Option<CipherSuite>,
     pub(crate) resumed: bool,
 }
 
@@ -123,12 +124,17 @@ impl Authority {
         &self,
         versions: &[&'static rustls::SupportedProtocolVersion],
     ) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).unwrap();
         ClientConfig::builder_with_provider(super::provider())
             .with_protocol_versions(versions)
             .unwrap()
-            .with_root_certificates(roots)
+            .with_root_certificates(self.roots())
+    }
+
+    /// This authority alone.
+    pub(crate) fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        roots
     }
 }
 
@@ -176,6 +182,9 @@ pub(crate) async fn connect(
         group: connection
             .negotiated_key_exchange_group()
             .map(|group| group.name()),
+        suite: connection
+            .negotiated_cipher_suite()
+            .map(|suite| suite.suite()),
         resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
     };
     Ok((stream, seen))

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use rustls::{ClientConfig, NamedGroup, version};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::cipher_suite;
+use rustls::{CipherSuite, ClientConfig, NamedGroup, SupportedCipherSuite, version};
 use tidegate_core::plan::UpstreamTls;
 use tidegate_core::settings::TlsVersion;
 use tidegate_tls::client_config;
@@ -93,6 +95,40 @@ async fn the_protocol_is_agreed_on_and_the_key_exchange_is_post_quantum() {
     check(&["http/1.1", "h2"], Some("h2")).await;
     check(&["http/1.1"], Some("http/1.1")).await;
     check(&[], None).await;
+}
+
+#[tokio::test]
+async fn the_cheaper_aes_is_preferred_but_to_chacha_of_a_client_without_aes() {
+    let authority = Authority::new();
+    let tls = ServerTls::new(&settings(&[&authority.issue("a", &["a.test"])])).unwrap();
+    let check = async |order: &[SupportedCipherSuite], expected: CipherSuite| {
+        let provider = CryptoProvider {
+            cipher_suites: order.to_vec(),
+            ..Arc::unwrap_or_clone(super::provider())
+        };
+        let client = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(authority.roots())
+            .with_no_client_auth();
+        let (_, seen) = good(&tls, &Arc::new(client), "a.test").await;
+        assert_eq!(seen.suite, Some(expected), "{order:?}");
+    };
+    let [small, large, chacha] = [
+        cipher_suite::TLS13_AES_128_GCM_SHA256,
+        cipher_suite::TLS13_AES_256_GCM_SHA384,
+        cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+    check(&[large, chacha, small], small.suite()).await;
+    check(&[chacha, small, large], chacha.suite()).await;
+    check(&[large, chacha], large.suite()).await;
+    let older = [
+        cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    ];
+    check(&older, older[1].suite()).await;
+    let mobile = cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256;
+    check(&[mobile, older[0]], mobile.suite()).await;
 }
 
 #[tokio::test]
