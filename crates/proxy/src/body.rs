@@ -232,6 +232,11 @@ impl ReplayBody {
         }
     }
 
+    /// Whether any of it is kept, or will be, for another attempt.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.is_some() && !self.retired
+    }
+
     /// The limit that it crossed, so that it can no longer be sent again; none if it crossed none.
     pub(crate) fn lost(&self) -> Option<ReplayLost> {
         self.lost

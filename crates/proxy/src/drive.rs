@@ -7,7 +7,7 @@
 use std::task::{Context as TaskContext, Poll, ready};
 
 use tidegate_core::Termination;
-use tidegate_core::retry::Phase;
+use tidegate_core::retry::{Idempotency, Phase};
 use tidegate_telemetry::labels::HedgeCause;
 
 use crate::attempt::{Attempt, EndedBy, Fault, Head};
@@ -396,7 +396,9 @@ impl<'s> Drive<'s> {
         if self.uploaded {
             return Ok(());
         }
-        if exchange.poll_upload(cx, &mut self.serving.body)?.is_ready() {
+        let uploaded = exchange.poll_upload(cx, &mut self.serving.body)?;
+        self.keep_no_more(exchange);
+        if uploaded.is_ready() {
             self.uploaded = true;
             self.serving.sent(self.attempt);
             self.wait_for_head();
@@ -404,6 +406,16 @@ impl<'s> Drive<'s> {
             self.wait_for_upload(exchange);
         }
         Ok(())
+    }
+
+    /// Once some of it is out, the body of a request that must not be sent twice is of use only where an
+    /// upstream can still refuse it as a whole.
+    fn keep_no_more(&mut self, exchange: &Exchange) {
+        let Serving { admitted, body, .. } = &mut *self.serving;
+        let once = admitted.idempotency == Idempotency::No;
+        if once && body.is_kept() && !exchange.is_refusable() && exchange.phase() >= Phase::Sent {
+            body.settle();
+        }
     }
 
     /// The request is out: the upstream owes its head.

@@ -118,6 +118,11 @@ impl Exchange {
         }
     }
 
+    /// Whether the upstream can say that it has not begun what was sent (RFC 9113 section 8.7).
+    pub(crate) fn is_refusable(&self) -> bool {
+        matches!(self, Self::H2(_))
+    }
+
     /// Cancels it on the wire. Nothing but its drop may follow.
     pub(crate) fn cancel(&mut self) {
         match self {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use http::{Method, Request};
 use tempfile::TempDir;
-use tidegate_lab::{Cut, Death, Ending, World, content};
+use tidegate_lab::{Action, Cut, Death, Ending, World, content};
 
 use crate::harness::{Answer, Ask, Down, H1, H2, HOST, PATIENCE, Rig, Setup, answering};
 use crate::harness::{raw, until, world};
@@ -282,6 +282,35 @@ async fn requests_share_the_total() {
     let answer = put(&whole).send(Down::H1, spooling.rig.addr()).await;
     assert_receipt(&answer, &whole, "alone");
     assert_eq!(spooling.lost("total_limit"), 1);
+}
+
+/// Half of an upload is out.
+#[tokio::test]
+async fn what_must_not_be_sent_twice_is_not_kept_once_some_of_it_is_out() {
+    for (method, kept) in [("PUT", 60 * KIB as u64), ("POST", 0)] {
+        let script = vec![
+            Action::ReadHead,
+            Action::ReadBytes(100 * KIB),
+            Action::send(OK),
+        ];
+        let upstream = raw(vec![script]).await;
+        let setup = Setup::to(upstream.addr());
+        let spooling = spooling(setup, |setup| {
+            setup.upstream().body.replay_bytes = MB as u64;
+        });
+        let whole = upload(100 * KIB);
+        let (first, rest) = whole.split_at(60 * KIB);
+        let mut client = H1::connect(spooling.rig.addr()).await;
+        client.send(half_sent(method, "/", "")).await;
+        client.send(first).await;
+        let out = upstream.wait_received(0, PATIENCE, |bytes| bytes.len() > first.len());
+        out.await.unwrap();
+        until("what is kept", || spooling.rig.metric(MEMORY) == kept).await;
+        client.send(rest).await;
+        assert_eq!(client.answer().await.status, 200, "{method}");
+        drop(client);
+        spooling.until_empty().await;
+    }
 }
 
 fn gathering(setup: Setup) -> Spooling {
