@@ -4,7 +4,7 @@ BENCH ?= all
 SOAK_SECONDS ?= 600
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test build setup fmt lint unit soak docs bench bench-failover bench-install microbench sim fuzz
+.PHONY: help demo test build pgo setup fmt lint unit soak docs bench bench-failover bench-install microbench sim fuzz
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ test: setup ## Format, lints, every test
 
 build: setup ## The binary for users: target/dist/tidegate (whole-program optimised, some minutes)
 	$(CARGO) build --profile dist --bin tidegate
+
+pgo: setup ## The same, optimised by the profile of a training run: a quarter of an hour (`make bench-install` first)
+	@CARGO="$(CARGO)" sh scripts/pgo.sh
 
 setup: ## Install a C compiler and cmake if they are missing
 	@sh scripts/setup.sh
@@ -37,8 +40,7 @@ soak: setup ## Clients that go away at every moment, for ten minutes; nothing ma
 docs: ## Write the generated references anew
 	UPDATE_DOCS=1 $(CARGO) test --workspace --locked --quiet -- reference catalogue docs
 
-bench: build ## Compare with nginx, HAProxy and Envoy on this machine (BENCH=all, BENCH_ARGS=...)
-	$(CARGO) build --release -p tidegate-bench
+bench: pgo ## Compare with nginx, HAProxy and Envoy on this machine (BENCH=all, BENCH_ARGS=...)
 	./target/release/tidegate-bench $(BENCH) $(BENCH_ARGS)
 
 bench-failover: build ## A region dies and comes back: Tidegate beside nginx, HAProxy and Envoy (BENCH_ARGS=...)

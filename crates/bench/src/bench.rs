@@ -170,10 +170,11 @@ fn check_machine() -> Result<(), BenchError> {
     missing.map_or(Ok(()), |name| Err(BenchError::Missing(name)))
 }
 
-/// Who of `kinds` is installed, and the names of those who are not.
+/// Who of `kinds` is asked for and installed, and the names of those who are not installed.
 fn find(options: &Options, kinds: &[Kind]) -> (Vec<Peer>, Vec<&'static str>) {
     let (mut found, mut skipped) = (Vec::new(), Vec::new());
-    for kind in kinds {
+    let asked = |kind: &&Kind| options.proxy.is_empty() || options.proxy.contains(kind);
+    for kind in kinds.iter().filter(asked) {
         match Peer::find(*kind, options) {
             Some(peer) => found.push(peer),
             None => skipped.push(kind.name()),

@@ -152,6 +152,7 @@ impl Failover {
             rounds: 1,
             percent: 100,
             repeats: 0,
+            proxy: Vec::new(),
             only: String::new(),
             out: self.out.clone(),
             peers: self.peers.clone(),

@@ -112,6 +112,9 @@ pub(crate) struct Options {
     /// Only the cells whose name contains this text
     #[arg(long, default_value = "")]
     only: String,
+    /// Only this proxy, of those that are installed; may be given more than once
+    #[arg(long)]
+    proxy: Vec<peer::Kind>,
     /// Where the JSON and the picture go
     #[arg(long, default_value = "bench-results")]
     out: PathBuf,

@@ -32,7 +32,7 @@ use site::Site;
 pub(crate) const HOST: &str = "shop.example.com";
 
 /// A proxy, by construction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
     /// A raw TCP copy: the least that a second process costs.
     Copy,
