@@ -7,10 +7,12 @@
 //! While the listener is full nothing is accepted: clients wait in the kernel's backlog. At
 //! shutdown what waits there is still accepted, since those clients believe to be connected.
 
+mod backlog;
+
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::task::Poll;
@@ -19,10 +21,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use pingora_core::server::{ListenFds, ShutdownWatch};
 use pingora_core::services::Service;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::listener;
+use backlog::Backlog;
 
 /// Pause after the system ran out of descriptors or memory; existing connections may free some.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
@@ -77,14 +80,14 @@ impl Service for AcceptService {
         _listeners_per_fd: usize,
     ) {
         let claimed = self.claim(fds);
-        let (socket, result) = match claimed {
-            Ok(socket) => (Some(socket), Ok(())),
+        let (backlog, result) = match claimed {
+            Ok(backlog) => (Some(backlog), Ok(())),
             Err(error) => (None, Err(error)),
         };
         // Nobody to tell means that the start was given up; the shutdown that follows ends us.
         let _ = self.ready.send(result);
-        if let Some(socket) = socket {
-            self.accept_until(socket, shutdown).await;
+        if let Some(backlog) = backlog {
+            self.accept_until(backlog, shutdown).await;
         }
     }
 
@@ -98,26 +101,26 @@ impl Service for AcceptService {
 }
 
 impl AcceptService {
-    fn claim(&self, fds: Option<ListenFds>) -> io::Result<TcpListener> {
+    fn claim(&self, fds: Option<ListenFds>) -> io::Result<Backlog> {
         let fds = fds.ok_or(io::ErrorKind::NotFound)?;
-        TcpListener::from_std(listener::claim(&fds, &self.listener, self.worker)?)
+        Backlog::new(listener::claim(&fds, &self.listener, self.worker)?)
     }
 
-    async fn accept_until(&self, socket: TcpListener, mut shutdown: ShutdownWatch) {
+    async fn accept_until(&self, mut backlog: Backlog, mut shutdown: ShutdownWatch) {
         tokio::select! {
             biased;
             // An error means that nobody can tell us to stop any more: that is a stop as well.
             _ = shutdown.wait_for(|stop| *stop) => {}
-            () = self.accept_always(&socket) => {}
+            () = self.accept_always(&mut backlog) => {}
         }
-        if let Err(error) = self.accept_backlog(socket) {
+        if let Err(error) = self.accept_the_rest(&backlog.into_socket()) {
             tracing::warn!(listener = %self.listener, %error, "clients in the backlog are lost");
         }
     }
 
-    async fn accept_always(&self, socket: &TcpListener) {
+    async fn accept_always(&self, backlog: &mut Backlog) {
         loop {
-            match self.accept(socket).await {
+            match self.accept(backlog).await {
                 Ok(accepted) => self.hand_over(accepted),
                 Err(error) if is_exhausted(&error) => {
                     tracing::error!(listener = %self.listener, %error, "cannot accept");
@@ -131,12 +134,12 @@ impl AcceptService {
 
     /// The next client. A place is held only while asking the kernel: a worker that waits must not
     /// keep the last one from another worker.
-    async fn accept(&self, socket: &TcpListener) -> io::Result<Accepted> {
+    async fn accept(&self, backlog: &mut Backlog) -> io::Result<Accepted> {
         loop {
             let Ok(place) = self.places.clone().acquire_owned().await else {
                 return Err(io::Error::other("the listener is closed"));
             };
-            if let Some((accepted, place)) = poll_accept_once(socket, place).await {
+            if let Some((accepted, place)) = poll_accept_once(backlog, place).await {
                 let (stream, client) = accepted?;
                 return Ok(Accepted {
                     stream,
@@ -147,10 +150,9 @@ impl AcceptService {
         }
     }
 
-    /// Accepts what waits in the backlog, as far as there are places, and closes the socket.
-    fn accept_backlog(&self, socket: TcpListener) -> io::Result<()> {
+    /// Accepts who still waits in the backlog, as far as there are places.
+    fn accept_the_rest(&self, socket: &TcpListener) -> io::Result<()> {
         // Asked directly: the runtime may not have heard yet that somebody waits.
-        let socket = socket.into_std()?;
         while let Ok(place) = self.places.clone().try_acquire_owned() {
             match socket.accept() {
                 Ok((stream, client)) => {
@@ -181,7 +183,7 @@ impl AcceptService {
 
 /// Asks once; gives the place back and waits if nobody is there. `None`: worth asking again.
 async fn poll_accept_once(
-    socket: &TcpListener,
+    backlog: &mut Backlog,
     place: OwnedSemaphorePermit,
 ) -> Option<(io::Result<(TcpStream, SocketAddr)>, OwnedSemaphorePermit)> {
     let mut place = Some(place);
@@ -189,7 +191,7 @@ async fn poll_accept_once(
         if place.is_none() {
             return Poll::Ready(None);
         }
-        match socket.poll_accept(cx) {
+        match backlog.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(place.take().map(|place| (accepted, place))),
             Poll::Pending => {
                 place = None;
