@@ -159,9 +159,16 @@ impl Fields {
     /// The value of line `index` without a copy: it keeps the whole head alive. `None` beyond
     /// the last line.
     pub fn value_bytes(&self, index: usize) -> Option<Bytes> {
-        let line = self.lines.list.get(index)?;
-        let start = line.value_start as usize;
-        Some(self.head.slice(start..start + line.value_len as usize))
+        self.lines.value(index, &self.head)
+    }
+
+    /// The head once more, in memory of just its size, for values that are kept longer than a request: those of
+    /// [`Fields::value_bytes`] keep the buffer alive into which the head was read.
+    pub fn copied(&self) -> Copied<'_> {
+        Copied {
+            lines: &self.lines,
+            head: Bytes::copy_from_slice(&self.head),
+        }
     }
 
     /// The value of the first line with this name, like [`Fields::value_bytes`].
@@ -219,6 +226,19 @@ impl Fields {
     }
 }
 
+/// A copy of a head, see [`Fields::copied`].
+pub struct Copied<'a> {
+    lines: &'a Lines,
+    head: Bytes,
+}
+
+impl Copied<'_> {
+    /// The value of line `index`; it keeps the copy alive. `None` beyond the last line.
+    pub fn value_bytes(&self, index: usize) -> Option<Bytes> {
+        self.lines.value(index, &self.head)
+    }
+}
+
 /// Names only: values hold credentials, and this ends up in logs.
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -230,6 +250,12 @@ impl fmt::Debug for Fields {
 }
 
 impl Lines {
+    fn value(&self, index: usize, head: &Bytes) -> Option<Bytes> {
+        let line = self.list.get(index)?;
+        let start = line.value_start as usize;
+        Some(head.slice(start..start + line.value_len as usize))
+    }
+
     /// Reads the field lines from `start` of `head` on, and the empty line that ends them; where that
     /// ends. Read in place, since they are the largest part of a head. `None` if the empty line has not
     /// arrived, if there are more than `max` lines or if anything about their bytes is wrong.
@@ -297,6 +323,23 @@ mod tests {
     use crate::{Limits, parse_request};
 
     use super::*;
+
+    #[test]
+    fn a_value_of_a_copy_keeps_no_buffer() {
+        const ROOM: usize = 4096;
+        let reclaims = |value: fn(&Fields) -> Option<Bytes>| {
+            let mut buffer = BytesMut::with_capacity(ROOM);
+            buffer.extend_from_slice(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            let parsed = parse_request(&mut buffer, &Limits::default());
+            let head = parsed.expect("valid").expect("whole");
+            let value = value(&head.fields);
+            drop(head);
+            assert_eq!(value.as_deref(), Some(&b"a"[..]));
+            buffer.try_reclaim(ROOM)
+        };
+        assert!(reclaims(|fields| fields.copied().value_bytes(0)));
+        assert!(!reclaims(|fields| fields.value_bytes(0)));
+    }
 
     /// Whatever the spelling, what is copied is what would be written field by field.
     #[test]

@@ -36,7 +36,7 @@ pub use ascii::Ascii;
 pub use authority::HostAndPort;
 pub use body::{BodyDecoder, Decoded};
 pub use error::{BodyError, FieldError, FramingError, MessageError, RequestError, ResponseError};
-pub use fields::{FieldRef, Fields};
+pub use fields::{Copied, FieldRef, Fields};
 pub use framing::Framing;
 pub use grammar::list_members;
 pub use known::Known;

@@ -106,11 +106,13 @@ fn append_lines<'a>(
     fields: &'a Fields,
     keep: &mut dyn FnMut(FieldRef<'a>) -> bool,
 ) {
+    // The codec keeps values for as long as its connection (RFC 7541 section 2.3.2). Did they share the
+    // head's own memory, each would keep a whole buffer.
+    let copied = fields.copied();
     for (index, field) in fields.iter().enumerate() {
-        let value = || fields.value_bytes(index);
+        let value = || copied.value_bytes(index);
         if keep(field)
             && let Some(name) = header_name(field.known, field.name)
-            // The value shares the head's memory.
             && let Some(Ok(value)) = value().map(HeaderValue::from_maybe_shared)
         {
             map.append(name, value);
