@@ -41,6 +41,7 @@ docs: ## Write the generated references anew
 	UPDATE_DOCS=1 $(CARGO) test --workspace --locked --quiet -- reference catalogue docs
 
 bench: pgo ## Compare with nginx, HAProxy and Envoy on this machine (BENCH=all, BENCH_ARGS=...)
+	$(CARGO) build --release -p tidegate-bench
 	./target/release/tidegate-bench $(BENCH) $(BENCH_ARGS)
 
 bench-failover: build ## A region dies and comes back: Tidegate beside nginx, HAProxy and Envoy (BENCH_ARGS=...)

@@ -26,7 +26,7 @@ build() {
 
 train() {
     LLVM_PROFILE_FILE="$profile/raw/%p.profraw" ./target/release/tidegate-bench "$@" \
-        --tidegate "$profile/$host/dist/tidegate" --proxy tidegate --proxy tidegate-logged \
+        --tidegate "$counting" --proxy tidegate --proxy tidegate-logged \
         --rounds 1 --repeats 0 --out "$profile/results"
 }
 
@@ -34,6 +34,15 @@ echo "1 of 3: a build that counts"
 rm -rf "$profile/raw"
 mkdir -p "$profile/raw"
 build "-Cprofile-generate=$profile/raw" "$profile"
+
+counting=$profile/$host/dist/tidegate
+used=$profile/used/$host/dist/tidegate
+mkdir -p target/dist
+if [ "$used" -nt "$counting" ]; then
+    cp "$used" target/dist/tidegate
+    echo "target/dist/tidegate is up to date."
+    exit 0
+fi
 
 echo "2 of 3: a training run"
 "$cargo" build --release -p tidegate-bench --locked
@@ -45,6 +54,5 @@ train endpoints --percent 5 --only 100
 
 echo "3 of 3: the build that uses the counts"
 build "-Cprofile-use=$profile/tidegate.profdata" "$profile/used"
-mkdir -p target/dist
-cp "$profile/used/$host/dist/tidegate" target/dist/tidegate
+cp "$used" target/dist/tidegate
 echo "target/dist/tidegate is ready."
