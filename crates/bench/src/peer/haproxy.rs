@@ -11,7 +11,7 @@ use crate::error::BenchError;
 
 /// For tables.
 pub(super) const KNOBS: &str = "one thread a core, http-reuse always, routes in a map searched by \
-    map_beg, httpchk /healthz every 2 s, master-worker with expose-fd listeners, no log";
+    map_beg, httpchk /healthz every 2 s, master-worker with expose-fd listeners, prefer-client-ciphers, no log";
 
 /// Writes the configuration, the map, and chain and key in the one file that it wants.
 pub(super) fn write(site: &Site) -> Result<(), BenchError> {
@@ -67,7 +67,7 @@ defaults
     option forwardfor
 frontend edge
     bind {http}
-    bind {https} ssl crt {directory}/both.pem alpn h2,http/1.1
+    bind {https} ssl crt {directory}/both.pem alpn h2,http/1.1 prefer-client-ciphers
     use_backend %[path,map_beg({directory}/routes.map)] if {{ hdr(host),field(1,:) -m str {HOST} }}
     default_backend none
 backend none
