@@ -11,7 +11,8 @@ use crate::error::BenchError;
 
 /// For tables.
 pub(super) const KNOBS: &str = "one thread a core, http-reuse always, routes in a map searched by \
-    map_beg, httpchk /healthz every 2 s, master-worker with expose-fd listeners, prefer-client-ciphers, no log";
+    map_beg, httpchk /healthz every 2 s, master-worker with expose-fd listeners, \
+    prefer-client-ciphers, no log";
 
 /// Writes the configuration, the map, and chain and key in the one file that it wants.
 pub(super) fn write(site: &Site) -> Result<(), BenchError> {
