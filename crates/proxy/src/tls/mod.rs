@@ -10,7 +10,10 @@ use std::path::PathBuf;
 mod buffered;
 mod certificates;
 pub(crate) mod client;
+mod handshake;
+mod record;
 pub(crate) mod server;
+mod session;
 mod subject;
 #[cfg(test)]
 pub(crate) mod testing;

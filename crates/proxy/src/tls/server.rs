@@ -15,24 +15,24 @@ use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{
-    Acceptor, ClientHello, NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier,
-};
+use rustls::server::{ClientHello, NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::{
-    CipherSuite, ProtocolVersion, RootCertStore, ServerConfig, SupportedProtocolVersion, version,
+    CipherSuite, CommonState, ProtocolVersion, RootCertStore, ServerConfig,
+    SupportedProtocolVersion, version,
 };
 use tidegate_core::settings::{ListenerTls, TlsVersion};
 use tidegate_telemetry::labels::HandshakeFailure;
 use tokio::net::TcpStream;
-use tokio_rustls::{LazyConfigAcceptor, server};
 
 use super::certificates::{Certificates, LoadedCertificate};
-use super::{Buffered, TlsError, subject};
+use super::handshake::Handshake;
+use super::session::Session;
+use super::{TlsError, subject};
 use crate::facts::TlsFacts;
 use crate::wheel::{self, Timer};
 
 /// A client's stream under TLS.
-pub(crate) type ClientStream = server::TlsStream<Buffered<TcpStream>>;
+pub(crate) type ClientStream = Session<TcpStream>;
 
 /// What a listener does TLS with.
 pub(crate) struct ServerTls {
@@ -117,18 +117,21 @@ impl ServerTls {
         timer: &Timer,
         deadline: Instant,
     ) -> Result<(Box<ClientStream>, TlsFacts), HandshakeError> {
-        let stream = wheel::within(timer, deadline, self.shake_hands(stream))
+        let (stream, facts) = wheel::within(timer, deadline, self.shake_hands(stream))
             .await
             .map_err(|_elapsed| HandshakeError::Timeout)?
             .map_err(HandshakeError::classify)?;
-        let facts = facts(stream.get_ref().1);
         Ok((Box::new(stream), facts))
     }
 
-    async fn shake_hands(&self, stream: TcpStream) -> io::Result<ClientStream> {
-        let greeted = LazyConfigAcceptor::new(Acceptor::default(), Buffered::new(stream)).await?;
-        let config = self.active.load().config_for(&greeted.client_hello());
-        greeted.into_stream(config).await
+    async fn shake_hands(&self, stream: TcpStream) -> io::Result<(ClientStream, TlsFacts)> {
+        let mut handshake = Handshake::new(stream);
+        let greeting = handshake.greeting().await?;
+        let hello = greeting.client_hello();
+        let config = self.active.load().config_for(&hello);
+        let sni = hello.server_name().map(Arc::from);
+        drop(greeting);
+        handshake.shake(config, |agreed| facts(agreed, sni)).await
     }
 }
 
@@ -266,6 +269,8 @@ fn load(settings: &ListenerTls, previous: Option<&Active>) -> Result<Active, Tls
     };
     // Tickets hold the whole session; a store of sessions would only be a lock between threads.
     config.session_storage = Arc::new(NoServerSessionStorage {});
+    // `Session` goes on with the keys.
+    config.enable_secret_extraction = true;
     let as_client_prefers = Arc::new(config.clone());
     config.ignore_client_order = true;
     Ok(Active {
@@ -320,10 +325,10 @@ fn verifier(
         .map_err(|error| unusable(error.to_string()))
 }
 
-fn facts(connection: &rustls::ServerConnection) -> TlsFacts {
+fn facts(connection: &CommonState, sni: Option<Arc<str>>) -> TlsFacts {
     let certificates = connection.peer_certificates().unwrap_or_default();
     TlsFacts {
-        sni: connection.server_name().map(Arc::from),
+        sni,
         alpn: match connection.alpn_protocol() {
             Some(b"h2") => Some("h2"),
             Some(b"http/1.1") => Some("http/1.1"),
