@@ -7,15 +7,14 @@ use std::fmt;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use smallvec::SmallVec;
 
 use crate::encode;
 use crate::grammar;
 use crate::known::Known;
 use crate::words;
 
-/// Sections of up to so many lines need no allocation.
-const INLINE: usize = 24;
+/// Room for the lines of most sections.
+const LINES: usize = 24;
 
 /// A field section that passed every rule of RFC 9110 section 5, in the order and the case in
 /// which it was sent. Its memory is the head's.
@@ -42,7 +41,7 @@ pub struct FieldRef<'a> {
 /// The positions of all lines, and which known names occur among them.
 #[derive(Clone, Default)]
 pub(crate) struct Lines {
-    list: SmallVec<[Line; INLINE]>,
+    list: Vec<Line>,
     present: u64,
 }
 
@@ -59,6 +58,28 @@ struct Line {
 impl Fields {
     pub(crate) fn new(head: Bytes, lines: Lines) -> Self {
         Self { head, lines }
+    }
+
+    /// A section that has no line yet, and room for those of most.
+    pub(crate) fn with_room() -> Self {
+        let list = Vec::with_capacity(LINES);
+        Self {
+            head: Bytes::new(),
+            lines: Lines {
+                list,
+                ..Lines::default()
+            },
+        }
+    }
+
+    /// The positions, to be read before [`lie_in`](Self::lie_in) says in what.
+    pub(crate) fn lines_mut(&mut self) -> &mut Lines {
+        &mut self.lines
+    }
+
+    /// The positions are those in `head`.
+    pub(crate) fn lie_in(&mut self, head: Bytes) {
+        self.head = head;
     }
 
     /// The number of lines.

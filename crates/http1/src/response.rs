@@ -30,7 +30,8 @@ pub struct RequestContext {
     pub upgrade: bool,
 }
 
-/// A response head that passed every rule. It has half a kilobyte, so it is handed out boxed. With a 1xx status other than 101, another head follows.
+/// A response head that passed every rule. It is large, so it is handed out boxed. With a 1xx status other
+/// than 101, another head follows.
 #[derive(Clone, Debug)]
 pub struct ResponseHead {
     /// 100 to 599.
@@ -51,6 +52,19 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// One that says nothing yet. What is read is put into its place, for it is too large to be moved.
+    fn boxed() -> Box<Self> {
+        Box::new(Self {
+            status: StatusCode::OK,
+            version: Version::Http11,
+            reason: Bytes::new(),
+            fields: Fields::with_room(),
+            framing: Framing::None,
+            keep_alive: false,
+            upgrade: None,
+        })
+    }
+
     /// Whether the final answer is yet to come (RFC 9110 section 15.2).
     pub fn is_interim(&self) -> bool {
         self.status.is_informational() && self.status != StatusCode::SWITCHING_PROTOCOLS
@@ -101,17 +115,19 @@ impl ResponseParser {
         limits: &Limits,
     ) -> Result<Option<Box<ResponseHead>>, ResponseError> {
         let window = &buf[..buf.len().min(limits.head_bytes)];
-        let mut lines = Lines::default();
-        let skeleton = match self.at_once(window, limits, &mut lines) {
+        let mut head = ResponseHead::boxed();
+        let lines = head.fields.lines_mut();
+        let skeleton = match self.at_once(window, limits, lines) {
             Some(skeleton) => skeleton,
-            None => match self.carefully(window, limits, &mut lines)? {
+            None => match self.carefully(window, limits, lines)? {
                 Some(skeleton) => skeleton,
                 None => return Ok(None),
             },
         };
         *self = Self::new();
-        let head = buf.split_to(skeleton.end).freeze();
-        skeleton.assemble(head, lines, context).map(Some)
+        let bytes = buf.split_to(skeleton.end).freeze();
+        skeleton.assemble(bytes, context, &mut head)?;
+        Ok(Some(head))
     }
 
     /// The common case: the first read holds the whole head.
@@ -182,34 +198,29 @@ impl Skeleton {
         })
     }
 
+    /// Fills `head`, which has its lines, by the rules for all of it.
     fn assemble(
         self,
-        head: Bytes,
-        lines: Lines,
+        bytes: Bytes,
         context: RequestContext,
-    ) -> Result<Box<ResponseHead>, ResponseError> {
-        let status = status(self.code)?;
-        let reason = head.slice(self.reason);
-        let mut fields = Fields::new(head, lines);
-        let framing = framing(status, &mut fields, self.version, context)?;
-        let options = Options::read(&mut fields)?;
-        let upgrade = connection::upgrade(&fields, options, self.version)?;
-        let switches = status == StatusCode::SWITCHING_PROTOCOLS;
+        head: &mut ResponseHead,
+    ) -> Result<(), ResponseError> {
+        head.status = status(self.code)?;
+        head.version = self.version;
+        head.reason = bytes.slice(self.reason);
+        head.fields.lie_in(bytes);
+        head.framing = framing(head.status, &mut head.fields, self.version, context)?;
+        let options = Options::read(&mut head.fields)?;
+        let upgrade = connection::upgrade(&head.fields, options, self.version)?;
+        let switches = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if switches && (!context.upgrade || upgrade.is_none()) {
             return Err(ResponseError::SwitchUnasked);
         }
-        let tunnels = switches || (context.connect && status.is_success());
-        Ok(Box::new(ResponseHead {
-            keep_alive: options.persists(self.version)
-                && framing != Framing::UntilClose
-                && !tunnels,
-            upgrade: upgrade.filter(|_| switches),
-            version: self.version,
-            status,
-            reason,
-            fields,
-            framing,
-        }))
+        let tunnels = switches || (context.connect && head.status.is_success());
+        let ends_by_closing = head.framing == Framing::UntilClose;
+        head.keep_alive = options.persists(self.version) && !ends_by_closing && !tunnels;
+        head.upgrade = upgrade.filter(|_| switches);
+        Ok(())
     }
 }
 
