@@ -224,7 +224,15 @@ impl Conn {
     /// Whether the connection is silent and open, as an idle one must be: nothing buffered, nothing
     /// to read, no end. Costs no system call while the reactor knows the socket as not readable.
     pub(crate) fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
-        self.rbuf.is_empty() && self.is_flushed() && !self.eof && self.poll_fill(cx).is_pending()
+        self.rbuf.is_empty()
+            && self.is_flushed()
+            && !self.eof
+            && (self.is_known_silent() || self.poll_fill(cx).is_pending())
+    }
+
+    /// Whether the reactor has nothing for a read, where that is all that one would ask.
+    fn is_known_silent(&self) -> bool {
+        matches!(&self.io, Stream::Upstream(socket) if socket.is_known_silent())
     }
 
     /// Gives the buffers back, for a connection that idles. Nothing may be buffered.
