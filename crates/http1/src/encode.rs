@@ -55,6 +55,11 @@ pub fn field_of_parts<'a>(
     out.extend_from_slice(CRLF);
 }
 
+/// Whole field lines, put together by who knows them: see [`field`] for what they hold.
+pub fn lines<const N: usize>(out: &mut BytesMut, parts: [&[u8]; N]) {
+    append(out, parts);
+}
+
 /// `content-length`
 pub fn content_length(out: &mut BytesMut, length: u64) {
     let mut digits = [0; 20];

@@ -6,6 +6,7 @@
 //! replaced for everybody else.
 
 mod client;
+mod passage;
 mod sink;
 
 use http::{HeaderMap, HeaderName, header};
@@ -21,6 +22,7 @@ use crate::request_id::RequestId;
 use crate::said;
 
 pub(crate) use client::ClientWords;
+use passage::{Passage, via_of};
 pub(crate) use sink::Sink;
 
 /// What an upstream request needs besides the client's head.
@@ -67,13 +69,12 @@ pub(crate) fn request_fields(head: &RequestHead, add: &RequestAdditions<'_>, sin
     }
     add_time(add.told, sink);
     add_client_words(head, add, &said, sink);
-    add_list(
-        sink,
-        b"via",
-        &said.via,
-        &[head.version().as_bytes(), b" ", add.pop.as_bytes()],
-    );
-    sink.add_unique("x-request-id", add.request_id.as_bytes());
+    sink.add_passage(&Passage {
+        via: via_of(head.version()),
+        earlier: &said.via,
+        pop: add.pop,
+        request_id: add.request_id,
+    });
 }
 
 /// What earlier hops said; lists are inline because there are rarely any.
@@ -286,13 +287,13 @@ pub(crate) fn response_fields(
             add_response_fields(head, &mut edited, keep);
         }
     }
-    let version: &[u8] = match head.version() {
-        http::Version::HTTP_2 => b"2",
-        http::Version::HTTP_10 => b"1.0",
-        _ => b"1.1",
-    };
-    add_list(sink, b"via", &via, &[version, b" ", add.pop.as_bytes()]);
-    local_fields(add, sink);
+    sink.add_passage(&Passage {
+        via: via_of(head.version()),
+        earlier: &via,
+        pop: add.pop,
+        request_id: add.request_id,
+    });
+    revealed_fields(add, sink);
     if let Some(edits) = add.edits {
         edits.write(false, sink);
     }
@@ -301,6 +302,12 @@ pub(crate) fn response_fields(
 /// The fields that an answer of our own carries, too.
 pub(crate) fn local_fields(add: &ResponseAdditions<'_>, sink: &mut impl Sink) {
     sink.add_unique("x-request-id", add.request_id.as_bytes());
+    revealed_fields(add, sink);
+}
+
+/// The fields that tell of how the answer came about, as far as the route reveals it, and what binds
+/// its client.
+fn revealed_fields(add: &ResponseAdditions<'_>, sink: &mut impl Sink) {
     if let Some(region) = add.region {
         sink.add(b"tidegate-region", region.as_bytes());
     }

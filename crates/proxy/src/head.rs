@@ -68,12 +68,12 @@ impl RequestHead {
         }
     }
 
-    /// The protocol's name for logs and `Via`: `1.0`, `1.1` or `2`.
-    pub(crate) fn version(&self) -> &'static str {
+    /// The version that the client spoke.
+    pub(crate) fn version(&self) -> Version {
         match self {
-            Self::H1(head) if head.version == http1::Version::Http10 => "1.0",
-            Self::H1(_) => "1.1",
-            Self::H2(_) => "2",
+            Self::H1(head) if head.version == http1::Version::Http10 => Version::HTTP_10,
+            Self::H1(_) => Version::HTTP_11,
+            Self::H2(_) => Version::HTTP_2,
         }
     }
 

@@ -64,8 +64,8 @@ impl Record {
         let path = path_of(head.path_and_query());
         Self {
             protocol: match head.version() {
-                "2" => "h2",
-                "1.0" => "http/1.0",
+                http::Version::HTTP_2 => "h2",
+                http::Version::HTTP_10 => "http/1.0",
                 _ => "http/1.1",
             },
             method: head.method().clone(),

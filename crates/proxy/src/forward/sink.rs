@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use tidegate_http1::{FieldRef, Fields, Known, encode};
 
 use super::client::ClientWords;
+use super::passage::Passage;
 
 /// Takes fields.
 pub(crate) trait Sink {
@@ -25,6 +26,14 @@ pub(crate) trait Sink {
     /// Adds what is told of a client whose host is this, if there is a shorter way for it than field
     /// by field. False if not.
     fn add_client(&mut self, client: &ClientWords, authority: &[u8]) -> bool;
+
+    /// Adds that a head came through here, and the name of its request.
+    fn add_passage(&mut self, passage: &Passage<'_>)
+    where
+        Self: Sized,
+    {
+        passage.write(self);
+    }
 
     /// Adds a field of an HTTP/2 head.
     fn add_typed(&mut self, name: &HeaderName, value: &HeaderValue);
@@ -55,6 +64,13 @@ impl Sink for BytesMut {
         self.extend_from_slice(authority);
         self.extend_from_slice(b"\"\r\n");
         true
+    }
+
+    fn add_passage(&mut self, passage: &Passage<'_>) {
+        match passage.lines() {
+            Some(lines) => encode::lines(self, lines),
+            None => passage.write(self),
+        }
     }
 
     fn add_typed(&mut self, name: &HeaderName, value: &HeaderValue) {
