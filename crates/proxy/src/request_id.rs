@@ -16,17 +16,28 @@ pub(crate) enum RequestId {
     Given(Rc<str>),
 }
 
+/// The lower half of every byte.
+const HALVES: u64 = 0x0F0F_0F0F_0F0F_0F0F;
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// Eight numbers below 16, one in each byte, as digits.
+fn hexadecimal(numbers: u64) -> u64 {
+    const BEFORE_LETTERS: u64 = (b'a' - b'0' - 10) as u64;
+    let letters = (numbers + ONES * 6) >> 4 & ONES;
+    numbers + ONES * u64::from(b'0') + letters * BEFORE_LETTERS
+}
+
 impl RequestId {
     /// Of what is no request of its own.
     pub(crate) const NONE: Self = Self::Made([b'0'; 32]);
 
     /// A new one.
     pub(crate) fn make(rng: &mut Rng) -> Self {
-        let digit = |half: u8| b"0123456789abcdef"[usize::from(half & 15)];
+        let (first, second) = (rng.u64(..), rng.u64(..));
         let mut digits = [0; 32];
-        for (two, byte) in digits.chunks_exact_mut(2).zip(rng.u128(..).to_le_bytes()) {
-            two[0] = digit(byte);
-            two[1] = digit(byte >> 4);
+        let eights = digits.as_chunks_mut().0.iter_mut();
+        for (eight, drawn) in eights.zip([first, first >> 4, second, second >> 4]) {
+            *eight = hexadecimal(drawn & HALVES).to_le_bytes();
         }
         Self::Made(digits)
     }
@@ -59,6 +70,15 @@ impl RequestId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_number_has_its_digit() {
+        for number in 0..16 {
+            let digit = char::from_digit(number, 16).expect("a digit");
+            let eight = hexadecimal(ONES * u64::from(number)).to_le_bytes();
+            assert_eq!(eight, [digit as u8; 8]);
+        }
+    }
 
     #[test]
     fn identities_are_made_or_taken_over_if_they_can_be_logged() {
