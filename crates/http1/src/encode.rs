@@ -23,6 +23,16 @@ pub fn request_line(out: &mut BytesMut, method: &Method, target: &[u8]) {
     );
 }
 
+/// The same and `host`, which most heads begin with.
+pub fn request_line_and_host(out: &mut BytesMut, method: &Method, target: &[u8], host: &[u8]) {
+    debug_assert!(!target.is_empty() && grammar::is_visible(target) && is_value(host));
+    let method = method.as_str().as_bytes();
+    append(
+        out,
+        [method, b" ", target, b" HTTP/1.1\r\nhost: ", host, CRLF],
+    );
+}
+
 /// `HTTP/1.1 status reason`. Without a reason, the registered one, or none.
 pub fn status_line(out: &mut BytesMut, status: StatusCode, reason: Option<&[u8]>) {
     let registered = || status.canonical_reason().unwrap_or_default().as_bytes();

@@ -154,11 +154,11 @@ fn write_h1(
     } else {
         head.method()
     };
-    encode::request_line(out, method, serving.target_bytes());
-    match &serving.admitted.acts {
-        None => encode::field(out, b"host", head.authority_bytes()),
-        Some(_) => encode::field(out, b"host", serving.authority(tls).as_bytes()),
-    }
+    let host = match &serving.admitted.acts {
+        None => head.authority(),
+        Some(_) => serving.authority(tls),
+    };
+    encode::request_line_and_host(out, method, serving.target_bytes(), host.as_bytes());
     fields_of(serving, &additions(serving, told, serving.continued), out);
     if let Some(protocol) = upgrade {
         tunnel::write_upgrade(
