@@ -5,6 +5,7 @@
 //! the order of the bytes.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
@@ -44,6 +45,8 @@ pub struct RequestHead {
     pub upgrade: Option<Bytes>,
     /// Whether `TE` says that trailers are understood.
     pub te_trailers: bool,
+    /// The value of `Host`; none if that is missing or empty.
+    host: Option<Arc<str>>,
 }
 
 impl RequestHead {
@@ -59,15 +62,16 @@ impl RequestHead {
             expect_continue: false,
             upgrade: None,
             te_trailers: false,
+            host: None,
         })
     }
 
     /// The effective authority (RFC 9110 section 7.1): that of the target, else `Host`, valid
     /// either way. Empty if HTTP/1.0 sent none or `Host` is empty.
-    pub fn authority(&self) -> &[u8] {
+    pub fn authority(&self) -> &str {
         match self.target.authority() {
-            Some(authority) => authority.as_ref(),
-            None => self.fields.get(Known::Host).unwrap_or_default(),
+            Some(authority) => authority.as_str(),
+            None => self.host.as_deref().unwrap_or_default(),
         }
     }
 
@@ -89,6 +93,8 @@ pub struct RequestParser {
     scan: Option<Scanner>,
     start: usize,
     line_checked: bool,
+    /// The `Host` of the last head, which was valid: most connections are to one host.
+    host: Option<Arc<str>>,
 }
 
 /// What the tokeniser found, as positions.
@@ -115,7 +121,16 @@ impl RequestParser {
             scan: None,
             start: 0,
             line_checked: false,
+            host: None,
         }
+    }
+
+    /// Stands at the start of the next head.
+    fn next(&mut self) {
+        *self = Self {
+            host: self.host.take(),
+            ..Self::new()
+        };
     }
 
     /// Splits the next head off the front of `buf`. `None`: more bytes are needed, and `buf` must
@@ -136,9 +151,9 @@ impl RequestParser {
                 None => return Ok(None),
             },
         };
-        *self = Self::new();
+        self.next();
         let bytes = buf.split_to(skeleton.end).freeze();
-        skeleton.assemble(bytes, &mut head)?;
+        skeleton.assemble(bytes, &mut self.host, &mut head)?;
         Ok(Some(head))
     }
 
@@ -230,11 +245,19 @@ impl Skeleton {
         })
     }
 
-    /// Fills `head`, which has its lines, by the rules for all of it.
-    fn assemble(self, bytes: Bytes, head: &mut RequestHead) -> Result<(), RequestError> {
+    /// Fills `head`, which has its lines, by the rules for all of it; `last` is the last valid `Host`.
+    fn assemble(
+        self,
+        bytes: Bytes,
+        last: &mut Option<Arc<str>>,
+        head: &mut RequestHead,
+    ) -> Result<(), RequestError> {
         head.target = Target::parse(bytes.slice(self.target), &self.method)?;
         head.fields.lie_in(bytes);
-        check_host(&head.target, &head.fields, self.version)?;
+        check_host(&head.target, &head.fields, self.version, last)?;
+        if head.fields.contains(Known::Host) {
+            head.host.clone_from(last);
+        }
         head.framing = framing(&self.method, &head.fields, self.version)?;
         let options = Options::read(&mut head.fields)?;
         head.upgrade = connection::upgrade(&head.fields, options, self.version)?;
@@ -249,24 +272,37 @@ impl Skeleton {
 }
 
 /// Exactly one valid `Host` that agrees with the target (RFC 9112 section 3.2); HTTP/1.0 may
-/// leave it out. Empty is valid unless the target names an authority.
-fn check_host(target: &Target, fields: &Fields, version: Version) -> Result<(), RequestError> {
+/// leave it out. Empty is valid unless the target names an authority. `last` is the last one that was
+/// found to be valid, and then this one.
+fn check_host(
+    target: &Target,
+    fields: &Fields,
+    version: Version,
+    last: &mut Option<Arc<str>>,
+) -> Result<(), RequestError> {
     let host = match fields.sole(Known::Host) {
         Ok(host) => host,
         Err(0) if version == Version::Http10 => return Ok(()),
         Err(0) => return Err(RequestError::HostMissing),
         Err(_) => return Err(RequestError::HostRepeated),
     };
+    let authority = target.authority();
+    let again = last.as_deref().is_some_and(|last| last.as_bytes() == host);
+    if again && authority.is_none() {
+        return Ok(());
+    }
     let parsed = HostAndPort::parse(host);
     if parsed.is_none() && !host.is_empty() {
         return Err(RequestError::HostInvalid);
     }
-    match target.authority() {
+    match authority {
         Some(authority) if !agree(authority.as_ref(), parsed, target) => {
-            Err(RequestError::HostMismatch)
+            return Err(RequestError::HostMismatch);
         }
-        _ => Ok(()),
+        _ => {}
     }
+    *last = parsed.and(std::str::from_utf8(host).ok()).map(Arc::from);
+    Ok(())
 }
 
 /// `CONNECT` names a port that `Host` may leave out (RFC 9112 section 3.2.3).
@@ -373,7 +409,7 @@ mod tests {
         ));
         assert_eq!(head.method, Method::POST);
         assert_eq!(head.path_and_query(), "/cart?item=7");
-        assert_eq!(head.authority(), b"Shop.Example:8443");
+        assert_eq!(head.authority(), "Shop.Example:8443");
         assert_eq!(
             (head.version, head.framing),
             (Version::Http11, Framing::Length(12))
@@ -393,6 +429,35 @@ mod tests {
         let names: Vec<_> = head.fields.iter().map(|field| field.name).collect();
         assert_eq!(names[0], b"host");
         assert_eq!(names[1], b"X-Odd");
+    }
+
+    /// A parser that has seen a host judges the next head as one that has seen none.
+    #[test]
+    fn what_is_remembered_of_a_host_changes_nothing() {
+        let hosts = ["a", "b:1", "a:", "[::1]", "", "a,b", "a:x", "[::1", "%zz"];
+        let heads = || {
+            let lines = hosts.iter().map(|host| format!("Host: {host}\r\n"));
+            let none = [String::new(), "Host: a\r\nHost: a\r\n".to_owned()];
+            let targets = ["/", "http://a/", "http://b:1/"];
+            lines.chain(none).flat_map(move |lines| {
+                targets.map(|target| format!("GET {target} HTTP/1.1\r\n{lines}\r\n"))
+            })
+        };
+        let versions = || heads().chain(heads().map(|head| head.replace("HTTP/1.1", "HTTP/1.0")));
+        let said = |parsed: Result<Option<Box<RequestHead>>, RequestError>| {
+            parsed.map(|head| head.map(|head| head.authority().to_owned()))
+        };
+        for first in versions() {
+            for second in versions() {
+                let mut parser = RequestParser::new();
+                let mut parse =
+                    |head: &str| said(parser.parse(&mut BytesMut::from(head), &Limits::default()));
+                if parse(&first).is_ok() {
+                    let alone = said(self::parse(second.as_bytes()));
+                    assert_eq!(parse(&second), alone, "{first:?} {second:?}");
+                }
+            }
+        }
     }
 
     #[test]
@@ -490,7 +555,7 @@ mod tests {
     fn targets_give_authority_and_path() {
         let check = |request_line: &str, authority: &str, path_and_query: &str| {
             let head = accept(&line(request_line));
-            assert_eq!(head.authority(), authority.as_bytes(), "{request_line}");
+            assert_eq!(head.authority(), authority, "{request_line}");
             assert_eq!(head.path_and_query(), path_and_query, "{request_line}");
         };
         check("GET / HTTP/1.1", "a", "/");
@@ -531,9 +596,9 @@ mod tests {
             400,
             "host_mismatch",
         );
-        assert_eq!(accept(&hosts("Host:\r\n")).authority(), b"");
-        assert_eq!(accept("GET / HTTP/1.0\r\n\r\n").authority(), b"");
-        assert_eq!(accept("GET http://b/ HTTP/1.0\r\n\r\n").authority(), b"b");
+        assert_eq!(accept(&hosts("Host:\r\n")).authority(), "");
+        assert_eq!(accept("GET / HTTP/1.0\r\n\r\n").authority(), "");
+        assert_eq!(accept("GET http://b/ HTTP/1.0\r\n\r\n").authority(), "b");
     }
 
     #[test]

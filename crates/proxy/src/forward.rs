@@ -160,7 +160,7 @@ fn add_client_words(
     sink: &mut impl Sink,
 ) {
     let client = add.client;
-    let authority = head.authority_bytes();
+    let authority = head.authority().as_bytes();
     // Of what an untrusted client says nothing is told.
     let alone = !client.trusted() && !authority.is_empty();
     if alone && sink.add_client(client, authority) {

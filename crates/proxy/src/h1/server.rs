@@ -89,8 +89,9 @@ async fn idle(context: &Context, conn: &SharedConn, timer: &Timer, waiting: Dura
 /// Serves requests until none has followed for a moment.
 async fn serve_burst(context: &Rc<Context>, conn: &SharedConn, timer: &Timer) -> Next {
     let limits = limits(context);
+    let mut parser = RequestParser::new();
     loop {
-        let head = match read_head(context, conn, timer, &limits).await {
+        let head = match read_head(context, conn, timer, &limits, &mut parser).await {
             Ok(Read::Head(head)) => head,
             Ok(Read::Idle) => return Next::Request,
             Ok(Read::Ended) => return Next::Close,
@@ -137,12 +138,13 @@ async fn read_head(
     conn: &SharedConn,
     timer: &Timer,
     limits: &Limits,
+    parser: &mut RequestParser,
 ) -> Result<Read, Refusal> {
     let mut reader = HeadReader {
         context,
         timer,
         limits,
-        parser: RequestParser::default(),
+        parser,
         started: None,
         waits: false,
     };
@@ -153,7 +155,7 @@ struct HeadReader<'a> {
     context: &'a Context,
     timer: &'a Timer,
     limits: &'a Limits,
-    parser: RequestParser,
+    parser: &'a mut RequestParser,
     started: Option<Instant>,
     /// Whether the timer is set: a head that is there at once needs none.
     waits: bool,
