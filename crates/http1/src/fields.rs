@@ -38,11 +38,12 @@ pub struct FieldRef<'a> {
     pub hop_by_hop: bool,
 }
 
-/// The positions of all lines, and which known names occur among them.
+/// The positions of all lines, and which known names occur among them, once or more than once.
 #[derive(Clone, Default)]
 pub(crate) struct Lines {
     list: Vec<Line>,
     present: u64,
+    repeated: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -204,12 +205,10 @@ impl Fields {
 
     /// The only value of this name, or how many there are.
     pub(crate) fn sole(&self, known: Known) -> Result<&[u8], usize> {
-        let mut values = self.get_all(known);
-        match (values.next(), values.next()) {
-            (Some(value), None) => Ok(value),
-            (None, _) => Err(0),
-            _ => Err(2 + values.count()),
+        if self.lines.repeated & known.bit() != 0 {
+            return Err(self.get_all(known).count());
         }
+        self.get(known).ok_or(0)
     }
 
     /// Keeps every line with this name from being forwarded.
@@ -283,18 +282,19 @@ impl Lines {
     pub(crate) fn read(&mut self, head: &[u8], start: usize, max: usize) -> Option<usize> {
         // Then no position below can be truncated.
         u32::try_from(head.len()).ok()?;
-        let (mut at, mut present) = (start, 0);
+        let (mut at, mut present, mut repeated) = (start, 0, 0);
         self.list.clear();
         while *head.get(at)? != b'\r' {
             if self.list.len() == max {
                 return None;
             }
             let (line, end) = Line::read(head, at)?;
+            repeated |= present & line.known.bit();
             present |= line.known.bit();
             self.list.push(line);
             at = end;
         }
-        self.present = present;
+        (self.present, self.repeated) = (present, repeated);
         (*head.get(at + 1)? == b'\n').then_some(at + 2)
     }
 }
@@ -316,7 +316,10 @@ impl Line {
             return None;
         }
         let value = grammar::trim_ows_end(&rest[..len]);
-        let before = value.iter().take_while(|b| grammar::is_ows(**b)).count();
+        let before = match value {
+            [b' ', next, ..] if !grammar::is_ows(*next) => 1,
+            _ => value.iter().take_while(|b| grammar::is_ows(**b)).count(),
+        };
         let line = Self {
             name_start: start as u32,
             value_start: (end - 2 - len + before) as u32,
@@ -330,7 +333,7 @@ impl Line {
 }
 
 /// How long the value at the front of `bytes` is, with the whitespace around it. `None` if it has no end.
-#[inline]
+#[inline(always)]
 pub(crate) fn value_len(bytes: &[u8]) -> Option<usize> {
     let mut len = words::value_end(bytes)?;
     while bytes[len] == b'\t' {

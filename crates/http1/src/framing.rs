@@ -46,19 +46,28 @@ fn content_length(fields: &Fields) -> Result<u64, FramingError> {
     let value = fields
         .sole(Known::ContentLength)
         .map_err(|_| FramingError::ContentLengthRepeated)?;
-    if value.contains(&b',') {
-        return Err(FramingError::ContentLengthRepeated);
-    }
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return Err(FramingError::ContentLengthInvalid);
-    }
-    decimal(value).ok_or(FramingError::ContentLengthTooLarge)
+    decimal(value).ok_or_else(|| length_fault(value))
 }
 
+/// None if it is no number, or too large.
 fn decimal(digits: &[u8]) -> Option<u64> {
-    let step = |sum: i64, digit: &u8| sum.checked_mul(10)?.checked_add(i64::from(digit - b'0'));
+    let step = |sum: i64, b: &u8| {
+        let digit = b.wrapping_sub(b'0');
+        let sum = sum.checked_mul(10)?.checked_add(i64::from(digit))?;
+        (digit < 10).then_some(sum)
+    };
     let number = digits.iter().try_fold(0, step)?;
-    u64::try_from(number).ok()
+    u64::try_from(number).ok().filter(|_| !digits.is_empty())
+}
+
+#[cold]
+fn length_fault(value: &[u8]) -> FramingError {
+    match value {
+        _ if value.contains(&b',') => FramingError::ContentLengthRepeated,
+        [] => FramingError::ContentLengthInvalid,
+        _ if value.iter().all(u8::is_ascii_digit) => FramingError::ContentLengthTooLarge,
+        _ => FramingError::ContentLengthInvalid,
+    }
 }
 
 fn transfer_encoding(fields: &Fields, version: Version) -> Result<Framing, FramingError> {

@@ -10,7 +10,8 @@ static CLASSES: [u8; 256] = classes();
 
 /// `token` (RFC 9110 section 5.6.2): method names, field names, list options. Never empty.
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&b| is_tchar(b))
+    let all = |class, b: &u8| class & CLASSES[usize::from(*b)];
+    !bytes.is_empty() && bytes.iter().fold(TCHAR, all) != 0
 }
 
 pub(crate) fn is_tchar(b: u8) -> bool {
