@@ -28,7 +28,7 @@ use crate::patience::{Due, Patience};
 use crate::pipeline::{Client, Serving};
 use crate::probing;
 use crate::said::Ears;
-use crate::tunnel::Duplex;
+use crate::tunnel::{self, Duplex};
 use crate::upstream::connect::ConnectError;
 use crate::upstream::pool::{self, Checked, Freshness, Target};
 use crate::worker::Worker;
@@ -119,6 +119,23 @@ pub(crate) enum Ended {
     Client(Termination),
 }
 
+impl Answered {
+    /// What `attempt` came to, for a request that asks for an upgrade or does not.
+    #[inline]
+    fn new(attempt: Attempt, arrived: Arrived, upgrade: bool) -> Self {
+        let status = arrived.head.status();
+        let (exchange, tunnel) = tunnel::upstream_side(arrived.exchange, status, upgrade);
+        Self {
+            place: attempt.place,
+            head: arrived.head,
+            ahead: arrived.ahead,
+            exchange,
+            tunnel,
+            in_flight: attempt.in_flight,
+        }
+    }
+}
+
 impl Failed {
     /// A failure that is an answer, by its status or its code.
     pub(crate) fn by_answer(failure: Failure, answered: Answered) -> Self {
@@ -161,7 +178,10 @@ impl Serving {
         self.connected(&mut attempt, &checked);
         self.cancel_first().await;
         match self.exchange(checked, &mut attempt, client).await {
-            Ok(arrived) => Ok(self.answered(attempt, arrived)),
+            Ok(arrived) => {
+                self.answered(&mut attempt, &arrived);
+                Ok(Answered::new(attempt, arrived, self.admitted.upgrade))
+            }
             Err(ended) => Err(self.attempt_failed(attempt, ended)),
         }
     }
@@ -318,30 +338,21 @@ impl Serving {
         }
     }
 
-    fn answered(&mut self, mut attempt: Attempt, arrived: Arrived) -> Answered {
+    /// Enters an attempt's answer in cells and books.
+    fn answered(&mut self, attempt: &mut Attempt, arrived: &Arrived) {
         let Arrived {
             exchange,
             head,
             at,
             ahead,
         } = arrived;
-        let took = self.finish.head_received(head.status(), at);
-        let (status, listed) = self.judge(&head, &ahead, &exchange);
-        attempt.in_flight.answered(took, status, listed, at);
+        let took = self.finish.head_received(head.status(), *at);
+        let (status, listed) = self.judge(head, ahead, exchange);
+        attempt.in_flight.answered(took, status, listed, *at);
         if !listed {
-            self.observe_wait(&attempt, at);
+            self.observe_wait(attempt, *at);
         }
-        self.hear(&head, listed, &attempt.in_flight, at);
-        let upgrade = self.admitted.upgrade;
-        let (exchange, tunnel) = crate::tunnel::upstream_side(exchange, head.status(), upgrade);
-        Answered {
-            place: attempt.place,
-            head,
-            ahead,
-            exchange,
-            tunnel,
-            in_flight: attempt.in_flight,
-        }
+        self.hear(head, listed, &attempt.in_flight, *at);
     }
 
     /// Enters what an answer's head says of the place that sent it, as far as that is asked for.

@@ -133,22 +133,16 @@ impl Download {
         }
     }
 
-    /// Ends it in time, as one that comes from another region than it should.
-    pub(crate) fn homing(mut self, homing: Option<Box<Homing>>) -> Self {
+    /// Ends it in time, as one that comes from another region than it should, and at its latest moment, if
+    /// it has one.
+    pub(crate) fn ends_by(&mut self, homing: Option<Box<Homing>>, ends: Option<Ends>) {
         self.homing = homing;
-        self
-    }
-
-    /// Ends it at its latest moment, if it has one.
-    pub(crate) fn until(mut self, ends: Option<Ends>) -> Self {
         self.ends = ends;
-        self
     }
 
     /// Tells the client of a call in gRPC's own words if it breaks off.
-    pub(crate) fn of_call(mut self, call: Option<Call>) -> Self {
+    pub(crate) fn answers(&mut self, call: Option<Call>) {
         self.call = call;
-        self
     }
 
     /// Whether nothing (more) will come.

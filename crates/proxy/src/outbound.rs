@@ -53,13 +53,8 @@ pub(crate) fn begin(serving: &Serving, checked: Checked) -> Result<Exchange, End
             };
             let tls = checked.tls;
             let write = |out: &mut BytesMut| write_h1(serving, &told, (framing, tls), out);
-            Ok(Exchange::H1(Box::new(h1::Exchange::start(
-                conn,
-                checked.home,
-                context,
-                framing,
-                write,
-            ))))
+            let exchange = h1::Exchange::start(conn, checked.home, context, framing, write);
+            Ok(Exchange::H1(exchange))
         }
         Link::H2(handle) => {
             let request = h2_request(serving, &told, checked.tls)?;

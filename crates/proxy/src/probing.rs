@@ -128,7 +128,7 @@ fn start(checked: Checked, authority: &str, path: &str) -> Option<Exchange> {
             };
             let home = checked.home;
             let exchange = h1::Exchange::start(conn, home, context, Framing::None, write);
-            Some(Exchange::H1(Box::new(exchange)))
+            Some(Exchange::H1(exchange))
         }
         Link::H2(handle) => {
             let scheme = if checked.tls { "https" } else { "http" };

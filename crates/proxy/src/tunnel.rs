@@ -73,6 +73,7 @@ fn websocket_key(rng: &mut Rng) -> String {
 }
 
 /// Takes the connection out of an exchange that has switched protocols. `upgrade`: that was asked.
+#[inline]
 pub(crate) fn upstream_side(
     exchange: Exchange,
     status: StatusCode,

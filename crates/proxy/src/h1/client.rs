@@ -60,7 +60,7 @@ impl Exchange {
         context: RequestContext,
         framing: Framing,
         write_head: impl FnOnce(&mut BytesMut),
-    ) -> Self {
+    ) -> Box<Self> {
         let written_before = conn.written();
         conn.make_room();
         write_head(&mut conn.wbuf);
@@ -69,7 +69,7 @@ impl Exchange {
         } else {
             UploadState::Open
         };
-        Self {
+        Box::new(Self {
             conn: Some(conn),
             home,
             limits: Limits::default(),
@@ -80,7 +80,7 @@ impl Exchange {
             framing,
             answer: AnswerState::Head,
             keep_alive: true,
-        }
+        })
     }
 
     /// Sends as much of the body as is there and fits. Ready once all of it is sent, or the

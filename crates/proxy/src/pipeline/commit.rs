@@ -61,8 +61,10 @@ impl Serving {
                 let homing = self.homing(place, &answered.head);
                 let (ends, call) = (self.allowance.ends(), self.call(&answered.head));
                 let (ahead, exchange) = (answered.ahead, answered.exchange);
-                let (body, finish) = self.download(place, ahead, exchange, transfer);
-                (None, body.homing(homing).until(ends).of_call(call), finish)
+                let (mut body, finish) = self.download(place, ahead, exchange, transfer);
+                body.ends_by(homing, ends);
+                body.answers(call);
+                (None, body, finish)
             }
         };
         Box::new(Answer {
