@@ -153,7 +153,11 @@ impl Conn {
             self.written += wrote as u64;
             self.consume_written(wrote);
         }
-        Pin::new(&mut self.io).poll_flush(cx)
+        match self.io {
+            // TCP keeps nothing back.
+            Stream::Plain(_) | Stream::Upstream(_) => Poll::Ready(Ok(())),
+            _ => Pin::new(&mut self.io).poll_flush(cx),
+        }
     }
 
     fn poll_write_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
