@@ -327,6 +327,18 @@ pub fn choose(
     ask: &Ask,
     rng: &mut Rng,
 ) -> (Decision, Option<Choice>) {
+    let mut decision = Decision::default();
+    let choice = choose_into(&mut decision, upstream, ask, rng);
+    (decision, choice)
+}
+
+/// The same, with the decision in the place of `decision`: moving one copies all of it.
+pub fn choose_into(
+    decision: &mut Decision,
+    upstream: (&Upstream, &LiveUpstream),
+    ask: &Ask,
+    rng: &mut Rng,
+) -> Option<Choice> {
     let (wanted, observed) = upstream;
     let mut view = View {
         steering: &wanted.steering,
@@ -334,33 +346,55 @@ pub fn choose(
     };
     view.fill(wanted, observed, &Look::of(ask));
     let eligibility = ask.eligibility_now(upstream);
-    settle(&mut view, eligibility, upstream, ask, rng, &Direct)
+    settle_into(
+        decision,
+        &mut view,
+        eligibility,
+        upstream,
+        ask,
+        rng,
+        &Direct,
+    )
 }
 
 /// The same of what was looked at already: `view` and `eligibility`, and endpoints through these `eyes`.
 /// Whatever else it depends on is in the plan, in `ask`, or drawn from `rng`.
 pub(crate) fn settle(
     view: &mut View<'_>,
-    mut eligibility: Eligibility,
+    eligibility: Eligibility,
     upstream: (&Upstream, &LiveUpstream),
     ask: &Ask,
     rng: &mut Rng,
     eyes: &impl Eyes,
 ) -> (Decision, Option<Choice>) {
+    let mut decision = Decision::default();
+    let choice = settle_into(&mut decision, view, eligibility, upstream, ask, rng, eyes);
+    (decision, choice)
+}
+
+fn settle_into(
+    decision: &mut Decision,
+    view: &mut View<'_>,
+    mut eligibility: Eligibility,
+    upstream: (&Upstream, &LiveUpstream),
+    ask: &Ask,
+    rng: &mut Rng,
+    eyes: &impl Eyes,
+) -> Option<Choice> {
     loop {
-        let mut decision = steer::decide(view, &eligibility, rng);
-        prefer(ask.stay, &mut decision);
+        steer::decide_into(decision, view, &eligibility, rng);
+        prefer(ask.stay, decision);
         let Some(&first) = decision.candidates.first() else {
             match ask.forgiving(&eligibility) {
                 Some(forgiving) => eligibility = forgiving,
-                None => return (decision, None),
+                None => return None,
             }
             continue;
         };
         let found = endpoint_of((first, decision.panic), upstream, ask, rng, eyes);
         if let Some(mut choice) = found {
-            choice.offer = Offer::of(&decision, ask);
-            return (decision, Some(choice));
+            choice.offer = Offer::of(decision, ask);
+            return Some(choice);
         }
         let row = &mut view.rows[usize::from(first.position)];
         (row.endpoints, row.ailing) = (0, false);

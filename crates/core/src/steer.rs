@@ -67,6 +67,19 @@ struct Round<'a> {
 ///
 /// Ties keep the configured order. No eligible region: no candidate.
 pub fn decide(view: &View<'_>, eligibility: &Eligibility, rng: &mut Rng) -> Decision {
+    let mut decision = Decision::default();
+    decide_into(&mut decision, view, eligibility, rng);
+    decision
+}
+
+/// The same in the place of `decision`: there is room for many regions, and moving a decision copies all
+/// of it.
+pub(crate) fn decide_into(
+    decision: &mut Decision,
+    view: &View<'_>,
+    eligibility: &Eligibility,
+    rng: &mut Rng,
+) {
     let mut round = Round {
         view,
         eligibility,
@@ -78,21 +91,21 @@ pub fn decide(view: &View<'_>, eligibility: &Eligibility, rng: &mut Rng) -> Deci
         confined = pin::confine(&mut round);
         round.eligibility = &confined;
     }
-    let mut decision = Decision::default();
+    decision.candidates.clear();
+    decision.excluded.clear();
     let mut open = Open::default();
-    sift(&mut round, &mut open, &mut decision);
-    rank(&mut open, &mut round, &mut decision);
+    sift(&mut round, &mut open, decision);
+    rank(&mut open, &mut round, decision);
     if let Policy::Priority { overprovisioning } = view.steering.policy
         && round.spills
-        && !prefer::decides(&decision)
+        && !prefer::decides(decision)
     {
-        tier::spill(overprovisioning, &open, &mut round, &mut decision);
+        tier::spill(overprovisioning, &open, &mut round, decision);
     }
-    let pinned = pin::prefer(view, round.eligibility, &mut decision);
+    let pinned = pin::prefer(view, round.eligibility, decision);
     if round.spills && !pinned {
-        share::shed(&mut round, &mut decision);
+        share::shed(&mut round, decision);
     }
-    decision
 }
 
 /// The regions that may take the attempt; the others get their reasons.

@@ -11,13 +11,13 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use tidegate_core::Health;
 use tidegate_core::cell::Drain;
 use tidegate_core::choose::{Choice, should_leave};
 use tidegate_core::plan::UnknownOutcome;
 use tidegate_core::retry::{
     self, Destination, Failure, NextTry, Phase, Scope, Situation, Verdict, WhyNot, verdict,
 };
+use tidegate_core::{Decision, Health};
 
 use crate::attempt::{EndedBy, Fault, Place};
 use crate::clock::now;
@@ -204,7 +204,8 @@ impl Serving {
         self.take_notes();
         let before = self.ask.clone();
         self.ask.follow(next, place.region, place.position);
-        let (decision, choice) = self.look();
+        let mut decision = Decision::default();
+        let choice = self.look(&mut decision);
         match choice.filter(|choice| self.has_room(choice) && pays(self, choice)) {
             Some(choice) => {
                 self.decided(decision);

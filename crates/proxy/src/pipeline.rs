@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
-use tidegate_core::choose::{Ask, Choice, choose, reach};
+use tidegate_core::choose::{Ask, Choice, choose_into, reach};
 use tidegate_core::decision::Decision;
 use tidegate_core::plan::{Route, Upstream};
 use tidegate_core::retry::{
@@ -238,29 +238,31 @@ impl Serving {
         if let Some(choice) = self.chosen.take() {
             return Ok(choice);
         }
-        let (decision, choice) = self.look();
+        let mut decision = Decision::default();
+        let choice = self.look(&mut decision);
         let chosen = choice.ok_or_else(|| decision.termination());
         self.decided(decision);
         chosen
     }
 
-    /// What the next attempt would be. No attempt follows of it until it is [`decided`](Self::decided).
+    /// What the next attempt would be, with the decision in its place. No attempt follows of it until it is
+    /// [`decided`](Self::decided).
     #[inline(always)]
-    pub(crate) fn look(&mut self) -> (Decision, Option<Choice>) {
+    pub(crate) fn look(&mut self, decision: &mut Decision) -> Option<Choice> {
         self.ask.now = now();
         self.ask.deadline = self.deadline;
         self.ask.repeatable = self.is_repeatable();
         if self.finish.is_noted() {
-            return self.look_noting();
+            return self.look_noting(decision);
         }
         let mut rng = self.context.worker.rng.borrow_mut();
         let seed = rng.get_seed();
-        let chosen = choose(self.upstream(), &self.ask, &mut rng);
+        let chosen = choose_into(decision, self.upstream(), &self.ask, &mut rng);
         drop(rng);
-        if chosen.1.is_none() && self.finish.may_note() {
+        if chosen.is_none() && self.finish.may_note() {
             // What nobody may take is always told in full: it is looked at once more.
             self.take_notes();
-            return self.look_noting();
+            return self.look_noting(decision);
         }
         self.finish.drew(seed);
         chosen

@@ -269,12 +269,13 @@ impl Serving {
 
     /// What the next attempt would be, noted.
     #[cold]
-    pub(crate) fn look_noting(&mut self) -> (Decision, Option<Choice>) {
+    pub(crate) fn look_noting(&mut self, decision: &mut Decision) -> Option<Choice> {
         let mut rng = self.context.worker.rng.borrow_mut();
-        let (decision, choice, looked) = record::look(self.upstream(), &self.ask, &mut rng);
+        let (decided, choice, looked) = record::look(self.upstream(), &self.ask, &mut rng);
         drop(rng);
+        *decision = decided;
         self.finish.looked(looked);
-        (decision, choice)
+        choice
     }
 }
 
