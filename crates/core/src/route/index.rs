@@ -1,5 +1,8 @@
 //! The index over a plan's routes.
 
+mod label;
+
+use std::cmp::Reverse;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::num::NonZeroU32;
@@ -12,6 +15,8 @@ use smallvec::SmallVec;
 use super::path::{Place, Step, named, split_segment};
 use super::{HostKey, PathMatch, Pattern, RequestFacts, RouteMatch, by_rank};
 use crate::ids::RouteIdx;
+
+use label::Label;
 
 /// Longest host name (RFC 1035 section 2.3.4). A longer one matches only routes for any host.
 const HOST_MAX: usize = 253;
@@ -29,13 +34,20 @@ const ANY: u32 = 2;
 /// node. It is built once and only from the configuration, so that a client can choose what is
 /// looked up but not make two look-ups collide. Hosts whose routes have names or regular expressions
 /// are known apart: all others are searched as if there were none.
+///
+/// With thousands of routes it is memory that a look-up waits for. So the table holds nothing but the
+/// numbers of nodes, which is little enough to stay near the core, and all that is to be known of a node
+/// lies on one cache line.
 pub struct RouteTable {
     /// The conditions of routes that have some beside host and path.
     conditions: Box<[Option<Box<RouteMatch>>]>,
     /// One bit a route: whether it has conditions.
     conditional: Box<[u64]>,
     nodes: Vec<Node>,
-    edges: HashTable<Edge>,
+    /// The nodes below another one.
+    edges: HashTable<u32>,
+    /// The routes of the nodes at which several of one kind end.
+    shared: Vec<RouteIdx>,
     /// Lengths of the shortest and the longest wildcard suffix.
     suffix_lengths: (usize, usize),
     /// The regular expressions of hosts that have names or regular expressions in their paths, by
@@ -43,33 +55,54 @@ pub struct RouteTable {
     patterned: HashMap<u32, Vec<Found>, FixedState>,
 }
 
-/// A place where routes end, each list in order of rank.
-#[derive(Default)]
+/// A place where routes end, and the step that leads there.
+#[repr(align(64))]
 struct Node {
+    /// Which node the step begins at.
+    parent: u32,
+    /// The next node above with a prefix route.
+    above: Option<NonZeroU32>,
+    /// Where any segment that is not empty leads.
+    any: Option<NonZeroU32>,
     /// Routes for the steps that lead here.
     exact: Places,
     /// Routes for these and everything below.
     prefix: Places,
-    /// The next node above with a prefix route.
-    above: Option<u32>,
-    /// Where any segment that is not empty leads.
-    any: Option<NonZeroU32>,
+    /// Whether a label leads anywhere from here.
+    has_children: bool,
+    /// What the step reads; empty for one that takes any segment.
+    label: Label,
+}
+
+/// The routes of one kind at one node, in order of rank.
+#[derive(Clone, Copy)]
+struct Places {
+    count: u32,
+    /// The only one; of several, where they begin among those that are shared.
+    first: RouteIdx,
+}
+
+/// How the routes of a node are matched.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Exact,
+    Prefix,
+}
+
+/// A route at its node. The order is that of nodes, and of rank within each.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Ending {
+    node: u32,
+    kind: Kind,
+    conditions: Reverse<usize>,
+    route: RouteIdx,
 }
 
 /// A regular expression, and its routes in order of rank.
 struct Found {
     pattern: Arc<Pattern>,
-    routes: Places,
+    routes: SmallVec<[RouteIdx; 2]>,
 }
-
-/// The label lies in the edge if it is short, as almost all are: one memory access less.
-struct Edge {
-    parent: u32,
-    child: u32,
-    label: SmallVec<[u8; 32]>,
-}
-
-type Places = SmallVec<[RouteIdx; 2]>;
 
 /// Nodes that are to be looked at, each with what is left of the path; the last one first.
 type Ways<'p> = SmallVec<[(u32, &'p str); 16]>;
@@ -87,13 +120,10 @@ impl RouteTable {
     pub fn new<'a>(routes: impl IntoIterator<Item = &'a RouteMatch>) -> Self {
         let routes: Vec<&RouteMatch> = routes.into_iter().collect();
         let mut table = Self::default();
-        for (at, route) in routes.iter().enumerate() {
-            table.insert(RouteIdx(at as u32), route);
-        }
-        for node in &mut table.nodes {
-            by_rank(&routes, &mut node.exact);
-            by_rank(&routes, &mut node.prefix);
-        }
+        let indices = (0..).map(RouteIdx).zip(&routes);
+        let endings = indices.filter_map(|(index, route)| table.insert(index, route));
+        let endings = endings.collect();
+        table.settle(endings);
         for found in table.patterned.values_mut().flatten() {
             by_rank(&routes, &mut found.routes);
         }
@@ -102,6 +132,7 @@ impl RouteTable {
             |route: &RouteMatch| (route.conditions() > 0).then(|| route.clone().into());
         table.conditions = routes.into_iter().map(conditions).collect();
         table.link();
+        table.nodes.shrink_to_fit();
         table
     }
 
@@ -123,18 +154,12 @@ impl RouteTable {
 
     /// Bytes that it takes, estimated; what its conditions share with the routes is the routes'.
     pub(crate) fn bytes(&self) -> usize {
-        let beyond = |places: &Places| match places.spilled() {
-            true => places.capacity() * size_of::<RouteIdx>(),
-            false => 0,
-        };
-        let nodes = self.nodes.iter();
-        let lists = nodes.map(|node| beyond(&node.exact) + beyond(&node.prefix));
-        let labels = self.edges.iter().filter(|edge| edge.label.spilled());
+        let labels = self.nodes.iter().map(|node| node.label.heap_bytes());
         let conditions = self.conditions.iter().flatten();
         self.nodes.capacity() * size_of::<Node>()
-            + lists.sum::<usize>()
             + self.edges.allocation_size()
-            + labels.map(|edge| edge.label.capacity()).sum::<usize>()
+            + labels.sum::<usize>()
+            + self.shared.capacity() * size_of::<RouteIdx>()
             + size_of_val(&*self.conditions)
             + conditions
                 .map(|one| size_of_val(&**one) + one.heap_bytes())
@@ -172,14 +197,14 @@ impl RouteTable {
             (node, rest) = (child, after);
         }
         let exact = if rest.is_empty() {
-            self.first(&self.node(node).exact, request)
+            self.first(self.exact(node), request)
         } else {
             None
         };
         exact.or_else(|| match self.patterned.get(&root) {
             Some(found) => self.find_pattern(root, path, found, request),
-            None => std::iter::successors(Some(node), |&node| self.node(node).above)
-                .find_map(|node| self.first(&self.node(node).prefix, request)),
+            None => std::iter::successors(Some(node), |&node| self.above(node))
+                .find_map(|node| self.first(self.prefix(node), request)),
         })
     }
 
@@ -198,7 +223,7 @@ impl RouteTable {
         self.find_closed(root, path, request)
             .or_else(|| self.find_open(root, path, request))
             .or_else(|| found.iter().find_map(search))
-            .or_else(|| self.first(&self.node(root).prefix, request))
+            .or_else(|| self.first(self.prefix(root), request))
     }
 
     /// The routes whose steps are the whole path: at the first step at which two differ, the literal
@@ -207,7 +232,7 @@ impl RouteTable {
         let mut ways = Ways::from_iter([(root, path)]);
         while let Some((node, rest)) = ways.pop() {
             if rest.is_empty() {
-                if let Some(route) = self.first(&self.node(node).exact, request) {
+                if let Some(route) = self.first(self.exact(node), request) {
                     return Some(route);
                 }
             } else {
@@ -227,7 +252,7 @@ impl RouteTable {
         while let Some(way) = ways.pop() {
             match way {
                 Way::Here(node) => {
-                    if let Some(route) = self.first(&self.node(node).prefix, request) {
+                    if let Some(route) = self.first(self.prefix(node), request) {
                         return Some(route);
                     }
                 }
@@ -274,14 +299,37 @@ impl RouteTable {
         &self.nodes[node as usize]
     }
 
-    fn child(&self, parent: u32, label: &str) -> Option<u32> {
-        let is = |edge: &Edge| edge.parent == parent && *edge.label == *label.as_bytes();
-        self.edges
-            .find(hash(parent, label.as_bytes()), is)
-            .map(|edge| edge.child)
+    fn exact(&self, node: u32) -> &[RouteIdx] {
+        self.routes(&self.node(node).exact)
     }
 
-    fn insert(&mut self, route: RouteIdx, matches: &RouteMatch) {
+    fn prefix(&self, node: u32) -> &[RouteIdx] {
+        self.routes(&self.node(node).prefix)
+    }
+
+    fn routes<'a>(&'a self, places: &'a Places) -> &'a [RouteIdx] {
+        match places.count {
+            0 => &[],
+            1 => std::slice::from_ref(&places.first),
+            count => &self.shared[places.first.get()..][..count as usize],
+        }
+    }
+
+    fn above(&self, node: u32) -> Option<u32> {
+        self.node(node).above.map(NonZeroU32::get)
+    }
+
+    fn child(&self, parent: u32, label: &str) -> Option<u32> {
+        if !self.node(parent).has_children {
+            return None;
+        }
+        let label = label.as_bytes();
+        let is = |child: &u32| self.node(*child).is(parent, label);
+        self.edges.find(hash(parent, label), is).copied()
+    }
+
+    /// Makes room for a route. Returns where it ends, unless it is found.
+    fn insert(&mut self, route: RouteIdx, matches: &RouteMatch) -> Option<Ending> {
         let root = match matches.host_key() {
             HostKey::Exact(host) => self.child_or_new(EXACT, &host),
             HostKey::Below(suffix) => self.wildcard_or_new(&suffix),
@@ -291,14 +339,50 @@ impl RouteTable {
         if place.is_pattern() {
             self.patterned.entry(root).or_default();
         }
-        match (place, &matches.path) {
-            (Place::Closed(steps), _) => self.descend(root, &steps).exact.push(route),
-            (Place::Open(steps), _) => self.descend(root, &steps).prefix.push(route),
+        let (steps, kind) = match (&place, &matches.path) {
+            (Place::Closed(steps), _) => (steps, Kind::Exact),
+            (Place::Open(steps), _) => (steps, Kind::Prefix),
             (Place::Found(_), Some(PathMatch::Regex(pattern))) => {
                 self.found_or_new(root, pattern).routes.push(route);
+                return None;
             }
             // Only a regular expression is found.
-            (Place::Found(_), _) => {}
+            (Place::Found(_), _) => return None,
+        };
+        Some(Ending {
+            node: self.descend(root, steps),
+            kind,
+            conditions: Reverse(matches.conditions()),
+            route,
+        })
+    }
+
+    /// Enters every route at its node.
+    fn settle(&mut self, mut endings: Vec<Ending>) {
+        endings.sort_unstable();
+        for group in endings.chunk_by(|a, b| (a.node, a.kind) == (b.node, b.kind)) {
+            let places = self.places(group);
+            let node = &mut self.nodes[group[0].node as usize];
+            match group[0].kind {
+                Kind::Exact => node.exact = places,
+                Kind::Prefix => node.prefix = places,
+            }
+        }
+        self.shared.shrink_to_fit();
+    }
+
+    fn places(&mut self, group: &[Ending]) -> Places {
+        let first = match group {
+            [only] => only.route,
+            several => {
+                let first = RouteIdx(self.shared.len() as u32);
+                self.shared.extend(several.iter().map(|one| one.route));
+                first
+            }
+        };
+        Places {
+            count: group.len() as u32,
+            first,
         }
     }
 
@@ -309,7 +393,7 @@ impl RouteTable {
         let at = at.unwrap_or_else(|| {
             all.push(Found {
                 pattern: pattern.clone(),
-                routes: Places::new(),
+                routes: SmallVec::new(),
             });
             all.len() - 1
         });
@@ -322,26 +406,24 @@ impl RouteTable {
         self.child_or_new(BELOW, suffix)
     }
 
-    fn descend(&mut self, root: u32, steps: &[Step<'_>]) -> &mut Node {
-        let node = steps.iter().fold(root, |node, step| match step {
+    fn descend(&mut self, root: u32, steps: &[Step<'_>]) -> u32 {
+        steps.iter().fold(root, |node, step| match step {
             Step::Literal(label) => self.child_or_new(node, label),
             Step::Any => self.any_or_new(node),
-        });
-        &mut self.nodes[node as usize]
+        })
     }
 
     fn child_or_new(&mut self, parent: u32, label: &str) -> u32 {
         self.child(parent, label).unwrap_or_else(|| {
-            let child = self.new_node(parent);
-            let edge = Edge {
-                parent,
-                child,
-                label: label.as_bytes().into(),
+            let child = self.new_node(parent, label.as_bytes());
+            self.nodes[parent as usize].has_children = true;
+            let nodes = &self.nodes;
+            let hash_of = |at: u32| {
+                let node = &nodes[at as usize];
+                hash(node.parent, &node.label)
             };
             self.edges
-                .insert_unique(hash(parent, label.as_bytes()), edge, |edge| {
-                    hash(edge.parent, &edge.label)
-                });
+                .insert_unique(hash_of(child), child, |at| hash_of(*at));
             child
         })
     }
@@ -350,35 +432,56 @@ impl RouteTable {
         if let Some(any) = self.node(parent).any {
             return any.get();
         }
-        let any = self.new_node(parent);
+        let any = self.new_node(parent, b"");
         self.nodes[parent as usize].any = NonZeroU32::new(any);
         any
     }
 
-    fn new_node(&mut self, parent: u32) -> u32 {
+    fn new_node(&mut self, parent: u32, label: &[u8]) -> u32 {
         let node = self.nodes.len() as u32;
-        // The parent for now; `link` makes it the next one up that has a prefix route.
-        self.nodes.push(Node {
-            above: (parent > BELOW).then_some(parent),
-            ..Node::default()
-        });
+        self.nodes.push(Node::new(parent, label));
         node
     }
 
     /// Shortens every way up to the nodes that have something. Parents come before their children.
     fn link(&mut self) {
         for at in 0..self.nodes.len() {
-            let Some(parent) = self.nodes[at]
-                .above
-                .map(|parent| &self.nodes[parent as usize])
-            else {
+            let Some(parent) = self.nodes[at].above else {
                 continue;
             };
-            if parent.prefix.is_empty() {
+            let parent = self.node(parent.get());
+            if parent.prefix.count == 0 {
                 self.nodes[at].above = parent.above;
             }
         }
     }
+}
+
+impl Node {
+    fn new(parent: u32, label: &[u8]) -> Self {
+        Self {
+            parent,
+            // The parent for now; `link` makes it the next one up that has a prefix route.
+            above: NonZeroU32::new(parent).filter(|_| parent > BELOW),
+            any: None,
+            exact: Places::NONE,
+            prefix: Places::NONE,
+            has_children: false,
+            label: Label::new(label),
+        }
+    }
+
+    /// Whether it is where `label` leads to from `parent`.
+    fn is(&self, parent: u32, label: &[u8]) -> bool {
+        self.parent == parent && *self.label == *label
+    }
+}
+
+impl Places {
+    const NONE: Self = Self {
+        count: 0,
+        first: RouteIdx(0),
+    };
 }
 
 impl Default for RouteTable {
@@ -387,8 +490,9 @@ impl Default for RouteTable {
         Self {
             conditions: Box::default(),
             conditional: Box::default(),
-            nodes: [EXACT, BELOW, ANY].map(|_| Node::default()).into(),
+            nodes: [EXACT, BELOW, ANY].map(|_| Node::new(EXACT, b"")).into(),
             edges: HashTable::new(),
+            shared: Vec::new(),
             suffix_lengths: (usize::MAX, 0),
             patterned: HashMap::default(),
         }
