@@ -117,9 +117,11 @@ fn send_on(
     lot: Lot,
 ) -> Result<Admitted, Turned> {
     let (context, plan) = (parts.context, &bound.live.plan);
-    let route = plan.route(index);
+    let held = bound.route(index);
+    held.approach();
+    let route = &held.route;
     let Some(upstream) = keys::upstream(context, &request.head, plan, route, lot) else {
-        return Err(reply(bound.route(index), parts, dialect)?);
+        return Err(reply(held, parts, dialect)?);
     };
     let upstream = bound.upstream(upstream);
     let wanted = &upstream.wanted;
@@ -135,8 +137,8 @@ fn send_on(
         is_copy: false,
         named,
         origin: keys::origin(context, &request.head, plan, wanted),
-        acts: Acts::of(bound.route(index), parts, lot)?,
-        route: bound.route(index).clone(),
+        acts: Acts::of(held, parts, lot)?,
+        route: held.clone(),
         upstream: upstream.clone(),
         served_by: None,
         idempotency,

@@ -7,6 +7,7 @@
 //! atomic. Names that logs need later (regions, the PoP) are held here too: positions mean something
 //! under their own plan only.
 
+use std::hint::black_box;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,25 +22,29 @@ use crate::tls::client::Profile;
 use crate::upstream::pool::Target;
 
 /// A route, with what its requests need beside it.
+///
+/// What every request looks at comes first, in the order that is written here: with thousands of routes
+/// each cache line is a wait for memory, so it is two of them, counts of the `Rc` included.
+#[repr(C)]
 pub(crate) struct HeldRoute {
-    /// The plan's number.
-    pub(crate) generation: Generation,
     pub(crate) route: Arc<Route>,
-    /// The hash of the plan's content.
-    pub(crate) content_hash: Arc<str>,
+    /// Where this worker counts what its generation is held by.
+    pub(crate) pins: Arc<Pins>,
     /// What is recorded of decisions.
     pub(crate) explain: Option<Explain>,
-    /// What it leaves to chance, for records. None: nothing.
-    pub(crate) chances: Option<Arc<Chances>>,
-    /// The regions of its plan: positions lead to names.
-    pub(crate) regions: Arc<[Region]>,
     /// The PoP's name.
     pub(crate) pop: Arc<str>,
     /// What is observed for its hedges.
     pub(crate) hedge: Option<Arc<HedgeCell>>,
     pub(crate) series: RouteSeries,
-    /// Where this worker counts what its generation is held by.
-    pub(crate) pins: Arc<Pins>,
+    /// The plan's number.
+    pub(crate) generation: Generation,
+    /// The hash of the plan's content.
+    pub(crate) content_hash: Arc<str>,
+    /// What it leaves to chance, for records. None: nothing.
+    pub(crate) chances: Option<Arc<Chances>>,
+    /// The regions of its plan: positions lead to names.
+    pub(crate) regions: Arc<[Region]>,
     bytes: usize,
 }
 
@@ -82,6 +87,16 @@ impl HeldRoute {
         })
     }
 
+    /// Has what a request asks of it, from its admission to its end, brought near at once. These looks
+    /// depend on nothing but the route, so the waits for memory can pass together here instead of one
+    /// after the other there.
+    #[inline]
+    pub(crate) fn approach(&self) {
+        self.route.approach();
+        black_box(self.hedge.is_some());
+        self.series.approach();
+    }
+
     /// The name of a region.
     pub(crate) fn region(&self, region: RegionIdx) -> &Arc<str> {
         &self.regions[region.get()].name
@@ -108,5 +123,21 @@ impl HeldUpstream {
             profile: &self.profile,
             series: self.series.region(position),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    /// Two cache lines, after the counts of the `Rc`, with all of the series but what is seldom needed.
+    #[test]
+    fn what_every_request_looks_at_lies_together() {
+        const COUNTS: usize = 2 * size_of::<usize>();
+        const SERIES: usize = 40;
+        assert!(COUNTS + offset_of!(HeldRoute, pop) <= 64);
+        assert!(COUNTS + offset_of!(HeldRoute, series) + SERIES <= 128);
     }
 }

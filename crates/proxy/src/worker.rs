@@ -254,7 +254,7 @@ impl Bound {
                 plan: &self.live.plan,
                 hedge: self.live.hedge(route),
             };
-            HeldRoute::new(parts, self.series.route(route).clone(), &self.pins)
+            HeldRoute::new(parts, self.series.route(route), &self.pins)
         })
     }
 

@@ -1,5 +1,6 @@
 //! One thread's part of the series of a route and region, and of an upstream and region.
 
+use std::hint::black_box;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,8 +14,11 @@ use crate::labels::{
 };
 
 /// The requests of one route that one region answered.
+///
+/// In this order, so that what a fast answer counts on is the first cache line and no other: classes,
+/// and of the durations their sum and the first bucket.
 #[derive(Debug, Default)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub struct Series {
     pub(super) classes: Counts<StatusClass, { StatusClass::ALL.len() }>,
     pub(super) duration: Histogram,
@@ -57,6 +61,11 @@ impl Series {
     pub fn record(&self, status: Option<StatusCode>, took: Duration) {
         self.classes.add(status.into());
         self.duration.record(took);
+    }
+
+    /// Has its first cache line brought near. Changes nothing.
+    pub(super) fn approach(&self) {
+        black_box(self.classes.get(StatusClass::Success));
     }
 }
 
@@ -197,5 +206,19 @@ impl Deref for UpstreamHandle {
 
     fn deref(&self) -> &UpstreamSeries {
         mine(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use super::*;
+
+    /// The line that [`Series::approach`] brings near: the histogram begins with its sum and the bucket of
+    /// what is fast.
+    #[test]
+    fn a_fast_answer_counts_on_one_cache_line() {
+        assert!(offset_of!(Series, duration) + 2 * size_of::<AtomicU64>() <= 64);
     }
 }

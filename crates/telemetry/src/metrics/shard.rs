@@ -58,11 +58,12 @@ pub(crate) struct Padded<T>(pub(crate) T);
 #[derive(Debug)]
 pub(crate) struct Counts<L, const N: usize>([AtomicU64; N], PhantomData<fn(L)>);
 
-/// Durations, counted by upper bound.
+/// Durations, counted by upper bound. The sum lies beside the buckets of the shortest.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Histogram {
-    buckets: [AtomicU64; BOUNDS.len() + 1],
     sum_ns: AtomicU64,
+    buckets: [AtomicU64; BOUNDS.len() + 1],
 }
 
 /// What a histogram held when it was asked, summed over its shards.
