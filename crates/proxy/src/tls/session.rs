@@ -130,7 +130,8 @@ impl<S> Session<S> {
             opener: Opener::new(version, secrets.rx)?,
             sealer: Sealer::new(version, secrets.tx, limit)?,
             keys,
-            sealed: left.sealed,
+            // Without the room that the handshake had.
+            sealed: BytesMut::from(&left.sealed[..]),
             opened: left.opened,
             out: BytesMut::from(&left.out[..]),
             reading: match left.closed {
@@ -313,7 +314,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let (mut sealed, before) = (mem::take(&mut self.sealed), buf.filled().len());
             let opened = self.open(&mut sealed, buf);
             sealed.advance(self.checked(cx, opened)?);
-            self.sealed = sealed;
+            if !sealed.is_empty() {
+                self.sealed = sealed;
+            }
             if buf.filled().len() > before || self.reading != Reading::Open {
                 return Poll::Ready(Ok(()));
             }
