@@ -179,8 +179,9 @@ fn lately(word: &AtomicU64, within: Duration, origin: Instant, now: Instant) -> 
     lately.then(|| Duration::from_secs_f64(sample.us / 1e6))
 }
 
+/// Under load most samples are of one millisecond and change nothing: then nothing is written, either.
 fn update(word: &AtomicU64, next: impl Fn(Option<Sample>) -> Sample) {
-    let step = |word| Some(next(Sample::unpack(word)).pack());
+    let step = |word| Some(next(Sample::unpack(word)).pack()).filter(|next| *next != word);
     let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
 }
 

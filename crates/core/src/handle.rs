@@ -8,7 +8,7 @@
 mod bind;
 mod stage;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
@@ -85,6 +85,8 @@ impl Live {
 #[derive(Debug, Default)]
 pub struct PlanHandle {
     live: ArcSwapOption<Live>,
+    /// Its generation, or that of the one before for a moment; none is 0.
+    serving: AtomicU64,
     /// Whether there may be a stage: what requests look at first, so that one that is not there costs
     /// them a load of this word.
     staged: AtomicBool,
@@ -135,6 +137,13 @@ impl PlanHandle {
         self.live.load()
     }
 
+    /// Whether the plan of this generation is the one that serves what no stage takes: one load, where
+    /// [`serving`](Self::serving) is two locked operations. Who keeps a plan asks this for every request.
+    #[inline]
+    pub fn serves(&self, generation: Generation) -> bool {
+        self.serving.load(Ordering::Acquire) == generation.0
+    }
+
     /// The serving plan, to keep; not one that serves a part. None before the first activation.
     pub fn newest(&self) -> Option<Arc<Live>> {
         self.live.load_full()
@@ -169,7 +178,7 @@ impl PlanHandle {
         *last += 1;
         let live = Arc::new(Live::bind(Arc::new(plan), board, Generation(*last)));
         self.remember(&live);
-        self.live.store(Some(live.clone()));
+        self.serve(&live);
         self.news.tell();
         live
     }
@@ -219,7 +228,7 @@ impl PlanHandle {
         let _last = self.lock();
         let live = self.stage.load_full()?.live.clone();
         live.take_over(board);
-        self.live.store(Some(live.clone()));
+        self.serve(&live);
         self.unstage();
         self.news.tell();
         Some(live)
@@ -250,6 +259,11 @@ impl PlanHandle {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(Known::is_alive);
         known.push(Known::new(live));
+    }
+
+    fn serve(&self, live: &Arc<Live>) {
+        self.live.store(Some(live.clone()));
+        self.serving.store(live.generation.0, Ordering::Release);
     }
 
     fn put(&self, stage: &Arc<Stage>) {

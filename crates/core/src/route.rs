@@ -81,6 +81,11 @@ pub trait RequestFacts: KeyFacts {
         target.split_once('?').map_or(target, |(path, _)| path)
     }
 
+    /// The same as bytes, for who only compares it.
+    fn path_bytes(&self) -> &[u8] {
+        self.path().as_bytes()
+    }
+
     /// Query without `?`, as it is written; empty without one.
     fn query(&self) -> &str {
         let target = self.path_and_query();

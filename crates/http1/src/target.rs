@@ -3,6 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http::Method;
 use http::uri::Scheme;
+use memchr::memchr;
 
 use crate::ascii::Ascii;
 use crate::authority::HostAndPort;
@@ -47,6 +48,12 @@ impl Target {
             Self::Authority(_) => b"",
             Self::Asterisk => b"*",
         }
+    }
+
+    /// The path without the query; `*` and empty as in [`path_and_query`](Self::path_and_query).
+    pub fn path_bytes(&self) -> &[u8] {
+        let target = self.path_and_query_bytes();
+        &target[..memchr(b'?', target).unwrap_or(target.len())]
     }
 
     /// The authority that the target itself names.

@@ -60,6 +60,17 @@ impl RequestHead {
         }
     }
 
+    /// The path without the query.
+    pub(crate) fn path_bytes(&self) -> &[u8] {
+        match self {
+            Self::H1(head) => head.target.path_bytes(),
+            Self::H2(parts) => parts
+                .uri
+                .path_and_query()
+                .map_or(b"", |target| target.path().as_bytes()),
+        }
+    }
+
     /// The version that the client spoke.
     pub(crate) fn version(&self) -> Version {
         match self {
@@ -182,14 +193,9 @@ pub(crate) fn is_bodiless(method: &Method, status: StatusCode) -> bool {
 
 /// The host of an authority, without port and without the brackets' neighbours: `[::1]:80` -> `[::1]`.
 pub(crate) fn host_of(authority: &str) -> &str {
-    // A port is short: what ends the host is near the end.
-    let mut marks = authority.bytes().rev();
-    match marks.position(|byte| matches!(byte, b':' | b']')) {
-        Some(after) if authority.as_bytes()[authority.len() - 1 - after] == b':' => {
-            &authority[..authority.len() - 1 - after]
-        }
-        _ => authority,
-    }
+    let port = |byte: char| byte.is_ascii_digit();
+    let host = authority.trim_end_matches(port).strip_suffix(':');
+    host.unwrap_or(authority)
 }
 
 impl ResponseHead {

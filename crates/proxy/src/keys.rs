@@ -78,6 +78,10 @@ impl RequestFacts for Parts<'_> {
         host_of(self.head.authority())
     }
 
+    fn path_bytes(&self) -> &[u8] {
+        self.head.path_bytes()
+    }
+
     fn scheme(&self) -> &'static str {
         self.context.facts.scheme()
     }

@@ -136,22 +136,35 @@ impl Worker {
         Some(bound)
     }
 
-    /// The plan that serves; none before the first activation. One load, and a few pointers to resolve
-    /// whenever the generation has changed.
+    /// The plan that serves; none before the first activation. One load of a number, and a few pointers to
+    /// resolve whenever the generation has changed.
     pub(crate) fn bound(&self) -> Option<Rc<Bound>> {
+        let cached = self.bound.borrow();
+        let serves = |bound: &&Rc<Bound>| self.shared.plan.serves(bound.live.generation);
+        if let Some(bound) = cached.as_ref().filter(serves) {
+            return Some(bound.clone());
+        }
+        drop(cached);
+        self.bind()
+    }
+
+    #[cold]
+    fn bind(&self) -> Option<Rc<Bound>> {
         let live = self.shared.plan.serving();
         let live = live.as_ref()?;
         let mut cached = self.bound.borrow_mut();
-        match &*cached {
-            Some(bound) if bound.live.generation == live.generation => Some(bound.clone()),
-            _ => {
-                let allowed = |breaker: &_| Allowed::new(live.generation.0, breaker);
-                let bound = Rc::new(Bound::resolve(live.clone(), &self.shared, allowed));
-                self.replay.limit(&live.plan.replay);
-                *self.before.borrow_mut() = cached.replace(bound.clone());
-                Some(bound)
-            }
+        // The plan is in its place a moment before its number is.
+        let known = cached
+            .as_ref()
+            .filter(|bound| bound.live.generation == live.generation);
+        if let Some(bound) = known {
+            return Some(bound.clone());
         }
+        let allowed = |breaker: &_| Allowed::new(live.generation.0, breaker);
+        let bound = Rc::new(Bound::resolve(live.clone(), &self.shared, allowed));
+        self.replay.limit(&live.plan.replay);
+        *self.before.borrow_mut() = cached.replace(bound.clone());
+        Some(bound)
     }
 
     /// How often something has become of a region. Whoever keeps the number at its beginning sees

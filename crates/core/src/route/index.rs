@@ -12,7 +12,7 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 use smallvec::SmallVec;
 
-use super::path::{Place, Step, named, split_segment};
+use super::path::{Place, Step, is_named, split_bytes};
 use super::{HostKey, PathMatch, Pattern, RequestFacts, RouteMatch, by_rank};
 use crate::ids::RouteIdx;
 
@@ -105,14 +105,14 @@ struct Found {
 }
 
 /// Nodes that are to be looked at, each with what is left of the path; the last one first.
-type Ways<'p> = SmallVec<[(u32, &'p str); 16]>;
+type Ways<'p> = SmallVec<[(u32, &'p [u8]); 16]>;
 
 /// What is to be looked at for prefixes.
 enum Way<'p> {
     /// The routes of a node itself, once everything below it has failed.
     Here(u32),
     /// A node, with what is left of the path.
-    Down(u32, &'p str),
+    Down(u32, &'p [u8]),
 }
 
 impl RouteTable {
@@ -142,7 +142,7 @@ impl RouteTable {
     pub fn find(&self, request: &impl RequestFacts) -> Option<RouteIdx> {
         let mut buffer = [0; HOST_MAX];
         let host = lower_case(request.host(), &mut buffer);
-        let path = request.path();
+        let path = request.path_bytes();
         self.exact_host(host)
             .and_then(|root| self.find_path(root, path, request))
             .or_else(|| {
@@ -172,7 +172,7 @@ impl RouteTable {
         if host.is_empty() {
             None
         } else {
-            self.child(EXACT, host)
+            self.child(EXACT, host.as_bytes())
         }
     }
 
@@ -184,13 +184,13 @@ impl RouteTable {
         let to = (host.len() + 1).saturating_sub(shortest);
         (from..to)
             .filter(move |&at| bytes[at - 1] == b'.')
-            .filter_map(move |at| self.child(BELOW, host.get(at..)?))
+            .filter_map(move |at| self.child(BELOW, bytes.get(at..)?))
     }
 
     /// Goes down as far as the path leads, then up through the prefixes.
-    fn find_path(&self, root: u32, path: &str, request: &impl RequestFacts) -> Option<RouteIdx> {
+    fn find_path(&self, root: u32, path: &[u8], request: &impl RequestFacts) -> Option<RouteIdx> {
         let (mut node, mut rest) = (root, path);
-        while let Some((segment, after)) = split_segment(rest) {
+        while let Some((segment, after)) = split_bytes(rest) {
             let Some(child) = self.child(node, segment) else {
                 break;
             };
@@ -212,12 +212,12 @@ impl RouteTable {
     fn find_pattern(
         &self,
         root: u32,
-        path: &str,
+        path: &[u8],
         found: &[Found],
         request: &impl RequestFacts,
     ) -> Option<RouteIdx> {
         let search = |found: &Found| {
-            let is = found.pattern.is_match(path.as_bytes());
+            let is = found.pattern.is_match(path);
             is.then(|| self.first(&found.routes, request)).flatten()
         };
         self.find_closed(root, path, request)
@@ -228,7 +228,7 @@ impl RouteTable {
 
     /// The routes whose steps are the whole path: at the first step at which two differ, the literal
     /// goes first.
-    fn find_closed(&self, root: u32, path: &str, request: &impl RequestFacts) -> Option<RouteIdx> {
+    fn find_closed(&self, root: u32, path: &[u8], request: &impl RequestFacts) -> Option<RouteIdx> {
         let mut ways = Ways::from_iter([(root, path)]);
         while let Some((node, rest)) = ways.pop() {
             if rest.is_empty() {
@@ -244,7 +244,7 @@ impl RouteTable {
 
     /// The routes whose steps begin the path, except those for any path: at the first step at which
     /// two differ, the literal goes first, then any segment, then the one that ends there.
-    fn find_open(&self, root: u32, path: &str, request: &impl RequestFacts) -> Option<RouteIdx> {
+    fn find_open(&self, root: u32, path: &[u8], request: &impl RequestFacts) -> Option<RouteIdx> {
         let mut ways: SmallVec<[Way<'_>; 16]> = SmallVec::new();
         let mut next = Ways::new();
         self.step(root, path, &mut next);
@@ -267,11 +267,11 @@ impl RouteTable {
     }
 
     /// Where a step from `node` may lead, the best last.
-    fn step<'p>(&self, node: u32, path: &'p str, ways: &mut Ways<'p>) {
-        let Some((segment, rest)) = split_segment(path) else {
+    fn step<'p>(&self, node: u32, path: &'p [u8], ways: &mut Ways<'p>) {
+        let Some((segment, rest)) = split_bytes(path) else {
             return;
         };
-        if named(segment).is_some()
+        if is_named(segment)
             && let Some(any) = self.node(node).any
         {
             ways.push((any.get(), rest));
@@ -319,11 +319,10 @@ impl RouteTable {
         self.node(node).above.map(NonZeroU32::get)
     }
 
-    fn child(&self, parent: u32, label: &str) -> Option<u32> {
+    fn child(&self, parent: u32, label: &[u8]) -> Option<u32> {
         if !self.node(parent).has_children {
             return None;
         }
-        let label = label.as_bytes();
         let is = |child: &u32| self.node(*child).is(parent, label);
         self.edges.find(hash(parent, label), is).copied()
     }
@@ -414,7 +413,7 @@ impl RouteTable {
     }
 
     fn child_or_new(&mut self, parent: u32, label: &str) -> u32 {
-        self.child(parent, label).unwrap_or_else(|| {
+        self.child(parent, label.as_bytes()).unwrap_or_else(|| {
             let child = self.new_node(parent, label.as_bytes());
             self.nodes[parent as usize].has_children = true;
             let nodes = &self.nodes;
@@ -521,12 +520,17 @@ fn hash(parent: u32, label: &[u8]) -> u64 {
 }
 
 /// `host` in lower case without dots at its end; empty if it is longer than any host name.
-fn lower_case<'a>(host: &str, buffer: &'a mut [u8; HOST_MAX]) -> &'a str {
-    let host = host.trim_end_matches('.').as_bytes();
+fn lower_case<'a>(host: &'a str, buffer: &'a mut [u8; HOST_MAX]) -> &'a str {
+    let host = host.trim_end_matches('.');
     let Some(copy) = buffer.get_mut(..host.len()) else {
         return "";
     };
-    copy.copy_from_slice(host);
+    // Folded, not searched: of so few bytes all are looked at sooner than one after the other.
+    let is_upper = |byte: u8| byte.is_ascii_uppercase();
+    if !host.bytes().fold(false, |any, byte| any | is_upper(byte)) {
+        return host;
+    }
+    copy.copy_from_slice(host.as_bytes());
     copy.make_ascii_lowercase();
     std::str::from_utf8(copy).unwrap_or("")
 }

@@ -87,16 +87,26 @@ fn literals(path: &str) -> Vec<Step<'_>> {
 /// Takes the first segment off a path, with the slash before it: `/api`, then `/x`. A slash at the
 /// end is a segment of its own, so that `/api/` is not `/api`; a path without one (`*`) is too.
 pub(super) fn split_segment(path: &str) -> Option<(&str, &str)> {
-    let after_first = path.as_bytes().get(1..)?;
-    let end = after_first
-        .iter()
-        .position(|&byte| byte == b'/')
-        .map_or(path.len(), |at| at + 1);
-    path.split_at_checked(end)
+    path.split_at_checked(segment_len(path.as_bytes())?)
+}
+
+/// The same of a path that is only compared.
+pub(super) fn split_bytes(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    path.split_at_checked(segment_len(path)?)
+}
+
+fn segment_len(path: &[u8]) -> Option<usize> {
+    let after_first = path.get(1..)?;
+    let slash = after_first.iter().position(|&byte| byte == b'/');
+    Some(slash.map_or(path.len(), |at| at + 1))
 }
 
 /// What a name stands for in a segment with its slash; none if the segment is empty.
 pub(super) fn named(segment: &str) -> Option<&str> {
-    let name = segment.strip_prefix('/')?;
-    (!name.is_empty()).then_some(name)
+    segment.strip_prefix('/').filter(|name| !name.is_empty())
+}
+
+/// Whether a name stands for anything in a segment.
+pub(super) fn is_named(segment: &[u8]) -> bool {
+    matches!(segment, [b'/', _, ..])
 }

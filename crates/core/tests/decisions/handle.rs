@@ -25,6 +25,7 @@ fn an_activated_plan_serves_from_the_next_load_on() {
             &live,
             handle.load(7).as_ref().expect("activated")
         ));
+        assert!(handle.serves(Generation(number)) && !handle.serves(Generation(number - 1)));
     }
 }
 

@@ -80,12 +80,14 @@ fn what_serves_whole_is_what_was_staged() {
     let stage = handle.stage_plan(next, share(0.5), &board);
     let staged = stage.expect("a good stage").live.clone();
     assert_eq!(staged.generation, Generation(2));
+    assert!(handle.serves(Generation(1)) && !handle.serves(Generation(2)));
     let whole = handle.promote(&board).expect("there is a stage");
     assert!(
         Arc::ptr_eq(&whole, &staged),
         "workers keep what they made of it"
     );
     assert!(!handle.is_staged() && handle.stage().is_none());
+    assert!(handle.serves(Generation(2)) && !handle.serves(Generation(1)));
     assert!((0..100).all(|key| under(&handle, key) == 2));
     let slot = whole.upstreams[0].regions[0].endpoints.clone();
     assert!(Arc::ptr_eq(&slot, &board.slot("shop", "r0")));
