@@ -2,10 +2,11 @@
 //!
 //! A connection owns buffers only while something is in them, so a busy one would allocate them
 //! anew for every request. What it gives back waits here for the next, a while: the head of an
-//! answer that is being written may still be a part of it.
+//! answer that is being written may still be a part of it. The last one that was given back goes first,
+//! since it is the nearest to the core: a few buffers serve all connections of a thread that are busy in
+//! turns.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
@@ -15,9 +16,11 @@ const SIZE: usize = 4 * 1024;
 const SIZE_MAX: usize = 16 * 1024;
 /// So many are kept, a thread.
 const SPARE_MAX: usize = 64;
+/// Of so many it is seen whether somebody still holds a part: heads are let go of soon.
+const LOOKED_AT: usize = 4;
 
 thread_local! {
-    static SPARE: RefCell<VecDeque<BytesMut>> = const { RefCell::new(VecDeque::new()) };
+    static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
 }
 
 /// An empty buffer with room.
@@ -27,24 +30,28 @@ pub(crate) fn take() -> BytesMut {
         .unwrap_or_else(|| BytesMut::with_capacity(SIZE))
 }
 
-/// The first buffer, unless somebody still holds a part of it: then it waits on.
-fn reclaim(spare: &mut VecDeque<BytesMut>) -> Option<BytesMut> {
-    let mut first = spare.pop_front()?;
-    if first.try_reclaim(SIZE) {
-        return (first.capacity() <= SIZE_MAX).then_some(first);
-    }
-    spare.push_back(first);
-    None
+/// The last buffer of which nobody holds a part. If all are held that are looked at, they make way for
+/// others.
+fn reclaim(spare: &mut Vec<BytesMut>) -> Option<BytesMut> {
+    let looked_at = spare.len().min(LOOKED_AT);
+    let from = spare.len() - looked_at;
+    let mut last = spare[from..].iter_mut();
+    let Some(at) = last.rposition(|buffer| buffer.try_reclaim(SIZE)) else {
+        spare.rotate_right(looked_at);
+        return None;
+    };
+    let found = spare.remove(from + at);
+    (found.capacity() <= SIZE_MAX).then_some(found)
 }
 
-/// Gives an empty buffer back: to the front if it can be used at once.
-pub(crate) fn give(mut buffer: BytesMut) {
+/// Gives an empty buffer back. Of one that was used, the capacity is what is left of it: how large it is shows
+/// when it is taken.
+pub(crate) fn give(buffer: BytesMut) {
     debug_assert!(buffer.is_empty());
-    let whole = buffer.try_reclaim(SIZE);
-    SPARE.with_borrow_mut(|spare| match whole {
-        _ if spare.len() == SPARE_MAX || buffer.capacity() > SIZE_MAX => {}
-        true => spare.push_front(buffer),
-        false => spare.push_back(buffer),
+    SPARE.with_borrow_mut(|spare| {
+        if spare.len() < SPARE_MAX && buffer.capacity() <= SIZE_MAX {
+            spare.push(buffer);
+        }
     });
 }
 
@@ -53,7 +60,7 @@ mod tests {
     use super::*;
 
     fn spare() -> usize {
-        SPARE.with_borrow(VecDeque::len)
+        SPARE.with_borrow(Vec::len)
     }
 
     #[test]
@@ -77,6 +84,31 @@ mod tests {
             (&held[..], &other[..], spare()),
             (&b"held"[..], &b"else"[..], 1)
         );
+    }
+
+    #[test]
+    fn the_last_goes_first_and_those_that_are_held_make_way() {
+        let filled = || {
+            let mut buffer = BytesMut::with_capacity(SIZE);
+            buffer.extend_from_slice(b"held");
+            buffer
+        };
+        let free = BytesMut::with_capacity(SIZE);
+        let place = free.as_ptr();
+        give(free);
+        let mut held = Vec::new();
+        for _ in 0..LOOKED_AT {
+            let mut buffer = filled();
+            held.push(buffer.split_to(4).freeze());
+            give(buffer);
+        }
+        assert_ne!(take().as_ptr(), place);
+        assert_eq!((take().as_ptr(), spare()), (place, LOOKED_AT));
+        drop(held);
+        let last = BytesMut::with_capacity(SIZE);
+        let place = last.as_ptr();
+        give(last);
+        assert_eq!(take().as_ptr(), place);
     }
 
     #[test]

@@ -221,7 +221,7 @@ impl Conn {
     pub(crate) fn reset_on_close(&mut self) {
         if let Stream::Plain(stream) = &self.io {
             // Refused only when the connection is gone, which is as good.
-            let _refused = stream.set_zero_linger();
+            let _refused = stream.get_ref().set_zero_linger();
         }
     }
 
@@ -244,11 +244,20 @@ impl Conn {
         if self.rbuf.is_empty() && self.rbuf.capacity() > 0 {
             buffers::give(std::mem::take(&mut self.rbuf));
         }
-        if self.is_flushed() && self.wbuf.capacity() > 0 {
-            buffers::give(std::mem::take(&mut self.wbuf));
+        if self.is_flushed() {
+            self.release_written();
             self.tail = VecDeque::new();
         }
         self.big = false;
+    }
+
+    /// Gives back what has been written, for a connection that writes no more for now. Everything must be.
+    pub(crate) fn release_written(&mut self) {
+        debug_assert!(self.is_flushed());
+        if self.wbuf.capacity() > 0 {
+            self.wbuf.clear();
+            buffers::give(std::mem::take(&mut self.wbuf));
+        }
     }
 
     /// Bytes handed to the system since the connection was made.

@@ -4,6 +4,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll, ready};
 
+use bytes::BytesMut;
+
 use crate::clock::now;
 use crate::conn::Conn;
 use crate::context::Context;
@@ -17,30 +19,45 @@ use crate::{h1, h2};
 /// The first bytes of an HTTP/2 client (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Serves one client's connection until it ends.
+/// A connection that speaks HTTP/2.
+pub(crate) struct Http2 {
+    context: Rc<Context>,
+    io: Stream,
+    read_ahead: BytesMut,
+}
+
+impl Http2 {
+    /// Serves it until it ends.
+    pub(crate) fn serve(self) -> impl Future<Output = ()> {
+        h2::server::serve(self.context, self.io, self.read_ahead)
+    }
+}
+
+/// Serves one client's connection until it ends; one that speaks HTTP/2 is handed back, to be served where
+/// it need not keep the room for the other protocol.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: Rc<ListenerContext>,
     stream: Stream,
     facts: ConnectionFacts,
-) {
+) -> Option<Http2> {
     trace(&facts);
     let context = Context::new(worker, listener, facts);
     let mut conn = Conn::new(stream);
     let h2 = match context.facts.tls.as_ref().and_then(|tls| tls.alpn) {
         Some(alpn) => alpn == "h2",
-        None => match detect(&context, &mut conn).await {
-            Some(h2) => h2,
-            None => return,
-        },
+        None => detect(&context, &mut conn).await?,
     };
     if h2 {
         let (io, read_ahead) = conn.into_parts();
-        // Boxed, so that HTTP/1.1 connections have no room for it.
-        Box::pin(h2::server::serve(context, io, read_ahead)).await;
-    } else {
-        h1::server::serve(context, conn).await;
+        return Some(Http2 {
+            context,
+            io,
+            read_ahead,
+        });
     }
+    h1::server::serve(context, conn).await;
+    None
 }
 
 fn trace(facts: &ConnectionFacts) {

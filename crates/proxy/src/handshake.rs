@@ -4,8 +4,9 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
 use tidegate_telemetry::labels::TlsVersion;
-use tokio::net::TcpStream;
 
 use crate::accept::Accepted;
 use crate::clock::now;
@@ -13,18 +14,24 @@ use crate::connection;
 use crate::facts::{ConnectionFacts, TlsFacts};
 use crate::io::Stream;
 use crate::listener::ListenerContext;
+use crate::tcp::Tcp;
 use crate::tls::server::{HandshakeError, ServerTls};
 use crate::wheel::Wheel;
 use crate::worker::Worker;
 
-/// Serves a client from its accept to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<ListenerContext>, accepted: Accepted) {
+/// Serves a client from its accept to its end; one that speaks HTTP/2 up to there, and then as returned.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    listener: Rc<ListenerContext>,
+    accepted: Accepted,
+) -> Option<LocalBoxFuture<'static, ()>> {
     let Accepted {
         stream,
         client,
-        place: _place,
+        place,
     } = accepted;
-    let _open = listener.series.open();
+    let stream = Tcp::new(stream);
+    let open = listener.series.open();
     let secured = match &listener.tls {
         None => Ok((Stream::Plain(stream), None)),
         // Boxed, so that its room is given back once it is done.
@@ -33,11 +40,18 @@ pub(crate) async fn serve(worker: Rc<Worker>, listener: Rc<ListenerContext>, acc
     match secured {
         Ok((stream, tls)) => {
             let facts = facts(&listener, client, tls);
-            connection::serve(worker, listener, stream, facts).await;
+            let http2 = connection::serve(worker, listener, stream, facts).await?;
+            Some(
+                http2
+                    .serve()
+                    .map(move |()| drop((open, place)))
+                    .boxed_local(),
+            )
         }
         Err(error) => {
             listener.series.handshake_failed(error.label());
             tracing::debug!(listener = %listener.name, %client, %error, "no connection");
+            None
         }
     }
 }
@@ -57,7 +71,7 @@ async fn secure(
     wheel: &Wheel,
     listener: &ListenerContext,
     tls: &ServerTls,
-    stream: TcpStream,
+    stream: Tcp,
 ) -> Result<(Stream, Option<TlsFacts>), HandshakeError> {
     let deadline = now() + listener.limits.handshake_timeout;
     let (stream, facts) = tls.accept(stream, &wheel.timer(), deadline).await?;

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use crate::tcp::Tcp;
 use crate::tls::client::UpstreamStream;
 use crate::tls::server::ClientStream;
 use crate::upstream::socket::Socket;
@@ -15,7 +15,7 @@ use crate::upstream::socket::Socket;
 /// A byte stream to a client or an upstream.
 pub(crate) enum Stream {
     /// Plaintext, from a client.
-    Plain(TcpStream),
+    Plain(Tcp),
     /// TLS, from a client.
     ServerTls(Box<ClientStream>),
     /// Plaintext, to an upstream.

@@ -62,6 +62,7 @@ mod seat;
 mod server;
 mod tally;
 mod tap;
+mod tcp;
 mod tls;
 mod tunnel;
 mod upstream;

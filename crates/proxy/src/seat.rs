@@ -83,10 +83,13 @@ impl Seat {
             };
             let (worker, counted) = (worker.clone(), connections.count());
             // Boxed here, because spawning and ending a task move it several times.
-            spawn_local(in_turns(Box::pin(async move {
-                handshake::serve(worker, listener, accepted).await;
+            let first = Box::pin(handshake::serve(worker, listener, accepted));
+            spawn_local(in_turns(async move {
+                if let Some(rest) = first.await {
+                    rest.await;
+                }
                 drop(counted);
-            })));
+            }));
         }));
     }
 

@@ -101,7 +101,10 @@ impl Exchange {
             };
             match ready!(conn.poll_flush(cx)) {
                 Err(_) => self.upload = UploadState::Refused,
-                Ok(()) if self.upload == UploadState::Encoded => return Poll::Ready(Ok(())),
+                Ok(()) if self.upload == UploadState::Encoded => {
+                    conn.release_written();
+                    return Poll::Ready(Ok(()));
+                }
                 Ok(()) if starved => return Poll::Pending,
                 Ok(()) => {}
             }

@@ -22,17 +22,17 @@ use rustls::{
 };
 use tidegate_core::settings::{ListenerTls, TlsVersion};
 use tidegate_telemetry::labels::HandshakeFailure;
-use tokio::net::TcpStream;
 
 use super::certificates::{Certificates, LoadedCertificate};
 use super::handshake::Handshake;
 use super::session::Session;
 use super::{TlsError, subject};
 use crate::facts::TlsFacts;
+use crate::tcp::Tcp;
 use crate::wheel::{self, Timer};
 
 /// A client's stream under TLS.
-pub(crate) type ClientStream = Session<TcpStream>;
+pub(crate) type ClientStream = Session<Tcp>;
 
 /// What a listener does TLS with.
 pub(crate) struct ServerTls {
@@ -113,7 +113,7 @@ impl ServerTls {
     /// Shakes hands with a client, until `deadline` at most.
     pub(crate) async fn accept(
         &self,
-        stream: TcpStream,
+        stream: Tcp,
         timer: &Timer,
         deadline: Instant,
     ) -> Result<(Box<ClientStream>, TlsFacts), HandshakeError> {
@@ -124,7 +124,7 @@ impl ServerTls {
         Ok((Box::new(stream), facts))
     }
 
-    async fn shake_hands(&self, stream: TcpStream) -> io::Result<(ClientStream, TlsFacts)> {
+    async fn shake_hands(&self, stream: Tcp) -> io::Result<(ClientStream, TlsFacts)> {
         let mut handshake = Handshake::new(stream);
         let greeting = handshake.greeting().await?;
         let hello = greeting.client_hello();

@@ -20,6 +20,7 @@ use tokio_rustls::{TlsConnector, client};
 use super::server::{ClientStream, HandshakeError, ServerTls};
 use crate::clock::now;
 use crate::facts::TlsFacts;
+use crate::tcp::Tcp;
 use crate::wheel::Wheel;
 
 /// An authority that issues certificates into a directory of its own.
@@ -158,7 +159,7 @@ pub(crate) async fn accept(
     let (stream, _) = listener.accept().await.unwrap();
     // Nobody sweeps this wheel: without its sweeper a deadline never comes.
     let timer = Wheel::new(now()).timer();
-    tls.accept(stream, &timer, now() + Duration::from_secs(3600))
+    tls.accept(Tcp::new(stream), &timer, now() + Duration::from_secs(3600))
         .await
 }
 

@@ -16,6 +16,7 @@ use super::testing::{Authority, Issued, accept, connect, settings, shake_hands};
 use super::{TlsError, testing};
 use crate::clock::now;
 use crate::facts::TlsFacts;
+use crate::tcp::Tcp;
 use crate::wheel::{TICK, Wheel};
 
 /// A handshake that must succeed.
@@ -334,7 +335,7 @@ async fn a_silent_client_is_given_up_at_the_deadline() {
     let deadline = now() + 50 * TICK;
     let stream = accepted.unwrap().0;
     let outcome = local
-        .run_until(tls.accept(stream, &wheel.timer(), deadline))
+        .run_until(tls.accept(Tcp::new(stream), &wheel.timer(), deadline))
         .await;
     assert!(matches!(outcome, Err(HandshakeError::Timeout)));
     assert!(now() >= deadline && now() <= deadline + 2 * TICK);

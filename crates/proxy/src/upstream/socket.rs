@@ -8,15 +8,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::gate::Ticket;
+use crate::tcp::Tcp;
 
 /// A TCP stream to an upstream. Empty only after a move between threads failed: every operation
 /// then says "not connected".
 pub(crate) struct Socket {
-    stream: Option<TcpStream>,
+    stream: Option<Tcp>,
     /// The next read asks the system, whatever the reactor has heard.
     ask_system: bool,
     /// Dropped after the stream: what is counted as closed is closed.
@@ -27,7 +28,7 @@ impl Socket {
     /// A socket over a stream of this thread's reactor.
     pub(super) fn new(stream: TcpStream, ticket: Ticket) -> Self {
         Self {
-            stream: Some(stream),
+            stream: Some(Tcp::new(stream)),
             ask_system: false,
             _ticket: ticket,
         }
@@ -37,7 +38,7 @@ impl Socket {
     /// the next read asks the system. On an error the socket is closed.
     pub(crate) fn rehome(&mut self) -> io::Result<()> {
         let stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?;
-        self.stream = Some(TcpStream::from_std(stream.into_std()?)?);
+        self.stream = Some(Tcp::new(TcpStream::from_std(stream.into_std()?)?));
         self.ask_system = true;
         Ok(())
     }
@@ -47,19 +48,15 @@ impl Socket {
         self.ask_system = true;
     }
 
-    /// Whether a read would find nothing and ask nobody. Cheaper than that read, which also leaves word
-    /// of whom to wake.
+    /// Whether a read would find nothing and ask nobody.
     pub(crate) fn is_known_silent(&self) -> bool {
-        let Some(stream) = self.stream.as_ref().filter(|_| !self.ask_system) else {
-            return false;
-        };
-        let heard = stream.try_io(Interest::READABLE, || Ok(()));
-        matches!(heard, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        let stream = self.stream.as_ref().filter(|_| !self.ask_system);
+        stream.is_some_and(Tcp::is_known_silent)
     }
 
     /// What the system says to a read, unless there is nothing to read yet.
     fn read_now(&mut self, buf: &mut ReadBuf<'_>) -> Option<io::Result<()>> {
-        let stream = SockRef::from(self.stream.as_ref()?);
+        let stream = SockRef::from(self.stream.as_ref()?.get_ref());
         match (&*stream).read(buf.initialize_unfilled()) {
             Ok(read) => {
                 buf.advance(read);
@@ -77,11 +74,11 @@ impl Socket {
             return false;
         };
         let mut byte = [std::mem::MaybeUninit::uninit()];
-        let peeked = SockRef::from(stream).peek(&mut byte);
+        let peeked = SockRef::from(stream.get_ref()).peek(&mut byte);
         matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    fn stream(self: Pin<&mut Self>) -> io::Result<Pin<&mut TcpStream>> {
+    fn stream(self: Pin<&mut Self>) -> io::Result<Pin<&mut Tcp>> {
         let stream = self
             .get_mut()
             .stream
