@@ -4,6 +4,8 @@ use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use tidegate_telemetry::access::{ConnectionWords, TlsRecord};
+
 use crate::facts::ConnectionFacts;
 use crate::forward::ClientWords;
 use crate::listener::ListenerContext;
@@ -17,8 +19,8 @@ pub(crate) struct Context {
     pub(crate) facts: ConnectionFacts,
     /// What upstreams are told of the client.
     pub(crate) words: ClientWords,
-    /// The client's address and port as text; made when it is first asked for.
-    client: OnceCell<Box<str>>,
+    /// What the access log says of the connection; made when it is first asked for.
+    log_words: OnceCell<ConnectionWords>,
     /// Where its clients are.
     pub(crate) origin: LastOrigin,
 }
@@ -36,15 +38,22 @@ impl Context {
             worker,
             listener,
             words,
-            client: OnceCell::new(),
+            log_words: OnceCell::new(),
             origin: LastOrigin::default(),
             facts,
         })
     }
 
-    /// The client's address and port, for logs.
-    pub(crate) fn client(&self) -> &str {
-        self.client
-            .get_or_init(|| self.facts.client.to_string().into())
+    /// What every line of the access log says of the connection.
+    pub(crate) fn log_words(&self) -> &ConnectionWords {
+        self.log_words.get_or_init(|| {
+            let facts = &self.facts;
+            let tls = facts.tls.as_ref().map(|tls| TlsRecord {
+                sni: tls.sni.as_deref(),
+                alpn: tls.alpn,
+                version: tls.version,
+            });
+            ConnectionWords::new(facts.client, &facts.listener, tls)
+        })
     }
 }

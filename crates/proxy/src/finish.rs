@@ -81,12 +81,12 @@ pub(crate) struct Finish {
 impl Finish {
     /// Opens the account of a request whose head has arrived.
     pub(crate) fn begin(context: &Rc<Context>, head: &RequestHead, id: &RequestId) -> Box<Self> {
-        Self::open(context, id, || Record::of(head, id))
+        Self::open(context, id, || Record::of(head))
     }
 
     /// Opens the account of something that was no request.
     pub(crate) fn unparsed(context: &Rc<Context>, id: &RequestId) -> Box<Self> {
-        Self::open(context, id, || Record::unparsed(id))
+        Self::open(context, id, Record::unparsed)
     }
 
     fn open(context: &Rc<Context>, id: &RequestId, record: impl FnOnce() -> Record) -> Box<Self> {

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use http::StatusCode;
 use smallvec::SmallVec;
 use tidegate_core::choose::MAX_ATTEMPTS;
-use tidegate_core::{Decision, Termination};
-use tidegate_telemetry::access::{AccessRecord, Acts, AttemptRecord, Excluded, Saving, TlsRecord};
+use tidegate_core::{Decision, Termination, decision};
+use tidegate_telemetry::access::{AccessRecord, Acts, AttemptRecord, Excluded, Saving};
 use tidegate_telemetry::labels::{AttemptOutcome, FaultKind, ReplayLost};
 
 use crate::context::Context;
@@ -16,28 +16,30 @@ use crate::head::RequestHead;
 use crate::held::{HeldRoute, HeldUpstream};
 use crate::request_id::RequestId;
 
-/// Longest path and query that is kept.
+/// Longest path that is kept.
 const TARGET_LIMIT: usize = 2048;
 
-/// The words of a request's head, and its last decision.
+/// The words of a request's head, and what its last decision left out.
 pub(crate) struct Record {
     at: SystemTime,
-    id: RequestId,
     protocol: &'static str,
     method: http::Method,
-    host: Box<str>,
-    path: Box<str>,
-    decision: Decision,
+    /// Host, then path without query: one piece of memory for both.
+    host_and_path: Box<[u8]>,
+    host_length: usize,
+    /// The regions that were not eligible for the last decision.
+    excluded: Vec<decision::Excluded>,
     replay_lost: Option<ReplayLost>,
     gathered: bool,
     /// The path that upstreams got, if it is another.
-    rewritten: Option<Box<str>>,
+    rewritten: Option<Box<[u8]>>,
     delayed: bool,
     aborted: bool,
 }
 
 /// How the request ended.
 pub(crate) struct Ended<'a> {
+    pub(crate) id: &'a RequestId,
     pub(crate) route: Option<&'a HeldRoute>,
     pub(crate) upstream: Option<&'a HeldUpstream>,
     pub(crate) status: Option<StatusCode>,
@@ -52,16 +54,21 @@ pub(crate) struct Ended<'a> {
     pub(crate) tries: &'a [Try],
 }
 
-/// The path of a target, as far as it is kept.
-fn path_of(target: &str) -> &str {
-    let path = target.split('?').next().unwrap_or_default();
-    path.get(..TARGET_LIMIT).unwrap_or(path)
+/// A path as far as it is kept. A letter that the limit would part keeps one byte more: so the log, which
+/// writes no more than the limit, marks the cut.
+fn kept(path: &[u8]) -> &[u8] {
+    let continues = |byte: u8| byte & 0xC0 == 0x80;
+    match path.get(TARGET_LIMIT) {
+        None => path,
+        Some(next) if continues(*next) => &path[..=TARGET_LIMIT],
+        Some(_) => &path[..TARGET_LIMIT],
+    }
 }
 
 impl Record {
     /// The record of a request with this head.
-    pub(crate) fn of(head: &RequestHead, id: &RequestId) -> Self {
-        let path = path_of(head.path_and_query());
+    pub(crate) fn of(head: &RequestHead) -> Self {
+        let host = head.authority().as_bytes();
         Self {
             protocol: match head.version() {
                 http::Version::HTTP_2 => "h2",
@@ -69,22 +76,21 @@ impl Record {
                 _ => "http/1.1",
             },
             method: head.method().clone(),
-            host: head.authority().into(),
-            path: path.into(),
-            ..Self::unparsed(id)
+            host_and_path: [host, kept(head.path_bytes())].concat().into(),
+            host_length: host.len(),
+            ..Self::unparsed()
         }
     }
 
     /// The record of something that was no request.
-    pub(crate) fn unparsed(id: &RequestId) -> Self {
+    pub(crate) fn unparsed() -> Self {
         Self {
             at: SystemTime::now(),
-            id: id.clone(),
             protocol: "http/1.1",
             method: http::Method::default(),
-            host: "".into(),
-            path: "".into(),
-            decision: Decision::default(),
+            host_and_path: Box::default(),
+            host_length: 0,
+            excluded: Vec::new(),
             replay_lost: None,
             gathered: false,
             rewritten: None,
@@ -95,7 +101,8 @@ impl Record {
 
     /// A decision fell; the last one is logged.
     pub(crate) fn decided(&mut self, decision: &Decision) {
-        self.decision = decision.clone();
+        self.excluded.clear();
+        self.excluded.extend_from_slice(&decision.excluded);
     }
 
     /// The request's body is no longer kept.
@@ -110,7 +117,8 @@ impl Record {
 
     /// Upstreams get another path and query.
     pub(crate) fn rewritten(&mut self, target: &str) {
-        self.rewritten = Some(path_of(target).into());
+        let path = target.split_once('?').map_or(target, |(path, _)| path);
+        self.rewritten = Some(kept(path.as_bytes()).into());
     }
 
     /// A fault was injected.
@@ -129,23 +137,17 @@ impl Record {
             .map(|tried| attempt(tried, ended))
             .collect();
         let excluded = self.excluded(ended);
-        let facts = &context.facts;
+        let (host, path) = self.host_and_path.split_at(self.host_length);
         context.worker.access.borrow_mut().write(&AccessRecord {
             at: self.at,
-            id: self.id.as_str(),
-            client: context.client(),
-            listener: &facts.listener,
+            id: ended.id.as_str(),
+            connection: context.log_words(),
             protocol: self.protocol,
-            tls: facts.tls.as_ref().map(|tls| TlsRecord {
-                sni: tls.sni.as_deref(),
-                alpn: tls.alpn,
-                version: tls.version,
-            }),
             method: self.method.as_str(),
-            host: self.host.as_bytes(),
-            path: self.path.as_bytes(),
+            host,
+            path,
             acts: Acts {
-                rewritten: self.rewritten.as_deref().map(str::as_bytes),
+                rewritten: self.rewritten.as_deref(),
                 delayed: self.delayed,
                 aborted: self.aborted,
             },
@@ -174,7 +176,7 @@ impl Record {
         let Some(route) = ended.route else {
             return Vec::new();
         };
-        let named = self.decision.excluded.iter().map(|excluded| Excluded {
+        let named = self.excluded.iter().map(|excluded| Excluded {
             region: route.region(excluded.region),
             why: excluded.why,
         });
@@ -202,5 +204,23 @@ fn attempt<'a>(attempt: &'a Try, ended: &Ended<'a>) -> AttemptRecord<'a> {
         resume: attempt.made == Made::ToResume,
         bytes: attempt.bytes,
         detail: attempt.detail.as_deref(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_kept_up_to_the_limit_and_a_byte_more_of_a_parted_letter() {
+        let check = |path: &str, length| assert_eq!(kept(path.as_bytes()).len(), length);
+        check("", 0);
+        check("/a", 2);
+        let full = "a".repeat(TARGET_LIMIT);
+        check(&full, TARGET_LIMIT);
+        check(&(full.clone() + "bc"), TARGET_LIMIT);
+        check(&(full.clone() + "é"), TARGET_LIMIT);
+        check(&(full[1..].to_owned() + "éé"), TARGET_LIMIT + 1);
+        check(&(full[1..].to_owned() + "a"), TARGET_LIMIT);
     }
 }

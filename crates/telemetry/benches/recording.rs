@@ -14,7 +14,9 @@ use tidegate_core::decision::Because;
 use tidegate_core::ids::{RegionIdx, RouteIdx, UpstreamIdx};
 use tidegate_core::retry::Phase;
 use tidegate_core::{Generation, Termination};
-use tidegate_telemetry::access::{AccessLog, AccessRecord, Acts, AttemptRecord, Saving, TlsRecord};
+use tidegate_telemetry::access::{
+    AccessLog, AccessRecord, Acts, AttemptRecord, ConnectionWords, Saving, TlsRecord,
+};
 use tidegate_telemetry::{AttemptOutcome, Metrics};
 
 #[global_allocator]
@@ -69,13 +71,13 @@ fn access_record(bencher: Bencher<'_, '_>) {
         alpn: Some("h2"),
         version: "TLSv1.3",
     };
+    let client = ([192, 0, 2, 7], 40_000).into();
+    let connection = ConnectionWords::new(client, "https", Some(tls));
     let record = AccessRecord {
         at: SystemTime::now(),
         id: "0b5e7c1a9f0b5e7c1a9f0b5e7c1a9f00",
-        client: "192.0.2.7:40000",
-        listener: "https",
+        connection: &connection,
         protocol: "h2",
-        tls: Some(tls),
         method: "GET",
         host: b"shop.example.com",
         path: b"/api/items/42?colour=blue",

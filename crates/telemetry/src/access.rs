@@ -6,12 +6,14 @@
 //! When those are too slow the buffer fills up to its bound, and further records are dropped and
 //! counted.
 
+mod connection;
 mod json;
 mod record;
 mod sink;
 mod time;
 mod writer;
 
+pub use connection::ConnectionWords;
 pub use record::{AccessRecord, Acts, AttemptRecord, Excluded, Saving, TlsRecord};
 pub use sink::OpenError;
 pub use time::rfc3339;

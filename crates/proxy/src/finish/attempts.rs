@@ -87,7 +87,7 @@ impl Finish {
         let region = self.region();
         if let Some(attempt) = self.tries.current_mut() {
             tracing::debug!(
-                client = self.context.client(), region = region.as_deref(),
+                client = %self.context.facts.client, region = region.as_deref(),
                 endpoint = %attempt.endpoint, ?failure, ?phase, detail, "attempt failed"
             );
             attempt.fault(failure, phase, detail);

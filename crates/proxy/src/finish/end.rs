@@ -120,6 +120,7 @@ impl Finish {
         record.write(
             &self.context,
             &Ended {
+                id: &self.id,
                 route: self.route.as_deref(),
                 upstream: self.upstream.as_deref(),
                 status: self.status,

@@ -11,7 +11,25 @@ macro_rules! key {
         $json.member(concat!(",\"", $name, "\":"))
     };
 }
-pub(crate) use key;
+
+/// A member of this name whose value is a word of ours, which needs no escapes.
+macro_rules! word {
+    ($json:expr, $name:literal, $word:expr) => {
+        $json
+            .member(concat!(",\"", $name, "\":\""))
+            .rest_of_word($word)
+    };
+}
+
+/// A member of this name whose value is text from outside, at most `limit` bytes of it.
+macro_rules! text {
+    ($json:expr, $name:literal, $text:expr, $limit:expr) => {
+        $json
+            .member(concat!(",\"", $name, "\":\""))
+            .rest_of_text($text.as_ref(), $limit)
+    };
+}
+pub(super) use {key, text, word};
 
 /// Writes into `buffer`; remembers whether a comma is due.
 pub(crate) struct Json<'a> {
@@ -25,6 +43,14 @@ impl<'a> Json<'a> {
         Self {
             buffer,
             comma: false,
+        }
+    }
+
+    /// A writer of further members of an object that has some already.
+    pub(crate) fn inside(buffer: &'a mut Vec<u8>) -> Self {
+        Self {
+            buffer,
+            comma: true,
         }
     }
 
@@ -47,44 +73,56 @@ impl<'a> Json<'a> {
         self.comma = true;
     }
 
-    /// A member's name, made by [`key!`]; its value is what is written next.
+    /// A member's name, made by [`key!`]; its value is what is written next. Inline, as the length of
+    /// what is written is then known: it takes a few stores and no call.
+    #[inline(always)]
     pub(crate) fn member(&mut self, start: &'static str) -> &mut Self {
-        let comma = std::mem::take(&mut self.comma);
-        let start = if comma { start } else { &start[1..] };
-        self.buffer.extend_from_slice(start.as_bytes());
+        if std::mem::take(&mut self.comma) {
+            self.buffer.extend_from_slice(start.as_bytes());
+        } else {
+            self.buffer.extend_from_slice(&start.as_bytes()[1..]);
+        }
         self
+    }
+
+    /// Members that were written before, each with its comma.
+    pub(crate) fn members(&mut self, written: &[u8]) {
+        self.buffer.extend_from_slice(written);
     }
 
     /// A word of ours, which needs no escapes.
     pub(crate) fn word(&mut self, word: &str) {
         self.separate();
-        self.quoted(word.as_bytes());
+        self.buffer.push(b'"');
+        self.rest_of_word(word);
     }
 
-    fn quoted(&mut self, bytes: &[u8]) {
+    /// A word of ours, after its first quote.
+    #[inline]
+    pub(crate) fn rest_of_word(&mut self, word: impl AsRef<[u8]>) {
+        self.buffer.extend_from_slice(word.as_ref());
         self.buffer.push(b'"');
-        self.buffer.extend_from_slice(bytes);
-        self.buffer.push(b'"');
+        self.comma = true;
     }
 
-    /// Text from outside, at most `limit` bytes of it.
-    pub(crate) fn text(&mut self, text: &[u8], limit: usize) {
-        self.separate();
-        self.buffer.push(b'"');
-        let kept = &text[..text.len().min(limit)];
-        // Without a way out at the first odd byte, which is rare, eight are looked at together.
-        if kept
-            .iter()
-            .fold(true, |plain, byte| plain & is_plain(*byte))
-        {
-            self.buffer.extend_from_slice(kept);
+    /// Text from outside, after its first quote; at most `limit` bytes of it.
+    pub(crate) fn rest_of_text(&mut self, text: &[u8], limit: usize) {
+        if text.len() <= limit && is_plain(text) {
+            self.buffer.extend_from_slice(text);
         } else {
-            self.escaped(kept);
+            self.odd(text, limit);
         }
+        self.buffer.push(b'"');
+        self.comma = true;
+    }
+
+    /// What has to be cut or escaped, which is rare.
+    #[cold]
+    fn odd(&mut self, text: &[u8], limit: usize) {
+        self.escaped(&text[..text.len().min(limit)]);
         if text.len() > limit {
             self.buffer.extend_from_slice("…".as_bytes());
         }
-        self.buffer.push(b'"');
     }
 
     fn escaped(&mut self, text: &[u8]) {
@@ -117,20 +155,11 @@ impl<'a> Json<'a> {
     }
 
     /// A whole number.
-    pub(crate) fn number(&mut self, mut number: u64) {
+    pub(crate) fn number(&mut self, number: u64) {
         self.separate();
-        // 20 digits hold every u64.
-        let mut digits = [0; 20];
-        let mut start = digits.len();
-        loop {
-            start -= 1;
-            digits[start] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.buffer.extend_from_slice(&digits[start..]);
+        let mut digits = itoa::Buffer::new();
+        self.buffer
+            .extend_from_slice(digits.format(number).as_bytes());
     }
 
     /// `true` or `false`.
@@ -147,8 +176,45 @@ impl<'a> Json<'a> {
     }
 }
 
-fn is_plain(byte: u8) -> bool {
-    (b' '..0x7f).contains(&byte) && byte != b'"' && byte != b'\\'
+/// One in every byte of a number.
+const ONES: u64 = 0x0101_0101_0101_0101;
+/// The highest bit of every byte.
+const HIGHEST: u64 = ONES << 7;
+
+/// Whether nothing of `text` needs an escape: all of it is visible ASCII or spaces, and there are no quotes
+/// and no backslashes. Eight bytes are looked at together.
+fn is_plain(text: &[u8]) -> bool {
+    // The last eight may have been seen before, in part or all.
+    let last = text
+        .last_chunk()
+        .map_or_else(|| widened(text), |last| u64::from_le_bytes(*last));
+    let (eights, _) = text.as_chunks();
+    let marks = eights.iter().fold(marks(last), |seen, eight| {
+        seen | marks(u64::from_le_bytes(*eight))
+    });
+    marks & HIGHEST == 0
+}
+
+/// The highest bit of at least one byte if any of the eight needs an escape, else of none. A byte that
+/// needs none borrows nothing from its neighbour and carries nothing to it.
+fn marks(eight: u64) -> u64 {
+    let below = |bound: u8, bytes: u64| bytes.wrapping_sub(ONES * u64::from(bound));
+    let is = |byte: u8| below(1, eight ^ (ONES * u64::from(byte)));
+    let beyond_tilde = eight.wrapping_add(ONES);
+    eight | beyond_tilde | below(b' ', eight) | is(b'"') | is(b'\\')
+}
+
+/// Less than eight bytes as eight: some of them twice, or with spaces.
+fn widened(text: &[u8]) -> u64 {
+    let spaces = ONES * u64::from(b' ');
+    match (text.first_chunk(), text.last_chunk()) {
+        (Some(first), Some(last)) => {
+            u64::from(u32::from_le_bytes(*first)) << 32 | u64::from(u32::from_le_bytes(*last))
+        }
+        _ => text
+            .iter()
+            .fold(spaces, |bytes, byte| bytes << 8 | u64::from(*byte)),
+    }
 }
 
 #[cfg(test)]
@@ -157,7 +223,8 @@ mod tests {
 
     fn text(bytes: &[u8], limit: usize) -> String {
         let mut buffer = Vec::new();
-        Json::new(&mut buffer).text(bytes, limit);
+        buffer.push(b'"');
+        Json::new(&mut buffer).rest_of_text(bytes, limit);
         String::from_utf8(buffer).unwrap()
     }
 
@@ -178,6 +245,26 @@ mod tests {
         check(b"abcdef", 6, "\"abcdef\"");
         check(b"abcdefg", 6, "\"abcdef…\"");
         check("ab☂".as_bytes(), 4, "\"ab\u{fffd}…\"");
+    }
+
+    /// Every byte, at every place of texts of every length up to three times eight.
+    #[test]
+    fn one_byte_that_needs_an_escape_is_found_wherever_it_stands() {
+        let is_plain_byte = |byte| (b' '..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
+        for length in 0..=24 {
+            for (around, at) in [b' ', b'#', b'[', b'~']
+                .into_iter()
+                .flat_map(|around| (0..length).map(move |at| (around, at)))
+            {
+                let mut text = vec![around; length];
+                assert!(is_plain(&text), "{text:?}");
+                for byte in 0..=u8::MAX {
+                    text[at] = byte;
+                    assert_eq!(is_plain(&text), is_plain_byte(byte), "{text:?}");
+                }
+            }
+        }
+        assert!(is_plain(b""));
     }
 
     #[test]

@@ -10,14 +10,15 @@ use tidegate_core::decision::{Because, Exclusion};
 use tidegate_core::retry::Phase;
 use tidegate_core::{Generation, Termination};
 
-use super::json::{Json, key};
+use super::connection::ConnectionWords;
+use super::json::{Json, key, text, word};
 use super::time::Stamp;
 use crate::labels::{AttemptOutcome, FaultKind, HedgeCause, Label, ReplayLost};
 
 /// Bytes of a path that are logged.
 const MAX_PATH: usize = 2_048;
 /// Bytes of a host, a method, a request id and any other text that are logged.
-const MAX_TEXT: usize = 256;
+pub(super) const MAX_TEXT: usize = 256;
 /// Attempts that are logged. Policy allows 16.
 const MAX_ATTEMPTS: usize = 32;
 
@@ -28,14 +29,10 @@ pub struct AccessRecord<'a> {
     pub at: SystemTime,
     /// The request id, as in `x-request-id`.
     pub id: &'a str,
-    /// Who connected: `address:port`, which needs no escapes.
-    pub client: &'a str,
-    /// The listener's name.
-    pub listener: &'a str,
-    /// `http/1.1` or `h2`.
+    /// The connection that it came by.
+    pub connection: &'a ConnectionWords,
+    /// `http/1.1` or `h2`. A word of ours.
     pub protocol: &'a str,
-    /// TLS of the connection, if any.
-    pub tls: Option<TlsRecord<'a>>,
     /// Method, as the client wrote it.
     pub method: &'a str,
     /// Host, as the client wrote it. Empty: none.
@@ -153,9 +150,9 @@ impl AccessRecord<'_> {
     /// Appends the record to `line` as one JSON object and a line feed.
     pub(super) fn append(&self, line: &mut Vec<u8>, stamp: &mut Stamp) {
         Json::new(line).object(|json| {
-            key!(json, "ts").text(stamp.format(self.at), MAX_TEXT);
-            key!(json, "id").text(self.id.as_bytes(), MAX_TEXT);
-            self.append_connection(json);
+            word!(json, "ts", stamp.format(self.at));
+            text!(json, "id", self.id, MAX_TEXT);
+            self.connection.append(self.protocol, json);
             self.append_request(json);
             self.append_answer(json);
             key!(json, "attempts").array(|json| {
@@ -169,25 +166,17 @@ impl AccessRecord<'_> {
         line.push(b'\n');
     }
 
-    fn append_connection(&self, json: &mut Json<'_>) {
-        key!(json, "client").word(self.client);
-        key!(json, "listener").text(self.listener.as_bytes(), MAX_TEXT);
-        key!(json, "protocol").text(self.protocol.as_bytes(), MAX_TEXT);
-        let Some(tls) = self.tls else { return };
-        key!(json, "tls").object(|json| {
-            optional(tls.sni, json, |json| key!(json, "sni"));
-            optional(tls.alpn, json, |json| key!(json, "alpn"));
-            key!(json, "version").text(tls.version.as_bytes(), MAX_TEXT);
-        });
-    }
-
     fn append_request(&self, json: &mut Json<'_>) {
-        key!(json, "method").text(self.method.as_bytes(), MAX_TEXT);
-        key!(json, "host").text(self.host, MAX_TEXT);
-        key!(json, "path").text(without_query(self.path), MAX_PATH);
+        text!(json, "method", self.method, MAX_TEXT);
+        text!(json, "host", self.host, MAX_TEXT);
+        text!(json, "path", without_query(self.path), MAX_PATH);
         self.acts.append(json);
-        optional(self.route, json, |json| key!(json, "route"));
-        optional(self.upstream, json, |json| key!(json, "upstream"));
+        if let Some(route) = self.route {
+            text!(json, "route", route, MAX_TEXT);
+        }
+        if let Some(upstream) = self.upstream {
+            text!(json, "upstream", upstream, MAX_TEXT);
+        }
         key!(json, "generation").number(self.generation.0);
     }
 
@@ -195,7 +184,7 @@ impl AccessRecord<'_> {
         if let Some(status) = self.status {
             key!(json, "status").number(status.as_u16().into());
         }
-        key!(json, "reason").word(self.reason.as_str());
+        word!(json, "reason", self.reason.as_str());
         key!(json, "bytes_in").number(self.bytes_in);
         key!(json, "bytes_out").number(self.bytes_out);
         key!(json, "duration_us").number(micros(self.duration));
@@ -213,8 +202,8 @@ impl AccessRecord<'_> {
         key!(json, "excluded").array(|json| {
             for excluded in self.excluded {
                 json.object(|json| {
-                    key!(json, "region").text(excluded.region.as_bytes(), MAX_TEXT);
-                    key!(json, "why").word(excluded.why.as_str());
+                    text!(json, "region", excluded.region, MAX_TEXT);
+                    word!(json, "why", excluded.why.as_str());
                 });
             }
         });
@@ -224,7 +213,7 @@ impl AccessRecord<'_> {
 impl Acts<'_> {
     fn append(&self, json: &mut Json<'_>) {
         if let Some(path) = self.rewritten {
-            key!(json, "rewritten").text(without_query(path), MAX_PATH);
+            text!(json, "rewritten", without_query(path), MAX_PATH);
         }
         if !self.delayed && !self.aborted {
             return;
@@ -251,14 +240,15 @@ impl Saving<'_> {
             key!(json, "gathered").boolean(true);
         }
         if let Some(why) = self.replay_lost {
-            key!(json, "replay").word(match why {
+            let word = match why {
                 ReplayLost::RequestLimit => "lost:request_limit",
                 ReplayLost::TotalLimit => "lost:total_limit",
                 ReplayLost::SpoolFailed => "lost:spool_failed",
-            });
+            };
+            word!(json, "replay", word);
         }
         if let Some(why) = self.why_not {
-            key!(json, "why_not").word(why);
+            word!(json, "why_not", why);
         }
     }
 }
@@ -266,11 +256,11 @@ impl Saving<'_> {
 impl AttemptRecord<'_> {
     fn append(&self, json: &mut Json<'_>) {
         json.object(|json| {
-            key!(json, "region").text(self.region.as_bytes(), MAX_TEXT);
-            key!(json, "endpoint").text(self.endpoint.as_bytes(), MAX_TEXT);
-            key!(json, "because").word(self.because.as_str());
-            key!(json, "phase").word(self.phase.word());
-            key!(json, "outcome").word(self.outcome.word());
+            text!(json, "region", self.region, MAX_TEXT);
+            text!(json, "endpoint", self.endpoint, MAX_TEXT);
+            word!(json, "because", self.because.as_str());
+            word!(json, "phase", self.phase.word());
+            word!(json, "outcome", self.outcome.word());
             if let Some(status) = self.status {
                 key!(json, "status").number(status.as_u16().into());
             }
@@ -286,7 +276,7 @@ impl AttemptRecord<'_> {
     /// What attempts that went well do not have.
     fn append_rare(&self, json: &mut Json<'_>) {
         if let Some(cause) = self.hedge {
-            key!(json, "hedge").word(cause.word());
+            word!(json, "hedge", cause.word());
         }
         if self.resume {
             key!(json, "resume").boolean(true);
@@ -297,18 +287,9 @@ impl AttemptRecord<'_> {
         if let Some(code) = self.grpc {
             key!(json, "grpc").number(code.into());
         }
-        optional(self.detail, json, |json| key!(json, "detail"));
-    }
-}
-
-/// A member where there is something to say.
-fn optional<'j, 'b>(
-    text: Option<&str>,
-    json: &'j mut Json<'b>,
-    member: impl FnOnce(&'j mut Json<'b>) -> &'j mut Json<'b>,
-) {
-    if let Some(text) = text {
-        member(json).text(text.as_bytes(), MAX_TEXT);
+        if let Some(detail) = self.detail {
+            text!(json, "detail", detail, MAX_TEXT);
+        }
     }
 }
 

@@ -33,7 +33,7 @@ impl Default for Stamp {
 
 impl Stamp {
     /// `at` as text.
-    pub(crate) fn format(&mut self, at: SystemTime) -> &[u8] {
+    pub(crate) fn format(&mut self, at: SystemTime) -> &[u8; LENGTH] {
         let since = at
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);

@@ -1,7 +1,7 @@
 //! Lines of the access log, read back by a JSON parser that is not ours.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
@@ -11,10 +11,21 @@ use tidegate_core::decision::{Because, Exclusion};
 use tidegate_core::retry::Phase;
 use tidegate_core::{Generation, Termination};
 use tidegate_telemetry::access::{
-    AccessLog, AccessRecord, Acts, AttemptRecord, Excluded, Saving, TlsRecord, rfc3339,
+    AccessLog, AccessRecord, Acts, AttemptRecord, ConnectionWords, Excluded, Saving, TlsRecord,
+    rfc3339,
 };
 use tidegate_telemetry::labels::{HedgeCause, Label, ReplayLost};
 use tidegate_telemetry::{AttemptOutcome, Metrics};
+
+static CONNECTION: LazyLock<ConnectionWords> = LazyLock::new(|| {
+    let client = "[2001:db8::7]:40000".parse().unwrap();
+    let tls = TlsRecord {
+        sni: Some("shop.example.com"),
+        alpn: Some("h2"),
+        version: "TLSv1.3",
+    };
+    ConnectionWords::new(client, "https", Some(tls))
+});
 
 /// Calls `with` with a record that has everything: a rescued request.
 pub(crate) fn full_record(at: SystemTime, with: impl FnOnce(&AccessRecord<'_>)) {
@@ -49,14 +60,8 @@ pub(crate) fn full_record(at: SystemTime, with: impl FnOnce(&AccessRecord<'_>)) 
     with(&AccessRecord {
         at,
         id: "0b5e7c1a9f",
-        client: "[2001:db8::7]:40000",
-        listener: "https",
+        connection: &CONNECTION,
         protocol: "h2",
-        tls: Some(TlsRecord {
-            sni: Some("shop.example.com"),
-            alpn: Some("h2"),
-            version: "TLSv1.3",
-        }),
         method: "GET",
         host: b"shop.example.com",
         path: b"/api/items?token=secret",
@@ -94,14 +99,19 @@ impl Write for Memory {
     }
 }
 
-/// The lines that `write` leaves in the log.
-fn lines(write: impl FnOnce(&mut tidegate_telemetry::AccessWriter)) -> Vec<Value> {
+/// What `write` leaves in the log.
+fn written(write: impl FnOnce(&mut tidegate_telemetry::AccessWriter)) -> String {
     let memory = Memory::default();
     let log = AccessLog::to(memory.clone(), Metrics::new()).unwrap();
     write(&mut log.thread());
     drop(log);
     let bytes = memory.0.lock().unwrap().clone();
-    let text = String::from_utf8(bytes).expect("UTF-8");
+    String::from_utf8(bytes).expect("UTF-8")
+}
+
+/// The lines that `write` leaves in the log.
+fn lines(write: impl FnOnce(&mut tidegate_telemetry::AccessWriter)) -> Vec<Value> {
+    let text = written(write);
     assert!(text.ends_with('\n'));
     text.lines()
         .map(|line| serde_json::from_str(line).expect(line))
@@ -130,6 +140,49 @@ fn a_line_tells_the_whole_story() {
         "excluded": [{ "region": "ap-south", "why": "residency" }],
     });
     assert_eq!(found, [expected]);
+}
+
+/// What reads lines by eye or by `cut` relies on more than JSON promises.
+#[test]
+fn a_line_is_the_same_byte_for_byte() {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_599_120);
+    let found = written(|writer| {
+        full_record(at, |record| {
+            writer.write(&AccessRecord {
+                path: b"/a\"b\\c\x1f\xc3\xa9\xff",
+                acts: Acts {
+                    rewritten: Some(b"/new?x"),
+                    delayed: true,
+                    aborted: true,
+                },
+                saving: Saving {
+                    replay_lost: Some(ReplayLost::TotalLimit),
+                    gathered: true,
+                    resumes: 1,
+                    why_not: Some("no_candidate"),
+                },
+                ..record.clone()
+            });
+        });
+    });
+    let expected = [
+        r#"{"ts":"2025-12-31T23:59:59.120Z","id":"0b5e7c1a9f","client":"[2001:db8::7]:40000","#,
+        r#""listener":"https","protocol":"h2","#,
+        r#""tls":{"sni":"shop.example.com","alpn":"h2","version":"TLSv1.3"},"#,
+        r#""method":"GET","host":"shop.example.com","path":"/a\"b\\c\u001fé�","#,
+        r#""rewritten":"/new","faults":["delay","abort"],"#,
+        r#""route":"api","upstream":"shop","generation":12,"status":200,"reason":"completed","#,
+        r#""bytes_in":0,"bytes_out":1024,"duration_us":413500,"ttfb_us":413042,"rescued":true,"#,
+        r#""resumes":1,"gathered":true,"replay":"lost:total_limit","why_not":"no_candidate","#,
+        r#""attempts":[{"region":"eu-west","endpoint":"10.1.0.10:8080","because":"nearest","#,
+        r#""phase":"connecting","outcome":"connect_timeout","reused":false,"us":250000},"#,
+        r#"{"region":"us-east","endpoint":"10.2.0.10:8080","because":"farther","#,
+        r#""phase":"body_under_way","outcome":"answered","status":200,"connect_us":81000,"#,
+        r#""reused":false,"us":163042}],"#,
+        r#""excluded":[{"region":"ap-south","why":"residency"}]}"#,
+        "\n",
+    ];
+    assert_eq!(found, expected.concat());
 }
 
 /// A download that broke twice, and was continued once.

@@ -2,22 +2,24 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Condvar;
+use std::sync::{Condvar, LazyLock};
 use std::time::SystemTime;
 
 use tidegate_core::{Generation, Termination};
 
+use super::super::connection::ConnectionWords;
 use super::super::record::{Acts, Saving};
 use super::*;
+
+static CONNECTION: LazyLock<ConnectionWords> =
+    LazyLock::new(|| ConnectionWords::new(([127, 0, 0, 1], 40_000).into(), "https", None));
 
 fn record(id: &str) -> AccessRecord<'_> {
     AccessRecord {
         at: SystemTime::UNIX_EPOCH,
         id,
-        client: "127.0.0.1:40000",
-        listener: "https",
+        connection: &CONNECTION,
         protocol: "h2",
-        tls: None,
         method: "GET",
         host: b"shop.example.com",
         path: b"/",
