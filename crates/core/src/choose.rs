@@ -28,6 +28,7 @@ use crate::ids::{RegionIdx, RegionSet};
 use crate::limits::{Bounds, Turn};
 use crate::plan::{Affinity, AffinityBy, AffinityScope, Isolation, Upstream, WhenGone};
 use crate::retry::{Destination, NextTry, Scope};
+use crate::sets::{Loaded, Sets};
 use crate::steer;
 use crate::view::Look;
 use offer::Offer;
@@ -328,7 +329,7 @@ pub fn choose(
     rng: &mut Rng,
 ) -> (Decision, Option<Choice>) {
     let mut decision = Decision::default();
-    let choice = choose_into(&mut decision, upstream, ask, rng);
+    let choice = choose_into(&mut decision, upstream, &Loaded, ask, rng);
     (decision, choice)
 }
 
@@ -336,6 +337,7 @@ pub fn choose(
 pub fn choose_into(
     decision: &mut Decision,
     upstream: (&Upstream, &LiveUpstream),
+    sets: &impl Sets,
     ask: &Ask,
     rng: &mut Rng,
 ) -> Option<Choice> {
@@ -344,14 +346,14 @@ pub fn choose_into(
         steering: &wanted.steering,
         rows: ArrayVec::new(),
     };
-    view.fill(wanted, observed, &Look::of(ask));
+    view.fill(wanted, observed, &Look::of(ask), sets);
     let eligibility = ask.eligibility_now(upstream);
     settle_into(
         decision,
         &mut view,
         eligibility,
         upstream,
-        ask,
+        (ask, sets),
         rng,
         &Direct,
     )
@@ -368,7 +370,8 @@ pub(crate) fn settle(
     eyes: &impl Eyes,
 ) -> (Decision, Option<Choice>) {
     let mut decision = Decision::default();
-    let choice = settle_into(&mut decision, view, eligibility, upstream, ask, rng, eyes);
+    let with = (ask, &Loaded);
+    let choice = settle_into(&mut decision, view, eligibility, upstream, with, rng, eyes);
     (decision, choice)
 }
 
@@ -377,7 +380,7 @@ fn settle_into(
     view: &mut View<'_>,
     mut eligibility: Eligibility,
     upstream: (&Upstream, &LiveUpstream),
-    ask: &Ask,
+    (ask, sets): (&Ask, &impl Sets),
     rng: &mut Rng,
     eyes: &impl Eyes,
 ) -> Option<Choice> {
@@ -391,7 +394,7 @@ fn settle_into(
             }
             continue;
         };
-        let found = endpoint_of((first, decision.panic), upstream, ask, rng, eyes);
+        let found = endpoint_of((first, decision.panic), upstream, (ask, sets), rng, eyes);
         if let Some(mut choice) = found {
             choice.offer = Offer::of(decision, ask);
             return Some(choice);
@@ -441,7 +444,7 @@ fn pick_in_panic(
 fn endpoint_of(
     (candidate, panic): (Candidate, bool),
     upstream: (&Upstream, &LiveUpstream),
-    ask: &Ask,
+    (ask, sets): (&Ask, &impl Sets),
     rng: &mut Rng,
     eyes: &impl Eyes,
 ) -> Option<Choice> {
@@ -451,7 +454,7 @@ fn endpoint_of(
         because,
     } = candidate;
     let (wanted, observed) = (upstream.0, &upstream.1.regions[usize::from(position)]);
-    let set = observed.endpoints.load();
+    let set = sets.pin(position.into(), &observed.endpoints);
     let version = eyes.see(Sight::Set, position.into(), || set.version);
     let pin = ask.pin.filter(|pin| pin.region == region);
     let mut seek = Seek {

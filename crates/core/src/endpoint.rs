@@ -5,7 +5,8 @@
 //! choice to observed state by pointer, never by name. The set carries its policy too, with the tables
 //! that the policy needs: they are made once for each change of the set and shared like it.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
@@ -181,22 +182,34 @@ impl EndpointSet {
 
 /// Holds the current [`EndpointSet`] of one region of one upstream; survives reloads by identity.
 #[derive(Debug, Default)]
-pub struct EndpointSlot(ArcSwap<EndpointSet>);
+pub struct EndpointSlot {
+    set: ArcSwap<EndpointSet>,
+    /// The set's number, or that of the one before for a moment.
+    version: AtomicU64,
+    /// Held while a set is put in place, so that no two have one number.
+    replacing: Mutex<()>,
+}
 
 impl EndpointSlot {
     /// The set of this moment.
     pub fn load(&self) -> arc_swap::Guard<Arc<EndpointSet>> {
-        self.0.load()
+        self.set.load()
+    }
+
+    /// The number of the set of this moment: one load.
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// The set of this moment, to keep.
     pub fn load_full(&self) -> Arc<EndpointSet> {
-        self.0.load_full()
+        self.set.load_full()
     }
 
     /// Whether it holds these endpoints, to be chosen from in this way.
     pub(crate) fn holds(&self, specs: &[EndpointSpec], preference: &Preference) -> bool {
-        let set = self.0.load();
+        let set = self.set.load();
         set.preference == *preference && set.is_of(specs)
     }
 
@@ -210,7 +223,7 @@ impl EndpointSlot {
         specs: &[EndpointSpec],
         board: &Board,
     ) -> bool {
-        let preference = self.0.load().preference.clone();
+        let preference = self.set.load().preference.clone();
         self.replace_with(upstream, region, specs, preference, board)
     }
 
@@ -223,10 +236,14 @@ impl EndpointSlot {
         preference: Preference,
         board: &Board,
     ) -> bool {
+        let _replacing = self
+            .replacing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if self.holds(specs, &preference) {
             return false;
         }
-        let current = self.0.load();
+        let current = self.set.load();
         let endpoints = specs
             .iter()
             .map(|spec| Endpoint {
@@ -236,8 +253,10 @@ impl EndpointSlot {
                 cell: board.endpoint(upstream, region, &spec.address),
             })
             .collect();
-        let set = EndpointSet::new(current.version + 1, endpoints, preference);
-        self.0.store(Arc::new(set));
+        let version = current.version + 1;
+        let set = EndpointSet::new(version, endpoints, preference);
+        self.set.store(Arc::new(set));
+        self.version.store(version, Ordering::Release);
         true
     }
 }

@@ -35,6 +35,7 @@ pub mod record;
 pub mod resume;
 pub mod retry;
 pub mod route;
+pub mod sets;
 pub mod settings;
 pub mod shadow;
 pub mod snapshot;

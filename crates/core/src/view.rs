@@ -18,6 +18,7 @@ use crate::health::Health;
 use crate::ids::RegionIdx;
 use crate::limits::{Bounds, Room, Turn};
 use crate::plan::{GeoRule, Policy, Spread, Standby, Steering, Upstream, UpstreamRegion};
+use crate::sets::{Loaded, Sets};
 use crate::standing::Dial;
 
 /// What an attempt asks of a view.
@@ -81,13 +82,19 @@ impl<'a> View<'a> {
             steering: &upstream.steering,
             rows: ArrayVec::new(),
         };
-        view.fill(upstream, live, look);
+        view.fill(upstream, live, look, &Loaded);
         view
     }
 
     /// Adds the rows of `upstream` to a view that has none, in its place: there is room for many,
     /// and moving a view copies all of it.
-    pub(crate) fn fill(&mut self, upstream: &Upstream, live: &LiveUpstream, look: &Look<'_>) {
+    pub(crate) fn fill(
+        &mut self,
+        upstream: &Upstream,
+        live: &LiveUpstream,
+        look: &Look<'_>,
+        sets: &impl Sets,
+    ) {
         let needs = Needs::of(self.steering, look.origin.as_ref());
         let preference = look
             .prefer
@@ -101,11 +108,12 @@ impl<'a> View<'a> {
         for (position, (wanted, observed)) in regions {
             self.rows.push(row(position as u8, wanted, observed));
             let row = &mut self.rows[position];
-            let set = observed.endpoints.load();
-            if !look.tried.is_empty() {
-                barred.tried = look.tried.within(row.position, set.version);
-            }
-            let seen = Seen::of(row.region, &set, look, &mut barred, needs.any_health);
+            let seen = sets.look(position, &observed.endpoints, |set| {
+                if !look.tried.is_empty() {
+                    barred.tried = look.tried.within(row.position, set.version);
+                }
+                Seen::of(row.region, set, look, &mut barred, needs.any_health)
+            });
             row.ailing = seen.ailing;
             (row.endpoints, row.full) = match seen.room {
                 Room::Open if bounds.region.fills_region(&observed.cell) => (0, true),

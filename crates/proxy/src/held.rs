@@ -14,6 +14,7 @@ use std::sync::Arc;
 use tidegate_core::pins::Pins;
 use tidegate_core::plan::{Explain, Plan, Region, Route, Upstream};
 use tidegate_core::record::Chances;
+use tidegate_core::sets::KeptSets;
 use tidegate_core::{Endpoint, Generation, HedgeCell, LiveUpstream, RegionIdx};
 use tidegate_telemetry::metrics::{RouteSeries, UpstreamRow};
 
@@ -52,6 +53,8 @@ pub(crate) struct HeldRoute {
 pub(crate) struct HeldUpstream {
     pub(crate) wanted: Arc<Upstream>,
     pub(crate) live: Arc<LiveUpstream>,
+    /// The endpoint sets that this worker saw last.
+    pub(crate) sets: KeptSets,
     /// How to connect.
     pub(crate) profile: Arc<Profile>,
     /// The cookie that keeps its clients at their places; none if no cookie does.

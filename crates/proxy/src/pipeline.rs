@@ -257,7 +257,8 @@ impl Serving {
         }
         let mut rng = self.context.worker.rng.borrow_mut();
         let seed = rng.get_seed();
-        let chosen = choose_into(decision, self.upstream(), &self.ask, &mut rng);
+        let sets = &self.admitted.upstream.sets;
+        let chosen = choose_into(decision, self.upstream(), sets, &self.ask, &mut rng);
         drop(rng);
         if chosen.is_none() && self.finish.may_note() {
             // What nobody may take is always told in full: it is looked at once more.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tidegate_core::pins::Pins;
 use tidegate_core::plan::CircuitBreaker;
 use tidegate_core::record::{Records, Ring};
+use tidegate_core::sets::KeptSets;
 use tidegate_core::{Generation, Live, PlanHandle, RouteIdx, Stage, UpstreamIdx};
 use tidegate_telemetry::access::AccessWriter;
 use tidegate_telemetry::metrics::{Metrics, PlanSeries};
@@ -242,6 +243,7 @@ impl Bound {
             Rc::new(HeldUpstream {
                 wanted: wanted.clone(),
                 live: live.upstreams[index.get()].clone(),
+                sets: KeptSets::default(),
                 profile: shared.profiles.get(&wanted.connection, allowed),
                 bonds: Bonds::of(plan, wanted),
                 series: series.upstream(index).clone(),

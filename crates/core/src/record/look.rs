@@ -13,6 +13,7 @@ use crate::decision::{Because, Decision, RegionRow, View};
 use crate::handle::LiveUpstream;
 use crate::ids::{RegionIdx, RegionSet};
 use crate::plan::Upstream;
+use crate::sets::Loaded;
 use crate::view;
 
 /// The most endpoints whose addresses are kept with a choice.
@@ -75,7 +76,7 @@ pub fn look(
         steering: &wanted.steering,
         rows: ArrayVec::new(),
     };
-    view.fill(wanted, observed, &view::Look::of(ask));
+    view.fill(wanted, observed, &view::Look::of(ask), &Loaded);
     let eligibility = ask.eligibility_now(upstream);
     let rows: Box<[_]> = view.rows.as_slice().into();
     let (decision, choice) = settle(&mut view, eligibility, upstream, ask, rng, &notes);
