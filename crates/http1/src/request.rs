@@ -5,7 +5,7 @@
 //! the order of the bytes.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
@@ -46,7 +46,7 @@ pub struct RequestHead {
     /// Whether `TE` says that trailers are understood.
     pub te_trailers: bool,
     /// The value of `Host`; none if that is missing or empty.
-    host: Option<Arc<str>>,
+    host: Option<Rc<str>>,
 }
 
 impl RequestHead {
@@ -94,7 +94,7 @@ pub struct RequestParser {
     start: usize,
     line_checked: bool,
     /// The `Host` of the last head, which was valid: most connections are to one host.
-    host: Option<Arc<str>>,
+    host: Option<Rc<str>>,
 }
 
 /// What the tokeniser found, as positions.
@@ -249,7 +249,7 @@ impl Skeleton {
     fn assemble(
         self,
         bytes: Bytes,
-        last: &mut Option<Arc<str>>,
+        last: &mut Option<Rc<str>>,
         head: &mut RequestHead,
     ) -> Result<(), RequestError> {
         head.target = Target::parse(bytes.slice(self.target), &self.method)?;
@@ -278,7 +278,7 @@ fn check_host(
     target: &Target,
     fields: &Fields,
     version: Version,
-    last: &mut Option<Arc<str>>,
+    last: &mut Option<Rc<str>>,
 ) -> Result<(), RequestError> {
     let host = match fields.sole(Known::Host) {
         Ok(host) => host,
@@ -301,7 +301,7 @@ fn check_host(
         }
         _ => {}
     }
-    *last = parsed.and(std::str::from_utf8(host).ok()).map(Arc::from);
+    *last = parsed.and(std::str::from_utf8(host).ok()).map(Rc::from);
     Ok(())
 }
 

@@ -207,7 +207,7 @@ impl Skeleton {
     ) -> Result<(), ResponseError> {
         head.status = status(self.code)?;
         head.version = self.version;
-        head.reason = bytes.slice(self.reason);
+        head.reason = reason(head.status, &bytes, self.reason);
         head.fields.lie_in(bytes);
         head.framing = framing(head.status, &mut head.fields, self.version, context)?;
         let options = Options::read(&mut head.fields)?;
@@ -221,6 +221,15 @@ impl Skeleton {
         head.keep_alive = options.persists(self.version) && !ends_by_closing && !tunnels;
         head.upgrade = upgrade.filter(|_| switches);
         Ok(())
+    }
+}
+
+/// The usual phrase is not held on to where it was read: it is known.
+fn reason(status: StatusCode, bytes: &Bytes, at: Range<usize>) -> Bytes {
+    let usual = status.canonical_reason().map(str::as_bytes);
+    match usual.filter(|usual| *usual == &bytes[at.clone()]) {
+        Some(usual) => Bytes::from_static(usual),
+        None => bytes.slice(at),
     }
 }
 

@@ -30,9 +30,19 @@ pub(crate) fn take() -> BytesMut {
         .unwrap_or_else(|| BytesMut::with_capacity(SIZE))
 }
 
+/// The last buffer, as a rule.
+fn reclaim(spare: &mut Vec<BytesMut>) -> Option<BytesMut> {
+    let found = match spare.last_mut()?.try_reclaim(SIZE) {
+        true => spare.pop(),
+        false => pass_over(spare),
+    };
+    found.filter(|found| found.capacity() <= SIZE_MAX)
+}
+
 /// The last buffer of which nobody holds a part. If all are held that are looked at, they make way for
 /// others.
-fn reclaim(spare: &mut Vec<BytesMut>) -> Option<BytesMut> {
+#[cold]
+fn pass_over(spare: &mut Vec<BytesMut>) -> Option<BytesMut> {
     let looked_at = spare.len().min(LOOKED_AT);
     let from = spare.len() - looked_at;
     let mut last = spare[from..].iter_mut();
@@ -40,8 +50,7 @@ fn reclaim(spare: &mut Vec<BytesMut>) -> Option<BytesMut> {
         spare.rotate_right(looked_at);
         return None;
     };
-    let found = spare.remove(from + at);
-    (found.capacity() <= SIZE_MAX).then_some(found)
+    Some(spare.remove(from + at))
 }
 
 /// Gives an empty buffer back. Of one that was used, the capacity is what is left of it: how large it is shows
