@@ -337,7 +337,9 @@ fn firsts(rows: &[RegionRow], steering: &Steering, sticky: bool) -> f64 {
     (0..DRAWS).filter(first).count() as f64 / DRAWS as f64
 }
 
-/// Regions that are in order, and differ in what shares hang on.
+/// Regions that are in order, and differ in what shares hang on. Nothing of them is degraded: where only one
+/// of a tier has degraded endpoints and the healthy ones do not suffice, those of that one carry what is left,
+/// so that it gets more of it the less is healthy.
 fn sound() -> impl Strategy<Value = Vec<RegionRow>> {
     let row = row().prop_map(|row| RegionRow {
         standing: Standing::full(Health::Healthy),
@@ -346,6 +348,7 @@ fn sound() -> impl Strategy<Value = Vec<RegionRow>> {
         full: false,
         ailing: false,
         weight: row.weight + 1,
+        degraded: Dial::NONE,
         ..row
     });
     vec(row, 2..5).prop_map(placed)
