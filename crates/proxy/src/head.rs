@@ -193,9 +193,10 @@ pub(crate) fn is_bodiless(method: &Method, status: StatusCode) -> bool {
 
 /// The host of an authority, without port and without the brackets' neighbours: `[::1]:80` -> `[::1]`.
 pub(crate) fn host_of(authority: &str) -> &str {
-    let port = |byte: char| byte.is_ascii_digit();
-    let host = authority.trim_end_matches(port).strip_suffix(':');
-    host.unwrap_or(authority)
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        _ => authority,
+    }
 }
 
 impl ResponseHead {
@@ -264,6 +265,8 @@ mod tests {
     fn the_host_of_an_authority_has_no_port() {
         for (authority, host) in [
             ("a.b:80", "a.b"),
+            ("a.b:x", "a.b"),
+            ("a.b:", "a.b"),
             ("a.b", "a.b"),
             ("[::1]:80", "[::1]"),
             ("[::1]", "[::1]"),

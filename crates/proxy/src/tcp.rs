@@ -36,8 +36,7 @@ impl Tcp {
     /// Whether the reactor has heard of nothing to read. Cheaper than a read that finds nothing, which also
     /// leaves word of whom to wake.
     pub(crate) fn is_known_silent(&self) -> bool {
-        let heard = self.0.try_io(Interest::READABLE, || Ok(()));
-        matches!(heard, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        would_block(&self.0.try_io(Interest::READABLE, || Ok(())))
     }
 
     /// Reads what is there, if the reactor has heard of it.
