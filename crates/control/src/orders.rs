@@ -251,7 +251,12 @@ impl Orders {
     }
 
     /// Lets `plan` serve with every order in force from the first request.
-    pub(crate) fn activate(&self, plan: Plan, handle: &PlanHandle, board: &Board) -> Arc<Live> {
+    pub(crate) fn activate(
+        &self,
+        plan: Arc<Plan>,
+        handle: &PlanHandle,
+        board: &Board,
+    ) -> Arc<Live> {
         let book = self.lock();
         book.enter(&plan, board);
         handle.activate(plan, board)

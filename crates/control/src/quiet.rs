@@ -73,6 +73,11 @@ impl Quiet {
         told.await.map_err(|_| QuietError)
     }
 
+    /// Drops `what` quietly, after what was asked for before; without the thread it is dropped here.
+    pub(crate) fn let_go(&self, what: impl Send + 'static) {
+        let _ = self.ask.send(Box::new(move || drop(what)));
+    }
+
     /// Takes the thread out from behind everything else, until its next job.
     fn hasten(&self) {
         if let Some(thread) = self.last.get() {

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tidegate_config::{Loaded, Problem, Report};
 use tidegate_core::settings::Settings;
+use tidegate_telemetry::metrics::PlanSeries;
 use tokio::sync::{Mutex, watch};
 
 use crate::certificates::Certificates;
@@ -56,6 +57,8 @@ pub struct Reloader {
     generations: Arc<Generations>,
     /// Marks of starts that have not ended well yet.
     marks: Arc<std::sync::Mutex<Marks>>,
+    /// Those of what serves, until the workers have them.
+    series: ArcSwapOption<PlanSeries>,
     /// The hash of the texts that serve.
     served: ArcSwap<String>,
     activated: watch::Sender<Option<Activation>>,
@@ -306,6 +309,7 @@ impl Reloader {
             generations: self.generations.clone(),
             wanted,
             serving: self.shared.plan.newest(),
+            metrics: self.shared.metrics.clone(),
             watched: self.watched.borrow().paths.clone(),
             certificates: self.certificates.get().cloned(),
             certificate_files: certificate_files(&self.settings),

@@ -144,19 +144,26 @@ impl Watching {
         if new.generation.0 != activation.generation {
             return;
         }
-        let (now, totals) = (Instant::now(), self.shared.metrics.totals());
         let old = self.live.replace(new.clone());
-        let under_watch = self.under_watch.take();
+        // Whatever was under watch is forgotten now.
+        if self.limits().is_none() {
+            return;
+        }
+        let (now, totals) = (Instant::now(), self.shared.metrics.totals());
+        let mut last = self.under_watch.take().map(|watched| watched.trusted);
         let Some(old) = old.filter(|_| is_watched(&activation)) else {
             // A way back: what it is from was no measure.
-            if let Some(watched) = under_watch {
-                self.keep(now, watched.trusted);
+            if let Some(trusted) = last {
+                self.keep(now, trusted);
             }
             return;
         };
         let before = old.generation.0;
-        let untouched = self.compare(old, new).await;
-        let trusted = self.trusted(now, (before, &totals), under_watch, untouched);
+        let earlier = last
+            .as_mut()
+            .map(|last| std::mem::take(&mut last.untouched));
+        let untouched = self.compare(old, new, earlier).await;
+        let trusted = self.trusted(now, (before, &totals), last, untouched);
         self.under_watch = trusted.map(|trusted| UnderWatch {
             generation: activation.generation,
             since: now,
@@ -167,28 +174,36 @@ impl Watching {
         });
     }
 
-    /// What the new plan leaves as it is. The old one is let go where that delays nobody.
-    async fn compare(&self, old: Arc<Live>, new: Arc<Live>) -> Untouched {
-        let compare = move || Untouched::between(&old, &new);
+    /// What the new plan leaves as it is, of what was left as it is before. The old one is let go where
+    /// that delays nobody.
+    async fn compare(
+        &self,
+        old: Arc<Live>,
+        new: Arc<Live>,
+        earlier: Option<Untouched>,
+    ) -> Untouched {
+        let compare = move || {
+            let mut untouched = Untouched::between(&old, &new);
+            if let Some(earlier) = earlier {
+                untouched.within(&earlier);
+            }
+            untouched
+        };
         let compared = self.reloader.quiet().run(compare).await;
         compared.unwrap_or_default()
     }
 
-    /// What the new plan is held against; `last` is the plan before it, and what was counted until now.
+    /// What the new plan is held against: what `last` was, if that was still under watch, or the plan
+    /// before it, and what was counted until now.
     fn trusted(
         &mut self,
         now: Instant,
         (before, totals): (u64, &Totals),
-        under_watch: Option<UnderWatch>,
+        last: Option<Trusted>,
         mut untouched: Untouched,
     ) -> Option<Trusted> {
-        if let Some(watched) = under_watch {
-            let earlier = watched.trusted;
-            untouched.within(&earlier.untouched);
-            return Some(Trusted {
-                untouched,
-                ..earlier
-            });
+        if let Some(last) = last {
+            return Some(Trusted { untouched, ..last });
         }
         if let Some((_, kept)) = self.kept.take_if(|(until, _)| now < *until) {
             untouched.begin_with(&kept.untouched);
@@ -232,15 +247,24 @@ impl Watching {
     /// Ends the watch if it is over: the plan is trusted.
     fn pass(&mut self, now: Instant, limits: &Rollback) {
         let over = |watched: &mut UnderWatch| now.duration_since(watched.since) > limits.watch;
-        if self.under_watch.take_if(over).is_some() {
-            self.kept = None;
+        if let Some(passed) = self.under_watch.take_if(over) {
+            let kept = self.kept.take();
+            self.let_go((passed, kept));
         }
     }
 
     fn forget(&mut self) {
         self.past.clear();
-        self.under_watch = None;
-        self.kept = None;
+        let watched = (self.under_watch.take(), self.kept.take());
+        if let (None, None) = watched {
+            return;
+        }
+        self.let_go(watched);
+    }
+
+    /// Drops what knows every route of a plan where that delays nobody.
+    fn let_go(&self, what: impl Send + 'static) {
+        self.reloader.quiet().let_go(what);
     }
 
     /// Says, once, why the plan is not left.

@@ -103,6 +103,9 @@ impl Watch {
     fn follow(&mut self) {
         let Watched { paths, stamps } = self.watched.borrow_and_update().clone();
         self.seen = Stamps::merged(&self.seen, &stamps, &paths);
+        if self.directories.are_those_of(&paths) {
+            return;
+        }
         match Directories::watch(&paths, &self.notify) {
             Ok(directories) => self.directories = directories,
             Err(error) => tracing::warn!("{}", WatchError(error)),

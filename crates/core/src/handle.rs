@@ -35,7 +35,7 @@ pub struct Live {
     pub plan: Arc<Plan>,
     /// Per upstream of the plan, in the plan's order.
     pub upstreams: Box<[Arc<LiveUpstream>]>,
-    /// Per route of the plan, in the plan's order.
+    /// Per route of the plan, in the plan's order; empty where none has `hedge`.
     hedges: Box<[Option<Arc<HedgeCell>>]>,
     /// Who counts what holds it, or a part of it.
     pub holders: Arc<Holders>,
@@ -76,7 +76,7 @@ impl Live {
 
     /// What is observed for the hedges of a route; none if it has no `hedge`.
     pub fn hedge(&self, route: RouteIdx) -> Option<&Arc<HedgeCell>> {
-        self.hedges[route.get()].as_ref()
+        self.hedges.get(route.get())?.as_ref()
     }
 }
 
@@ -172,11 +172,11 @@ impl PlanHandle {
 
     /// Binds `plan` to `board`, makes it serve everything from the next load on, and returns it. That ends
     /// a stage.
-    pub fn activate(&self, plan: Plan, board: &Board) -> Arc<Live> {
+    pub fn activate(&self, plan: impl Into<Arc<Plan>>, board: &Board) -> Arc<Live> {
         let mut last = self.lock();
         self.unstage();
         *last += 1;
-        let live = Arc::new(Live::bind(Arc::new(plan), board, Generation(*last)));
+        let live = Arc::new(Live::bind(plan.into(), board, Generation(*last)));
         self.remember(&live);
         self.serve(&live);
         self.news.tell();

@@ -24,6 +24,7 @@ pub mod hash;
 pub mod health;
 pub mod hedge;
 pub mod ids;
+pub mod lazy;
 pub mod limits;
 pub mod lot;
 pub mod news;
@@ -57,6 +58,7 @@ pub use handle::{InvalidStage, Live, LiveRegion, LiveUpstream, Part, PlanHandle,
 pub use health::Health;
 pub use hedge::HedgeCell;
 pub use ids::{Generation, RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
+pub use lazy::LazyTable;
 pub use lot::Lot;
 pub use news::News;
 pub use plan::Plan;

@@ -5,7 +5,7 @@
 //! [`Shared`]: the plan (and through it the board), metrics, TLS profiles, what is kept
 //! of bodies and the directory of idle connections.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use tidegate_core::pins::Pins;
 use tidegate_core::plan::CircuitBreaker;
 use tidegate_core::record::{Records, Ring};
 use tidegate_core::sets::KeptSets;
-use tidegate_core::{Generation, Live, PlanHandle, RouteIdx, Stage, UpstreamIdx};
+use tidegate_core::{Generation, LazyTable, Live, PlanHandle, RouteIdx, Stage, UpstreamIdx};
 use tidegate_telemetry::access::AccessWriter;
 use tidegate_telemetry::metrics::{Metrics, PlanSeries};
 
@@ -28,9 +28,6 @@ use crate::upstream::directory::Directory;
 use crate::upstream::gate::Allowed;
 use crate::upstream::pool::Pool;
 use crate::wheel::Wheel;
-
-/// So many routes of a plan that was replaced are let go of at once.
-const AT_ONCE: usize = 256;
 
 /// What all workers share.
 pub(crate) struct Shared {
@@ -77,7 +74,7 @@ pub(crate) struct Bound {
     pub(crate) series: PlanSeries,
     pub(crate) live: Arc<Live>,
     /// Per route of the plan, once it is used: what its requests hold.
-    routes: Box<[OnceCell<Rc<HeldRoute>>]>,
+    routes: LazyTable<Rc<HeldRoute>>,
     /// Per upstream of the plan: the same.
     upstreams: Box<[Rc<HeldUpstream>]>,
     /// Where this worker counts what the generation is held by.
@@ -253,7 +250,7 @@ impl Bound {
         pins.keep(true);
         Self {
             upstreams: upstreams.collect(),
-            routes: plan.routes.iter().map(|_| OnceCell::new()).collect(),
+            routes: LazyTable::new(plan.routes.len()),
             series,
             pins,
             live,
@@ -262,7 +259,7 @@ impl Bound {
 
     /// What requests of a route hold.
     pub(crate) fn route(&self, route: RouteIdx) -> &Rc<HeldRoute> {
-        self.routes[route.get()].get_or_init(|| {
+        self.routes.get_or_init(route.get(), || {
             let parts = RouteParts {
                 generation: self.live.generation,
                 route: self.live.plan.route(route),
@@ -286,10 +283,10 @@ impl Bound {
     /// Lets go of it bit by bit, the plan first: all that many routes hold at once would keep requests
     /// waiting.
     async fn let_go(mut self) {
-        let mut routes = std::mem::take(&mut self.routes).into_vec();
+        let routes = std::mem::replace(&mut self.routes, LazyTable::new(0));
         drop(self);
-        while !routes.is_empty() {
-            routes.truncate(routes.len().saturating_sub(AT_ONCE));
+        for part in routes.into_parts() {
+            drop(part);
             tokio::task::yield_now().await;
         }
     }

@@ -5,6 +5,7 @@
 //! up). Series belong to names, so a new plan goes on counting where the last one stopped. What
 //! the board or the plan knows already is not counted again: a scrape reads it there.
 
+mod arriving;
 mod collect;
 mod listener;
 mod plan_series;
@@ -15,18 +16,18 @@ mod series;
 mod shard;
 mod totals;
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tidegate_core::retry::WhyNot;
-use tidegate_core::{Live, Plan, Stage, Termination};
+use tidegate_core::{Live, Stage, Termination};
 
 use crate::labels::{
     AttemptOutcome, Cause, FaultKind, Label, RegionTurn, ReloadResult, ReplayLost, ReplayStore,
     ResumeResult, RollbackCause, StartResult,
 };
 
+pub use arriving::Arriving;
 pub use listener::{ListenerSeries, OpenConnection};
 pub use plan_series::{PlanSeries, RouteSeries, UpstreamRow};
 pub use series::{Series, ServiceSeries, UpstreamHandle, UpstreamSeries};
@@ -40,6 +41,8 @@ use replay::Replay;
 use shard::{Counts, Padded, Shards};
 
 type Name = Arc<str>;
+/// Route and region.
+type RouteKey = (Name, Name);
 
 /// The label value for what is beyond a bound.
 pub const OTHER: &str = "other";
@@ -53,7 +56,7 @@ const MAX_HEALTH_SERIES: usize = 4_096;
 /// The store of counters. One per process.
 #[derive(Debug)]
 pub struct Metrics {
-    routes: Registry<(Name, Name), Series>,
+    routes: Registry<RouteKey, Series>,
     /// What series of routes held that are forgotten.
     forgotten: Mutex<Totals>,
     upstreams: Registry<(Name, Name), UpstreamSeries>,
@@ -112,22 +115,6 @@ impl Metrics {
             certificates: Mutex::default(),
             tables: Mutex::default(),
         })
-    }
-
-    /// The series of `plan`, for as long as it serves. Cheap: all threads share one table, whose
-    /// entries are resolved when they are first used. It goes away with the last that holds it, which takes
-    /// milliseconds for a plan with many routes.
-    pub fn route_series(self: &Arc<Self>, plan: &Arc<Plan>) -> PlanSeries {
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut known = tables.iter().filter_map(Weak::upgrade);
-        let table = known.find(|table| table.is_for(plan)).unwrap_or_else(|| {
-            self.make_room(plan);
-            let table = Arc::new(Table::new(plan.clone()));
-            tables.retain(|table| table.strong_count() > 0);
-            tables.push(Arc::downgrade(&table));
-            table
-        });
-        PlanSeries::new(self.clone(), table)
     }
 
     /// The series of one region of one upstream by name, to keep beyond a plan: for probes and
@@ -240,26 +227,6 @@ impl Metrics {
     /// The same while another plan serves a part.
     pub fn render_staged(&self, live: Option<&Live>, stage: Option<&Stage>) -> String {
         collect::render(self, live, stage)
-    }
-
-    /// Forgets series that `plan` does not name, so that they do not use up the bound for ever.
-    fn make_room(&self, plan: &Plan) {
-        if self.routes.len() >= plan.metrics.max_series as usize {
-            self.forget_routes(plan);
-        }
-        let upstreams: HashSet<&str> = plan
-            .upstreams
-            .iter()
-            .map(|upstream| &*upstream.name)
-            .collect();
-        let named = |upstream: &Name| upstreams.contains(&**upstream) || **upstream == *OTHER;
-        self.upstreams
-            .retain(|(upstream, _), _| upstreams.contains(&**upstream));
-        self.services
-            .retain(|upstream, _| upstreams.contains(&**upstream));
-        self.starts.retain(|(upstream, ..)| named(upstream));
-        self.turns.retain(|(upstream, ..)| named(upstream));
-        self.ejections.retain(|(upstream, ..)| named(upstream));
     }
 
     fn route(&self, route: &Name, region: &Name, max_series: usize) -> Shards<Series> {

@@ -168,13 +168,16 @@ impl Reloader {
             board,
             events,
             orders,
+            metrics,
             ..
         } = &self.shared;
         let before = plan.newest();
+        let series = ready.arriving.map(|arriving| metrics.arrive(arriving));
         let live = match ready.plan {
-            Bound::Plan(new) => orders.activate(*new, plan, board),
+            Bound::Plan(new) => orders.activate(new, plan, board),
             Bound::Staged(live) => orders.promote(&live.plan, plan, board).unwrap_or(live),
         };
+        self.series.store(series.map(Arc::new));
         board.forget_unused();
         self.served.store(Arc::new(ready.texts));
         let document = Arc::new(Document {

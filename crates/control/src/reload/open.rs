@@ -62,6 +62,7 @@ impl Reloader {
             places: Places::default(),
             generations: Arc::new(generations),
             marks: Arc::new(std::sync::Mutex::new(marks)),
+            series: ArcSwapOption::empty(),
             served: ArcSwap::default(),
             activated: watch::Sender::new(None),
         };

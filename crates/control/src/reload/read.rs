@@ -6,6 +6,8 @@ use std::sync::Arc;
 use tidegate_config::{Bundle, DatabaseRead, Loaded, Problem, Report};
 use tidegate_core::settings::Settings;
 use tidegate_core::{Live, Plan};
+use tidegate_telemetry::Metrics;
+use tidegate_telemetry::metrics::Arriving;
 
 use crate::certificates::{Certificate, Certificates};
 use crate::changes::{Changes, same_content};
@@ -56,6 +58,8 @@ pub(super) enum Wanted {
 /// What could serve.
 pub(super) struct Ready {
     pub(super) plan: Bound,
+    /// None when nothing serves yet, and when it is what serves already.
+    pub(super) arriving: Option<Arriving>,
     pub(super) settings: Settings,
     pub(super) resolved: String,
     pub(super) bundle: Bundle,
@@ -68,7 +72,7 @@ pub(super) struct Ready {
 
 /// A plan, new or at work.
 pub(super) enum Bound {
-    Plan(Box<Plan>),
+    Plan(Arc<Plan>),
     Staged(Arc<Live>),
 }
 
@@ -78,6 +82,7 @@ pub(super) struct Reading {
     pub(super) generations: Arc<Generations>,
     pub(super) wanted: Wanted,
     pub(super) serving: Option<Arc<Live>>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) watched: Vec<PathBuf>,
     pub(super) certificates: Option<Arc<dyn Certificates>>,
     pub(super) certificate_files: Vec<PathBuf>,
@@ -108,13 +113,22 @@ impl Bound {
             Self::Staged(live) => &live.plan,
         }
     }
+
+    /// What a new one needs of the metrics. One at work has it.
+    fn arriving(&self, metrics: &Arc<Metrics>) -> Option<Arriving> {
+        match self {
+            Self::Plan(plan) => Some(metrics.arriving(plan)),
+            Self::Staged(_) => None,
+        }
+    }
 }
 
 impl From<Loaded> for Ready {
     fn from(loaded: Loaded) -> Self {
         let warnings = loaded.report();
         Self {
-            plan: Bound::Plan(Box::new(loaded.plan)),
+            plan: Bound::Plan(Arc::new(loaded.plan)),
+            arriving: None,
             settings: loaded.settings,
             resolved: loaded.resolved,
             texts: texts_hash(&loaded.bundle),
@@ -130,6 +144,7 @@ impl From<Staged> for Ready {
     fn from(staged: Staged) -> Self {
         Self {
             plan: Bound::Staged(staged.live),
+            arriving: None,
             settings: staged.settings,
             resolved: staged.resolved,
             texts: texts_hash(&staged.bundle),
@@ -153,14 +168,16 @@ impl Reading {
             Wanted::Generation(entry, leaves) => (Some(entry.clone()), *leaves),
             _ => (None, None),
         };
-        let serving = self.serving.clone();
-        let ready = self.ready();
-        let changes = |live: &Live, ready: &Ready| {
+        let (serving, metrics) = (self.serving.clone(), self.metrics.clone());
+        let mut ready = self.ready();
+        let changes = |live: &Live, ready: &mut Ready| {
             let (old, new) = (&live.plan, ready.plan.plan());
-            (!same_content(old, new)).then(|| Changes::between(old, new))
+            let changes = (!same_content(old, new)).then(|| Changes::between(old, new))?;
+            ready.arriving = ready.plan.arriving(&metrics);
+            Some(changes)
         };
         Read {
-            changes: serving.and_then(|live| changes(&live, ready.as_ref().ok()?)),
+            changes: serving.and_then(|live| changes(&live, ready.as_mut().ok()?)),
             ready,
             is_file,
             restores,

@@ -3,8 +3,10 @@
 //! For each file: the directory that it lies in, and the directory of every symbolic link on the
 //! way to it. Of a directory that does not exist (yet, or any more), the nearest one above.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -16,7 +18,16 @@ const LINKS_MAX: usize = 40;
 /// A watch on directories; ends when dropped.
 #[derive(Debug)]
 pub(super) struct Directories {
+    watched: BTreeMap<PathBuf, Option<Identity>>,
     _watcher: RecommendedWatcher,
+}
+
+/// By what a directory is told from one that takes its place: numbers of inodes are given out again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    born: SystemTime,
 }
 
 impl Directories {
@@ -29,10 +40,22 @@ impl Directories {
                 let _ = notify.try_send(());
             }
         })?;
-        for directory in directories(paths) {
-            watcher.watch(&directory, RecursiveMode::NonRecursive)?;
+        // Before they are watched: one that is replaced meanwhile is another one at the next look.
+        let watched = identified(paths);
+        for directory in watched.keys() {
+            watcher.watch(directory, RecursiveMode::NonRecursive)?;
         }
-        Ok(Self { _watcher: watcher })
+        Ok(Self {
+            watched,
+            _watcher: watcher,
+        })
+    }
+
+    /// Whether these are the directories of `paths` as they are now. The system's watch on a directory ends
+    /// with it, and a new watch takes a thread and a good part of a millisecond: time for those that are
+    /// other ones, not at every reload. No, where a file system does not tell when a directory was made.
+    pub(super) fn are_those_of(&self, paths: &[PathBuf]) -> bool {
+        self.watched.values().all(Option::is_some) && self.watched == identified(paths)
     }
 }
 
@@ -43,6 +66,23 @@ fn is_change(kind: &EventKind) -> bool {
         EventKind::Access(_) => false,
         _ => true,
     }
+}
+
+impl Identity {
+    fn of(directory: &Path) -> Option<Self> {
+        let is = std::fs::metadata(directory).ok()?;
+        Some(Self {
+            device: is.dev(),
+            inode: is.ino(),
+            born: is.created().ok()?,
+        })
+    }
+}
+
+fn identified(paths: &[PathBuf]) -> BTreeMap<PathBuf, Option<Identity>> {
+    let all = directories(paths).into_iter();
+    all.map(|directory| (directory.clone(), Identity::of(&directory)))
+        .collect()
 }
 
 fn directories(paths: &[PathBuf]) -> BTreeSet<PathBuf> {
@@ -75,6 +115,30 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn a_directory_that_takes_the_place_of_another_is_another_one() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (path, other) = (temporary.path().join("a"), temporary.path().join("b"));
+        std::fs::create_dir(&path).unwrap();
+        let files = [path.join("a.yaml")];
+        let (notify, _notices) = mpsc::channel(1);
+        let watch = || Directories::watch(&files, &notify).unwrap();
+        let watched = watch();
+        std::fs::write(&files[0], "1").unwrap();
+        assert!(watched.are_those_of(&files), "another file in it");
+        assert!(
+            !watched.are_those_of(&[other.join("a.yaml")]),
+            "others are asked for"
+        );
+        std::fs::remove_dir_all(&path).unwrap();
+        assert!(!watched.are_those_of(&files), "it is gone");
+        let above = watch();
+        std::fs::create_dir(&path).unwrap();
+        assert!(!watched.are_those_of(&files), "another one by its name");
+        assert!(!above.are_those_of(&files), "the one below is there again");
+        assert!(watch().are_those_of(&files));
+    }
 
     fn check(root: &Path, path: &str, expected: &[&str]) {
         let expected: BTreeSet<_> = expected.iter().map(|path| root.join(path)).collect();

@@ -63,12 +63,10 @@ impl Live {
             regions: regions(&plan, upstream, board, &slot),
             budget: board.budget_with(&upstream.name, shares(upstream)),
         });
-        let routes = plan.routes.iter();
-        let hedges = routes.map(|route| hedge(route, board));
         Self {
             generation,
             upstreams: upstreams.map(Arc::new).collect(),
-            hedges: hedges.collect(),
+            hedges: hedges(&plan, board),
             holders: Arc::default(),
             plan,
         }
@@ -95,6 +93,14 @@ impl LiveUpstream {
             regions: regions(plan, upstream, board, slot),
             budget: board.budget_with(&upstream.name, shares(upstream)),
         }
+    }
+}
+
+fn hedges(plan: &Plan, board: &Board) -> Box<[Option<Arc<HedgeCell>>]> {
+    let routes = || plan.routes.iter();
+    match routes().any(|route| route.hedge.is_some()) {
+        true => routes().map(|route| hedge(route, board)).collect(),
+        false => Box::default(),
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tidegate_core::plan::{Region, Route, Upstream};
-use tidegate_core::{Plan, RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
+use tidegate_core::{LazyTable, Plan, RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
 
 use super::shard::{Padded, Shards, mine};
 use super::{Metrics, NONE, Name, Series, ServiceSeries, UpstreamHandle};
@@ -52,7 +52,7 @@ pub struct UpstreamRow(Arc<Regions>);
 pub(super) struct Table {
     plan: Arc<Plan>,
     unrouted: Lazy<Shards<Series>>,
-    routes: Box<[Lazy<Arc<RouteRow>>]>,
+    routes: LazyTable<Arc<RouteRow>>,
     upstreams: Box<[Lazy<UpstreamRow>]>,
 }
 
@@ -80,7 +80,7 @@ impl Table {
     pub(super) fn new(plan: Arc<Plan>) -> Self {
         Self {
             unrouted: Lazy::new(),
-            routes: unresolved(plan.routes.len()),
+            routes: LazyTable::new(plan.routes.len()),
             upstreams: unresolved(plan.upstreams.len()),
             plan,
         }
@@ -107,6 +107,10 @@ impl PlanSeries {
         Self { metrics, table }
     }
 
+    pub(super) fn plan(&self) -> &Plan {
+        &self.table.plan
+    }
+
     /// Whether somebody else holds the same table.
     pub fn is_shared(&self) -> bool {
         Arc::strong_count(&self.table) > 1
@@ -125,8 +129,8 @@ impl PlanSeries {
 
     /// The series of one route, for the calling thread to keep.
     pub fn route(&self, route: RouteIdx) -> RouteSeries {
-        let row = self.table.routes[route.get()]
-            .get_or_init(|| RouteRow::new(&self.metrics, &self.table.plan, route));
+        let make = || RouteRow::new(&self.metrics, &self.table.plan, route);
+        let row = self.table.routes.get_or_init(route.get(), make);
         RouteSeries::new(row.clone())
     }
 

@@ -52,6 +52,17 @@ impl<K: Hash + Ord + Clone, T: Default> Registry<K, T> {
         self.lock().len()
     }
 
+    /// The keys that `wanted` takes, in no order.
+    pub(crate) fn keys(&self, mut wanted: impl FnMut(&K) -> bool) -> Vec<K> {
+        let all = self.lock();
+        all.keys().filter(|key| wanted(key)).cloned().collect()
+    }
+
+    /// Forgets a key, and returns its shards if there are any. Who holds them records unseen.
+    pub(crate) fn remove(&self, key: &K) -> Option<Shards<T>> {
+        self.lock().remove(key)
+    }
+
     /// Forgets the keys that `keep` denies. Who holds shards of theirs records unseen.
     pub(crate) fn retain(&self, mut keep: impl FnMut(&K, &Shards<T>) -> bool) {
         self.lock().retain(|key, shards| keep(key, shards));

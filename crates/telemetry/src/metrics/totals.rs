@@ -12,7 +12,7 @@ use tidegate_core::{Plan, Termination};
 
 use super::series::Series;
 use super::shard::{BOUNDS, Distribution, Shards, total};
-use super::{Metrics, NONE, Name, OTHER};
+use super::{Metrics, NONE, Name, OTHER, RouteKey};
 use crate::labels::StatusClass;
 
 /// Requests since the start of the process, by what became of them. What ended before it had a route,
@@ -48,18 +48,21 @@ impl Metrics {
         totals
     }
 
-    /// Forgets the series of routes that `plan` does not have, but for what they add to the totals.
-    pub(super) fn forget_routes(&self, plan: &Plan) {
+    /// The series of routes that `plan` does not have.
+    pub(super) fn gone(&self, plan: &Plan) -> Vec<RouteKey> {
         let named: HashSet<&str> = plan.routes.iter().map(|route| &*route.name).collect();
         let stays = |route: &Name| named.contains(&**route) || **route == *OTHER;
+        self.routes.keys(|(route, _)| !stays(route))
+    }
+
+    /// Forgets series of routes, but for what they add to the totals.
+    pub(super) fn forget_routes(&self, gone: &[RouteKey]) {
         let mut forgotten = self.forgotten();
-        self.routes.retain(|(route, _), shards| {
-            let stays = stays(route);
-            if !stays {
-                forgotten.add(route, shards);
+        for key in gone {
+            if let Some(shards) = self.routes.remove(key) {
+                forgotten.add(&key.0, &shards);
             }
-            stays
-        });
+        }
         // Names that are gone from everywhere else are not kept here: they could grow without end.
         forgotten.by_route.clear();
     }

@@ -552,6 +552,38 @@ fn a_new_plan_makes_room_for_its_routes() {
     );
 }
 
+/// It may be refused after all: what serves goes on being counted until the plan really serves.
+#[test]
+fn a_plan_that_is_ready_makes_room_when_it_serves() {
+    let metrics = Metrics::new();
+    let first = plan(&["eu"], &["a", "b"], 2);
+    let old = metrics.route_series(&first);
+    let record = |series: &PlanSeries, route| {
+        series
+            .route(RouteIdx(route))
+            .get(Some(RegionIdx(0)))
+            .record(OK, MS);
+    };
+    (0..2).for_each(|route| record(&old, route));
+    let requests = |route| {
+        let labels = [route, "eu", "2xx"];
+        value(&scrape(&metrics, None), "tidegate_requests_total", &labels)
+    };
+    let second = plan(&["eu"], &["b", "c"], 2);
+    drop(metrics.arriving(&second));
+    let arriving = metrics.arriving(&second);
+    record(&old, 0);
+    assert_eq!(requests("a"), Some(2.0));
+    let held = metrics.arrive(arriving);
+    assert_eq!(requests("a"), None);
+    let new = metrics.route_series(&second);
+    assert!(held.is_shared(), "the table that was made ready serves");
+    drop(held);
+    (0..2).for_each(|route| record(&new, route));
+    assert_eq!((requests("b"), requests("c")), (Some(2.0), Some(1.0)));
+    assert_eq!(metrics.totals().requests, 5);
+}
+
 /// What is compared over time must not shrink because routes went.
 #[test]
 fn what_is_forgotten_stays_in_the_totals() {
