@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use smallvec::SmallVec;
-use tidegate_core::choose::MAX_ATTEMPTS;
 use tidegate_core::{Decision, Termination, decision};
 use tidegate_telemetry::access::{AccessRecord, Acts, AttemptRecord, Excluded, Saving};
 use tidegate_telemetry::labels::{AttemptOutcome, FaultKind, ReplayLost};
@@ -15,6 +14,10 @@ use crate::finish::{Made, Try};
 use crate::head::RequestHead;
 use crate::held::{HeldRoute, HeldUpstream};
 use crate::request_id::RequestId;
+
+/// Attempts that find room on the stack: more than few requests make, and not so many that moving them
+/// costs every request.
+const USUAL_ATTEMPTS: usize = 2;
 
 /// Longest path that is kept.
 const TARGET_LIMIT: usize = 2048;
@@ -131,7 +134,7 @@ impl Record {
 
     /// Writes the line.
     pub(crate) fn write(&self, context: &Context, ended: &Ended<'_>) {
-        let attempts: SmallVec<[AttemptRecord<'_>; MAX_ATTEMPTS]> = ended
+        let attempts: SmallVec<[AttemptRecord<'_>; USUAL_ATTEMPTS]> = ended
             .tries
             .iter()
             .map(|tried| attempt(tried, ended))
@@ -140,7 +143,7 @@ impl Record {
         let (host, path) = self.host_and_path.split_at(self.host_length);
         context.worker.access.borrow_mut().write(&AccessRecord {
             at: self.at,
-            id: ended.id.as_str(),
+            id: ended.id.as_bytes(),
             connection: context.log_words(),
             protocol: self.protocol,
             method: self.method.as_str(),

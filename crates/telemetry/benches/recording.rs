@@ -75,7 +75,7 @@ fn access_record(bencher: Bencher<'_, '_>) {
     let connection = ConnectionWords::new(client, "https", Some(tls));
     let record = AccessRecord {
         at: SystemTime::now(),
-        id: "0b5e7c1a9f0b5e7c1a9f0b5e7c1a9f00",
+        id: b"0b5e7c1a9f0b5e7c1a9f0b5e7c1a9f00",
         connection: &connection,
         protocol: "h2",
         method: "GET",

@@ -28,7 +28,7 @@ pub struct AccessRecord<'a> {
     /// When its head had arrived.
     pub at: SystemTime,
     /// The request id, as in `x-request-id`.
-    pub id: &'a str,
+    pub id: &'a [u8],
     /// The connection that it came by.
     pub connection: &'a ConnectionWords,
     /// `http/1.1` or `h2`. A word of ours.

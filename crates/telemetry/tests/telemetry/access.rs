@@ -59,7 +59,7 @@ pub(crate) fn full_record(at: SystemTime, with: impl FnOnce(&AccessRecord<'_>)) 
     };
     with(&AccessRecord {
         at,
-        id: "0b5e7c1a9f",
+        id: b"0b5e7c1a9f",
         connection: &CONNECTION,
         protocol: "h2",
         method: "GET",
@@ -287,7 +287,7 @@ proptest! {
         let at = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
         let found = lines(|writer| full_record(at, |record| {
             writer.write(&AccessRecord {
-                host: &host, path: &path, id: &id, route: Some(&route), ..record.clone()
+                host: &host, path: &path, id: id.as_bytes(), route: Some(&route), ..record.clone()
             });
         }));
         prop_assert_eq!(found.len(), 1, "a line stays one line");

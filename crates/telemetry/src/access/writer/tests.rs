@@ -17,7 +17,7 @@ static CONNECTION: LazyLock<ConnectionWords> =
 fn record(id: &str) -> AccessRecord<'_> {
     AccessRecord {
         at: SystemTime::UNIX_EPOCH,
-        id,
+        id: id.as_bytes(),
         connection: &CONNECTION,
         protocol: "h2",
         method: "GET",
