@@ -134,10 +134,13 @@ impl Memory {
 /// Reads a regular file of at most `bytes_max` bytes. Devices and pipes are refused, because they
 /// may block or never end.
 pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-    if !std::fs::metadata(path)?.is_file() {
+    let is = std::fs::metadata(path)?;
+    if !is.is_file() {
         return Err(not_regular());
     }
-    let mut content = Vec::new();
+    // Room for all of it and the end: a file that grows on the way is copied, as it would be otherwise.
+    let room = usize::try_from(is.len().min(bytes_max) + 1).unwrap_or_default();
+    let mut content = Vec::with_capacity(room);
     std::fs::File::open(path)?
         .take(bytes_max + 1)
         .read_to_end(&mut content)?;

@@ -11,8 +11,13 @@ use crate::error::BenchError;
 pub(super) const KNOBS: &str = "one thread a core, three regions (two stand by), probe /healthz \
     every 2 s, metrics, three attempts, deadlines, access log off or to a file";
 
+/// Where the access log lies: not beside the configuration, whose directory is watched.
+const LOGS: &str = "logs";
+
 /// Writes the configuration.
 pub(super) fn write(site: &Site, logging: bool) -> Result<(), BenchError> {
+    let logs = site.directory().join(LOGS);
+    std::fs::create_dir_all(&logs).map_err(BenchError::io(logs.display().to_string()))?;
     site.write("tidegate.yaml", &configuration(site, logging))
 }
 
@@ -24,7 +29,10 @@ pub(super) fn arguments(site: &Site) -> Vec<OsString> {
 fn configuration(site: &Site, logging: bool) -> String {
     let (http, https, [_, far, farther]) = (site.http, site.https, site.regions());
     let log = match logging {
-        true => format!("{{ file: \"{}/access.log\" }}", site.directory().display()),
+        true => format!(
+            "{{ file: \"{}/{LOGS}/access.log\" }}",
+            site.directory().display()
+        ),
         false => "off".to_owned(),
     };
     let probe = match site.shape.checks {
