@@ -1,8 +1,10 @@
 //! What every dimension shares: who takes part, the upstream, and rounds that are interleaved.
 //!
 //! For each cell the rounds go through all proxies in turn, each started for its round alone, so
-//! that neighbours in time are compared and nobody idles beside the one that is measured. A round
-//! that others on the machine disturbed is measured again, or else kept and counted as such.
+//! that neighbours in time are compared and nobody idles beside the one that is measured. Where a
+//! measurement is short and the difference small, all are there and measured by turns of a second
+//! ([`Bench::cell_by_turns`]): a machine that is shared changes within seconds. A round that others on
+//! the machine disturbed is measured again, or else kept and counted as such.
 
 use tidegate_lab::{Authority, Leaf};
 
@@ -91,14 +93,7 @@ impl<'a> Bench<'a> {
         able: impl Fn(&Peer) -> bool,
         mut measure: impl AsyncFnMut(&Self, &Peer) -> Result<Round, BenchError>,
     ) -> Result<(), BenchError> {
-        let able: Vec<_> = self
-            .peers
-            .iter()
-            .filter(|peer| able(peer))
-            .cloned()
-            .collect();
-        let mut rounds: Vec<(Kind, Vec<Round>)> =
-            able.iter().map(|peer| (peer.kind, Vec::new())).collect();
+        let (able, mut rounds) = self.able(able);
         let mut disturbed = 0;
         for number in 0..self.options.rounds {
             self.round = number;
@@ -108,35 +103,80 @@ impl<'a> Bench<'a> {
                 let (peer, (_, own)) = (&able[turn], &mut rounds[turn]);
                 let step = format!("{}: {}", heading.cell, peer.kind.name());
                 self.progress.step(&step);
-                let (round, quiet) = self.quiet_round(peer, &mut measure).await?;
+                let measure = async |bench: &Self| measure(bench, peer).await;
+                let (round, quiet) = self.quietly(measure).await?;
                 own.push(round);
                 disturbed += u32::from(!quiet);
             }
         }
+        self.enter(heading, &rounds, disturbed);
+        Ok(())
+    }
+
+    /// The same of proxies that are all there during a round: `measure` returns the rounds of those that
+    /// it is given, in their order.
+    ///
+    /// # Errors
+    /// The first thing that makes a figure worthless.
+    pub(crate) async fn cell_by_turns(
+        &mut self,
+        heading: Heading,
+        able: impl Fn(&Peer) -> bool,
+        mut measure: impl AsyncFnMut(&Self, &[Peer]) -> Result<Vec<Round>, BenchError>,
+    ) -> Result<(), BenchError> {
+        let (mut able, mut rounds) = self.able(able);
+        let mut disturbed = 0;
+        for number in 0..self.options.rounds {
+            self.round = number;
+            able.iter()
+                .for_each(|_| self.progress.step(&format!("{}: by turns", heading.cell)));
+            let measure = async |bench: &Self| measure(bench, &able).await;
+            let (all, quiet) = self.quietly(measure).await?;
+            for (peer, round) in able.iter().zip(all) {
+                let own = rounds.iter_mut().find(|(kind, _)| *kind == peer.kind);
+                own.into_iter().for_each(|(_, own)| own.push(round.clone()));
+            }
+            disturbed += u32::from(!quiet) * able.len() as u32;
+            // As above.
+            let first = able.len().min(1);
+            able.rotate_left(first);
+        }
+        self.enter(heading, &rounds, disturbed);
+        Ok(())
+    }
+
+    /// Who takes part in a cell, and room for the rounds of each.
+    fn able(&self, able: impl Fn(&Peer) -> bool) -> (Vec<Peer>, Vec<(Kind, Vec<Round>)>) {
+        let peers = self.peers.iter();
+        let able: Vec<_> = peers.filter(|peer| able(peer)).cloned().collect();
+        let rounds = able.iter().map(|peer| (peer.kind, Vec::new())).collect();
+        (able, rounds)
+    }
+
+    /// Prints a cell's table and keeps it.
+    fn enter(&mut self, heading: Heading, rounds: &[(Kind, Vec<Round>)], disturbed: u32) {
         self.progress.clear();
         let report = CellReport {
             cell: heading.cell,
             unit: heading.unit.to_owned(),
             also: heading.also.iter().map(ToString::to_string).collect(),
             disturbed,
-            rows: figures::rows(&rounds),
+            rows: figures::rows(rounds),
         };
         report.print();
         self.report.cells.push(report);
-        Ok(())
     }
 
     /// Measures until nobody else has used the cores meanwhile, as often as the user allows. Says
     /// whether the round that it returns was quiet.
-    async fn quiet_round(
+    async fn quietly<T>(
         &self,
-        peer: &Peer,
-        measure: &mut impl AsyncFnMut(&Self, &Peer) -> Result<Round, BenchError>,
-    ) -> Result<(Round, bool), BenchError> {
+        mut measure: impl AsyncFnMut(&Self) -> Result<T, BenchError>,
+    ) -> Result<(T, bool), BenchError> {
         let mut left = self.options.repeats;
         loop {
             let watch = Watch::start()?;
-            let round = measure(self, peer).await?;
+            let round = measure(self).await?;
             let quiet = watch.was_quiet()?;
             if quiet || left == 0 {
                 return Ok((round, quiet));

@@ -120,6 +120,11 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
+    /// Whether its requests are so short that what the machine does for a second decides what they cost.
+    pub(crate) fn is_short(&self) -> bool {
+        matches!(self.transfer, KB | Transfer::Call)
+    }
+
     /// Requests of a round at `percent` of the usual number, at least one for every stream.
     pub(crate) fn requests(&self, percent: u64) -> u64 {
         let least = u64::from(CONNECTIONS * self.streams);

@@ -72,6 +72,17 @@ fn ratio(own: &[Round], nginx: &[Round]) -> Option<f64> {
     median(pairs.map(|(own, nginx)| own.value / nginx.value))
 }
 
+/// One round of several of the same proxy: the means.
+pub(crate) fn mean(rounds: &[Round]) -> Round {
+    let count = rounds.len() as f64;
+    let also = rounds.first().map_or(0, |round| round.also.len());
+    let mean = |of: &dyn Fn(&Round) -> f64| rounds.iter().map(of).sum::<f64>() / count;
+    Round {
+        value: mean(&|round| round.value),
+        also: (0..also).map(|at| mean(&|round| round.also[at])).collect(),
+    }
+}
+
 /// The middle value, or the mean of the two in the middle; `None` of nothing.
 pub(crate) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut sorted: Vec<_> = values.collect();
@@ -106,6 +117,12 @@ mod tests {
         for (values, expected) in table {
             assert_eq!(median(values.iter().copied()), expected, "{values:?}");
         }
+    }
+
+    #[test]
+    fn several_rounds_are_one_by_their_means() {
+        let one = mean(&rounds([1.0, 2.0, 6.0]));
+        assert_eq!((one.value, one.also), (3.0, vec![6.0]));
     }
 
     #[test]

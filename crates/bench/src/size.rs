@@ -5,13 +5,16 @@ use std::path::Path;
 use crate::bench::{Bench, Heading};
 use crate::cell::{Cell, KB, SIZE, Transfer};
 use crate::error::BenchError;
-use crate::figures::Round;
+use crate::figures::{self, Round};
 use crate::load::{self, Outcome};
 use crate::peer::{Kind, Peer, Process, Shape};
 use crate::{Options, sample};
 
 /// A round begins with this share of its requests that is not measured.
 const WARM_UP: u64 = 10;
+
+/// Turns of each proxy in a round of a short cell.
+const TURNS: usize = 3;
 
 /// Measures, prints and writes everything.
 ///
@@ -36,11 +39,20 @@ pub(crate) async fn run(options: &Options) -> Result<(), BenchError> {
             also: &["req/s"],
         };
         let able = |peer: &Peer| takes_part(peer.kind, cell);
-        bench
-            .cell(heading, able, async |bench, peer| {
-                round(bench, cell, peer, body.path()).await
-            })
-            .await?;
+        match cell.is_short() {
+            true => {
+                let measure = async |bench: &Bench<'_>, peers: &[Peer]| {
+                    by_turns(bench, cell, peers, body.path()).await
+                };
+                bench.cell_by_turns(heading, able, measure).await?;
+            }
+            false => {
+                let measure = async |bench: &Bench<'_>, peer: &Peer| {
+                    round(bench, cell, peer, body.path()).await
+                };
+                bench.cell(heading, able, measure).await?;
+            }
+        }
     }
     bench.finish()
 }
@@ -63,26 +75,64 @@ async fn round(
     peer: &Peer,
     body: &Path,
 ) -> Result<Round, BenchError> {
+    let process = start(bench, cell, peer, body).await?;
+    let round = turn(bench, cell, &process, body).await?;
+    sample::must_be_right(cell, &process, &bench.authority).await?;
+    Ok(round)
+}
+
+/// Proxies that are measured by turns, from their start to their end.
+async fn by_turns(
+    bench: &Bench<'_>,
+    cell: &Cell,
+    peers: &[Peer],
+    body: &Path,
+) -> Result<Vec<Round>, BenchError> {
+    let mut all = Vec::new();
+    for peer in peers {
+        all.push((start(bench, cell, peer, body).await?, Vec::new()));
+    }
+    for _ in 0..TURNS {
+        for (process, turns) in &mut all {
+            turns.push(turn(bench, cell, process, body).await?);
+        }
+    }
+    let mut rounds = Vec::new();
+    for (process, turns) in &all {
+        sample::must_be_right(cell, process, &bench.authority).await?;
+        rounds.push(figures::mean(turns));
+    }
+    Ok(rounds)
+}
+
+/// A proxy that answers right and is warm.
+async fn start(
+    bench: &Bench<'_>,
+    cell: &Cell,
+    peer: &Peer,
+    body: &Path,
+) -> Result<Process, BenchError> {
     let shape = Shape {
         h2c: cell.h2c,
         ..Shape::default()
     };
     let mut process = bench.launch(peer, &shape)?;
     sample::until_right(cell, &mut process, &bench.authority).await?;
-    let percent = bench.options.percent;
-    let requests = cell.requests(percent);
-    load(
-        bench,
-        cell,
-        &process,
-        cell.requests(percent / WARM_UP),
-        body,
-    )
-    .await?;
+    let requests = cell.requests(bench.options.percent / WARM_UP);
+    load(bench, cell, &process, requests, body).await?;
+    Ok(process)
+}
+
+async fn turn(
+    bench: &Bench<'_>,
+    cell: &Cell,
+    process: &Process,
+    body: &Path,
+) -> Result<Round, BenchError> {
+    let requests = cell.requests(bench.options.percent);
     let cpu = process.cpu_exact()?;
-    let outcome = load(bench, cell, &process, requests, body).await?;
+    let outcome = load(bench, cell, process, requests, body).await?;
     let cpu = process.cpu_exact()?.saturating_sub(cpu);
-    sample::must_be_right(cell, &process, &bench.authority).await?;
     Ok(Round {
         value: cpu.as_secs_f64() * 1e6 / requests as f64,
         also: vec![outcome.per_second],
