@@ -98,8 +98,7 @@ impl<'a> Bench<'a> {
         for number in 0..self.options.rounds {
             self.round = number;
             for place in 0..rounds.len() {
-                // Every round begins with another one, so that no place favours anybody.
-                let turn = (number as usize + place) % rounds.len();
+                let turn = turn(number, place, able.len());
                 let (peer, (_, own)) = (&able[turn], &mut rounds[turn]);
                 let step = format!("{}: {}", heading.cell, peer.kind.name());
                 self.progress.step(&step);
@@ -124,22 +123,22 @@ impl<'a> Bench<'a> {
         able: impl Fn(&Peer) -> bool,
         mut measure: impl AsyncFnMut(&Self, &[Peer]) -> Result<Vec<Round>, BenchError>,
     ) -> Result<(), BenchError> {
-        let (mut able, mut rounds) = self.able(able);
+        let (able, mut rounds) = self.able(able);
         let mut disturbed = 0;
         for number in 0..self.options.rounds {
             self.round = number;
-            able.iter()
-                .for_each(|_| self.progress.step(&format!("{}: by turns", heading.cell)));
-            let measure = async |bench: &Self| measure(bench, &able).await;
+            let turns = (0..able.len()).map(|place| turn(number, place, able.len()));
+            let turns: Vec<_> = turns.collect();
+            let peers: Vec<_> = turns.iter().map(|turn| able[*turn].clone()).collect();
+            for _ in &peers {
+                self.progress.step(&format!("{}: by turns", heading.cell));
+            }
+            let measure = async |bench: &Self| measure(bench, &peers).await;
             let (all, quiet) = self.quietly(measure).await?;
-            for (peer, round) in able.iter().zip(all) {
-                let own = rounds.iter_mut().find(|(kind, _)| *kind == peer.kind);
-                own.into_iter().for_each(|(_, own)| own.push(round.clone()));
+            for (turn, round) in turns.into_iter().zip(all) {
+                rounds[turn].1.push(round);
             }
             disturbed += u32::from(!quiet) * able.len() as u32;
-            // As above.
-            let first = able.len().min(1);
-            able.rotate_left(first);
         }
         self.enter(heading, &rounds, disturbed);
         Ok(())
@@ -192,6 +191,12 @@ impl<'a> Bench<'a> {
     pub(crate) fn finish(self) -> Result<(), BenchError> {
         self.report.write_to(&self.options.out)
     }
+}
+
+/// Whose turn it is at a place of a round, of so many: every round begins with another one, so that no
+/// place favours anybody.
+fn turn(round: u32, place: usize, of: usize) -> usize {
+    (round as usize + place) % of
 }
 
 /// The cores of this machine; 0 when the system does not say.

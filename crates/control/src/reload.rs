@@ -57,7 +57,7 @@ pub struct Reloader {
     generations: Arc<Generations>,
     /// Marks of starts that have not ended well yet.
     marks: Arc<std::sync::Mutex<Marks>>,
-    /// Those of what serves, until the workers have them.
+    /// The series of what serves: held, so that what was made ready is there when the workers ask for it.
     series: ArcSwapOption<PlanSeries>,
     /// The hash of the texts that serve.
     served: ArcSwap<String>,

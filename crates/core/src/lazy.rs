@@ -1,8 +1,8 @@
 //! A table whose entries are made when they are first used, and the memory for them as well.
 //!
 //! A plan with thousands of routes is bound by every worker while requests wait for it: room for every route
-//! at once is hundreds of pages that the kernel has to find and clear. In blocks of some pages' worth it
-//! finds them as they come into use.
+//! at once is hundreds of pages that the kernel has to find and clear. In blocks of a page it finds them
+//! as they come into use.
 
 use std::fmt;
 use std::sync::OnceLock;

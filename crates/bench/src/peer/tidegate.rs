@@ -16,8 +16,10 @@ const LOGS: &str = "logs";
 
 /// Writes the configuration.
 pub(super) fn write(site: &Site, logging: bool) -> Result<(), BenchError> {
-    let logs = site.directory().join(LOGS);
-    std::fs::create_dir_all(&logs).map_err(BenchError::io(logs.display().to_string()))?;
+    if logging {
+        let logs = site.directory().join(LOGS);
+        std::fs::create_dir_all(&logs).map_err(BenchError::io(logs.display().to_string()))?;
+    }
     site.write("tidegate.yaml", &configuration(site, logging))
 }
 

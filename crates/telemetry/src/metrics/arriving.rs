@@ -4,7 +4,7 @@
 //! place of. Whoever serves requests would do it on the first request under that plan.
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
 use tidegate_core::Plan;
 
@@ -23,9 +23,7 @@ impl Metrics {
     /// every series and every route.
     pub fn arriving(self: &Arc<Self>, plan: &Arc<Plan>) -> Arriving {
         let gone = self.without_room(plan);
-        let table = Arc::new(Table::new(plan.clone()));
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
-        enter(&mut tables, &table);
+        let table = entered(&mut self.tables(), plan);
         Arriving {
             series: PlanSeries::new(self.clone(), table),
             gone,
@@ -43,15 +41,17 @@ impl Metrics {
     /// entries are resolved when they are first used. It goes away with the last that holds it, which takes
     /// milliseconds for a plan with many routes. A plan that was not [`arriving`](Self::arriving) arrives.
     pub fn route_series(self: &Arc<Self>, plan: &Arc<Plan>) -> PlanSeries {
-        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tables = self.tables();
         let mut known = tables.iter().filter_map(Weak::upgrade);
         let table = known.find(|table| table.is_for(plan)).unwrap_or_else(|| {
             self.make_room(plan, &self.without_room(plan));
-            let table = Arc::new(Table::new(plan.clone()));
-            enter(&mut tables, &table);
-            table
+            entered(&mut tables, plan)
         });
         PlanSeries::new(self.clone(), table)
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Vec<Weak<Table>>> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The series of routes that have to go so that those of `plan` find room.
@@ -82,7 +82,10 @@ impl Metrics {
     }
 }
 
-fn enter(tables: &mut Vec<Weak<Table>>, table: &Arc<Table>) {
+/// A new table for `plan`, among those of the plans that are alive.
+fn entered(tables: &mut Vec<Weak<Table>>, plan: &Arc<Plan>) -> Arc<Table> {
+    let table = Arc::new(Table::new(plan.clone()));
     tables.retain(|table| table.strong_count() > 0);
-    tables.push(Arc::downgrade(table));
+    tables.push(Arc::downgrade(&table));
+    table
 }
