@@ -61,16 +61,21 @@ impl Fields {
         Self { head, lines }
     }
 
-    /// A section that has no line yet, and room for those of most.
-    pub(crate) fn with_room() -> Self {
-        let list = Vec::with_capacity(LINES);
+    /// A section without a line.
+    pub(crate) const fn empty() -> Self {
         Self {
             head: Bytes::new(),
             lines: Lines {
-                list,
-                ..Lines::default()
+                list: Vec::new(),
+                present: 0,
+                repeated: 0,
             },
         }
+    }
+
+    /// Makes room for the lines of most sections in one that has none.
+    pub(crate) fn make_room(&mut self) {
+        self.lines.list = Vec::with_capacity(LINES);
     }
 
     /// The positions, to be read before [`lie_in`](Self::lie_in) says in what.

@@ -50,20 +50,26 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
+    /// One that says nothing yet: a constant, which is copied into its box. What is put together first has to be
+    /// moved there before the processor has it all together.
+    const EMPTY: Self = Self {
+        method: Method::GET,
+        target: Target::Asterisk,
+        version: Version::Http11,
+        fields: Fields::empty(),
+        framing: Framing::None,
+        keep_alive: false,
+        expect_continue: false,
+        upgrade: None,
+        te_trailers: false,
+        host: None,
+    };
+
     /// One that says nothing yet. What is read is put into its place, for it is too large to be moved.
     fn boxed() -> Box<Self> {
-        Box::new(Self {
-            method: Method::GET,
-            target: Target::Asterisk,
-            version: Version::Http11,
-            fields: Fields::with_room(),
-            framing: Framing::None,
-            keep_alive: false,
-            expect_continue: false,
-            upgrade: None,
-            te_trailers: false,
-            host: None,
-        })
+        let mut head = Box::new(Self::EMPTY);
+        head.fields.make_room();
+        head
     }
 
     /// The effective authority (RFC 9110 section 7.1): that of the target, else `Host`, valid

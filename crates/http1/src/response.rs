@@ -52,17 +52,22 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// One that says nothing yet: a constant, for the reason that a request's is.
+    const EMPTY: Self = Self {
+        status: StatusCode::OK,
+        version: Version::Http11,
+        reason: Bytes::new(),
+        fields: Fields::empty(),
+        framing: Framing::None,
+        keep_alive: false,
+        upgrade: None,
+    };
+
     /// One that says nothing yet. What is read is put into its place, for it is too large to be moved.
     fn boxed() -> Box<Self> {
-        Box::new(Self {
-            status: StatusCode::OK,
-            version: Version::Http11,
-            reason: Bytes::new(),
-            fields: Fields::with_room(),
-            framing: Framing::None,
-            keep_alive: false,
-            upgrade: None,
-        })
+        let mut head = Box::new(Self::EMPTY);
+        head.fields.make_room();
+        head
     }
 
     /// Whether the final answer is yet to come (RFC 9110 section 15.2).

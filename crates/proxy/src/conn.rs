@@ -48,6 +48,9 @@ pub(crate) struct Conn {
     tail: VecDeque<Bytes>,
     /// What follows the tail.
     after: &'static [u8],
+    /// A piece that was copied into `wbuf`, until the next write. Letting go of it is a locked operation, which
+    /// waits for the copy to reach the cache: after a system call there is nothing to wait for.
+    copied: Option<Bytes>,
     big: bool,
     written: u64,
     eof: bool,
@@ -62,6 +65,7 @@ impl Conn {
             wbuf: BytesMut::new(),
             tail: VecDeque::new(),
             after: b"",
+            copied: None,
             big: false,
             written: 0,
             eof: false,
@@ -117,6 +121,7 @@ impl Conn {
         } else {
             self.wbuf.extend_from_slice(&data);
             self.wbuf.extend_from_slice(after);
+            self.copied = Some(data);
         }
     }
 
@@ -146,7 +151,9 @@ impl Conn {
     /// Writes all that waits and flushes the stream.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_flushed() {
-            let wrote = ready!(self.poll_write_once(cx))?;
+            let wrote = self.poll_write_once(cx);
+            self.copied = None;
+            let wrote = ready!(wrote)?;
             if wrote == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

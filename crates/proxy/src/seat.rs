@@ -41,6 +41,8 @@ impl Seat {
     pub(crate) fn work(self, ready: Ready) {
         // Connections that are cut write their records when they are dropped: the log outlives them.
         let _access = self.access.clone();
+        // So do counters, that a connection counts until it is gone.
+        let _own = tidegate_telemetry::metrics::own();
         match tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -31,7 +31,7 @@ pub use arriving::Arriving;
 pub use listener::{ListenerSeries, OpenConnection};
 pub use plan_series::{PlanSeries, RouteSeries, UpstreamRow};
 pub use series::{Series, ServiceSeries, UpstreamHandle, UpstreamSeries};
-pub use shard::BOUNDS;
+pub use shard::{BOUNDS, OwnShards, own};
 pub use totals::Totals;
 
 use plan_series::Table;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::shard::{Counts, Shards, mine, total};
+use super::shard::{Counts, Shards, mine, step, total};
 use crate::labels::{HandshakeFailure, Label, TlsVersion};
 
 /// The series of one listener. Cheap to clone.
@@ -29,7 +29,7 @@ impl ListenerSeries {
 
     /// Counts a connection that was accepted as open, its TLS handshake included.
     pub fn open(&self) -> OpenConnection {
-        mine(&self.0).open.fetch_add(1, Ordering::Relaxed);
+        step(&mine(&self.0).open, 1);
         OpenConnection(self.clone())
     }
 
@@ -46,7 +46,7 @@ impl ListenerSeries {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        mine(&self.0.0).open.fetch_sub(1, Ordering::Relaxed);
+        step(&mine(&self.0.0).open, -1);
     }
 }
 

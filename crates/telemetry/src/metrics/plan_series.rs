@@ -7,13 +7,13 @@
 
 use std::cell::{Cell, OnceCell};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use tidegate_core::plan::{Region, Route, Upstream};
 use tidegate_core::{LazyTable, Plan, RegionIdx, RegionSet, RouteIdx, UpstreamIdx};
 
-use super::shard::{Padded, Shards, mine};
+use super::shard::{Padded, Shards, add, mine};
 use super::{Metrics, NONE, Name, Series, ServiceSeries, UpstreamHandle};
 use crate::labels::{AttemptOutcome, ResumeResult};
 
@@ -186,7 +186,7 @@ impl RouteSeries {
         let row = &*self.row;
         let shards: Shards<Padded<AtomicU64>> =
             row.metrics.rescue(row.name(from), row.name(to), why);
-        mine(&shards).0.fetch_add(1, Ordering::Relaxed);
+        add(&mine(&shards).0, 1);
     }
 
     /// Counts an answer that broke within its body in region `from`, and what came of its

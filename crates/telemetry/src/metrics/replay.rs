@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use super::shard::Counts;
+use super::shard::{Counts, add, step};
 use crate::labels::{Label, ReplayLost, ReplayStore};
 
 /// One thread's part.
@@ -16,15 +16,15 @@ pub(super) struct Replay {
 
 impl Replay {
     pub(super) fn kept(&self, store: ReplayStore, delta: i64) {
-        self.kept[store.index()].fetch_add(delta, Ordering::Relaxed);
+        step(&self.kept[store.index()], delta);
     }
 
     pub(super) fn spooled(&self, bytes: u64) {
-        self.spooled.fetch_add(bytes, Ordering::Relaxed);
+        add(&self.spooled, bytes);
     }
 
     pub(super) fn gathered(&self) {
-        self.gathered.fetch_add(1, Ordering::Relaxed);
+        add(&self.gathered, 1);
     }
 
     /// Bytes kept there. One thread's part can be negative, as another may have freed what it kept.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use super::shard::{Counts, Histogram, Shards, mine};
+use super::shard::{Counts, Histogram, Shards, add, mine, step};
 use crate::labels::{
     AffinityResult, AttemptOutcome, HedgeCause, HedgeResult, Label, Limit, MirrorResult,
     ProbeResult, RetryScope, StatusClass,
@@ -82,7 +82,7 @@ impl ServiceSeries {
 
     /// Counts an answer whose report of load is none.
     pub fn misreported(&self) {
-        self.misreported.fetch_add(1, Ordering::Relaxed);
+        add(&self.misreported, 1);
     }
 
     pub(super) fn misreported_total(shards: &[Self]) -> u64 {
@@ -111,13 +111,13 @@ impl UpstreamSeries {
     /// Counts an attempt here that was given up for one elsewhere, because of what became of its
     /// region. The account of a request calls it.
     pub fn redispatched(&self) {
-        self.redispatched.fetch_add(1, Ordering::Relaxed);
+        add(&self.redispatched, 1);
     }
 
     /// Counts an attempt that went elsewhere, or came here only for lack of something better, because
     /// it was beyond the region's capacity.
     pub fn shed(&self) {
-        self.shed.fetch_add(1, Ordering::Relaxed);
+        add(&self.shed, 1);
     }
 
     /// Counts a hedge that was sent here, once its request is over. The account of a request calls it.
@@ -133,12 +133,12 @@ impl UpstreamSeries {
     /// A connection is being opened. Each call is matched by one of [`closed`](Self::closed), as
     /// with [`idle_began`](Self::idle_began).
     pub fn opening(&self) {
-        self.open.fetch_add(1, Ordering::Relaxed);
+        step(&self.open, 1);
     }
 
     /// A connection was closed, or could not be opened.
     pub fn closed(&self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        step(&self.open, -1);
     }
 
     /// Counts an attempt that a bound of `circuit_breaker` kept away.
@@ -149,12 +149,12 @@ impl UpstreamSeries {
     /// A connection became idle. Each call is matched by one of [`idle_ended`](Self::idle_ended),
     /// on whatever thread, through a handle of the same upstream and region.
     pub fn idle_began(&self) {
-        self.idle.fetch_add(1, Ordering::Relaxed);
+        step(&self.idle, 1);
     }
 
     /// An idle connection was taken, or closed.
     pub fn idle_ended(&self) {
-        self.idle.fetch_sub(1, Ordering::Relaxed);
+        step(&self.idle, -1);
     }
 
     /// Counts one active probe.

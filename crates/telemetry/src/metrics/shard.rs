@@ -1,14 +1,15 @@
 //! Counters that cores do not share: each thread adds to its own shard, a scrape sums the shards.
 //!
-//! A shard starts on a cache line of its own, an addition is one relaxed atomic add, and a
-//! histogram is a fixed array of buckets, so recording never waits, never allocates, and what is
-//! kept does not grow between two scrapes.
+//! A shard starts on a cache line of its own, and a histogram is a fixed array of buckets, so recording
+//! never waits, never allocates, and what is kept does not grow between two scrapes. Of a thread that has
+//! its shards for itself ([`own`]), an addition is a load and a store; the others share the first shard,
+//! and add by a locked operation.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::num::NonZero;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::labels::Label;
@@ -46,7 +47,7 @@ const BOUNDS_NS: [u64; BOUNDS.len()] = {
     nanos
 };
 
-/// One shard per thread that records (more threads than shards share).
+/// One shard for each thread that has its own, after the one that the others share.
 pub(crate) type Shards<T> = std::sync::Arc<[T]>;
 
 /// A value on cache lines of its own.
@@ -73,14 +74,82 @@ pub(crate) struct Distribution {
     pub(crate) sum: Duration,
 }
 
+/// Where the calling thread counts.
+#[derive(Clone, Copy)]
+struct Place(usize);
+
+/// The shard that threads without one of their own share.
+const COMMON: Place = Place(0);
+
+thread_local! {
+    static PLACE: Cell<Place> = const { Cell::new(COMMON) };
+}
+
+/// The places that threads have for themselves, a bit each. That of [`COMMON`] is never free.
+static TAKEN: AtomicU64 = AtomicU64::new(1);
+
+/// A thread's shards are its own as long as this lives.
+#[derive(Debug)]
+pub struct OwnShards(PhantomData<*const ()>);
+
+/// Gives the calling thread shards that no other one writes to. None if it has them, or if none is left:
+/// there are as many as cores, at most 63. Then it counts as before, a little slower.
+pub fn own() -> Option<OwnShards> {
+    let free = |taken: u64| {
+        let place = taken.trailing_ones() as usize;
+        (place < shard_count()).then(|| taken | 1 << place)
+    };
+    if PLACE.get().is_own() {
+        return None;
+    }
+    // Whoever had the place before has left its last counts in it.
+    let before = TAKEN.fetch_update(Ordering::Acquire, Ordering::Relaxed, free);
+    PLACE.set(Place(before.ok()?.trailing_ones() as usize));
+    Some(OwnShards(PhantomData))
+}
+
+impl Drop for OwnShards {
+    fn drop(&mut self) {
+        let place = PLACE.replace(COMMON);
+        TAKEN.fetch_and(!(1 << place.0), Ordering::Release);
+    }
+}
+
+impl Place {
+    fn is_own(self) -> bool {
+        self.0 != COMMON.0
+    }
+}
+
+/// Adds to a counter of the calling thread's shard, which is [`mine`]; the sum wraps.
+pub(crate) fn add(counter: &AtomicU64, count: u64) {
+    if PLACE.get().is_own() {
+        let before = counter.load(Ordering::Relaxed);
+        counter.store(before.wrapping_add(count), Ordering::Relaxed);
+    } else {
+        counter.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+/// The same for a gauge, which may fall.
+pub(crate) fn step(gauge: &AtomicI64, by: i64) {
+    if PLACE.get().is_own() {
+        let before = gauge.load(Ordering::Relaxed);
+        gauge.store(before.wrapping_add(by), Ordering::Relaxed);
+    } else {
+        gauge.fetch_add(by, Ordering::Relaxed);
+    }
+}
+
 /// Fresh shards: one for each core and one for the threads beside them, at most [`MAX_SHARDS`].
 pub(crate) fn fresh<T: Default>() -> Shards<T> {
     (0..shard_count()).map(|_| T::default()).collect()
 }
 
-/// The calling thread's shard. `shards` come from [`fresh`], so their number is a power of two.
+/// The calling thread's shard. `shards` come from [`fresh`], so their number is a power of two. Not to be
+/// handed to another thread: it would count in the wrong place.
 pub(crate) fn mine<T>(shards: &[T]) -> &T {
-    &shards[thread_number() & (shards.len() - 1)]
+    &shards[PLACE.get().0 & (shards.len() - 1)]
 }
 
 fn shard_count() -> usize {
@@ -88,19 +157,6 @@ fn shard_count() -> usize {
     *COUNT.get_or_init(|| {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         (cores + 1).next_power_of_two().min(MAX_SHARDS)
-    })
-}
-
-fn thread_number() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-    NUMBER.with(|number| {
-        if number.get() == usize::MAX {
-            number.set(NEXT.fetch_add(1, Ordering::Relaxed));
-        }
-        number.get()
     })
 }
 
@@ -121,7 +177,7 @@ impl<L: Label, const N: usize> Counts<L, N> {
     /// Adds `count` to the counter of `label`.
     pub(crate) fn add_many(&self, label: L, count: u64) {
         let () = Self::COMPLETE;
-        self.0[label.index()].fetch_add(count, Ordering::Relaxed);
+        add(&self.0[label.index()], count);
     }
 
     /// The counter of `label`.
@@ -148,8 +204,8 @@ impl Histogram {
             .iter()
             .map(|bound| usize::from(nanos > *bound))
             .sum();
-        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.sum_ns.fetch_add(nanos, Ordering::Relaxed);
+        add(&self.buckets[bucket], 1);
+        add(&self.sum_ns, nanos);
     }
 }
 
@@ -231,9 +287,31 @@ mod tests {
         assert_eq!(total(&shards, |shard| &shard.0, RetryScope::InRegion), 0);
     }
 
+    /// All of it in one test: there are few places, and tests run side by side.
     #[test]
-    fn a_thread_keeps_its_shard() {
-        let shards: Shards<Padded<u8>> = fresh();
-        assert!(std::ptr::eq(mine(&shards), mine(&shards)));
+    fn a_thread_has_its_shard_for_itself_and_gives_it_back() {
+        let shards: Shards<Padded<AtomicI64>> = fresh();
+        let place = || std::ptr::from_ref(mine(&shards)) as usize;
+        let count = || {
+            let own = own();
+            (0..1_000).for_each(|_| step(&mine(&shards).0, 1));
+            (own.is_some(), place())
+        };
+        let common = place();
+        let held = own().expect("one is free");
+        let alone = place();
+        assert!(own().is_none(), "it has one");
+        let others = std::thread::scope(|scope| {
+            let many = [(); MAX_SHARDS].map(|()| scope.spawn(count));
+            many.map(|one| one.join().expect("no panic"))
+        });
+        assert_ne!(alone, common);
+        assert!(others.iter().all(|(own, place)| *own == (*place != common)));
+        assert!(others.iter().all(|(_, place)| *place != alone));
+        step(&mine(&shards).0, -64_000);
+        drop(held);
+        assert_eq!(place(), common);
+        let sum: i64 = shards.iter().map(|one| one.0.load(Ordering::Relaxed)).sum();
+        assert_eq!(sum, 0);
     }
 }
