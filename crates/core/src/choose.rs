@@ -27,6 +27,7 @@ use crate::handle::LiveUpstream;
 use crate::ids::{RegionIdx, RegionSet};
 use crate::limits::{Bounds, Turn};
 use crate::plan::{Affinity, AffinityBy, AffinityScope, Isolation, Upstream, WhenGone};
+use crate::recall::{self, Marks};
 use crate::retry::{Destination, NextTry, Scope};
 use crate::sets::{Loaded, Sets};
 use crate::steer;
@@ -342,13 +343,27 @@ pub fn choose_into(
     rng: &mut Rng,
 ) -> Option<Choice> {
     let (wanted, observed) = upstream;
+    let recall = sets.recall().filter(|_| recall::is_usual(wanted, ask));
+    let seed = rng.get_seed();
+    if recall.is_some_and(|recall| recall.get(observed, ask, sets, decision)) {
+        let found = first_of(decision, upstream, (ask, sets), rng, &Direct);
+        if found.is_some() {
+            return found;
+        }
+        rng.seed(seed);
+    }
+    let marks = recall.map(|recall| (recall, Marks::of(observed, sets)));
     let mut view = View {
         steering: &wanted.steering,
         rows: ArrayVec::new(),
     };
     view.fill(wanted, observed, &Look::of(ask), sets);
     let eligibility = ask.eligibility_now(upstream);
-    settle_into(
+    steer::decide_into(decision, &view, &eligibility, rng);
+    if let Some((recall, marks)) = marks.filter(|_| rng.get_seed() == seed) {
+        recall.keep(upstream, ask, marks, decision);
+    }
+    settle_decided(
         decision,
         &mut view,
         eligibility,
@@ -371,37 +386,51 @@ pub(crate) fn settle(
 ) -> (Decision, Option<Choice>) {
     let mut decision = Decision::default();
     let with = (ask, &Loaded);
-    let choice = settle_into(&mut decision, view, eligibility, upstream, with, rng, eyes);
+    steer::decide_into(&mut decision, view, &eligibility, rng);
+    let choice = settle_decided(&mut decision, view, eligibility, upstream, with, rng, eyes);
     (decision, choice)
 }
 
-fn settle_into(
+/// The same of what steering has decided.
+fn settle_decided(
     decision: &mut Decision,
     view: &mut View<'_>,
     mut eligibility: Eligibility,
     upstream: (&Upstream, &LiveUpstream),
-    (ask, sets): (&Ask, &impl Sets),
+    with: (&Ask, &impl Sets),
     rng: &mut Rng,
     eyes: &impl Eyes,
 ) -> Option<Choice> {
+    let ask = with.0;
     loop {
-        steer::decide_into(decision, view, &eligibility, rng);
         prefer(ask.stay, decision);
-        let Some(&first) = decision.candidates.first() else {
-            match ask.forgiving(&eligibility) {
-                Some(forgiving) => eligibility = forgiving,
-                None => return None,
+        if let Some(position) = decision.candidates.first().map(|first| first.position) {
+            let found = first_of(decision, upstream, with, rng, eyes);
+            if found.is_some() {
+                return found;
             }
-            continue;
-        };
-        let found = endpoint_of((first, decision.panic), upstream, (ask, sets), rng, eyes);
-        if let Some(mut choice) = found {
-            choice.offer = Offer::of(decision, ask);
-            return Some(choice);
+            let row = &mut view.rows[usize::from(position)];
+            (row.endpoints, row.ailing) = (0, false);
+        } else {
+            eligibility = ask.forgiving(&eligibility)?;
         }
-        let row = &mut view.rows[usize::from(first.position)];
-        (row.endpoints, row.ailing) = (0, false);
+        steer::decide_into(decision, view, &eligibility, rng);
     }
+}
+
+/// An endpoint of the first candidate, if there is one that has room.
+#[inline(always)]
+fn first_of(
+    decision: &Decision,
+    upstream: (&Upstream, &LiveUpstream),
+    with: (&Ask, &impl Sets),
+    rng: &mut Rng,
+    eyes: &impl Eyes,
+) -> Option<Choice> {
+    let first = *decision.candidates.first()?;
+    let mut choice = endpoint_of((first, decision.panic), upstream, with, rng, eyes)?;
+    choice.offer = Offer::of(decision, with.0);
+    Some(choice)
 }
 
 fn prefer(stay: Option<RegionIdx>, decision: &mut Decision) {

@@ -107,17 +107,25 @@ impl EndpointSet {
         &self.roll
     }
 
+    /// How often anything has changed at its endpoints. Whoever sees the number sees the changes.
+    #[inline]
+    pub fn changes(&self) -> u64 {
+        match &*self.changes {
+            [changes] => changes.count(),
+            all => all.iter().map(Changes::count).sum(),
+        }
+    }
+
     /// What a pick goes by; brings the sums up to this moment.
     #[inline]
     pub(crate) fn ground(&self, barred: &Barred) -> Ground {
         if barred.any_health {
             return Ground::Blind;
         }
-        let changes = match &*self.changes {
-            [changes] => changes.count(),
-            all => all.iter().map(Changes::count).sum(),
-        };
-        match self.roll.is_of(changes, &self.endpoints, &self.groups) {
+        match self
+            .roll
+            .is_of(self.changes(), &self.endpoints, &self.groups)
+        {
             true if self.roll.is_plain() => Ground::Plain,
             true => Ground::Current,
             false => Ground::Old,

@@ -31,6 +31,7 @@ pub mod news;
 pub mod pins;
 pub mod plan;
 pub mod priority;
+pub mod recall;
 pub mod recent_min;
 pub mod record;
 pub mod resume;

@@ -10,6 +10,7 @@ use arc_swap::Guard;
 use smallvec::SmallVec;
 
 use crate::endpoint::{EndpointSet, EndpointSlot};
+use crate::recall::Recall;
 
 /// Gives the endpoint sets of one upstream's regions.
 pub trait Sets {
@@ -23,6 +24,11 @@ pub trait Sets {
 
     /// The same set, to keep for a while.
     fn pin(&self, position: usize, slot: &EndpointSlot) -> Guard<Arc<EndpointSet>>;
+
+    /// The last decisions for the upstream; none where they are not kept.
+    fn recall(&self) -> Option<&Recall> {
+        None
+    }
 }
 
 /// Asks the slots every time.
@@ -39,10 +45,13 @@ impl Sets for Loaded {
     }
 }
 
-/// The sets that one thread saw last of one upstream, by position. What is gone from its slot is kept until
-/// the next look.
+/// The sets that one thread saw last of one upstream of one plan, and what it decided last.
 #[derive(Debug, Default)]
-pub struct KeptSets(RefCell<SmallVec<[Option<Arc<EndpointSet>>; 3]>>);
+pub struct KeptSets {
+    /// By position. What is gone from its slot is kept until the next look.
+    sets: RefCell<SmallVec<[Option<Arc<EndpointSet>>; 3]>>,
+    recall: Recall,
+}
 
 impl KeptSets {
     #[inline(always)]
@@ -52,7 +61,7 @@ impl KeptSets {
         slot: &EndpointSlot,
         look: impl FnOnce(&Arc<EndpointSet>) -> R,
     ) -> R {
-        let mut kept = self.0.borrow_mut();
+        let mut kept = self.sets.borrow_mut();
         let is = |set: &&Arc<EndpointSet>| set.version == slot.version();
         match kept.get(position).and_then(Option::as_ref).filter(is) {
             Some(set) => look(set),
@@ -80,6 +89,11 @@ impl Sets for KeptSets {
     #[inline(always)]
     fn pin(&self, position: usize, slot: &EndpointSlot) -> Guard<Arc<EndpointSet>> {
         self.with(position, slot, |set| Guard::from_inner(set.clone()))
+    }
+
+    #[inline(always)]
+    fn recall(&self) -> Option<&Recall> {
+        Some(&self.recall)
     }
 }
 

@@ -149,6 +149,18 @@ fn row(position: u8, wanted: &UpstreamRegion, observed: &LiveRegion) -> RegionRo
     }
 }
 
+/// Whether the policy looks at how long regions take.
+pub(crate) fn compares_latency(policy: &Policy) -> bool {
+    matches!(
+        policy,
+        Policy::Latency { .. }
+            | Policy::Geo { .. }
+            | Policy::Capacity {
+                spread: Spread::Waterfall
+            }
+    )
+}
+
 /// What a policy needs to know beyond how regions stand.
 struct Needs<'a> {
     latency: bool,
@@ -198,19 +210,13 @@ impl<'a> Needs<'a> {
         let policy = &steering.policy;
         let nearest = matches!(policy, Policy::Latency { .. } | Policy::Geo { .. });
         let capacity = matches!(policy, Policy::Capacity { .. });
-        let waterfall = matches!(
-            policy,
-            Policy::Capacity {
-                spread: Spread::Waterfall
-            }
-        );
         let any_health = steering.panic.fail_open.is_some();
         let rules = match policy {
             Policy::Geo { rules } => origin.map(|origin| (rules, origin)),
             _ => None,
         };
         Self {
-            latency: nearest || waterfall,
+            latency: compares_latency(policy),
             take: nearest || capacity || matches!(policy, Policy::Weighted { .. }),
             usable: any_health || matches!(policy, Policy::Priority { .. } | Policy::LeastLoad),
             load: matches!(policy, Policy::LeastLoad),

@@ -45,6 +45,7 @@ struct RegionState {
     said: Said,
     release: AtomicBool,
     epoch: AtomicU64,
+    version: AtomicU64,
     rtt: AtomicEwma,
     fastest: RecentMin,
     news: News,
@@ -78,6 +79,7 @@ impl RegionCell {
             said: Said::default(),
             release: AtomicBool::new(false),
             epoch: AtomicU64::new(0),
+            version: AtomicU64::new(0),
             rtt: AtomicEwma::default(),
             fastest: RecentMin::default(),
             news,
@@ -101,6 +103,7 @@ impl RegionCell {
     /// Puts `standing` in place; says whether anything but the dial changed, and tells it.
     pub fn set_standing(&self, standing: Standing) -> bool {
         let before = self.state.0.standing.swap(standing);
+        stepped(before != standing, &self.state.0.version);
         let dial = standing.dial;
         self.changed(Standing { dial, ..before } != standing)
     }
@@ -187,7 +190,9 @@ impl RegionCell {
 
     /// Puts what a look found in place.
     pub fn set_allotment(&self, allotment: Allotment) {
-        self.state.0.allotment.store(allotment);
+        let state = &self.state.0;
+        state.allotment.store(allotment);
+        stepped(true, &state.version);
     }
 
     /// What the region was offered since the cell was made.
@@ -258,7 +263,15 @@ impl RegionCell {
         self.state.0.epoch.load(Ordering::Acquire)
     }
 
+    /// Steps with every change of what decisions read of the cell, but for what is measured all the time:
+    /// latency that no look has held steady, load, attempts under way. Whoever sees the number sees the
+    /// changes.
+    pub fn version(&self) -> u64 {
+        self.state.0.version.load(Ordering::Acquire)
+    }
+
     fn changed(&self, changed: bool) -> bool {
+        stepped(changed, &self.state.0.version);
         if stepped(changed, &self.state.0.epoch) {
             self.state.0.news.tell();
         }

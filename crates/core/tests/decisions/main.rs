@@ -5,6 +5,7 @@ mod budget;
 mod choose;
 mod handle;
 mod places;
+mod recall;
 mod routes;
 mod simulation;
 mod split;
