@@ -1,7 +1,6 @@
 //! Why a benchmark ends without figures.
 
 use std::io;
-use std::path::PathBuf;
 
 /// What went wrong, with what a person needs to act.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +19,10 @@ pub(crate) enum BenchError {
     NoCell(String),
     /// No report of any dimension.
     #[error("{0} has no report; `make bench` writes them")]
-    NothingMeasured(PathBuf),
+    NothingMeasured(String),
+    /// Runs that cannot be published as one.
+    #[error("the runs of {0} differ in machine, proxies, versions or cells; publish one of them")]
+    OtherRun(String),
     /// The page has no place for a part.
     #[error("the page has no `<!-- begin {0} -->` with its end")]
     NoMarker(String),

@@ -45,16 +45,40 @@ pub(crate) struct CellReport {
 
 /// The rows of a cell, from the rounds of each proxy.
 pub(crate) fn rows(rounds: &[(Kind, Vec<Round>)]) -> Vec<Row> {
-    let nginx = rounds.iter().find(|(kind, _)| *kind == Kind::Nginx);
-    let nginx = nginx.map(|(_, rounds)| rounds.as_slice());
-    let row = |(kind, own): &(Kind, Vec<Round>)| Row {
-        peer: kind.name().to_owned(),
+    let named = rounds.iter();
+    let named: Vec<_> = named.map(|(kind, own)| (kind.name(), &own[..])).collect();
+    rows_of(&named)
+}
+
+fn rows_of(rounds: &[(&str, &[Round])]) -> Vec<Row> {
+    let nginx = rounds.iter().find(|(peer, _)| *peer == Kind::Nginx.name());
+    let row = |(peer, own): &(&str, &[Round])| Row {
+        peer: (*peer).to_owned(),
         value: median(own.iter().map(|round| round.value)).unwrap_or(f64::NAN),
-        to_nginx: nginx.and_then(|nginx| ratio(own, nginx)),
+        to_nginx: nginx.and_then(|(_, nginx)| ratio(own, nginx)),
         also: others(own),
-        rounds: own.clone(),
+        rounds: own.to_vec(),
     };
     rounds.iter().map(row).collect()
+}
+
+impl CellReport {
+    /// Adds the rounds of the same proxies in the same cell of another run; says whether they are the same.
+    pub(crate) fn join(&mut self, other: Self) -> bool {
+        let of = |cell: &Self| cell.rows.iter().map(|row| row.peer.clone()).collect();
+        let (here, there): (Vec<_>, Vec<_>) = (of(self), of(&other));
+        if (&self.cell, &self.unit, here) != (&other.cell, &other.unit, there) {
+            return false;
+        }
+        for (row, other) in self.rows.iter_mut().zip(other.rows) {
+            row.rounds.extend(other.rounds);
+        }
+        let named = self.rows.iter();
+        let named: Vec<_> = named.map(|row| (&row.peer[..], &row.rounds[..])).collect();
+        self.rows = rows_of(&named);
+        self.disturbed += other.disturbed;
+        true
+    }
 }
 
 fn others(own: &[Round]) -> Vec<f64> {
@@ -135,6 +159,25 @@ mod tests {
         let rows = rows(&all);
         assert_eq!(rows[0].to_nginx, Some(1.0));
         assert_eq!(rows[1].to_nginx, Some(0.5));
+    }
+
+    #[test]
+    fn runs_of_the_same_become_one() {
+        let cell = |nginx, ours| CellReport {
+            cell: "1 KB".to_owned(),
+            unit: "us/req".to_owned(),
+            also: vec!["req/s".to_owned()],
+            disturbed: 1,
+            rows: rows(&[(Kind::Nginx, rounds(nginx)), (Kind::Tidegate, rounds(ours))]),
+        };
+        let mut both = cell([10.0; 3], [9.0; 3]);
+        assert!(both.join(cell([20.0; 3], [16.0, 16.0, 20.0])));
+        let ours = &both.rows[1];
+        assert_eq!((ours.rounds.len(), both.disturbed), (6, 2));
+        assert_eq!((ours.value, ours.to_nginx), (12.5, Some(0.9)));
+        let mut other = cell([1.0; 3], [1.0; 3]);
+        other.rows.pop();
+        assert!(!both.join(other));
     }
 
     #[test]

@@ -27,9 +27,9 @@ const DIMENSIONS: [&str; 7] = [
 /// Write the figures of earlier runs into a page.
 #[derive(clap::Args)]
 pub(crate) struct Publish {
-    /// Where the JSON and the pictures are
+    /// Where the JSON is; several runs of the same become one, with the rounds of all
     #[arg(long, default_value = "bench-results")]
-    from: PathBuf,
+    from: Vec<PathBuf>,
     /// The page; the pictures go to the directory of its name
     #[arg(long, default_value = "docs/performance.md")]
     to: PathBuf,
@@ -39,40 +39,58 @@ pub(crate) struct Publish {
 }
 
 impl Publish {
-    /// Rewrites the page and copies the pictures.
+    /// Rewrites the page and draws the pictures.
     ///
     /// # Errors
-    /// When nothing was measured, a report cannot be read, or the page lacks a marker: the page is
-    /// as it was then.
+    /// When nothing was measured, a report cannot be read, runs are not of the same, or the page lacks a
+    /// marker: the page is as it was then.
     pub(crate) fn run(&self) -> Result<(), BenchError> {
         let mut reports = Vec::new();
         for dimension in DIMENSIONS {
-            reports.extend(read(&self.from, dimension)?);
+            reports.extend(self.read(dimension)?);
         }
-        let failover = crate::failover::publish(&self.from, &self.failover)?;
+        let mut failover = false;
+        for from in &self.from {
+            failover |= crate::failover::publish(from, &self.failover)?;
+        }
         if failover && reports.is_empty() {
             return Ok(());
         }
         if reports.is_empty() {
-            return Err(BenchError::NothingMeasured(self.from.clone()));
+            let places: Vec<_> = self
+                .from
+                .iter()
+                .map(|from| from.to_string_lossy())
+                .collect();
+            return Err(BenchError::NothingMeasured(places.join(", ")));
         }
         let io = |source| BenchError::io(self.to.display().to_string())(source);
         let page = filled(&std::fs::read_to_string(&self.to).map_err(io)?, &reports)?;
-        self.copy_pictures(&reports)?;
+        self.draw(&reports)?;
         std::fs::write(&self.to, page).map_err(io)?;
         println!("{}: {} dimensions", self.to.display(), reports.len());
         Ok(())
     }
 
-    fn copy_pictures(&self, reports: &[Report]) -> Result<(), BenchError> {
+    fn draw(&self, reports: &[Report]) -> Result<(), BenchError> {
         let pictures = self.to.with_extension("");
-        let io = |source| BenchError::io(pictures.display().to_string())(source);
-        std::fs::create_dir_all(&pictures).map_err(io)?;
-        for report in reports {
-            let name = format!("{}.svg", report.dimension);
-            std::fs::copy(self.from.join(&name), pictures.join(&name)).map_err(io)?;
+        let mut reports = reports.iter();
+        reports.try_for_each(|report| report.draw_into(&pictures))
+    }
+
+    /// What all runs say of a dimension; `None` where none measured it.
+    fn read(&self, dimension: &str) -> Result<Option<Report>, BenchError> {
+        let mut all: Option<Report> = None;
+        for from in &self.from {
+            let Some(report) = read(from, dimension)? else {
+                continue;
+            };
+            all = Some(match all {
+                Some(all) => all.join(report)?,
+                None => report,
+            });
         }
-        Ok(())
+        Ok(all)
     }
 }
 
@@ -114,7 +132,7 @@ pub(crate) fn replaced(page: &str, name: &str, text: &str) -> Result<String, Ben
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::{CellReport, Row};
+    use crate::figures::{CellReport, Round, Row};
     use crate::report::Participant;
 
     /// A report of one cell in which the others have these values, nginx 10.
@@ -124,7 +142,10 @@ mod tests {
             value: *value,
             to_nginx: Some(value / 10.0),
             also: vec![1_000.0],
-            rounds: Vec::new(),
+            rounds: vec![Round {
+                value: *value,
+                also: vec![1_000.0],
+            }],
         };
         let participant = |(peer, _): &(&str, f64)| Participant {
             peer: (*peer).to_owned(),
@@ -178,7 +199,7 @@ mod tests {
             directory.path().join("page.md"),
         );
         let publish = Publish {
-            from: from.clone(),
+            from: vec![from.clone(), from.join("again")],
             to: to.clone(),
             failover: directory.path().join("failover.md"),
         };
@@ -190,11 +211,23 @@ mod tests {
             .write_to(&from)
             .unwrap();
         publish.run().unwrap();
-        let page = std::fs::read_to_string(&to).unwrap();
+        let page = || std::fs::read_to_string(&to).unwrap();
+        let one = page();
         assert!(
-            page.contains("| 1 KB | 10.0 (1.00) | **9.00 (0.90)** |"),
-            "{page}"
+            one.contains("| 1 KB | 10.0 (1.00) | **9.00 (0.90)** |"),
+            "{one}"
         );
         assert!(directory.path().join("page/size.svg").exists());
+
+        let again = from.join("again");
+        let other = report("size", &[("nginx", 10.0), ("Envoy", 9.0)]);
+        other.write_to(&again).unwrap();
+        assert!(matches!(publish.run(), Err(BenchError::OtherRun(_))));
+        assert_eq!(page(), one);
+        let same = report("size", &[("nginx", 10.0), ("Tidegate", 9.0)]);
+        same.write_to(&again).unwrap();
+        publish.run().unwrap();
+        let both = one.replace("medians of 3 rounds", "medians of 6 rounds");
+        assert_eq!(page(), both);
     }
 }

@@ -14,7 +14,7 @@ use crate::peer::Peer;
 pub(crate) use table::{ratio, short};
 
 /// A proxy that took part.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Participant {
     pub(crate) peer: String,
     pub(crate) version: String,
@@ -72,6 +72,23 @@ impl Report {
         }
     }
 
+    /// The same dimension of two runs as if they were one: its figures are medians over the rounds of both.
+    ///
+    /// # Errors
+    /// When they differ in more than what they measured.
+    pub(crate) fn join(mut self, other: Self) -> Result<Self, BenchError> {
+        let of = |run: &Self| (run.processor.clone(), run.kernel.clone(), run.percent);
+        let alike = of(&self) == of(&other)
+            && self.peers == other.peers
+            && self.cells.len() == other.cells.len();
+        let mut cells = self.cells.iter_mut().zip(other.cells);
+        if !alike || !cells.all(|(cell, other)| cell.join(other)) {
+            return Err(BenchError::OtherRun(self.dimension));
+        }
+        self.rounds += other.rounds;
+        Ok(self)
+    }
+
     /// Rounds that others on the machine disturbed, in all cells.
     pub(crate) fn disturbed(&self) -> u32 {
         self.cells.iter().map(|cell| cell.disturbed).sum()
@@ -102,12 +119,22 @@ impl Report {
     pub(crate) fn write_to(&self, directory: &Path) -> Result<(), BenchError> {
         let io = |source| BenchError::io(directory.display().to_string())(source);
         let json = serde_json::to_string_pretty(self).map_err(|error| io(error.into()))?;
-        std::fs::create_dir_all(directory).map_err(io)?;
-        let file = |extension| directory.join(format!("{}.{extension}", self.dimension));
-        std::fs::write(file("json"), json).map_err(io)?;
-        std::fs::write(file("svg"), picture::svg(&self.what, &self.cells)).map_err(io)?;
-        println!("\n{} and .svg", file("json").display());
+        self.draw_into(directory)?;
+        let file = directory.join(format!("{}.json", self.dimension));
+        std::fs::write(&file, json).map_err(io)?;
+        println!("\n{} and .svg", file.display());
         Ok(())
+    }
+
+    /// Writes `{dimension}.svg` into `directory`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn draw_into(&self, directory: &Path) -> Result<(), BenchError> {
+        let io = |source| BenchError::io(directory.display().to_string())(source);
+        std::fs::create_dir_all(directory).map_err(io)?;
+        let file = directory.join(format!("{}.svg", self.dimension));
+        std::fs::write(file, picture::svg(&self.what, &self.cells)).map_err(io)
     }
 }
 
