@@ -57,6 +57,15 @@ pub struct Transition {
 }
 
 impl Health {
+    /// Every health; its position is its number.
+    pub const ALL: [Self; 5] = [
+        Self::Unknown,
+        Self::Healthy,
+        Self::Degraded,
+        Self::Unhealthy,
+        Self::Draining,
+    ];
+
     /// Whether new attempts may go there.
     pub fn usable(self) -> bool {
         matches!(self, Self::Unknown | Self::Healthy | Self::Degraded)

@@ -13,14 +13,6 @@ use tidegate_core::{Dial, Endpoint, EndpointSet, Health, RegionCell};
 
 use crate::support::{World, latency, maglev, policies, ring_hash};
 
-const HEALTH: [Health; 5] = [
-    Health::Unknown,
-    Health::Healthy,
-    Health::Degraded,
-    Health::Unhealthy,
-    Health::Draining,
-];
-
 /// What is picked for a request with this hash; an attempt is made of it.
 fn pick_for(
     set: &EndpointSet,
@@ -69,7 +61,7 @@ proptest! {
         let mut members = world.set(0).endpoints.to_vec();
         for (endpoint, &(health, weight, ms, part)) in members.iter_mut().zip(&endpoints) {
             endpoint.weight = weight;
-            endpoint.cell.set_health(HEALTH[health]);
+            endpoint.cell.set_health(Health::ALL[health]);
             endpoint.cell.set_share(Dial::new(f64::from(part) / 1e3));
             endpoint.cell.record(Outcome::Answered(Duration::from_millis(ms)), world.now);
         }

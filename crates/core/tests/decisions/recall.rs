@@ -16,14 +16,6 @@ use crate::support::{UPSTREAM, World, latency};
 const REGIONS: usize = 4;
 const STEPS: usize = 1_500;
 
-const HEALTH: [Health; 5] = [
-    Health::Unknown,
-    Health::Healthy,
-    Health::Degraded,
-    Health::Unhealthy,
-    Health::Draining,
-];
-
 fn one_of<T: Copy>(all: &[T], rng: &mut Rng) -> T {
     all[rng.usize(..all.len())]
 }
@@ -43,7 +35,7 @@ fn change(world: &World, now: Instant, rng: &mut Rng) {
     let changed: [&dyn Fn(&mut Rng); 11] = [
         &|rng| {
             let standing = Standing {
-                health: one_of(&HEALTH, rng),
+                health: one_of(&Health::ALL, rng),
                 suspected: rng.u8(..4) == 0,
                 probation: rng.u8(..4) == 0,
                 dial: dial(rng),
@@ -51,7 +43,7 @@ fn change(world: &World, now: Instant, rng: &mut Rng) {
             cell.set_standing(standing);
         },
         &|rng| {
-            cell.set_health(one_of(&HEALTH, rng));
+            cell.set_health(one_of(&Health::ALL, rng));
         },
         &|rng| {
             cell.set_drain(one_of(&[Drain::No, Drain::Soft, Drain::Now], rng));
@@ -73,13 +65,13 @@ fn change(world: &World, now: Instant, rng: &mut Rng) {
             });
         },
         &|rng| {
-            endpoint.map(|cell| cell.set_health(one_of(&HEALTH, rng)));
+            endpoint.map(|cell| cell.set_health(one_of(&Health::ALL, rng)));
         },
         &|rng| {
             endpoint.map(|cell| cell.set_ejected(rng.bool()));
         },
         &|rng| {
-            endpoint.map(|cell| cell.say(one_of(&HEALTH, rng), None));
+            endpoint.map(|cell| cell.say(one_of(&Health::ALL, rng), None));
         },
         &|rng| {
             if let Some(cell) = endpoint {

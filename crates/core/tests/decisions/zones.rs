@@ -245,18 +245,11 @@ proptest! {
         any_health: bool,
         bounded: bool,
     ) {
-        const HEALTH: [Health; 5] = [
-            Health::Unknown,
-            Health::Healthy,
-            Health::Degraded,
-            Health::Unhealthy,
-            Health::Draining,
-        ];
         let world = World::new(latency(0), &[endpoints.len()]);
         let (set, region) = (world.set(0), &world.live.upstreams[0].regions[0].cell);
         let mut guards = Vec::new();
         for (endpoint, (health, under_way, part)) in set.endpoints.iter().zip(&endpoints) {
-            endpoint.cell.set_health(HEALTH[*health]);
+            endpoint.cell.set_health(Health::ALL[*health]);
             endpoint.cell.set_share(Dial::new(f64::from(*part) / 2.0));
             endpoint.cell.record(Outcome::Answered(Duration::from_millis(1)), world.now);
             guards.extend((0..*under_way).map(|_| {
@@ -280,7 +273,7 @@ proptest! {
         // Whatever changes in between is known at once.
         for (at, health) in std::iter::once((0, 1)).chain(steps) {
             if let Some(endpoint) = set.endpoints.get(at) {
-                endpoint.cell.set_health(HEALTH[health]);
+                endpoint.cell.set_health(Health::ALL[health]);
             }
             let rooms = (0..endpoints.len()).map(|at| set.room(at, &barred));
             let expected = rooms.max().unwrap_or(Room::Closed);

@@ -1,8 +1,6 @@
 //! Connections of clients, by listener.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-
-use super::shard::{Counts, Shards, mine, step, total};
+use super::shard::{Counts, Gauge, Shards, mine, total};
 use crate::labels::{HandshakeFailure, Label, TlsVersion};
 
 /// The series of one listener. Cheap to clone.
@@ -19,7 +17,7 @@ pub struct OpenConnection(ListenerSeries);
 pub(super) struct Shard {
     established: Counts<TlsVersion, { TlsVersion::ALL.len() }>,
     failures: Counts<HandshakeFailure, { HandshakeFailure::ALL.len() }>,
-    open: AtomicI64,
+    open: Gauge,
 }
 
 impl ListenerSeries {
@@ -29,7 +27,7 @@ impl ListenerSeries {
 
     /// Counts a connection that was accepted as open, its TLS handshake included.
     pub fn open(&self) -> OpenConnection {
-        step(&mine(&self.0).open, 1);
+        mine(&self.0).open.step(1);
         OpenConnection(self.clone())
     }
 
@@ -46,16 +44,13 @@ impl ListenerSeries {
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        step(&mine(&self.0.0).open, -1);
+        mine(&self.0.0).open.step(-1);
     }
 }
 
 /// Connections open now.
 pub(super) fn open_total(shards: &[Shard]) -> i64 {
-    shards
-        .iter()
-        .map(|shard| shard.open.load(Ordering::Relaxed))
-        .sum()
+    shards.iter().map(|shard| shard.open.get()).sum()
 }
 
 /// Connections established with this version of TLS.

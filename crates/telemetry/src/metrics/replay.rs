@@ -1,14 +1,14 @@
 //! What is kept of requests' bodies, so that they can be sent again.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::shard::{Counts, add, step};
+use super::shard::{Counts, Gauge, add};
 use crate::labels::{Label, ReplayLost, ReplayStore};
 
 /// One thread's part.
 #[derive(Debug, Default)]
 pub(super) struct Replay {
-    kept: [AtomicI64; ReplayStore::ALL.len()],
+    kept: [Gauge; ReplayStore::ALL.len()],
     spooled: AtomicU64,
     gathered: AtomicU64,
     pub(super) lost: Counts<ReplayLost, { ReplayLost::ALL.len() }>,
@@ -16,7 +16,7 @@ pub(super) struct Replay {
 
 impl Replay {
     pub(super) fn kept(&self, store: ReplayStore, delta: i64) {
-        step(&self.kept[store.index()], delta);
+        self.kept[store.index()].step(delta);
     }
 
     pub(super) fn spooled(&self, bytes: u64) {
@@ -29,7 +29,7 @@ impl Replay {
 
     /// Bytes kept there. One thread's part can be negative, as another may have freed what it kept.
     pub(super) fn bytes(&self, store: ReplayStore) -> i64 {
-        self.kept[store.index()].load(Ordering::Relaxed)
+        self.kept[store.index()].get()
     }
 
     pub(super) fn spooled_total(&self) -> u64 {

@@ -2,12 +2,12 @@
 
 use std::hint::black_box;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
 
-use super::shard::{Counts, Histogram, Shards, add, mine, step};
+use super::shard::{Counts, Gauge, Histogram, Shards, add, mine};
 use crate::labels::{
     AffinityResult, AttemptOutcome, HedgeCause, HedgeResult, Label, Limit, MirrorResult,
     ProbeResult, RetryScope, StatusClass,
@@ -38,8 +38,8 @@ pub struct UpstreamSeries {
     pub(super) hedges: [Counts<HedgeResult, { HedgeResult::ALL.len() }>; HedgeCause::ALL.len()],
     redispatched: AtomicU64,
     shed: AtomicU64,
-    idle: AtomicI64,
-    open: AtomicI64,
+    idle: Gauge,
+    open: Gauge,
 }
 
 /// What is counted of one upstream as a whole.
@@ -133,12 +133,12 @@ impl UpstreamSeries {
     /// A connection is being opened. Each call is matched by one of [`closed`](Self::closed), as
     /// with [`idle_began`](Self::idle_began).
     pub fn opening(&self) {
-        step(&self.open, 1);
+        self.open.step(1);
     }
 
     /// A connection was closed, or could not be opened.
     pub fn closed(&self) {
-        step(&self.open, -1);
+        self.open.step(-1);
     }
 
     /// Counts an attempt that a bound of `circuit_breaker` kept away.
@@ -149,12 +149,12 @@ impl UpstreamSeries {
     /// A connection became idle. Each call is matched by one of [`idle_ended`](Self::idle_ended),
     /// on whatever thread, through a handle of the same upstream and region.
     pub fn idle_began(&self) {
-        step(&self.idle, 1);
+        self.idle.step(1);
     }
 
     /// An idle connection was taken, or closed.
     pub fn idle_ended(&self) {
-        step(&self.idle, -1);
+        self.idle.step(-1);
     }
 
     /// Counts one active probe.
@@ -184,9 +184,8 @@ fn count(shards: &[UpstreamSeries], counter: fn(&UpstreamSeries) -> &AtomicU64) 
     parts.map(|part| part.load(Ordering::Relaxed)).sum()
 }
 
-fn sum(shards: &[UpstreamSeries], gauge: fn(&UpstreamSeries) -> &AtomicI64) -> i64 {
-    let parts = shards.iter().map(gauge);
-    parts.map(|part| part.load(Ordering::Relaxed)).sum()
+fn sum(shards: &[UpstreamSeries], gauge: fn(&UpstreamSeries) -> &Gauge) -> i64 {
+    shards.iter().map(gauge).map(Gauge::get).sum()
 }
 
 impl UpstreamHandle {

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::num::NonZero;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::labels::Label;
@@ -58,6 +58,10 @@ pub(crate) struct Padded<T>(pub(crate) T);
 /// One counter for each value of a label. `N` is the number of values.
 #[derive(Debug)]
 pub(crate) struct Counts<L, const N: usize>([AtomicU64; N], PhantomData<fn(L)>);
+
+/// One thread's part of a number that rises and falls; negative where other threads let it rise.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge(AtomicU64);
 
 /// Durations, counted by upper bound. The sum lies beside the buckets of the shortest.
 #[derive(Debug, Default)]
@@ -131,16 +135,6 @@ pub(crate) fn add(counter: &AtomicU64, count: u64) {
     }
 }
 
-/// The same for a gauge, which may fall.
-pub(crate) fn step(gauge: &AtomicI64, by: i64) {
-    if PLACE.get().is_own() {
-        let before = gauge.load(Ordering::Relaxed);
-        gauge.store(before.wrapping_add(by), Ordering::Relaxed);
-    } else {
-        gauge.fetch_add(by, Ordering::Relaxed);
-    }
-}
-
 /// Fresh shards: one for each core and one for the threads beside them, at most [`MAX_SHARDS`].
 pub(crate) fn fresh<T: Default>() -> Shards<T> {
     (0..shard_count()).map(|_| T::default()).collect()
@@ -193,6 +187,18 @@ pub(crate) fn total<T, L: Label, const N: usize>(
     label: L,
 ) -> u64 {
     shards.iter().map(|shard| of(shard).get(label)).sum()
+}
+
+impl Gauge {
+    /// Lets it rise, or fall if `by` is negative, in the calling thread's shard.
+    pub(crate) fn step(&self, by: i64) {
+        add(&self.0, by as u64);
+    }
+
+    /// What it is at.
+    pub(crate) fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed) as i64
+    }
 }
 
 impl Histogram {
@@ -290,11 +296,11 @@ mod tests {
     /// All of it in one test: there are few places, and tests run side by side.
     #[test]
     fn a_thread_has_its_shard_for_itself_and_gives_it_back() {
-        let shards: Shards<Padded<AtomicI64>> = fresh();
+        let shards: Shards<Padded<Gauge>> = fresh();
         let place = || std::ptr::from_ref(mine(&shards)) as usize;
         let count = || {
             let own = own();
-            (0..1_000).for_each(|_| step(&mine(&shards).0, 1));
+            (0..1_000).for_each(|_| mine(&shards).0.step(1));
             (own.is_some(), place())
         };
         let common = place();
@@ -308,10 +314,10 @@ mod tests {
         assert_ne!(alone, common);
         assert!(others.iter().all(|(own, place)| *own == (*place != common)));
         assert!(others.iter().all(|(_, place)| *place != alone));
-        step(&mine(&shards).0, -64_000);
+        mine(&shards).0.step(-64_000);
         drop(held);
         assert_eq!(place(), common);
-        let sum: i64 = shards.iter().map(|one| one.0.load(Ordering::Relaxed)).sum();
+        let sum: i64 = shards.iter().map(|one| one.0.get()).sum();
         assert_eq!(sum, 0);
     }
 }
