@@ -9,6 +9,7 @@
 mod asked;
 mod left;
 mod offer;
+mod tried;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,9 +17,8 @@ use std::time::Instant;
 use arc_swap::Guard;
 use arrayvec::ArrayVec;
 use fastrand::Rng;
-use smallvec::SmallVec;
 
-use crate::balance::{self, Barred, Direct, Eyes, Picked, Seek, Sight, Tried};
+use crate::balance::{self, Barred, Direct, Eyes, Picked, Seek, Sight};
 use crate::cell::InFlight;
 use crate::decision::{Because, Candidate, Decision, Eligibility, Pin, PinnedBy, View};
 use crate::endpoint::{Endpoint, EndpointSet};
@@ -35,6 +35,7 @@ use crate::view::Look;
 use offer::Offer;
 
 pub use left::{reach, should_leave};
+pub use tried::TriedEndpoints;
 
 /// The most attempts that one request may make (`retry.attempts` has the same bound).
 pub const MAX_ATTEMPTS: usize = 16;
@@ -82,23 +83,6 @@ pub struct Ask {
     pub origin: Option<Origin>,
     /// The moment of the attempt.
     pub now: Instant,
-}
-
-/// The endpoints that a request has tried, in all its regions.
-///
-/// A try counts for the version of the set in which it was made: when discovery swaps the set in
-/// between, positions mean something else, and the tries in that region are forgotten.
-///
-/// Asks are moved and copied, and few requests try more than four in a region: room for more lies
-/// elsewhere.
-#[derive(Clone, Debug, Default)]
-pub struct TriedEndpoints(SmallVec<[Try; 4]>);
-
-#[derive(Clone, Copy, Debug)]
-struct Try {
-    version: u64,
-    endpoint: u32,
-    position: u8,
 }
 
 /// The endpoint for one attempt.
@@ -254,43 +238,6 @@ impl Ask {
         if next.scope == Scope::Region {
             self.within = RegionSet::from_iter([region]);
         }
-    }
-}
-
-impl TriedEndpoints {
-    /// Whether nothing was tried.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Enters a try. Beyond [`MAX_ATTEMPTS`] it is not remembered.
-    pub fn insert(&mut self, position: u8, version: u64, endpoint: usize) {
-        if self.0.len() >= MAX_ATTEMPTS {
-            return;
-        }
-        self.0.push(Try {
-            version,
-            endpoint: u32::try_from(endpoint).unwrap_or(u32::MAX),
-            position,
-        });
-    }
-
-    /// What was tried in the region at `position`, in this version of its set.
-    pub fn within(&self, position: u8, version: u64) -> Tried {
-        let mut tried = Tried::default();
-        for entry in self
-            .0
-            .iter()
-            .filter(|entry| (entry.position, entry.version) == (position, version))
-        {
-            tried.insert(entry.endpoint as usize);
-        }
-        tried
-    }
-
-    /// Forgets the tries in the region at `position`: its endpoints may be asked again.
-    pub fn forget(&mut self, position: u8) {
-        self.0.retain(|entry| entry.position != position);
     }
 }
 
