@@ -11,11 +11,11 @@ use std::cell::RefCell;
 use arrayvec::ArrayVec;
 
 use crate::choose::Ask;
-use crate::decision::Decision;
+use crate::decision::{Decision, Eligibility};
 use crate::handle::{LiveRegion, LiveUpstream};
 use crate::ids::{MAX_REGIONS, RegionSet};
 use crate::limits::{Bounds, Turn};
-use crate::plan::{Isolation, Policy, Spread, Upstream};
+use crate::plan::{Policy, Spread, Upstream};
 use crate::sets::Sets;
 use crate::view::compares_latency;
 
@@ -48,27 +48,28 @@ struct Mark {
 /// allowed and from whether it can be made again.
 #[inline]
 pub(crate) fn is_usual(wanted: &Upstream, ask: &Ask) -> bool {
-    let first = ask.turn == Turn::First
-        && ask.tried_endpoints.is_empty()
-        && ask.tried_regions.is_empty()
-        && ask.within == RegionSet::ALL
-        && ask.stay.is_none();
-    let like_others = ask.isolation == Isolation::Off
-        && ask.pin.is_none()
-        && ask.sticky.is_none()
-        && ask.prefer.is_none()
-        && ask.origin.is_none();
+    let unconfined = Eligibility {
+        allowed: ask.allowed,
+        repeatable: ask.repeatable,
+        ..Eligibility::ANY
+    };
+    let first = ask.turn == Turn::First && ask.tried_endpoints.is_empty() && ask.stay.is_none();
+    let like_others = ask.prefer.is_none() && ask.origin.is_none();
     let counted = !draws_or_weighs(&wanted.steering.policy)
         && Bounds::of(&wanted.circuit_breaker, Turn::First) == Bounds::default();
-    first && like_others && counted
+    first && like_others && ask.eligibility() == unconfined && counted
 }
 
 /// Whether the policy goes by chance or by load for every attempt.
 fn draws_or_weighs(policy: &Policy) -> bool {
-    let spray = Policy::Capacity {
-        spread: Spread::Spray,
-    };
-    matches!(policy, Policy::LeastLoad | Policy::Weighted { .. }) || *policy == spray
+    matches!(
+        policy,
+        Policy::LeastLoad
+            | Policy::Weighted { .. }
+            | Policy::Capacity {
+                spread: Spread::Spray
+            }
+    )
 }
 
 impl Recall {

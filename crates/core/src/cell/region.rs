@@ -103,8 +103,8 @@ impl RegionCell {
     /// Puts `standing` in place; says whether anything but the dial changed, and tells it.
     pub fn set_standing(&self, standing: Standing) -> bool {
         let before = self.state.0.standing.swap(standing);
-        stepped(before != standing, &self.state.0.version);
         let dial = standing.dial;
+        stepped(before.dial != dial, &self.state.0.version);
         self.changed(Standing { dial, ..before } != standing)
     }
 
