@@ -1,5 +1,6 @@
 //! The answer to a request, whoever made it: an upstream's, relayed as it comes, or one of ours.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -73,7 +74,7 @@ impl AnswerHead {
 /// What the added fields are made of.
 pub(crate) struct AnswerWords {
     pub(crate) request_id: RequestId,
-    pub(crate) pop: Arc<str>,
+    pub(crate) pop: Rc<str>,
     pub(crate) region: Option<Arc<str>>,
     pub(crate) attempts: Option<u8>,
     pub(crate) server_timing: Option<String>,

@@ -170,8 +170,8 @@ impl Serving {
         choice: Choice,
         client: &mut C,
     ) -> Result<Answered, Ended> {
-        let (mut attempt, endpoint) = self.begin(choice);
-        let checked = match self.connect(&mut attempt, &endpoint, client).await {
+        let mut attempt = self.begin(&choice);
+        let checked = match self.connect(&mut attempt, choice.endpoint(), client).await {
             Ok(checked) => checked,
             Err(ended) => return Err(self.attempt_failed(attempt, ended)),
         };
@@ -187,25 +187,25 @@ impl Serving {
     }
 
     /// Enters an attempt at the chosen endpoint in cells and books.
-    pub(crate) fn begin(&mut self, choice: Choice) -> (Attempt, Endpoint) {
-        let place = Place::of(&choice);
+    pub(crate) fn begin(&mut self, choice: &Choice) -> Attempt {
+        let place = Place::of(choice);
         let in_flight = choice.begin(self.upstream().1);
-        probing::begin(self, &choice);
-        let endpoint = choice.endpoint().clone();
-        let attempt = Attempt {
+        probing::begin(self, choice);
+        Attempt {
             place,
             in_flight,
             reused: false,
             alone: false,
-            nth: self.finish.attempt_begins(place, &endpoint.address),
+            nth: self
+                .finish
+                .attempt_begins(place, &choice.endpoint().address),
             heard: self.context.worker.news(),
             began: now(),
             connecting: Duration::ZERO,
             uploading: Duration::ZERO,
             sent: None,
             overdue: false,
-        };
-        (attempt, endpoint)
+        }
     }
 
     /// The attempt, which is what the books are open at, has its connection.

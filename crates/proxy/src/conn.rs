@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use crate::buffers;
+use crate::clock;
 use crate::io::Stream;
 
 /// Read so much at a time, into a buffer that all connections of a thread share.
@@ -85,6 +86,7 @@ impl Conn {
     }
 
     fn poll_read_big(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        clock::spent();
         self.rbuf.reserve(READ_LARGE);
         poll_read_buf(Pin::new(&mut self.io), cx, &mut self.rbuf)
     }

@@ -80,9 +80,9 @@ impl Hedge {
         choice.bind &= cause == HedgeCause::Silent || first.place.bind;
         serving.hedged = true;
         serving.finish.hedging(next.to, cause);
-        let (attempt, endpoint) = serving.begin(choice);
+        let attempt = serving.begin(&choice);
         serving.finish.turn_to(first.nth);
-        let state = State::Connecting(connect(serving, &attempt, endpoint));
+        let state = State::Connecting(connect(serving, &attempt, choice.endpoint().clone()));
         Some(Box::new(Self {
             attempt: Some(attempt),
             state,

@@ -34,7 +34,7 @@ pub(crate) struct HeldRoute {
     /// What is recorded of decisions.
     pub(crate) explain: Option<Explain>,
     /// The PoP's name.
-    pub(crate) pop: Arc<str>,
+    pub(crate) pop: Rc<str>,
     /// What is observed for its hedges.
     pub(crate) hedge: Option<Arc<HedgeCell>>,
     pub(crate) series: RouteSeries,
@@ -67,6 +67,8 @@ pub(crate) struct RouteParts<'a> {
     pub(crate) generation: Generation,
     pub(crate) route: &'a Arc<Route>,
     pub(crate) plan: &'a Plan,
+    /// The PoP's name, as this worker keeps it.
+    pub(crate) pop: &'a Rc<str>,
     pub(crate) hedge: Option<&'a Arc<HedgeCell>>,
 }
 
@@ -82,7 +84,7 @@ impl HeldRoute {
             explain: parts.plan.explain,
             chances: Chances::of(parts.plan, parts.route),
             regions: parts.plan.regions.clone(),
-            pop: parts.plan.pop.name.clone(),
+            pop: parts.pop.clone(),
             hedge: parts.hedge.cloned(),
             series,
             pins: pins.clone(),

@@ -254,10 +254,8 @@ fn unparsed(context: &Rc<Context>, refusal: Refusal) -> Box<Answer> {
 }
 
 fn plain_words(context: &Context, id: RequestId) -> AnswerWords {
-    let pop = context.worker.bound().map_or_else(
-        || "tidegate".into(),
-        |bound| bound.live.plan.pop.name.clone(),
-    );
+    let bound = context.worker.bound();
+    let pop = bound.map_or_else(|| "tidegate".into(), |bound| bound.pop.clone());
     AnswerWords {
         request_id: id,
         pop,

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::accept::{self, AcceptService, Accepted};
-use crate::clock::in_turns;
+use crate::clock::{self, in_turns};
 use crate::handshake;
 use crate::listener::ListenerContext;
 use crate::tally::Tally;
@@ -45,6 +45,7 @@ impl Seat {
         let _own = tidegate_telemetry::metrics::own();
         match tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            .on_thread_unpark(clock::waited)
             .build()
         {
             Ok(runtime) => {

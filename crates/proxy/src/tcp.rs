@@ -10,19 +10,25 @@ use std::task::{Context, Poll, ready};
 use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::coop;
 
 /// A TCP stream.
-pub(crate) struct Tcp(TcpStream);
+pub(crate) struct Tcp {
+    stream: TcpStream,
+    /// Whom the reactor will wake for a read: where its waker's data are, 0 for nobody. It keeps that waker until
+    /// there is something to read, so that nobody else has the place meanwhile.
+    reader: usize,
+}
 
 impl Tcp {
     /// A stream over `stream`, of the same reactor.
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self(stream)
+        Self { stream, reader: 0 }
     }
 
     /// What it is over.
     pub(crate) fn get_ref(&self) -> &TcpStream {
-        &self.0
+        &self.stream
     }
 
     /// The stream without its reactor.
@@ -30,27 +36,32 @@ impl Tcp {
     /// # Errors
     /// Those of the system.
     pub(crate) fn into_std(self) -> io::Result<std::net::TcpStream> {
-        self.0.into_std()
+        self.stream.into_std()
     }
 
     /// Whether the reactor has heard of nothing to read. Cheaper than a read that finds nothing, which also
     /// leaves word of whom to wake.
     pub(crate) fn is_known_silent(&self) -> bool {
-        would_block(&self.0.try_io(Interest::READABLE, || Ok(())))
+        would_block(&self.stream.try_io(Interest::READABLE, || Ok(())))
+    }
+
+    /// Whether the reactor has heard of nothing to read, and will wake this task when it does.
+    fn will_wake(&self, cx: &Context<'_>) -> bool {
+        self.reader != 0 && self.reader == cx.waker().data().addr() && self.is_known_silent()
     }
 
     /// Reads what is there, if the reactor has heard of it.
     fn receive(&self, room: &mut [u8]) -> io::Result<usize> {
         let len = room.len();
         self.transfer(Interest::READABLE, len, || {
-            rustix::net::recv(&self.0, room, RecvFlags::empty()).map(|(read, _)| read)
+            rustix::net::recv(&self.stream, room, RecvFlags::empty()).map(|(read, _)| read)
         })
     }
 
     /// Sends what the system takes, unless the reactor has heard that it takes nothing.
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.transfer(Interest::WRITABLE, bytes.len(), || {
-            rustix::net::send(&self.0, bytes, SendFlags::NOSIGNAL)
+            rustix::net::send(&self.stream, bytes, SendFlags::NOSIGNAL)
         })
     }
 
@@ -63,7 +74,7 @@ impl Tcp {
         call: impl FnOnce() -> rustix::io::Result<usize>,
     ) -> io::Result<usize> {
         let mut part = None;
-        let moved = self.0.try_io(interest, || {
+        let moved = self.stream.try_io(interest, || {
             let moved = call()?;
             if (1..len).contains(&moved) {
                 part = Some(moved);
@@ -72,6 +83,15 @@ impl Tcp {
             Ok(moved)
         });
         part.map_or(moved, Ok)
+    }
+}
+
+/// Whom the reactor wakes now that a read is pending. Nobody, if the task was told to let others have their turn:
+/// then the reactor was not asked.
+fn waits_for_the_reactor(cx: &Context<'_>) -> usize {
+    match coop::has_budget_remaining() {
+        true => cx.waker().data().addr(),
+        false => 0,
     }
 }
 
@@ -87,12 +107,20 @@ impl AsyncRead for Tcp {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.will_wake(cx) {
+            return Poll::Pending;
+        }
+        self.reader = 0;
         if buf.initialized().len() < buf.capacity() {
-            return Pin::new(&mut self.0).poll_read(cx, buf);
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
         }
         loop {
             // Asked first, because it sees to it that a stream which always has bytes yields to others.
-            ready!(self.0.poll_read_ready(cx))?;
+            let Poll::Ready(ready) = self.stream.poll_read_ready(cx) else {
+                self.reader = waits_for_the_reactor(cx);
+                return Poll::Pending;
+            };
+            ready?;
             let read = self.receive(buf.initialize_unfilled());
             if !would_block(&read) {
                 return Poll::Ready(read.map(|read| buf.advance(read)));
@@ -112,7 +140,7 @@ impl AsyncWrite for Tcp {
             if !would_block(&sent) {
                 return Poll::Ready(sent);
             }
-            ready!(self.0.poll_write_ready(cx))?;
+            ready!(self.stream.poll_write_ready(cx))?;
         }
     }
 
@@ -121,15 +149,15 @@ impl AsyncWrite for Tcp {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -139,10 +167,20 @@ impl AsyncWrite for Tcp {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+    use tokio::time::{sleep, timeout};
 
     use super::*;
+
+    const PLENTY: Duration = Duration::from_secs(30);
 
     async fn pair() -> (Tcp, Tcp) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -178,7 +216,7 @@ mod tests {
         let (mut one, other) = pair().await;
         let mut piece = [0; 8];
         assert!(
-            tokio::time::timeout(std::time::Duration::from_millis(1), one.read(&mut piece))
+            timeout(Duration::from_millis(1), one.read(&mut piece))
                 .await
                 .is_err()
         );
@@ -192,5 +230,78 @@ mod tests {
             sent = one.write(b"later").await;
         }
         assert_eq!(sent.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    /// Reads into nothing: whether that has to wait.
+    fn waits(stream: &mut Tcp, wakes: &Arc<Wakes>) -> bool {
+        let waker = Waker::from(wakes.clone());
+        let mut piece = [0; 8];
+        let read = Pin::new(stream).poll_read(
+            &mut Context::from_waker(&waker),
+            &mut ReadBuf::new(&mut piece),
+        );
+        read.is_pending()
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Wakes {
+        async fn come(&self) {
+            while self.0.swap(0, Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken_however_often_it_asks_and_whoever_asked_before() {
+        let (mut one, mut other) = pair().await;
+        let (first, second) = (Arc::new(Wakes::default()), Arc::new(Wakes::default()));
+        for asks in [
+            &[&first][..],
+            &[&first, &first],
+            &[&first, &second, &second],
+            &[&second, &first, &second, &first],
+        ] {
+            assert!(asks.iter().all(|who| waits(&mut one, who)));
+            other.write_all(b"word").await.unwrap();
+            let come = asks[asks.len() - 1].come();
+            timeout(PLENTY, come).await.expect("the last is woken");
+            assert!(!waits(&mut one, &first));
+        }
+    }
+
+    /// A task that has used up its turn is put off without the reactor being asked.
+    #[tokio::test]
+    async fn a_read_that_is_put_off_waits_for_the_reactor_when_it_asks_again() {
+        let (mut one, mut other) = pair().await;
+        let mut piece = [0; 8];
+        let mut put_off = false;
+        let read = poll_fn(move |cx| {
+            if !std::mem::replace(&mut put_off, true) {
+                while coop::has_budget_remaining() {
+                    let _used = pin!(coop::consume_budget()).poll(cx);
+                }
+                let mut room = ReadBuf::new(&mut piece);
+                return Pin::new(&mut one).poll_read(cx, &mut room);
+            }
+            Pin::new(&mut one).poll_read(cx, &mut ReadBuf::new(&mut piece))
+        });
+        let write = async move {
+            sleep(Duration::from_millis(20)).await;
+            other.write_all(b"word").await.map(|()| other)
+        };
+        // Apart, because the end of the time would wake it too.
+        let (read, write) = (tokio::spawn(read), tokio::spawn(write));
+        let both = async { tokio::join!(read, write) };
+        let (read, wrote) = timeout(PLENTY, both).await.expect("the reader is woken");
+        assert!(read.unwrap().is_ok() && wrote.unwrap().is_ok());
     }
 }

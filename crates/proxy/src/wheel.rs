@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use slots::{Hears, Slots};
 
+use crate::clock;
 pub(crate) use crate::clock::now;
 
 mod slots;
@@ -160,6 +161,8 @@ impl Inner {
                 sweeper.waker = Some(cx.waker().clone());
             }
         }
+        // Whoever is woken finds its deadline passed.
+        clock::spent();
         // No borrow is held here: a waker may run, or drop, anything.
         due.drain(..).for_each(Waker::wake);
         next.map(|tick| self.instant(tick))

@@ -79,6 +79,8 @@ pub(crate) struct Bound {
     upstreams: Box<[Rc<HeldUpstream>]>,
     /// Where this worker counts what the generation is held by.
     pins: Arc<Pins>,
+    /// The PoP's name, which goes with every answer.
+    pub(crate) pop: Rc<str>,
 }
 
 impl Worker {
@@ -251,6 +253,7 @@ impl Bound {
         Self {
             upstreams: upstreams.collect(),
             routes: LazyTable::new(plan.routes.len()),
+            pop: Rc::from(&*plan.pop.name),
             series,
             pins,
             live,
@@ -264,6 +267,7 @@ impl Bound {
                 generation: self.live.generation,
                 route: self.live.plan.route(route),
                 plan: &self.live.plan,
+                pop: &self.pop,
                 hedge: self.live.hedge(route),
             };
             HeldRoute::new(parts, self.series.route(route), &self.pins)

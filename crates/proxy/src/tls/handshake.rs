@@ -13,6 +13,7 @@ use rustls::{ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::session::{Leftovers, Session};
+use crate::clock;
 
 /// Read at a time.
 const READ: usize = 4096;
@@ -115,6 +116,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Handshake<S> {
     }
 
     fn step(&mut self, tls: &mut UnbufferedServerConnection) -> Result<Step, rustls::Error> {
+        // A signature takes as long as dozens of requests.
+        clock::spent();
         let UnbufferedStatus { discard, state } = tls.process_tls_records(&mut self.sealed);
         let step = self.came.act_on(state);
         self.sealed.advance(discard);

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use super::gate::Ticket;
 use super::resolve::{Addresses, Resolver};
 use super::socket::Socket;
-use crate::clock::now;
+use crate::clock::{self, now};
 use crate::head::host_of;
 use crate::io::Stream;
 use crate::tls::client::{Profile, UpstreamStream, is_h2};
@@ -181,6 +181,8 @@ async fn shake_hands(
         UpstreamProtocol::Http1 => tls.connect_h1(host, socket).await,
         UpstreamProtocol::Http2 | UpstreamProtocol::Auto => tls.connect(host, socket).await,
     };
+    // What was checked took as long as dozens of requests.
+    clock::spent();
     shaken.map_err(|error| failed(error.to_string()))
 }
 
