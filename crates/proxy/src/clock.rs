@@ -17,8 +17,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// So many turns begin at the moment until which their thread waited: some 0.2 ms of work. A request's answer is then
-/// timed from before it was sent by as much as it is timed to before it was looked at.
+/// So many turns begin at the moment until which their thread waited: some 0.2 ms of work. What a place takes is
+/// measured from up to so much before its request was sent, and no longer until so much after its answer came.
 const TURNS: u8 = 32;
 
 thread_local! {
