@@ -289,8 +289,6 @@ mod tests {
                 while coop::has_budget_remaining() {
                     let _used = pin!(coop::consume_budget()).poll(cx);
                 }
-                let mut room = ReadBuf::new(&mut piece);
-                return Pin::new(&mut one).poll_read(cx, &mut room);
             }
             Pin::new(&mut one).poll_read(cx, &mut ReadBuf::new(&mut piece))
         });
